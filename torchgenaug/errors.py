@@ -1,0 +1,110 @@
+"""Every error that torchgenaug raises on purpose.
+
+::
+
+    TorchGenAugError
+    ├── ConfigurationError (ValueError)          a parameter outside its domain
+    ├── EmptyDatasetError (ValueError)           nothing to draw from
+    ├── SampleIndexError (IndexError)            an index outside the data set
+    ├── FieldMismatchError (ValueError)          synthetic fields that do not fit the real samples
+    ├── StateMismatchError (ValueError)          a saved state of another configuration
+    ├── MissingExtraError (ImportError)          an optional package is absent
+    ├── BadSampleError (ValueError)              a synthesizer returned what it must not return
+    ├── SynthesizerLoadError (ValueError)        a checkpoint that cannot be loaded, or not safely
+    ├── PoolError (RuntimeError)                 the background of a pool failed, or the pool is closed
+    └── ShardError (RuntimeError)
+        ├── ShardNotFoundError (FileNotFoundError)
+        ├── ShardIncompleteError                 samples of the plan are not there (yet)
+        ├── ShardVersionError                    written by a newer torchgenaug
+        ├── ShardCorruptError                    content and checksum disagree, or a malformed file
+        └── ShardMismatchError                   a resume that would change the frozen plan
+
+Each takes one message as its only positional argument, so that it survives pickling and the way in which `DataLoader`
+re-raises what a worker raised (an exception class that does not survive hangs the loader).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TorchGenAugError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(TorchGenAugError, ValueError):
+    """A parameter is outside its domain."""
+
+
+class EmptyDatasetError(TorchGenAugError, ValueError):
+    """A real or synthetic set holds nothing to draw from."""
+
+
+class SampleIndexError(TorchGenAugError, IndexError):
+    """An index is outside the data set."""
+
+
+class FieldMismatchError(TorchGenAugError, ValueError):
+    """Synthetic samples do not have the fields, shapes or dtypes of the real ones."""
+
+
+class StateMismatchError(TorchGenAugError, ValueError):
+    """A saved state belongs to another configuration."""
+
+
+class MissingExtraError(TorchGenAugError, ImportError):
+    """An optional package is not installed."""
+
+
+class SynthesizerLoadError(TorchGenAugError, ValueError):
+    """A checkpoint cannot be loaded, or not safely."""
+
+
+class BadSampleError(TorchGenAugError, ValueError):
+    """A synthesizer returned what it must not return.
+
+    Attributes:
+        ids: which samples of the sequence were bad.
+        seeds: their seeds, in the same order.
+    """
+
+    def __init__(self, message: str, *, ids: Sequence[int] = (), seeds: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
+        self.seeds = tuple(seeds)
+
+
+class PoolError(TorchGenAugError, RuntimeError):
+    """The background of a pool failed, or the pool is closed."""
+
+
+class ShardError(TorchGenAugError, RuntimeError):
+    """A shard folder cannot be read or written."""
+
+
+class ShardNotFoundError(ShardError, FileNotFoundError):
+    """There is no shard folder at this path."""
+
+
+class ShardIncompleteError(ShardError):
+    """Samples of the plan are not there (yet)."""
+
+
+class ShardVersionError(ShardError):
+    """The folder was written by a newer torchgenaug."""
+
+
+class ShardCorruptError(ShardError):
+    """Content and checksum disagree, or the file is malformed or hostile."""
+
+
+class ShardMismatchError(ShardError):
+    """A resume would change the frozen plan of a folder."""
+
+
+def missing_extra(feature: str, *, package: str, extra: str) -> MissingExtraError:
+    """The error for an absent optional package, with the command that installs it."""
+    return MissingExtraError(
+        f"{feature} needs the package `{package}`, which is not installed. "
+        f"Install it with: pip install 'torchgenaug[{extra}]'"
+    )

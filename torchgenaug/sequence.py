@@ -1,0 +1,224 @@
+"""`SyntheticSequence`: the infinite, indexed sequence of synthetic samples, and the one place where they are born."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchgenaug import seeding
+from torchgenaug.contracts import Conditions, Screen, Synthesizer
+from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
+from torchgenaug.types import Batch, FieldSpec
+
+MAX_ID = 1 << 62
+
+
+class SyntheticSequence:
+    """Sample k, for every k ≥ 0, as a pure function of (synthesizer, conditions, seed, k).
+
+    Deterministic; picklable if synthesizer and conditions are. Pools, shards and this class agree on sample k: bit by bit
+    when it is made in a batch of the same ids, within 1e-4 otherwise.
+
+    Args:
+        synthesizer: the model; see `torchgenaug.contracts.Synthesizer`.
+        conditions: what is asked of it for each id; None for an unconditional model.
+        seed: base seed; another one gives another sequence.
+        screens: further checks that every batch must pass.
+
+    Raises:
+        ConfigurationError: an argument that does not have the methods of its contract, or a seed outside [0, 2^63).
+
+    Example:
+        >>> from torchgenaug.testing import AnalyticSynthesizer
+        >>> sequence = SyntheticSequence(AnalyticSynthesizer(), seed=7)
+        >>> batch = sequence.batch([0, 5])
+        >>> batch["image"].shape
+        torch.Size([2, 1, 32, 32])
+        >>> torch.equal(sequence.batch([5])["image"][0], batch["image"][1])
+        True
+    """
+
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        conditions: Conditions | None = None,
+        *,
+        seed: int = 0,
+        screens: Sequence[Screen] = (),
+    ) -> None:
+        if not isinstance(synthesizer, Synthesizer):
+            raise ConfigurationError(
+                f"`synthesizer` must have fields, fingerprint and synthesize(seeds, conditions), got "
+                f"{type(synthesizer).__name__}. Wrap a network as ModuleSynthesizer or DiffusersSynthesizer, and a plain "
+                "function as FunctionSynthesizer."
+            )
+        if conditions is not None and not isinstance(conditions, Conditions):
+            raise ConfigurationError(
+                f"`conditions` must be callable on ids and have a fingerprint, got {type(conditions).__name__}. "
+                "See torchgenaug.conditions, for example ClassLabels."
+            )
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        self.synthesizer = synthesizer
+        self.conditions = conditions
+        self.seed = seed
+        self.screens = tuple(screens)
+
+    @cached_property
+    def fields(self) -> Mapping[str, FieldSpec]:
+        """What every sample holds: the synthesizer's fields, and the condition's where it does not set them itself."""
+        return {**self._condition_fields, **self.synthesizer.fields}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the fingerprints of synthesizer, conditions and screens, and the seed: names this very sequence."""
+        parts = [
+            self.synthesizer.fingerprint,
+            "" if self.conditions is None else self.conditions.fingerprint,
+            *(screen.fingerprint for screen in self.screens),
+            str(self.seed),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def seeds(self, ids: Sequence[int] | np.ndarray) -> seeding.UInt64Array:
+        """The seeds of samples `ids`: (len(ids),) uint64."""
+        return seeding.derive(self.seed, seeding.SAMPLE, _checked_ids(ids))
+
+    def condition(self, ids: Sequence[int] | np.ndarray) -> Batch | None:
+        """The conditions of samples `ids`, without making the samples."""
+        if self.conditions is None:
+            return None
+        conditions = self.conditions(_checked_ids(ids).tolist())
+        for name, value in conditions.items():
+            if not isinstance(value, Tensor) or len(value) != len(ids):
+                raise BadSampleError(
+                    f"`conditions` must return tensors with {len(ids)} rows for {len(ids)} ids, "
+                    f"got {_describe(value)} for field {name!r}.",
+                    ids=[int(k) for k in ids],
+                )
+        return conditions
+
+    def batch(self, ids: Sequence[int] | np.ndarray) -> Batch:
+        """Samples `ids`, freshly made and checked.
+
+        Args:
+            ids: which samples; non-negative integers, at least one.
+
+        Returns:
+            field → tensor of shape (len(ids), *spec.shape), on the synthesizer's device, exactly as `fields` says.
+
+        Raises:
+            SampleIndexError: a negative or fractional id, or none at all.
+            BadSampleError: the synthesizer returned NaN or Inf, or another shape, dtype, range or set of fields than it
+                declares; ids and seeds of the bad samples are named.
+        """
+        checked = _checked_ids(ids)
+        seeds = seeding.derive(self.seed, seeding.SAMPLE, checked)
+        conditions = self.condition(checked)
+        try:
+            made = self.synthesizer.synthesize(seeds.tolist(), conditions)
+        except Exception as error:
+            error.add_note(f"while synthesizing ids {_some(checked.tolist())} (seeds {_some(seeds.tolist())})")
+            raise
+        if not isinstance(made, Mapping):
+            raise BadSampleError(f"`synthesize` must return a dict of tensors, got {type(made).__name__}.")
+        batch = {name: value for name, value in (conditions or {}).items() if name not in made} | dict(made)
+        _check_names(batch, self.fields)
+        for name, spec in self.fields.items():
+            _check_field(name, batch[name], spec, checked, seeds)
+        batch = {name: batch[name].detach() for name in self.fields}
+        for screen in self.screens:
+            screen(checked.tolist(), seeds.tolist(), batch)
+        return batch
+
+    @cached_property
+    def _condition_fields(self) -> Mapping[str, FieldSpec]:
+        if self.conditions is None:
+            return {}
+        declared = getattr(self.conditions, "fields", None)
+        if declared is not None:
+            return dict(declared)
+        return {name: _spec_of(value) for name, value in (self.condition([0]) or {}).items()}
+
+    def __repr__(self) -> str:
+        conditions = "" if self.conditions is None else f", {self.conditions!r}"
+        return f"SyntheticSequence({self.synthesizer!r}{conditions}, seed={self.seed})"
+
+
+def _checked_ids(ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    array = np.asarray(ids)
+    if array.ndim != 1 or len(array) == 0:
+        raise SampleIndexError(f"`ids` must be a non-empty list of sample numbers, got shape {array.shape}.")
+    if array.dtype.kind not in "iu":
+        raise SampleIndexError(f"`ids` must be integers, got {array.dtype}.")
+    if array.min() < 0 or array.max() >= MAX_ID:
+        raise SampleIndexError(f"`ids` must be in [0, 2^62), got {array.min()} to {array.max()}.")
+    return array
+
+
+def _check_names(batch: Mapping[str, Any], fields: Mapping[str, FieldSpec]) -> None:
+    missing, surplus = sorted(fields.keys() - batch.keys()), sorted(batch.keys() - fields.keys())
+    if missing or surplus:
+        raise BadSampleError(
+            f"A batch must hold the declared fields {sorted(fields)}; missing: {missing}, surplus: {surplus}. "
+            "Let `synthesize` return exactly what `fields` declares (and what the conditions add)."
+        )
+
+
+def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, seeds: np.ndarray) -> None:
+    """Raises `BadSampleError` unless `value` is what `spec` declares, sample by sample."""
+    if not isinstance(value, Tensor):
+        raise BadSampleError(f"Field {name!r} must be a tensor, got {type(value).__name__}.", ids=ids.tolist())
+    expected = (len(ids), *spec.shape)
+    if tuple(value.shape) != expected or value.dtype != spec.dtype:
+        raise BadSampleError(
+            f"Field {name!r} must be {str(spec.dtype)} of shape {expected}, got {_describe(value)}, "
+            f"for ids {_some(ids.tolist())} (seeds {_some(seeds.tolist())}).",
+            ids=ids.tolist(),
+            seeds=seeds.tolist(),
+        )
+    if value.numel() == 0 or value.dtype == torch.bool:
+        return
+    # One pass finds NaN, Inf and range together: NaN propagates through aminmax, Inf shows as an extreme.
+    low, high = (extreme.item() for extreme in torch.aminmax(value))
+    finite = low - low == 0 and high - high == 0
+    limits = spec.value_range or (low, high)
+    if finite and limits[0] <= low and high <= limits[1]:
+        return
+    flat = value.flatten(1) if value.ndim > 1 else value[:, None]
+    if not finite:
+        bad, what = ~flat.isfinite().all(1), "holds NaN or Inf"
+    else:
+        bad = ((flat < limits[0]) | (flat > limits[1])).any(1)
+        what = f"must stay in [{limits[0]:g}, {limits[1]:g}], got {low:g} to {high:g}"
+    rows = torch.nonzero(bad)[:, 0].cpu().numpy()
+    bad_ids, bad_seeds = ids[rows].tolist(), seeds[rows].tolist()
+    raise BadSampleError(
+        f"Field {name!r} {what} in {len(rows)} of {len(ids)} samples: ids {_some(bad_ids)} (seeds {_some(bad_seeds)}). "
+        "Nothing of this batch was used. Check the weights, the number of steps and the stated value range.",
+        ids=bad_ids,
+        seeds=bad_seeds,
+    )
+
+
+def _spec_of(value: Tensor) -> FieldSpec:
+    shape = tuple(value.shape[1:])
+    if len(shape) < 2:
+        return FieldSpec(shape, value.dtype, kind="scalar")
+    return FieldSpec(shape, value.dtype, kind="intensity" if value.dtype.is_floating_point else "label_map")
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def _some(values: list[int]) -> str:
+    return str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:8]))}, … {len(values)} in all]"
