@@ -1,0 +1,59 @@
+"""torchgenaug: train medical-imaging models on real and generated data together.
+
+The public names are imported when they are first used, so that ``import torchgenaug`` costs little more than
+``import torch`` and needs no optional package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ClassLabels": "conditions",
+    "DiffusersSynthesizer": "synthesizers",
+    "FieldSpec": "types",
+    "FunctionSynthesizer": "synthesizers",
+    "MixPlan": "plan",
+    "ModuleSynthesizer": "synthesizers",
+    "RealFields": "conditions",
+    "ShardSource": "shards",
+    "SyntheticMixDataset": "dataset",
+    "SyntheticPool": "pool",
+    "SyntheticSequence": "sequence",
+    "load_synthesizer": "synthesizers",
+    "render_shards": "shards",
+    "save_synthesizer": "synthesizers",
+    "verify_shards": "shards",
+}
+
+__all__ = sorted(_HOMES)
+
+if TYPE_CHECKING:
+    from torchgenaug.conditions import ClassLabels, RealFields
+    from torchgenaug.dataset import SyntheticMixDataset
+    from torchgenaug.plan import MixPlan
+    from torchgenaug.pool import SyntheticPool
+    from torchgenaug.sequence import SyntheticSequence
+    from torchgenaug.shards import ShardSource, render_shards, verify_shards
+    from torchgenaug.synthesizers import (
+        DiffusersSynthesizer,
+        FunctionSynthesizer,
+        ModuleSynthesizer,
+        load_synthesizer,
+        save_synthesizer,
+    )
+    from torchgenaug.types import FieldSpec
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'torchgenaug' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"torchgenaug.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

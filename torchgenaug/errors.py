@@ -19,6 +19,8 @@
         ├── ShardCorruptError                    content and checksum disagree, or a malformed file
         └── ShardMismatchError                   a resume that would change the frozen plan
 
+    IntensityMismatchWarning (UserWarning)       real and synthetic images differ grossly in brightness
+
 Each takes one message as its only positional argument, so that it survives pickling and the way in which `DataLoader`
 re-raises what a worker raised (an exception class that does not survive hangs the loader).
 """
@@ -100,6 +102,10 @@ class ShardCorruptError(ShardError):
 
 class ShardMismatchError(ShardError):
     """A resume would change the frozen plan of a folder."""
+
+
+class IntensityMismatchWarning(UserWarning):
+    """Real and synthetic images differ grossly in brightness."""
 
 
 def missing_extra(feature: str, *, package: str, extra: str) -> MissingExtraError:

@@ -14,6 +14,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from torchgenaug import seeding
@@ -90,6 +91,36 @@ class AnalyticSynthesizer:
 
     def __repr__(self) -> str:
         return f"AnalyticSynthesizer({self.spatial}, num_classes={self.num_classes})"
+
+
+class InMemorySource:
+    """The first `count` samples of a sequence, made at once and kept: the smallest `SyntheticSource` that there is."""
+
+    def __init__(self, sequence: SyntheticSequence, count: int) -> None:
+        self.fields, self.fingerprint, self._count = sequence.fields, sequence.fingerprint, count
+        every = np.arange(count)
+        self._batch = sequence.batch(every) if count else {}
+        self._seeds = sequence.seeds(every) if count else np.zeros(0, np.uint64)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """See `torchgenaug.contracts.SyntheticSource`, here and below."""
+        rows = torch.from_numpy(positions)
+        return {name: values[rows] for name, values in self._batch.items()}
+
+    def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Position k holds sample k."""
+        return positions
+
+    def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """The seeds of the samples."""
+        return self._seeds[positions]
+
+    def column(self, field: str) -> torch.Tensor:
+        """One scalar field of all samples."""
+        return self._batch[field]
 
 
 class SynthesizerConformance:

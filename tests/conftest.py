@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, max_examples=40)
+settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """More threads than cores make everything slower and change the last bits of results."""
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """GPU tests skip by themselves; long ones run when they are asked for with -m slow."""
+    no_gpu = pytest.mark.skip(reason="needs a CUDA device")
+    long = pytest.mark.skip(reason="minutes long; run with -m slow")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if "slow" in item.keywords and "slow" not in config.getoption("-m"):
+            item.add_marker(long)

@@ -1,0 +1,322 @@
+"""`MixPlan`: which index of which epoch is synthetic, and where each sample is read. Pure arithmetic, no data.
+
+Two facts make the counts exact without any bookkeeping. The draws of all epochs are numbered through: epoch e makes
+draws ``offset(e), offset(e) + 1, …`` where ``offset(e)`` is the number of draws of the epochs before. And draw q takes
+element ``q mod n`` of a fixed shuffle of n things. Any run of consecutive draws then uses all n equally often (±1),
+whatever the ratio does from epoch to epoch: that holds for the real samples that are left out and for the synthetic ones
+that are read, and, counted class by class, for matched classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from torchgenaug import seeding
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
+
+Mode: TypeAlias = Literal["replace", "extend"]
+Ratio: TypeAlias = float | Callable[[int], float]
+Int64Array: TypeAlias = npt.NDArray[np.int64]
+
+_REAL_ORDER, _SYNTHETIC_ORDER, _CLASS_ORDER = 0, 1, 2
+
+
+class Counts(NamedTuple):
+    """How many real and synthetic samples an epoch holds."""
+
+    real: int
+    synthetic: int
+
+    @property
+    def total(self) -> int:
+        """Length of the epoch."""
+        return self.real + self.synthetic
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMembers:
+    """Positions of a source grouped by class, each class in a fixed shuffle.
+
+    Args:
+        order: all positions, class by class.
+        starts: where each class begins in `order`, indexed like `classes`.
+        sizes: members of each class.
+    """
+
+    order: Int64Array
+    starts: Int64Array
+    sizes: Int64Array
+
+    @classmethod
+    def group(cls, labels: npt.ArrayLike, classes: Int64Array, seed: int) -> ClassMembers:
+        """Groups positions 0, 1, … by their labels; `classes` are the sorted labels that must all be there.
+
+        Raises:
+            FieldMismatchError: a class without a single synthetic sample.
+        """
+        values = np.asarray(labels, dtype=np.int64).reshape(-1)
+        shuffle = np.argsort(seeding.permutation(seed, len(values)), kind="stable")
+        order = shuffle[np.argsort(values[shuffle], kind="stable")]
+        grouped = values[order]
+        starts = np.searchsorted(grouped, classes, side="left")
+        sizes = np.searchsorted(grouped, classes, side="right") - starts
+        if (sizes == 0).any():
+            raise FieldMismatchError(
+                f"`match` needs synthetic samples of every real class, got none of class {classes[sizes == 0].tolist()}. "
+                "Generate them (for example with conditions=ClassLabels(num_classes)), or drop `match`."
+            )
+        return cls(order.astype(np.int64), starts.astype(np.int64), sizes.astype(np.int64))
+
+
+class MixPlan:
+    """Which positions of an epoch are synthetic, and where each is read: a pure function of (seed, epoch, index).
+
+    Memory is one permutation of the real and one of the synthetic set; neither is pickled. Look-ups are vectorised.
+
+    Args:
+        num_real: samples of the real set, at least 1.
+        num_synthetic: samples of the synthetic source.
+        ratio: synthetic fraction of an epoch: in [0, 1] to replace, in [0, 1) to extend; or a function epoch → fraction.
+        mode: ``"replace"`` keeps the length and makes exactly ``round(ratio · num_real)`` positions synthetic (halves to
+            even, as Python rounds); ``"extend"`` keeps all real samples and adds ``round(ratio / (1 - ratio) · num_real)``.
+        count: synthetic samples per epoch as an absolute number, instead of `ratio`.
+        seed: decides which; in [0, 2^63).
+        labels: the class of each real sample, (num_real,), for class-matched replacement; None without.
+
+    Raises:
+        ConfigurationError: an argument outside its domain.
+        EmptyDatasetError: no real samples, or synthetic ones asked of an empty source.
+
+    Example:
+        >>> plan = MixPlan(num_real=8, num_synthetic=100, ratio=0.25)
+        >>> plan.counts(epoch=0)
+        Counts(real=6, synthetic=2)
+        >>> is_synthetic, positions = plan.look_up(np.arange(8), epoch=0)
+        >>> int(is_synthetic.sum())
+        2
+    """
+
+    def __init__(
+        self,
+        num_real: int,
+        num_synthetic: int,
+        ratio: Ratio = 0.25,
+        *,
+        mode: Mode = "replace",
+        count: int | None = None,
+        seed: int = 0,
+        labels: npt.ArrayLike | None = None,
+    ) -> None:
+        if num_real < 1:
+            raise EmptyDatasetError(
+                "The real data set is empty. There is nothing to mix into; check its path or split."
+            )
+        if mode not in get_args(Mode):
+            raise ConfigurationError(f"`mode` must be 'replace' or 'extend', got {mode!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
+            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        self.num_real, self.num_synthetic, self.mode, self.seed = num_real, num_synthetic, mode, int(seed)
+        self.ratio, self.count = ratio, _checked_count(count, num_real, mode)
+        if not callable(ratio):
+            _check_ratio(ratio, mode)
+        self.labels: Int64Array | None = None
+        if labels is not None:
+            self.labels = np.asarray(labels, dtype=np.int64).reshape(-1)
+            if len(self.labels) != num_real:
+                raise ConfigurationError(
+                    f"`labels` must hold one class per real sample ({num_real}), got {len(self.labels)}."
+                )
+        self._offsets = [0]
+        self._latest = (-1, (0, 0, 0))
+        self._numbers(0)
+
+    def num_drawn(self, epoch: int) -> int:
+        """How many samples of `epoch` are synthetic."""
+        _check_epoch(epoch)
+        if self.count is not None:
+            drawn = self.count
+        else:
+            ratio = self.ratio(epoch) if callable(self.ratio) else self.ratio
+            _check_ratio(ratio, self.mode, f" at epoch {epoch}" if callable(self.ratio) else "")
+            share = ratio if self.mode == "replace" else ratio / (1 - ratio)
+            drawn = round(share * self.num_real)
+        if drawn and self.num_synthetic < 1:
+            raise EmptyDatasetError(
+                f"The synthetic source is empty, but {drawn} synthetic samples are asked for in epoch {epoch}. "
+                "Render or generate some, or set ratio=0."
+            )
+        return drawn
+
+    def counts(self, epoch: int) -> Counts:
+        """The exact number of real and synthetic samples of `epoch`."""
+        drawn, total, _ = self._numbers(epoch)
+        return Counts(total - drawn, drawn)
+
+    def offset(self, epoch: int) -> int:
+        """How many synthetic samples the epochs before `epoch` drew."""
+        _check_epoch(epoch)
+        if self.count is not None or not callable(self.ratio):
+            return epoch * self.num_drawn(0)
+        while len(self._offsets) <= epoch:
+            self._offsets.append(self._offsets[-1] + self.num_drawn(len(self._offsets) - 1))
+        return self._offsets[epoch]
+
+    def look_up(
+        self, indices: npt.ArrayLike, epoch: int, members: ClassMembers | None = None
+    ) -> tuple[npt.NDArray[np.bool_], Int64Array]:
+        """Whether each index is synthetic, and where it is read: in the synthetic source if so, in the real set if not.
+
+        Args:
+            indices: (n,) integers in ``range(counts(epoch).total)``.
+            epoch: epoch number, from 0.
+            members: the source's positions by class; required if the plan has labels.
+
+        Returns:
+            ``is_synthetic`` (n,) bool and ``positions`` (n,) int64.
+
+        Raises:
+            SampleIndexError: an index outside the epoch.
+        """
+        index = np.asarray(indices, dtype=np.int64)
+        drawn, total, offset = self._numbers(epoch)
+        # Seen as unsigned, a negative index is huge: one reduction finds both ends.
+        if len(index) and index.view(np.uint64).max() >= total:
+            raise SampleIndexError(
+                f"`indices` must be in [0, {total}) in epoch {epoch}, got {index.min()} to {index.max()}. "
+                "A sampler that was built for another epoch's length must be rebuilt."
+            )
+        if not drawn:
+            return np.zeros(len(index), np.bool_), index
+        if self.mode == "replace":
+            draw = self._real_rank[index] - offset % self.num_real
+            draw[draw < 0] += self.num_real
+            is_synthetic = draw < drawn
+            positions = index.copy()  # a real sample is read at its own index
+        else:
+            draw = (2 * drawn * index + total) // (2 * total)
+            is_synthetic = (2 * drawn * (index + 1) + total) // (2 * total) > draw
+            positions = index - draw
+        positions[is_synthetic] = self._source_positions(draw[is_synthetic] + offset, members)
+        return is_synthetic, positions
+
+    def is_synthetic(self, indices: npt.ArrayLike, epoch: int) -> npt.NDArray[np.bool_]:
+        """Whether each index of `epoch` is synthetic: (n,) bool."""
+        if self.labels is None:
+            return self.look_up(indices, epoch)[0]
+        return self._unmatched.look_up(indices, epoch)[0]
+
+    @cached_property
+    def classes(self) -> Int64Array:
+        """The sorted classes of the real set (empty without labels)."""
+        return np.unique(self.labels) if self.labels is not None else np.zeros(0, np.int64)
+
+    def group(self, source_labels: npt.ArrayLike) -> ClassMembers:
+        """The `members` that `look_up` needs, for a source whose samples have these labels."""
+        return ClassMembers.group(source_labels, self.classes, int(seeding.derive(self.seed, _CLASS_ORDER)))
+
+    def _source_positions(self, draws: Int64Array, members: ClassMembers | None) -> Int64Array:
+        """Where draws (numbered through all epochs) are read in the source."""
+        if self.labels is None:
+            return self._synthetic_order[draws % self.num_synthetic]
+        if members is None:
+            raise ConfigurationError(
+                "`members` must be given for a plan with labels. Build it with plan.group(labels)."
+            )
+        # The real sample that draw q stands for is element q of the shuffle; q counts through its class likewise.
+        lap, rank = np.divmod(draws, self.num_real)
+        kind = self._class_of_rank[rank]
+        nth = lap * self._class_sizes[kind] + self._nth_of_rank[rank]
+        return members.order[members.starts[kind] + nth % members.sizes[kind]]
+
+    def _numbers(self, epoch: int) -> tuple[int, int, int]:
+        """Samples drawn in `epoch`, its length, and the draws before it; the last epoch asked for is remembered."""
+        if self._latest[0] != epoch:
+            drawn = self.num_drawn(epoch)
+            total = self.num_real + (drawn if self.mode == "extend" else 0)
+            self._latest = (epoch, (drawn, total, self.offset(epoch)))
+        return self._latest[1]
+
+    @cached_property
+    def _real_rank(self) -> Int64Array:
+        """Real index → its place in the shuffle."""
+        return seeding.permutation(int(seeding.derive(self.seed, _REAL_ORDER)), self.num_real)
+
+    @cached_property
+    def _synthetic_order(self) -> Int64Array:
+        return seeding.permutation(int(seeding.derive(self.seed, _SYNTHETIC_ORDER)), self.num_synthetic)
+
+    @cached_property
+    def _class_of_rank(self) -> Int64Array:
+        kinds = np.empty(self.num_real, np.int64)
+        kinds[self._real_rank] = np.searchsorted(self.classes, self.labels if self.labels is not None else [])
+        return kinds
+
+    @cached_property
+    def _class_sizes(self) -> Int64Array:
+        return np.bincount(self._class_of_rank, minlength=len(self.classes)).astype(np.int64)
+
+    @cached_property
+    def _nth_of_rank(self) -> Int64Array:
+        """Place in the shuffle → how many of the same class come before it."""
+        by_class = np.argsort(self._class_of_rank, kind="stable")
+        starts = np.cumsum(self._class_sizes) - self._class_sizes
+        nth = np.empty(self.num_real, np.int64)
+        nth[by_class] = np.arange(self.num_real) - starts[self._class_of_rank[by_class]]
+        return nth
+
+    @cached_property
+    def _unmatched(self) -> MixPlan:
+        return MixPlan(self.num_real, self.num_synthetic, self.ratio, mode=self.mode, count=self.count, seed=self.seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The permutations are recomputed where they are needed: that is faster than to send them to every worker.
+        return {name: value for name, value in self.__dict__.items() if name not in _RECOMPUTED}
+
+    def __repr__(self) -> str:
+        amount = f"count={self.count}" if self.count is not None else f"ratio={self.ratio!r}"
+        return f"MixPlan({self.num_real} real, {self.num_synthetic} synthetic, {amount}, mode={self.mode!r})"
+
+
+_RECOMPUTED = frozenset(name for name, attribute in vars(MixPlan).items() if isinstance(attribute, cached_property))
+
+
+def _check_ratio(ratio: object, mode: Mode, where: str = "") -> None:
+    limits = "[0, 1]" if mode == "replace" else "[0, 1)"
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float, np.integer, np.floating)) or math.isnan(ratio):
+        raise ConfigurationError(
+            f"`ratio` must be a number in {limits}, or a function of the epoch, got {ratio!r}{where}."
+        )
+    if not 0 <= ratio <= 1 or (mode == "extend" and ratio == 1):
+        remedy = ""
+        if mode == "extend" and ratio == 1:
+            remedy = " No number of added samples makes an epoch all synthetic. Use mode='replace' for that."
+        elif 1 < ratio <= 100:
+            remedy = (
+                f" Write percentages as fractions, for example {ratio / 100:g}; or give an absolute number as `count`."
+            )
+        raise ConfigurationError(f"`ratio` must be in {limits}, got {ratio!r} in mode {mode!r}{where}.{remedy}")
+
+
+def _checked_count(count: int | None, num_real: int, mode: Mode) -> int | None:
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
+        raise ConfigurationError(f"`count` must be a non-negative integer, got {count!r}.")
+    if mode == "replace" and count > num_real:
+        raise ConfigurationError(
+            f"`count` must be at most the number of real samples ({num_real}) in mode 'replace', got {count}. "
+            "Use mode='extend' to add more than that."
+        )
+    return int(count)
+
+
+def _check_epoch(epoch: object) -> None:
+    if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
+        raise ConfigurationError(f"`epoch` must be a non-negative integer, got {epoch!r}.")
