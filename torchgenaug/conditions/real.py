@@ -1,0 +1,179 @@
+"""`RealFields`: masks, images or other fields of real samples as conditions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torchgenaug import seeding
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.types import Batch, FieldSpec
+
+PARENT = "parent"
+_HASHED_PARENTS = 8
+
+
+class RealFields:
+    """Conditions taken from a real map-style data set, with the index of the sample that they came from.
+
+    Every real sample is used equally often: ids 0 … N - 1 go through all N of them in a random order, the next N in
+    another one. Deterministic if the data set is; as picklable and as safe in workers and threads as it is.
+
+    Args:
+        dataset: anything with ``len`` and ``[index]`` whose samples are dicts, named tuples, tuples or lists (with
+            `fields`), or `tio.Subject`s. It must return the same sample each time: leave random transforms out.
+        names: field or fields to take.
+        fields: names of the positions of tuple samples, ``("image", "mask")`` for example.
+        seed: another seed goes through the samples in another order.
+
+    Attributes:
+        fields: specs of the fields, read off sample 0, and ``parent``: int64 scalar, index in `dataset`. Images are
+            (channels, *spatial); integers with spatial axes are label maps, and so is every `tio.LabelMap` (as int64).
+        fingerprint: sha256 over names, seed, the length of the data set, and the taken fields of 8 samples spread over
+            it: cheap, so that a change of other samples goes unnoticed.
+
+    Raises:
+        EmptyDatasetError: a data set without samples.
+        ConfigurationError: no length, unknown names, or samples that change from one reading to the next.
+        FieldMismatchError: samples that are not all of the same shape and dtype; raised when they are read.
+
+    Example:
+        >>> masks = [{"mask": torch.full((1, 4, 4), k)} for k in range(3)]
+        >>> batch = RealFields(masks, "mask")(range(3))
+        >>> sorted(batch["parent"].tolist())
+        [0, 1, 2]
+        >>> bool((batch["mask"][:, 0, 0, 0] == batch["parent"]).all())
+        True
+    """
+
+    def __init__(
+        self, dataset: Any, names: str | Sequence[str], *, fields: Sequence[str] | None = None, seed: int = 0
+    ) -> None:
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise ConfigurationError(
+                f"`dataset` must have a length and be indexed by integers, got {type(dataset).__name__}. "
+                "Put the samples of an iterable data set into a list."
+            )
+        if len(dataset) == 0:
+            raise EmptyDatasetError("`dataset` must hold at least one sample, got none. There is nothing to take from.")
+        self.names = (names,) if isinstance(names, str) else tuple(names)
+        if not self.names or PARENT in self.names or len(set(self.names)) < len(self.names):
+            raise ConfigurationError(
+                f"`names` must be different field names other than {PARENT!r}, got {self.names}. "
+                f"{PARENT!r} holds the index of the real sample."
+            )
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        self.dataset, self.seed = dataset, seed
+        self._positions = None if fields is None else tuple(fields)
+        self._length = len(dataset)
+        first, again = self._extract(0), self._extract(0)
+        for name in self.names:
+            if not _same(first[name], again[name]):
+                raise ConfigurationError(
+                    f"`dataset` must return the same sample each time, got two different {name!r} at index 0. "
+                    "Conditions would not be reproducible. Pass the data set without its random transforms."
+                )
+        self.fields: Mapping[str, FieldSpec] = {name: _spec(first[name]) for name in self.names} | {
+            PARENT: FieldSpec((), torch.int64, kind="scalar", value_range=(0, max(1, self._length - 1)))
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over names, seed, length, and the fields of 8 samples."""
+        digest = hashlib.sha256(repr(("real fields", self.names, self.seed, self._length)).encode())
+        for parent in sorted({k * (self._length - 1) // (_HASHED_PARENTS - 1) for k in range(_HASHED_PARENTS)}):
+            for name, value in self._extract(parent).items():
+                digest.update(f"{parent} {name} {value.dtype} {tuple(value.shape)}".encode())
+                digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def parents(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Which real sample each of `ids` takes its fields from: (len(ids),) int64."""
+        rounds, places = np.divmod(np.asarray(ids, dtype=np.int64), self._length)
+        parents = np.empty(len(places), np.int64)
+        for turn in np.unique(rounds):
+            chosen = rounds == turn
+            parents[chosen] = _order(self.seed, int(turn), self._length)[places[chosen]]
+        return parents
+
+    def __call__(self, ids: Sequence[int]) -> Batch:
+        """The fields of samples `ids` and their ``parent``; every tensor has the batch axis first."""
+        parents = self.parents(ids)
+        rows = [self._checked(int(parent)) for parent in parents]
+        batch = {name: torch.stack([row[name] for row in rows]) for name in self.names}
+        return batch | {PARENT: torch.from_numpy(parents)}
+
+    def _checked(self, parent: int) -> dict[str, Tensor]:
+        row = self._extract(parent)
+        for name, value in row.items():
+            spec = self.fields[name]
+            if tuple(value.shape) != spec.shape or value.dtype != spec.dtype:
+                raise FieldMismatchError(
+                    f"`dataset` must hold {name!r} as {spec.dtype} of shape {spec.shape}, as in sample 0, got "
+                    f"{value.dtype} of shape {tuple(value.shape)} at index {parent}. Crop or resample the data set "
+                    "first."
+                )
+        return row
+
+    def _extract(self, index: int) -> dict[str, Tensor]:
+        sample = self.dataset[index]
+        named: Any
+        if isinstance(sample, Mapping):
+            named = sample
+        elif isinstance(sample, tuple | list) and self._positions is not None:
+            named = dict(zip(self._positions, sample, strict=False))
+        elif isinstance(sample, tuple) and hasattr(sample, "_asdict"):
+            named = sample._asdict()
+        else:
+            raise ConfigurationError(
+                f"`fields` must name the positions of samples of type {type(sample).__name__}, got "
+                f"{self._positions!r}. For (image, mask) pairs pass fields=('image', 'mask')."
+            )
+        missing = [name for name in self.names if name not in named]
+        if missing:
+            raise ConfigurationError(
+                f"`names` must be fields of the samples, got {missing} at index {index}, which has {sorted(named)}. "
+                "Correct the names, or name the positions of a tuple with `fields`."
+            )
+        return {name: _tensor(named[name], name, index) for name in self.names}
+
+    def __repr__(self) -> str:
+        return f"RealFields({type(self.dataset).__name__} of {self._length}, {list(self.names)}, seed={self.seed})"
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, length: int) -> npt.NDArray[np.int64]:
+    return seeding.permutation(int(seeding.derive(seed, seeding.CONDITION, turn)), length)
+
+
+def _tensor(value: Any, name: str, index: int) -> Tensor:
+    if type(value).__module__.startswith("torchio") and isinstance(getattr(value, "data", None), Tensor):
+        tensor: Tensor = value.data
+        is_labels = any(base.__name__ == "LabelMap" for base in type(value).__mro__)
+        return tensor.to(torch.int64) if is_labels else tensor
+    try:
+        # float32 and int64 for plain numbers: the dtypes that torch's own collate gives them, but for doubles.
+        return torch.as_tensor(value, dtype=torch.float32 if isinstance(value, float) else None).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"`names` must be fields that hold tensors, arrays or numbers, got {type(value).__name__} for {name!r} at "
+            f"index {index}. Convert it in the data set."
+        ) from error
+
+
+def _same(one: Tensor, two: Tensor) -> bool:
+    return one.shape == two.shape and torch.equal(one.nan_to_num(), two.nan_to_num())
+
+
+def _spec(value: Tensor) -> FieldSpec:
+    if value.ndim < 3:
+        return FieldSpec(tuple(value.shape), value.dtype, kind="scalar")
+    return FieldSpec(tuple(value.shape), value.dtype, kind="intensity" if value.is_floating_point() else "label_map")

@@ -1,0 +1,42 @@
+"""Adapters that turn generative models into pure functions of seeds and conditions.
+
+Each is loaded when it is first named: importing this package imports neither diffusers nor safetensors.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer as DiffusersSynthesizer
+    from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
+    from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
+    from torchgenaug.synthesizers.saved import load_synthesizer as load_synthesizer
+    from torchgenaug.synthesizers.saved import save_synthesizer as save_synthesizer
+
+_HOMES = {
+    "DiffusersSynthesizer": "diffusers",
+    "FunctionSynthesizer": "function",
+    "ModuleSynthesizer": "module",
+    "load_synthesizer": "saved",
+    "save_synthesizer": "saved",
+}
+
+__all__ = [
+    "DiffusersSynthesizer",
+    "FunctionSynthesizer",
+    "ModuleSynthesizer",
+    "load_synthesizer",
+    "save_synthesizer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
