@@ -160,12 +160,8 @@ class SyntheticMixDataset(Dataset[Any]):
             is_synthetic, positions = self.plan.look_up(index, epoch, self._current_members(epoch))
             flags = is_synthetic.tolist()
             made = iter(self._synthetic_samples(positions[is_synthetic]))
-            if self._real_batched is None and not self.layout.restricted:
-                real = self.real
-                samples = [next(made) if flag else real[at] for flag, at in zip(flags, positions.tolist(), strict=True)]
-            else:
-                taken = iter(self._real_samples(positions[~is_synthetic].tolist()))
-                samples = [next(made) if flag else next(taken) for flag in flags]
+            taken = iter(self._real_samples(positions[~is_synthetic].tolist()))
+            samples = [next(made) if flag else next(taken) for flag in flags]
         else:
             positions, flags = index, [False] * len(index)
             samples = self._real_samples(index.tolist())
@@ -174,11 +170,6 @@ class SyntheticMixDataset(Dataset[Any]):
         if self.provenance:
             samples = self._with_provenance(samples, flags, positions)
         return samples
-
-    @property
-    def _real_batched(self) -> Callable[[list[int]], Sequence[Any]] | None:
-        batched = getattr(self.real, "__getitems__", None)
-        return batched if callable(batched) else None
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the samples, and the epoch; JSON-ready."""
@@ -216,15 +207,21 @@ class SyntheticMixDataset(Dataset[Any]):
         self.set_epoch(int(state["epoch"]))
 
     def _real_samples(self, positions: list[int]) -> list[Any]:
-        if self._real_batched is not None:
-            samples = list(self._real_batched(positions))
+        batched = getattr(self.real, "__getitems__", None)
+        samples: list[Any] = []
+        if callable(batched):
+            samples += batched(positions)
             if len(samples) != len(positions):
                 raise FieldMismatchError(
                     f"`real.__getitems__` must return one sample per index, got {len(samples)} for {len(positions)}."
                 )
         else:
-            real = self.real
-            samples = [real[position] for position in positions]
+            try:
+                for position in positions:
+                    samples.append(self.real[position])  # noqa: PERF401 (its length tells where it failed)
+            except Exception as error:
+                error.add_note(f"while reading real sample {positions[len(samples)]}")
+                raise
         return [self.layout.restrict(sample) for sample in samples] if self.layout.restricted else samples
 
     def _synthetic_samples(self, positions: npt.NDArray[np.int64]) -> list[Any]:

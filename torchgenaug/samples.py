@@ -216,7 +216,8 @@ def _column(values: Tensor, like: Any) -> list[Any]:
         convert: Callable[[Any], Any] = type(like)
         return [convert(value) for value in values.numpy()]
     rows: list[Any] = values.tolist()
-    return rows if isinstance(like, (bool, int, float)) else [type(like)(row) for row in rows]
+    kind = type(like)
+    return rows if not rows or type(rows[0]) is kind else [kind(row) for row in rows]
 
 
 def _subject(values: Mapping[str, Any], like: Mapping[str, Any]) -> Any:

@@ -151,9 +151,10 @@ class SynthesizerConformance:
     def test_same_seeds_same_samples_whatever_came_before(self) -> None:
         """Deterministic, with no memory of earlier calls."""
         synthesizer = self.make()
+        torch.manual_seed(1)
         first = self._samples(synthesizer, [11, 12])
         self._samples(synthesizer, [99])
-        torch.manual_seed(123)
+        torch.manual_seed(2)
         again = self._samples(synthesizer, [11, 12])
         for name in first:
             assert torch.equal(first[name], again[name])

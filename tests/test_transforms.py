@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchio as tio
+
+from torchgenaug.samples import SampleLayout
+from torchgenaug.transforms import SeededTransform
+
+SPATIAL = tio.Compose(
+    [
+        tio.RandomAffine(degrees=(0, 0, 0, 0, -20, 20), scales=(0.9, 1.1, 0.9, 1.1, 1, 1), translation=0),
+        tio.RandomElasticDeformation(num_control_points=(5, 5, 5), max_displacement=(2, 2, 0)),
+    ]
+)
+ALL = tio.Compose([SPATIAL, tio.RandomNoise(), tio.RandomBlur((0, 1, 0, 1, 0, 0)), tio.RandomGamma()])
+KINDS = {"image": "intensity", "mask": "label_map", "label": "scalar"}
+SEEDS = np.array([3, 4], np.uint64)
+
+
+def pair(image_dtype=torch.float32, mask_dtype=torch.int64, shape=(1, 20, 16)):
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(image_dtype)
+    mask = torch.zeros(shape)
+    mask[..., 4:15, 3:12] = 3
+    return {"image": image, "mask": mask.to(mask_dtype), "label": 1}
+
+
+@pytest.mark.parametrize("image_dtype", [torch.float32, torch.float16, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("mask_dtype", [torch.int64, torch.uint8, torch.int16, torch.bool])
+def test_dtypes_and_axes_come_back(image_dtype, mask_dtype):
+    sample = pair(image_dtype, mask_dtype)
+    for moved in SeededTransform(ALL, SampleLayout.of(sample), KINDS)([sample, sample], SEEDS):
+        assert moved["image"].dtype == image_dtype
+        assert moved["mask"].dtype == mask_dtype
+        assert moved["image"].shape == moved["mask"].shape == (1, 20, 16)
+        assert set(moved["mask"].unique().tolist()) <= {0, 3 if mask_dtype != torch.bool else 1}
+        assert moved["label"] == 1
+        assert list(moved) == ["image", "mask", "label"]
+
+
+def test_every_layout_sees_the_same_parameters():
+    sample = pair()
+    images = []
+    for variant, fields in (
+        (sample, None),
+        ((sample["image"], sample["mask"], 1), ("image", "mask", "label")),
+        ({"image": sample["image"].numpy(), "mask": sample["mask"].numpy(), "label": 1}, None),
+        (
+            tio.Subject(
+                image=tio.ScalarImage(tensor=sample["image"][..., None]),
+                mask=tio.LabelMap(tensor=sample["mask"][..., None]),
+                label=1,
+            ),
+            None,
+        ),
+    ):
+        layout = SampleLayout.of(variant, fields)
+        moved = layout.split(SeededTransform(ALL, layout, KINDS)([variant], SEEDS[:1])[0])
+        images.append((torch.as_tensor(moved["image"]).reshape(20, 16), torch.as_tensor(moved["mask"]).reshape(20, 16)))
+        assert torch.as_tensor(moved["mask"]).dtype == torch.int64
+    for image, mask in images[1:]:
+        assert torch.equal(image, images[0][0])
+        assert torch.equal(mask, images[0][1])
+
+
+def test_the_seed_decides_and_nothing_else():
+    sample = pair()
+    transform = SeededTransform(ALL, SampleLayout.of(sample), KINDS)
+    first, second = transform([sample, sample], SEEDS)
+    assert not torch.equal(first["image"], second["image"])
+    torch.manual_seed(77)
+    copy = pickle.loads(pickle.dumps(transform))
+    assert torch.equal(copy([sample], SEEDS[1:])[0]["image"], second["image"])
+
+
+def test_the_original_is_not_changed():
+    sample = pair()
+    before = {name: value.clone() for name, value in sample.items() if name != "label"}
+    SeededTransform(ALL, SampleLayout.of(sample), KINDS)([sample], SEEDS[:1])
+    assert all(torch.equal(sample[name], value) for name, value in before.items())
+
+
+def test_half_precision_subjects():
+    subject = tio.Subject(image=tio.ScalarImage(tensor=pair()["image"].half()[..., None]))
+    moved = SeededTransform(tio.RandomBlur(), SampleLayout.of(subject), KINDS)([subject], SEEDS[:1])[0]
+    assert moved.image.data.dtype == torch.float16
+    assert subject.image.data.dtype == torch.float16
+
+
+def test_integer_images_survive_smoothing_without_truncation():
+    sample = {"image": torch.full((1, 8, 8), 200, dtype=torch.uint8)}
+    moved = SeededTransform(
+        tio.RandomAffine(default_pad_value="mean"), SampleLayout.of(sample), {"image": "intensity"}
+    )([sample], SEEDS[:1])[0]
+    assert moved["image"].unique().tolist() == [200], "rounded, not cut off"
+
+
+def test_samples_without_images_pass_through():
+    sample = {"label": 3}
+    assert SeededTransform(ALL, SampleLayout.of(sample), {"label": "scalar"})([sample], SEEDS[:1])[0] is sample
