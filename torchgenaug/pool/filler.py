@@ -1,0 +1,276 @@
+"""`Filler`: makes what a pool's ring lacks, in a thread of its own or in the caller's."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import traceback
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from torchgenaug.errors import PoolError
+from torchgenaug.pool import forks
+from torchgenaug.pool.ring import CLOSED, FAILED, RUNNING, SYNCHRONOUS, Ring
+from torchgenaug.pool.window import Window
+from torchgenaug.sequence import SyntheticSequence
+
+_EXIT_S = 10.0
+# After a fork the thread rests this long: a DataLoader forks its workers one after another, and each fork would have to
+# wait for another batch.
+_QUIET_S = 0.1
+
+
+class Filler:
+    """The one writer of a ring. It lives in the process that built the pool.
+
+    Args:
+        sequence: makes the samples.
+        ring: takes them.
+        window: says which are needed.
+        timeout_s: how long one batch may take while somebody waits for it.
+        background: make them in a daemon thread, from now on; otherwise only when asked to `fill`.
+    """
+
+    def __init__(
+        self, sequence: SyntheticSequence, ring: Ring, window: Window, *, timeout_s: float, background: bool
+    ) -> None:
+        self._sequence, self._ring, self._window, self._timeout_s = sequence, ring, window, timeout_s
+        self._owner = os.getpid()
+        self._changed = threading.Condition()
+        self._maker: int | None = None  # the thread that makes a batch right now
+        self._error: BaseException | None = None
+        self._error_was_raised = False
+        self._stopped = False
+        self._forking, self._quiet_until_s = 0, 0.0
+        self._thread: threading.Thread | None = None
+        initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self._cuda_device = torch.cuda.current_device() if initialized else None
+        ring.set("status", RUNNING if background else SYNCHRONOUS)
+        ring.set("progress_at_s", time.monotonic())
+        forks.pause_during_forks(self)
+        if background:
+            # Bound to the filler, not to the pool: the thread must not keep the pool alive.
+            self._thread = threading.Thread(target=self._run, name="torchgenaug-pool", daemon=True)
+            self._thread.start()
+
+    def move(self, epoch: int) -> None:
+        """Makes `epoch` the current one, and a failed filler try again.
+
+        Raises:
+            PoolError: the background failed and nobody was told yet; the epoch stays as it is.
+        """
+        with self._changed:
+            if not self._error_was_raised:
+                self.raise_failure()
+            if epoch != self._ring.get("epoch"):
+                self._ring.synchronize()
+            self._error, self._error_was_raised = None, False
+            self._ring.set("epoch", epoch)
+            self._ring.set("progress_at_s", time.monotonic())
+            if self._ring.get("status") == FAILED:
+                self._ring.set("status", RUNNING)
+            self._changed.notify_all()
+
+    def raise_failure(self) -> None:
+        """Raises what went wrong in the background, if anything did."""
+        if self._error is not None:
+            self._error_was_raised = True
+            raise PoolError(self._ring.failure) from self._error
+
+    def wait_for(self, epoch: int, batches: npt.NDArray[np.int64]) -> None:
+        """Returns when `batches` of `epoch` are there.
+
+        Raises:
+            PoolError: making them failed, takes longer than the timeout, or the pool was closed or moved meanwhile.
+        """
+        if self._thread is None:
+            self._fill(epoch)
+            return
+        since = time.monotonic()
+        try:
+            with self._changed:
+                while not self._ring.holds(batches).all():
+                    self.raise_failure()
+                    self._check_still(epoch)
+                    late_s = time.monotonic() - max(since, self._ring.get("progress_at_s")) - self._timeout_s
+                    if late_s >= 0:
+                        raise PoolError(hung_text(self._ring, self._timeout_s))
+                    if not self._thread.is_alive():
+                        raise PoolError("The pool's thread is gone. Build a new pool.")
+                    self._changed.wait(min(-late_s, 1.0))
+        finally:
+            self._ring.add_wait(since)
+
+    def stop(self, wait_s: float = 0.0) -> bool:
+        """Ends the thread after the batch in flight; says whether it ended within `wait_s`."""
+        if os.getpid() != self._owner:
+            return True
+        with self._changed:
+            self._stopped = True
+            self._error = None
+            self._ring.set("status", CLOSED)
+            self._changed.notify_all()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(wait_s)
+        return not thread.is_alive()
+
+    def pause(self) -> None:
+        """See `forks.Pausable`. A batch that hangs holds up a fork no longer than the timeout."""
+        self._changed.acquire()
+        self._forking += 1
+        until = time.monotonic() + self._timeout_s
+        try:
+            while self._maker not in (None, threading.get_ident()) and time.monotonic() < until:
+                self._changed.wait(until - time.monotonic())
+        except BaseException:
+            self.resume()
+            raise
+
+    def resume(self) -> None:
+        """See `forks.Pausable`."""
+        self._forking -= 1
+        self._quiet_until_s = time.monotonic() + _QUIET_S
+        self._changed.notify_all()
+        self._changed.release()
+
+    def forget(self) -> None:
+        """See `forks.Pausable`."""
+        self._changed = threading.Condition()
+        self._thread, self._maker, self._forking = None, None, 0
+
+    def _run(self) -> None:
+        if self._cuda_device is not None:
+            torch.cuda.set_device(self._cuda_device)  # a new thread starts on device 0
+        while True:
+            batch = self._await_work()
+            if batch is None:
+                return
+            try:
+                self._make(batch)
+            except BaseException as error:  # whatever it is, the training process has to hear of it
+                with self._changed:
+                    self._error, self._error_was_raised = error, False
+                    self._ring.fail(self._failed_text(batch, error))
+                    self._changed.notify_all()
+
+    def _await_work(self) -> int | None:
+        """The next batch to make; None when there will be no other."""
+        with self._changed:
+            while not self._stopped:
+                batch = self._next()
+                if batch is not None:
+                    return batch
+                quiet_s = self._quiet_until_s - time.monotonic()
+                self._changed.wait(quiet_s if quiet_s > 0 else None)
+        return None
+
+    def _next(self) -> int | None:
+        """The first batch that is missing and may be made now; asked for by the thread, which holds the lock."""
+        if self._forking or self._error is not None or time.monotonic() < self._quiet_until_s:
+            return None
+        batch = self._missing(self._window.batches_ahead(self._ring.get("epoch")))
+        if batch is not None:
+            self._claim(batch)
+        return batch
+
+    def _claim(self, batch: int) -> None:
+        self._maker = threading.get_ident()
+        self._ring.set("making", batch)
+        self._ring.set("progress_at_s", time.monotonic())
+
+    def _missing(self, batches: npt.NDArray[np.int64]) -> int | None:
+        missing = batches[~self._ring.holds(batches)]
+        return int(missing[0]) if len(missing) else None
+
+    def _fill(self, epoch: int) -> None:
+        """Makes all that is missing of an epoch, in the caller's thread."""
+        since = time.monotonic()
+        try:
+            while True:
+                with self._changed:
+                    while self._maker is not None:  # another thread of this process reads too
+                        self._changed.wait()
+                    self._check_still(epoch)
+                    batch = self._missing(self._window.batches(epoch))
+                    if batch is None:
+                        return
+                    self._claim(batch)
+                try:
+                    self._make(batch)
+                except Exception as error:
+                    raise PoolError(self._failed_text(batch, error)) from error
+        finally:
+            self._ring.add_wait(since)
+
+    def _make(self, batch: int) -> None:
+        since = time.monotonic()
+        try:
+            samples = self._sequence.batch(self._window.ids(batch))
+            with self._changed:
+                # After a jump to another epoch the place may be that of a batch which is needed now.
+                if not self._stopped and batch in self._window.batches_ahead(self._ring.get("epoch")):
+                    self._ring.write(batch, samples)
+                self._ring.set("generated", self._ring.get("generated") + self._window.batch_size)
+                self._ring.set("fill_s", self._ring.get("fill_s") + time.monotonic() - since)
+        finally:
+            with self._changed:
+                self._maker = None
+                self._ring.set("making", -1)
+                self._ring.set("progress_at_s", time.monotonic())
+                self._changed.notify_all()
+
+    def _check_still(self, epoch: int) -> None:
+        if self._stopped:
+            raise PoolError(CLOSED_TEXT)
+        if self._ring.get("epoch") != epoch:
+            raise PoolError(moved_text(epoch, self._ring.get("epoch")))
+
+    def _failed_text(self, batch: int, error: BaseException) -> str:
+        ids = self._window.ids(batch)
+        seeds = ", ".join(map(str, self._sequence.seeds(ids[:4]).tolist()))
+        return (
+            f"The pool could not make samples {ids[0]} to {ids[-1]} (seeds {seeds}{', …' if len(ids) > 4 else ''}): "
+            f"{type(error).__name__}: {error}. Call `set_epoch` to try again.\n\n"
+            + "".join(traceback.format_exception(error, limit=-12))
+        )
+
+
+CLOSED_TEXT = "The pool is closed. Build a new one: equal arguments give equal samples."
+
+
+def moved_text(epoch: int, now: int) -> str:
+    """The error of a read that the pool moved away under."""
+    return (
+        f"The pool moved to epoch {now} while epoch {epoch} was being read. Nothing wrong was handed out. "
+        "Call `set_epoch` between epochs, when no worker reads any more."
+    )
+
+
+def hung_text(ring: Ring, timeout_s: float) -> str:
+    """The error of a wait that took too long."""
+    making = ring.get("making")
+    ids = ring.window.ids(making)
+    what = "no batch is being made" if making < 0 else f"samples {ids[0]} to {ids[-1]} are still being made"
+    return (
+        f"Waited for samples longer than `timeout_s` = {timeout_s:g} s: {what}. "
+        "Raise `timeout_s` if one batch may take that long, or lower `batch_size`; otherwise the model hangs."
+    )
+
+
+def _stop_all() -> None:
+    """At exit: a thread inside the model while the interpreter is taken down would crash it."""
+    fillers = [filler for filler in forks.alive() if isinstance(filler, Filler)]
+    until = time.monotonic() + _EXIT_S
+    for filler in fillers:
+        filler.stop()
+    for filler in fillers:
+        filler.stop(max(0.0, until - time.monotonic()))
+
+
+atexit.register(_stop_all)

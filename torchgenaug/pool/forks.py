@@ -1,0 +1,68 @@
+"""Nothing is made while the process forks.
+
+A forked child gets the memory of its parent, but of its threads only the one that forked. A lock that the filler's
+thread holds at that moment, inside torch, oneDNN or an allocator, stays locked in the child for ever, and a DataLoader
+worker that needs it hangs. So a fork waits for the batch in flight, and the thread waits for the fork.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import weakref
+from typing import Protocol
+
+
+class Pausable(Protocol):
+    """Something with a thread that must not work during a fork."""
+
+    def pause(self) -> None:
+        """Returns when the thread is at rest, and keeps it there."""
+        ...
+
+    def resume(self) -> None:
+        """Ends what `pause` began, in the parent."""
+        ...
+
+    def forget(self) -> None:
+        """In the child: the thread is gone, locks may be in any state."""
+        ...
+
+
+_numbers = itertools.count()
+_alive: weakref.WeakValueDictionary[int, Pausable] = weakref.WeakValueDictionary()
+_of_thread = threading.local()
+
+
+def pause_during_forks(pausable: Pausable) -> None:
+    """From now on, and while it lives, `pausable` rests while this process forks."""
+    _alive[next(_numbers)] = pausable
+
+
+def alive() -> list[Pausable]:
+    """All that still live, oldest first."""
+    # `valuerefs` is a single step of C code: other threads may add to the dictionary meanwhile.
+    references = _alive.valuerefs()
+    return [pausable for reference in references if (pausable := reference()) is not None]
+
+
+def _before() -> None:
+    _of_thread.paused = []
+    for pausable in alive():  # always in the same order: two threads that fork at once must not wait for each other
+        pausable.pause()
+        _of_thread.paused.append(pausable)
+
+
+def _after_in_parent() -> None:
+    while _of_thread.paused:
+        _of_thread.paused.pop().resume()
+
+
+def _after_in_child() -> None:
+    _of_thread.paused = []
+    for pausable in alive():
+        pausable.forget()
+
+
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

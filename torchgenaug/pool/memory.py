@@ -1,0 +1,137 @@
+"""`SharedMemory`: one block of memory that forked and spawned processes see, with no name that could be left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import multiprocessing.context
+import os
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+from torchgenaug.errors import PoolError
+
+_NAME = "torchgenaug-pool"
+# Limit and usage of a container's memory, in the second and in the first version of control groups.
+_GROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+
+
+class SharedMemory:
+    """Zeroed memory, mapped by this process, its forks, and every process that it is pickled to.
+
+    It lives in an anonymous file (``memfd_create``): freed by the kernel with its last user, however that one ends; not
+    bound to the size of ``/dev/shm``, which is 64 MB in a container by default. All its pages are reserved at once, so
+    that a later write cannot fail. Where there is no ``memfd_create``, an unlinked temporary file serves.
+
+    Args:
+        size: bytes, at least one.
+
+    Raises:
+        OSError: the pages cannot be reserved.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._attach(_anonymous_file(size), size)
+
+    def _attach(self, descriptor: int, size: int) -> None:
+        self.size = size
+        self._descriptor = descriptor
+        # Without atexit: at exit the kernel closes it, and until then a thread may still use it.
+        weakref.finalize(self, os.close, descriptor).atexit = False
+        self.buffer = mmap.mmap(descriptor, size)
+        self._thread_lock, self._lock_pid = threading.Lock(), os.getpid()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keeps all other threads and processes out of their own `exclusive` sections.
+
+        A record lock of the kernel, unlike a semaphore, dies with its owner: a killed worker cannot block the others.
+        It belongs to the process, so that threads need a lock of their own.
+        """
+        if self._lock_pid != os.getpid():  # forked, perhaps while another thread of the parent held the lock
+            self._thread_lock, self._lock_pid = threading.Lock(), os.getpid()
+        with self._thread_lock:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if multiprocessing.context.get_spawning_popen() is not None:
+            return {"size": self.size, "duplicate": DupFd(self._descriptor)}
+        status = os.fstat(self._descriptor)
+        path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+        return {"size": self.size, "path": path, "file": (status.st_dev, status.st_ino)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "duplicate" in state:
+            self._attach(state["duplicate"].detach(), state["size"])
+            return
+        try:
+            descriptor = os.open(state["path"], os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise PoolError(
+                f"A pickled pool can be read only on the machine and during the life of the process that owns it; "
+                f"{state['path']} cannot be opened. Build the pool anew: equal arguments give equal samples."
+            ) from error
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) != state["file"]:
+            os.close(descriptor)
+            raise PoolError("The pool that was pickled is gone. Build it anew: equal arguments give equal samples.")
+        self._attach(descriptor, state["size"])
+
+
+def available_bytes() -> int | None:
+    """Memory that may still be taken: of the machine and of the container, whichever is less; None where unknown."""
+    limits = []
+    machine = _fields_of(Path("/proc/meminfo")).get("MemAvailable:")
+    if machine is not None:
+        limits.append(machine * 1024)
+    group = Path("/sys/fs/cgroup")
+    for limit, usage in _GROUP_FILES:
+        try:
+            most, used = int((group / limit).read_text()), int((group / usage).read_text())
+        except (OSError, ValueError):  # no such group, or "max": no limit
+            continue
+        # Cached files count as used, but the kernel gives them up when memory is asked for.
+        reclaimable = _fields_of(group / Path(limit).parent / "memory.stat").get("inactive_file", 0)
+        limits.append(max(0, most - used + reclaimable))
+    return min(limits, default=None)
+
+
+def _fields_of(path: Path) -> dict[str, int]:
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return {}
+    return {line[0]: int(line[1]) for line in lines if len(line) >= 2 and line[1].isdigit()}
+
+
+def _anonymous_file(size: int) -> int:
+    descriptor = -1
+    if hasattr(os, "memfd_create"):
+        try:
+            descriptor = os.memfd_create(_NAME)
+        except OSError:  # forbidden by a sandbox
+            descriptor = -1
+    if descriptor < 0:
+        with tempfile.TemporaryFile(prefix=_NAME) as file:
+            descriptor = os.dup(file.fileno())
+    try:
+        os.ftruncate(descriptor, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,62 @@
+"""How a process that does not own the pool waits for samples: by looking, and never for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from torchgenaug.errors import PoolError
+from torchgenaug.pool.filler import CLOSED_TEXT, hung_text, moved_text
+from torchgenaug.pool.ring import CLOSED, FAILED, SYNCHRONOUS, Ring
+
+_SHORTEST_S, _LONGEST_S = 0.001, 0.05
+
+
+def wait_for(ring: Ring, epoch: int, batches: npt.NDArray[np.int64], timeout_s: float) -> None:
+    """Returns when `batches` of `epoch` are there.
+
+    Raises:
+        PoolError: they will not come: the background failed, hangs, was closed or moved on, or its owner is dead;
+            or there is no background, and the owner has not made them.
+    """
+    since, pause_s = time.monotonic(), _SHORTEST_S
+    owner = ring.get("owner")
+    is_child = os.getppid() == owner
+    try:
+        while not ring.holds(batches).all():
+            status = ring.get("status")
+            if status == CLOSED:
+                raise PoolError(CLOSED_TEXT)
+            if status == FAILED:
+                raise PoolError(ring.failure)
+            if ring.get("epoch") != epoch:
+                raise PoolError(moved_text(epoch, ring.get("epoch")))
+            if status == SYNCHRONOUS:
+                raise PoolError(
+                    f"The samples of epoch {epoch} are not there, and a pool with background=False makes them only in "
+                    "the process that built it. Call its `set_epoch` before the workers start to read."
+                )
+            if not _is_alive(owner, is_child):
+                raise PoolError(f"The process that makes the samples ({owner}) is gone.")
+            if time.monotonic() - max(since, ring.get("progress_at_s")) > timeout_s:
+                raise PoolError(hung_text(ring, timeout_s))
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_S)
+    finally:
+        ring.add_wait(since)
+
+
+def _is_alive(owner: int, is_child: bool) -> bool:
+    # A dead parent that nobody has buried yet still answers to its number, but its children have another parent.
+    if is_child and os.getppid() != owner:
+        return False
+    try:
+        os.kill(owner, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, of another user
+        return True
+    return True

@@ -1,0 +1,229 @@
+"""`Ring`: the samples of a pool, which of them are there, and how often each was served, as all processes see them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torchgenaug.pool.memory import SharedMemory
+from torchgenaug.pool.window import Window
+from torchgenaug.types import Batch, FieldSpec
+
+# What the pool is doing, as readers in other processes see it.
+RUNNING, SYNCHRONOUS, FAILED, CLOSED = range(4)
+
+_ALIGNMENT = 64
+_TEXT_BYTES = 8192
+_STATE = np.dtype(
+    [(name, np.int64) for name in ("owner", "epoch", "status", "making", "text_length", "generated", "served")]
+    + [(name, np.int64) for name in ("retired", "retired_reuse_max")]
+    + [(name, np.float64) for name in ("fill_s", "wait_s", "worker_wait_s", "progress_at_s")]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool did so far, in all processes.
+
+    Attributes:
+        epoch: the current epoch.
+        window: its ids, [first, last).
+        generated: samples made, those included that only fill up a batch.
+        served: samples handed out.
+        reuse_mean: how often a sample was handed out, mean over those that were at all.
+        reuse_max: the same, the largest. A sample made again after a jump between epochs counts anew.
+        epochs_per_sample: in how many epochs a sample can be seen at most, ceil(capacity / step); None: in all.
+        wait_s: seconds that the owner's process waited for samples.
+        worker_wait_s: the same for all other processes, summed.
+        fill_s: seconds that making the samples took.
+        samples_per_s: generated / fill_s; 0 before the first batch.
+    """
+
+    epoch: int
+    window: tuple[int, int]
+    generated: int
+    served: int
+    reuse_mean: float
+    reuse_max: int
+    epochs_per_sample: int | None
+    wait_s: float
+    worker_wait_s: float
+    fill_s: float
+    samples_per_s: float
+
+
+class Ring:
+    """Storage of `Window.num_slots` samples. One process writes; all may read.
+
+    A table says which batch each place holds, -1 for none. The writer empties the entry, then writes the samples, then
+    enters the new batch; a reader looks before and after it copies. So no reader ever takes one sample for another.
+
+    Args:
+        window: the arithmetic.
+        fields: what every sample holds.
+        device: where the samples lie. Those on the CPU lie in shared memory; those on another device can be read in the
+            owner's process only. Bookkeeping is always shared.
+
+    Raises:
+        OSError: there is no room.
+    """
+
+    def __init__(self, window: Window, fields: Mapping[str, FieldSpec], device: torch.device) -> None:
+        self.window, self.fields, self.device = window, dict(fields), device
+        self.memory = SharedMemory(_layout(window, fields, device)[1])
+        self._map()
+        self.data = {
+            name: self._shared_field(name, spec)
+            if device.type == "cpu"
+            else torch.zeros((window.num_slots, *spec.shape), dtype=spec.dtype, device=device)
+            for name, spec in fields.items()
+        }
+        self._table.fill(-1)
+        self.set("owner", os.getpid())
+        self.set("making", -1)
+
+    @staticmethod
+    def num_bytes(window: Window, fields: Mapping[str, FieldSpec], device: torch.device) -> int:
+        """Size of the shared memory."""
+        return _layout(window, fields, device)[1]
+
+    def _map(self) -> None:
+        offsets, _ = _layout(self.window, self.fields, self.device)
+        self._places, self._slots = self.window.num_places, self.window.num_slots
+        buffer = self.memory.buffer
+        self._state = np.frombuffer(buffer, _STATE, 1, offsets["state"])[0]
+        self._text = np.frombuffer(buffer, np.uint8, _TEXT_BYTES, offsets["text"])
+        self._table = np.frombuffer(buffer, np.int64, self._places, offsets["table"])
+        self._counts = np.frombuffer(buffer, np.int64, self._slots, offsets["counts"])
+
+    def _shared_field(self, name: str, spec: FieldSpec) -> Tensor:
+        offset = _layout(self.window, self.fields, self.device)[0][f"field {name}"]
+        count = self._slots * math.prod(spec.shape)
+        flat = torch.frombuffer(self.memory.buffer, dtype=spec.dtype, count=count, offset=offset)
+        return flat.reshape(self._slots, *spec.shape)
+
+    def get(self, name: str) -> Any:
+        """A number of the shared state."""
+        return self._state[name].item()
+
+    def set(self, name: str, value: float) -> None:
+        """Writes a number of the shared state."""
+        self._state[name] = value
+
+    @property
+    def failure(self) -> str:
+        """What went wrong, where the status is `FAILED`."""
+        return bytes(self._text[: self.get("text_length")]).decode(errors="replace")
+
+    def fail(self, text: str) -> None:
+        """Tells all readers that no more samples come, and why."""
+        encoded = text.encode(errors="replace")[:_TEXT_BYTES]
+        self._text[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+        self.set("text_length", len(encoded))
+        self.set("status", FAILED)
+
+    def holds(self, batches: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these batches are there."""
+        present: npt.NDArray[np.bool_] = self._table[batches % self._places] == batches
+        return present
+
+    def copy(self, ids: npt.NDArray[np.int64], names: Iterable[str]) -> Batch:
+        """Fields of samples `ids`, as new tensors; ask `served` or `holds` afterwards whether they were still there."""
+        slots = torch.from_numpy(ids % self._slots)
+        if self.device.type != "cpu":
+            slots = slots.to(self.device)
+        # Measured on 64 images of 64×64: index_select takes a fifth of the time that data[slots] takes.
+        return {name: torch.index_select(self.data[name], 0, slots) for name in names}
+
+    def served(self, ids: npt.NDArray[np.int64]) -> bool:
+        """Counts `ids` as served, if all of them are still there; says whether they are."""
+        batches, slots = ids // self.window.batch_size, ids % self._slots
+        with self.memory.exclusive():
+            if not self.holds(batches).all():
+                return False
+            np.add.at(self._counts, slots, 1)
+            self._state["served"] += len(ids)
+        return True
+
+    def write(self, batch: int, samples: Batch) -> None:
+        """Puts a batch into its place; what lay there is gone."""
+        place = batch % self._places
+        rows = slice(place * self.window.batch_size, (place + 1) * self.window.batch_size)
+        with self.memory.exclusive():
+            counts = self._counts[rows]
+            self._state["retired"] += np.count_nonzero(counts)
+            self._state["retired_reuse_max"] = max(self.get("retired_reuse_max"), int(counts.max()))
+            counts.fill(0)
+            self._table[place] = -1
+        for name, data in self.data.items():
+            data[rows].copy_(samples[name])
+        self.synchronize()
+        self._table[place] = batch
+
+    def synchronize(self) -> None:
+        """Returns when copies that run on the device, out of it or into it, are done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def add_wait(self, since_s: float) -> None:
+        """Adds the time since `since_s` to the time that this process waited."""
+        name = "wait_s" if os.getpid() == self.get("owner") else "worker_wait_s"
+        with self.memory.exclusive():
+            self._state[name] += time.monotonic() - since_s
+
+    def stats(self) -> PoolStats:
+        """The numbers so far."""
+        with self.memory.exclusive():
+            state, counts = self._state.copy(), self._counts.copy()
+        epoch, generated, served = (int(state[name]) for name in ("epoch", "generated", "served"))
+        seen = int(state["retired"]) + int(np.count_nonzero(counts))
+        fill_s = float(state["fill_s"])
+        start = self.window.start(epoch)
+        return PoolStats(
+            epoch=epoch,
+            window=(start, start + self.window.capacity),
+            generated=generated,
+            served=served,
+            reuse_mean=served / seen if seen else 0.0,
+            reuse_max=max(int(state["retired_reuse_max"]), int(counts.max())),
+            epochs_per_sample=self.window.lifetime,
+            wait_s=float(state["wait_s"]),
+            worker_wait_s=float(state["worker_wait_s"]),
+            fill_s=fill_s,
+            samples_per_s=generated / fill_s if fill_s else 0.0,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("window", "fields", "device", "memory")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._map()
+        self.data = {name: self._shared_field(name, spec) for name, spec in self.fields.items()}
+
+
+def _layout(window: Window, fields: Mapping[str, FieldSpec], device: torch.device) -> tuple[dict[str, int], int]:
+    """Where each part begins, and the size of all."""
+    sizes = {
+        "state": _STATE.itemsize,
+        "text": _TEXT_BYTES,
+        "table": 8 * window.num_places,
+        "counts": 8 * window.num_slots,
+    }
+    if device.type == "cpu":
+        for name, spec in fields.items():
+            sizes[f"field {name}"] = window.num_slots * math.prod(spec.shape) * spec.dtype.itemsize
+    offsets, end = {}, 0
+    for name, size in sizes.items():
+        offsets[name] = end
+        end += -(-size // _ALIGNMENT) * _ALIGNMENT
+    return offsets, end

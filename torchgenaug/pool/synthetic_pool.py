@@ -1,0 +1,304 @@
+"""`SyntheticPool`: a moving window of a sequence in memory, made on the fly while training goes on."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import warnings
+import weakref
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torchgenaug import seeding
+from torchgenaug.errors import ConfigurationError, PoolError, SampleIndexError
+from torchgenaug.pool import reader
+from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
+from torchgenaug.pool.fit import build_ring
+from torchgenaug.pool.ring import CLOSED, FAILED, PoolStats, Ring
+from torchgenaug.pool.window import Window
+from torchgenaug.sequence import MAX_ID, SyntheticSequence
+from torchgenaug.types import Batch, FieldSpec
+
+
+class SyntheticPool:
+    """The samples of a sequence that an epoch sees, kept in memory and renewed from epoch to epoch.
+
+    Epoch e sees the ids [e·R, e·R + capacity) with ``R = round(refresh · capacity)``: position j holds sample e·R + j,
+    in every process, whatever came before. While epoch e trains, a thread makes what epoch e + 1 adds; `set_epoch`
+    waits for what is missing. So the content is exact, and a sample is seen in ceil(capacity / R) epochs at most. Jumps,
+    backwards too, make what is missing.
+
+    Samples lie in shared memory. DataLoader workers (forked, spawned, persistent) read them there; the model stays in
+    the process that built the pool, and a fork waits for the batch in flight (once, with ``persistent_workers=True``).
+    A pickled pool is a view: it reads the same memory and follows `set_epoch`, as long as its owner lives.
+
+    Samples are made in aligned batches of ids [k·B, (k+1)·B), so that they are bit-equal to those of shards rendered
+    with the same `batch_size`. The pool therefore makes and holds up to 2·(B - 1) samples more than it shows;
+    `batch_size` may exceed `capacity`.
+
+    Args:
+        sequence: the samples; not asked from two threads at once.
+        capacity: how many samples an epoch sees, ≥ 1. Memory is taken for about ``capacity · (1 + refresh)`` of them.
+        refresh: fraction that is replaced from epoch to epoch, [0, 1]; 0, or what rounds to no sample: frozen.
+        batch_size: samples per call of the model, ≥ 1.
+        device: where the samples lie and are handed out; None is host memory. On another device, only the process that
+            built the pool can read them.
+        background: make samples in a thread, from construction on. False: make a whole window in `set_epoch`, or in the
+            first `read`, of the process that built the pool. The samples are identical.
+        timeout_s: how long one batch may take while somebody waits for it, > 0.
+
+    Raises:
+        ConfigurationError: an argument outside its domain, or a capacity that does not fit into memory.
+
+    Example:
+        >>> from torchgenaug.testing import AnalyticSynthesizer
+        >>> with SyntheticPool(SyntheticSequence(AnalyticSynthesizer()), 8, refresh=0.5, batch_size=4) as pool:
+        ...     pool.set_epoch(3)
+        ...     pool.ids(np.array([0, 7])).tolist(), pool.read(np.array([0, 7]))["image"].shape
+        ([12, 19], torch.Size([2, 1, 32, 32]))
+    """
+
+    def __init__(
+        self,
+        sequence: SyntheticSequence,
+        capacity: int,
+        *,
+        refresh: float = 0.25,
+        batch_size: int = 32,
+        device: torch.device | str | None = None,
+        background: bool = True,
+        timeout_s: float = 600.0,
+    ) -> None:
+        if not isinstance(sequence, SyntheticSequence):
+            raise ConfigurationError(
+                f"`sequence` must be a SyntheticSequence, got {type(sequence).__name__}. "
+                "Wrap a synthesizer: SyntheticPool(SyntheticSequence(synthesizer), capacity)."
+            )
+        if not isinstance(background, bool):
+            raise ConfigurationError(f"`background` must be True (a thread) or False, got {background!r}.")
+        capacity, batch_size = _count("capacity", capacity), _count("batch_size", batch_size)
+        refresh = _number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
+        self.timeout_s = _number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
+        self.fields: Mapping[str, FieldSpec] = dict(sequence.fields)
+        self.fingerprint: str = sequence.fingerprint
+        self._seed = sequence.seed
+        step = round(refresh * capacity)
+        self._window = Window(capacity, step, batch_size, ahead=step if background else 0)
+        self._ring: Ring | None = build_ring(self._window, self.fields, torch.device(device or "cpu"))
+        self._filler: Filler | None = Filler(
+            sequence, self._ring, self._window, timeout_s=self.timeout_s, background=background
+        )
+        self._last_stats: PoolStats | None = None
+        self._owner = os.getpid()
+        # A collected pool ends its thread; at exit `filler` ends all of them, and waits.
+        weakref.finalize(self, self._filler.stop).atexit = False
+
+    def __len__(self) -> int:
+        return self._window.capacity
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, 0 at first."""
+        return int(self._open_ring().get("epoch"))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to an epoch, and returns when all its samples are there. To be called between epochs, by the owner.
+
+        Args:
+            epoch: any epoch ≥ 0.
+
+        Raises:
+            ConfigurationError: not an epoch.
+            PoolError: samples could not be made (the model's exception is the cause, with its traceback; call again to
+                try again), took longer than `timeout_s`, or the pool is closed, or owned by another process.
+        """
+        epoch = _count("epoch", epoch, least=0)
+        if self._window.start(epoch) + 2 * self._window.num_slots >= MAX_ID:
+            raise ConfigurationError(f"`epoch` must keep ids below 2^62, got {epoch}.")
+        self._open_ring()
+        filler = self._own_filler()
+        if filler is None:
+            raise PoolError(
+                "`set_epoch` must be called in the process that built the pool, not in a worker or on a pickled copy. "
+                "All views follow."
+            )
+        filler.move(epoch)
+        filler.wait_for(epoch, self._window.batches(epoch))
+
+    def read(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """Samples at `positions` of the current epoch.
+
+        Args:
+            positions: (n,) integers in ``range(len(self))``; repeats allowed.
+
+        Returns:
+            field → (n, *spec.shape), new tensors on the pool's device.
+
+        Raises:
+            SampleIndexError: a position outside the pool.
+            PoolError: the samples could not be made (see `set_epoch`), or the pool is closed, was moved to another
+                epoch meanwhile, lies on a device that this process cannot read, or lost its owner.
+        """
+        ring = self._open_ring()
+        epoch = ring.get("epoch")
+        ids = self._checked(positions) + self._window.start(epoch)
+        batch = self._copy(ring, epoch, ids, self.fields)
+        if not ring.served(ids):
+            raise PoolError(moved_text(epoch, ring.get("epoch")))
+        return batch
+
+    def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which samples of the sequence `positions` hold in the current epoch: (n,) int64; waits for nothing."""
+        return self._checked(positions) + self._window.start(self.epoch)
+
+    def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """The seeds of these samples: (n,) uint64."""
+        return seeding.derive(self._seed, seeding.SAMPLE, self.ids(positions))
+
+    def column(self, field: str) -> Tensor:
+        """A scalar field of all samples of the current epoch, in order of position: (len(self),).
+
+        Raises:
+            ConfigurationError: no such field, or not a scalar.
+            PoolError: as for `read`.
+        """
+        if field not in self.fields or self.fields[field].shape:
+            scalars = [name for name, spec in self.fields.items() if not spec.shape]
+            raise ConfigurationError(f"`field` must be a scalar field, one of {scalars}, got {field!r}.")
+        ring = self._open_ring()
+        epoch = ring.get("epoch")
+        ids = np.arange(len(self)) + self._window.start(epoch)
+        column = self._copy(ring, epoch, ids, {field: self.fields[field]})[field]
+        if not ring.holds(self._window.batches(epoch)).all():
+            raise PoolError(moved_text(epoch, ring.get("epoch")))
+        return column
+
+    @property
+    def stats(self) -> PoolStats:
+        """What the pool did so far, in all processes; after `close`, what it did until then."""
+        if self._ring is None and self._last_stats is not None:
+            return self._last_stats
+        return self._open_ring().stats()
+
+    def close(self) -> None:
+        """Ends the thread after the batch in flight, and gives the memory back. Reads elsewhere raise from now on.
+
+        Does nothing in another process than the owner's, or when called again.
+        """
+        filler = self._own_filler()
+        if filler is None or self._ring is None:
+            return
+        if not filler.stop(self.timeout_s):
+            warnings.warn(
+                f"The model still runs {self.timeout_s:g} s after the pool was closed; its thread is left to itself.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._last_stats = self._ring.stats()
+        self._ring = self._filler = None
+
+    def __enter__(self) -> SyntheticPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        stats, closed = self.stats, ", closed" if self._ring is None else ""
+        lifetime = "all" if stats.epochs_per_sample is None else str(stats.epochs_per_sample)
+        return (
+            f"SyntheticPool(capacity={len(self)}, {self._window.step} new per epoch, each seen in ≤ {lifetime} epochs; "
+            f"epoch {stats.epoch}: ids [{stats.window[0]}, {stats.window[1]}); generated {stats.generated} at "
+            f"{stats.samples_per_s:.4g}/s, served {stats.served}, reuse {stats.reuse_mean:.3g} "
+            f"(max {stats.reuse_max}), waited {stats.wait_s:.3g} s{closed})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        ring = self._open_ring()
+        if ring.device.type != "cpu":
+            raise PoolError(_not_here(ring.device))
+        kept = ("fields", "fingerprint", "timeout_s", "_seed", "_window", "_owner")
+        return {name: getattr(self, name) for name in kept} | {"_ring": ring}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _filler=None, _last_stats=None)
+
+    def _copy(self, ring: Ring, epoch: int, ids: npt.NDArray[np.int64], names: Mapping[str, FieldSpec]) -> Batch:
+        filler = self._own_filler()
+        if filler is None and ring.device.type != "cpu":
+            raise PoolError(_not_here(ring.device))
+        status = ring.get("status")
+        if status == CLOSED:
+            raise PoolError(CLOSED_TEXT)
+        if status == FAILED:
+            if filler is not None:
+                filler.raise_failure()
+            raise PoolError(ring.failure)
+        batches = ids // self._window.batch_size
+        if not ring.holds(batches).all():
+            if filler is not None:
+                filler.wait_for(epoch, batches)
+            else:
+                reader.wait_for(ring, epoch, batches, self.timeout_s)
+        return ring.copy(ids, names)
+
+    def _own_filler(self) -> Filler | None:
+        """None in a forked worker or a pickled copy, which can only read."""
+        return self._filler if os.getpid() == self._owner else None
+
+    def _open_ring(self) -> Ring:
+        if self._ring is None:
+            raise PoolError(CLOSED_TEXT)
+        return self._ring
+
+    def _checked(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        array = np.asarray(positions)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise SampleIndexError(
+                f"`positions` must be a list of integers, got {array.dtype} of shape {array.shape}. "
+                "Use numpy integers, such as np.arange(4)."
+            )
+        array = array.astype(np.int64, copy=False)
+        # One pass finds negative ones too: as unsigned numbers they are huge.
+        if array.size and array.view(np.uint64).max() >= len(self):
+            raise SampleIndexError(
+                f"`positions` must be in [0, {len(self)}), got {array.min()} to {array.max()}. "
+                "Positions are those of the pool's window; `ids` says which samples they hold."
+            )
+        return array
+
+
+def _not_here(device: torch.device) -> str:
+    return (
+        f"A pool on {device} can be read only by the process that built it. "
+        "Use device=None, so that DataLoader workers read it from shared memory, or num_workers=0."
+    )
+
+
+def _count(name: str, value: int, least: int = 1) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < least:
+        raise ConfigurationError(f"`{name}` must be an integer ≥ {least}, got {value!r}.")
+    return number
+
+
+def _number(name: str, value: float, low: float, high: float, what: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low <= number <= high:
+        raise ConfigurationError(f"`{name}` must be {what}, got {value!r}.")
+    return number

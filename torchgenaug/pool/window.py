@@ -1,0 +1,68 @@
+"""`Window`: which samples an epoch sees, which batches they are made in, and where each batch lies in the ring."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The arithmetic of a pool; pure, and the same in every process.
+
+    Epoch e sees the ids [e·step, e·step + capacity). Samples are made in *aligned* batches, ids [k·B, (k+1)·B) for
+    batch k, because the bits of a sample may depend on the batch that it is made in: aligned, they are those of every
+    other pool and render with this batch size. The ring holds whole batches: batch k in place k modulo `num_places`, so
+    that sample i lies in slot i modulo `num_slots`.
+
+    Attributes:
+        capacity: samples that an epoch sees.
+        step: by how many ids the window moves per epoch; 0 for a pool that never changes.
+        batch_size: B.
+        ahead: how many ids beyond the window are made in advance, for the next epoch.
+    """
+
+    capacity: int
+    step: int
+    batch_size: int
+    ahead: int
+
+    @property
+    def num_places(self) -> int:
+        """How many batches the ring holds: no two of a window, and of what is made ahead of it, share a place."""
+        # The window starts at a multiple of gcd(step, B), so this is how far into a batch it can start at most.
+        latest_start = self.batch_size - math.gcd(self.step, self.batch_size)
+        return (latest_start + self.capacity + self.ahead - 1) // self.batch_size + 1
+
+    @property
+    def num_slots(self) -> int:
+        """How many samples the ring holds."""
+        return self.num_places * self.batch_size
+
+    @property
+    def lifetime(self) -> int | None:
+        """In how many epochs a sample can be seen, at most; None for ever. This bounds its reuse."""
+        return None if self.step == 0 else -(-self.capacity // self.step)
+
+    def start(self, epoch: int) -> int:
+        """The first id of an epoch."""
+        return epoch * self.step
+
+    def batches(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The batches that hold the window of an epoch, in order."""
+        return self._batches(epoch, self.capacity)
+
+    def batches_ahead(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The batches that the ring should hold during an epoch: the window, and what is made ahead."""
+        return self._batches(epoch, self.capacity + self.ahead)
+
+    def ids(self, batch: int) -> npt.NDArray[np.int64]:
+        """The ids of one batch: (batch_size,)."""
+        return np.arange(batch * self.batch_size, (batch + 1) * self.batch_size)
+
+    def _batches(self, epoch: int, count: int) -> npt.NDArray[np.int64]:
+        start = self.start(epoch)
+        return np.arange(start // self.batch_size, (start + count - 1) // self.batch_size + 1)
