@@ -1,0 +1,89 @@
+"""The thread that writes shards while the next samples are being made."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.writer import ShardWriter
+from torchgenaug.types import Batch
+
+_QUEUE_BYTES = 256 << 20
+
+
+class BackgroundWriter:
+    """Writes, hashes and commits shards in one thread, in the order of `put`.
+
+    Batches wait in a queue of at most 256 MiB (but room for two), so that memory stays bounded when the disk is slower
+    than the model.
+
+    Args:
+        folder: the shard folder.
+        manifest: its manifest.
+        on_commit: called in the thread with (file name, bytes) after each commit.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, on_commit: Callable[[str, int], None]) -> None:
+        self._folder, self._manifest, self._on_commit = folder, manifest, on_commit
+        waiting = _QUEUE_BYTES // (manifest.batch_size * manifest.row_bytes())
+        self._queue: queue.Queue[tuple[int, Batch, npt.NDArray[np.uint64]] | None] = queue.Queue(
+            max(2, min(waiting, 2 * manifest.shard_size // manifest.batch_size))
+        )
+        self._error: BaseException | None = None
+        self._aborted = False
+        self._thread = threading.Thread(target=self._run, name="torchgenaug-shard-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, first_id: int, batch: Batch, seeds: npt.NDArray[np.uint64]) -> None:
+        """Hands over the samples from `first_id` on; waits while the queue is full.
+
+        Raises:
+            OSError: what the thread met when it wrote earlier samples.
+        """
+        self._raise()
+        self._queue.put((first_id, batch, seeds))
+
+    def finish(self) -> None:
+        """Waits until all that was `put` is committed, and raises what went wrong."""
+        self._queue.put(None)
+        self._thread.join()
+        self._raise()
+
+    def abort(self) -> None:
+        """Drops what is not committed and ends the thread; a shard that is just being committed still is."""
+        self._aborted = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        writer: ShardWriter | None = None
+        while (item := self._queue.get()) is not None:
+            # After an error the queue is still emptied: `put` must never wait for a thread that has stopped.
+            if self._error is not None or self._aborted:
+                continue
+            first_id, batch, seeds = item
+            try:
+                if writer is None:
+                    writer = ShardWriter(self._folder, self._manifest, first_id // self._manifest.shard_size)
+                rows = {name: field.encode(batch[name]) for name, field in self._manifest.fields.items()}
+                writer.write(first_id, rows, seeds)
+                if first_id + len(seeds) == writer.ids.stop:
+                    done, writer = writer, None
+                    self._on_commit(*done.commit())
+            except BaseException as error:  # handed to the caller's thread by `put` or `finish`
+                self._error = error
+                if writer is not None:
+                    writer.abort()
+                    writer = None
+        if writer is not None:
+            writer.abort()

@@ -1,0 +1,188 @@
+"""The shard folder: what lies in it, and files that appear whole or not at all.
+
+The listing is the journal: a shard exists if and only if a file with its name does, and the rename that gives it the
+name is the commit. Files being written have a name that no reader accepts, and are held by a lock that dies with its
+process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from io import FileIO
+from pathlib import Path
+
+from torchgenaug.errors import ShardCorruptError, ShardNotFoundError
+from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
+
+_TEMP_PREFIX, _TEMP_SUFFIX = ".torchgenaug-", ".tmp"
+_MAX_MANIFEST_BYTES = 16 << 20
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder.
+
+    Raises:
+        ShardNotFoundError: no such folder, or no manifest in it.
+        ShardCorruptError: a manifest that is none, or not a regular file.
+        ShardVersionError: a newer format.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "holds no manifest.json" if folder.is_dir() else "does not exist"
+        raise ShardNotFoundError(
+            f"`path` must be a folder that render_shards wrote, got {str(folder)!r}, which {what}. "
+            "Make one with: torchgenaug render SYNTHESIZER --out DIR --count N"
+        ) from error
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_MANIFEST_BYTES:
+        raise ShardCorruptError(
+            f"{path} must be a regular file of at most {_MAX_MANIFEST_BYTES >> 20} MiB (no link). Nothing was read."
+        )
+    return Manifest.from_bytes(path.read_bytes(), where=str(path))
+
+
+def list_shards(folder: Path) -> dict[int, list[str]]:
+    """Shard index → file names, sorted. More than one only if a model that is not deterministic rendered it twice.
+
+    Raises:
+        ShardCorruptError: a shard's name belongs to something that is not a regular file, such as a link.
+    """
+    shards: dict[int, list[str]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            parsed = parse_shard_name(entry.name)
+            if parsed is None:
+                continue
+            if not entry.is_file(follow_symlinks=False):
+                raise ShardCorruptError(
+                    f"{entry.path} must be a regular file: shards are never links or folders. It was not opened. "
+                    "Remove it."
+                )
+            shards.setdefault(parsed[0], []).append(entry.name)
+    for names in shards.values():
+        names.sort()
+    return shards
+
+
+class TemporaryFile:
+    """A new file in a folder under a name that no reader accepts, locked as long as this process lives.
+
+    Attributes:
+        path: where it is until `commit`.
+        descriptor: open for reading and writing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        while True:
+            self.path = folder / f"{_TEMP_PREFIX}{secrets.token_hex(8)}{_TEMP_SUFFIX}"
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            _try_lock(self.descriptor)
+            # Another process may have taken the file for abandoned in the moment before it was locked.
+            if os.fstat(self.descriptor).st_nlink:
+                return
+            self._close()
+
+    def commit(self, name: str, *, exclusive: bool = False) -> bool:
+        """Gives the file its final name: content durable first, name visible then, name durable last.
+
+        Args:
+            name: in the same folder; an existing file of that name is replaced at once.
+            exclusive: leave an existing file alone instead (False is returned then).
+        """
+        target = self.path.with_name(name)
+        os.fsync(self.descriptor)
+        if exclusive:
+            try:
+                os.link(self.path, target)
+            except FileExistsError:
+                self.discard()
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+                os.replace(self.path, target)  # a file system without hard links
+            else:
+                os.unlink(self.path)
+        else:
+            os.replace(self.path, target)
+        self._close()
+        sync_folder(target.parent)
+        return True
+
+    def discard(self) -> None:
+        """Closes and removes the file; does nothing after `commit` or another `discard`."""
+        if self.descriptor >= 0:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+            self._close()
+
+    def _close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Removes temporary files whose process is dead; returns how many."""
+    removed = 0
+    for name in os.listdir(folder):
+        if not (name.startswith(_TEMP_PREFIX) and name.endswith(_TEMP_SUFFIX)):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if _try_lock(descriptor):
+                    os.unlink(folder / name)
+                    removed += 1
+            finally:
+                os.close(descriptor)
+    return removed
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames and new files in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(file: FileIO) -> str:
+    """sha256 of an open file's content, in hexadecimal."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def some_ranges(indices: Iterable[int], *, unit: int = 1, end: int | None = None) -> str:
+    """Sorted indices as text, ``0-3, 7``; with `unit`, the ids in shards of that size (below `end`)."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and runs[-1][1] == index:
+            runs[-1][1] = index + 1
+        else:
+            runs.append([index, index + 1])
+    texts = []
+    for start, stop in runs[:8]:
+        first, last = start * unit, stop * unit - 1
+        last = last if end is None else min(last, end - 1)
+        texts.append(f"{first}-{last}" if last > first else f"{first}")
+    return ", ".join(texts) + (f", … ({len(runs)} ranges)" if len(runs) > 8 else "")
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Whether this process now holds the lock. False where another does, and where the file system knows no locks."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: abandoned files stay until they are removed by hand
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

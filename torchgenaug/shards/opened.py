@@ -1,0 +1,155 @@
+"""Open shards: the map of one file, and a bounded set of such maps."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from torchgenaug import seeding
+from torchgenaug.errors import ShardIncompleteError
+from torchgenaug.shards.format import Manifest, shard_name
+from torchgenaug.shards.layout import ShardFault, corrupt, open_checked
+
+MAX_MAPS = 1024
+"""Maps hold no file handle, so this bounds only address space and some 5 KiB of memory each."""
+MAX_FILES = 128
+"""Compressed shards are read through HDF5, which keeps a handle."""
+
+
+class OpenShard:
+    """One shard, checked and mapped.
+
+    Args:
+        path: of the file.
+        manifest: of its folder.
+        index: which shard it must be.
+        known: its `offsets`, if it was checked before.
+        digest: compare the file's sha256 with its name first.
+
+    Attributes:
+        path: of the file.
+        ids: the ids that it holds.
+        rows: per field, in the manifest's order: (n, 1, size) read-only array of the stored dtype on the map, or the
+            h5py data set (n, *shape) of a compressed field.
+        sums: (n * num_fields,) the checksums, sample by sample; its items are Python integers.
+        offsets: where in the file each contiguous data set begins.
+
+    Raises:
+        ShardFault: the file is anything else than this shard.
+    """
+
+    __slots__ = ("_file", "ids", "offsets", "path", "rows", "sums")
+
+    def __init__(
+        self, path: Path, manifest: Manifest, index: int, *, known: dict[str, int] | None, digest: bool
+    ) -> None:
+        self.path, self.ids = path, manifest.shard_range(index)
+        self._file: Any = None
+        if known is None or manifest.compression is not None:
+            self._file, known = open_checked(path, manifest, digest=digest)
+        self.offsets = known
+        try:
+            self._map(manifest)
+        except BaseException:
+            self.close()
+            raise
+        if manifest.compression is None:
+            self.close()
+
+    def close(self) -> None:
+        """Closes the HDF5 file, if one is open. The map goes with the last reference to it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _map(self, manifest: Manifest) -> None:
+        mapped, count = _map_file(self.path, self.ids), len(self.ids)
+
+        def part(name: str, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+            size = int(np.prod(shape))
+            return np.frombuffer(mapped, dtype, size, self.offsets[name]).reshape(shape)
+
+        self.rows: list[Any] = []
+        for name, field in manifest.fields.items():
+            if name in self.offsets:
+                items = field.row_bytes // np.dtype(field.dtype).itemsize
+                self.rows.append(part(name, field.dtype, (count, 1, items)))
+            else:
+                self.rows.append(self._file[name])
+        self.sums = part("checksum", "uint64", (count * len(manifest.fields),)).data
+        ids = np.arange(self.ids.start, self.ids.stop)
+        if not np.array_equal(part("id", "int64", (count,)), ids):
+            raise ShardFault("it says that it holds other ids")
+        if not np.array_equal(part("seed", "uint64", (count,)), seeding.derive(manifest.seed, seeding.SAMPLE, ids)):
+            raise ShardFault("its seeds do not follow from the base seed of the manifest")
+
+
+class OpenShards:
+    """The shards of a folder, opened when first read; the least recently used are let go when there are too many.
+
+    Belongs to one process. Safe in threads.
+
+    Args:
+        folder: the shard folder.
+        manifest: its manifest.
+        digests: (num_shards, 32) uint8, the sha256 of each shard.
+        hashed: compare the sha256 when a shard is first opened.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, digests: npt.NDArray[np.uint8], *, hashed: bool) -> None:
+        self.pid = os.getpid()
+        self._folder, self._manifest, self._digests, self._hashed = folder, manifest, digests, hashed
+        self._limit = MAX_MAPS if manifest.compression is None else MAX_FILES
+        self._lock = threading.Lock()
+        self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self._offsets: dict[int, dict[str, int]] = {}
+
+    def get(self, indices: Iterable[int]) -> dict[int, OpenShard]:
+        """Shard index → open shard, for each of `indices`."""
+        found = {}
+        with self._lock:
+            for index in indices:
+                shard = self._open.get(index)
+                if shard is None:
+                    self._open[index] = shard = self._opened(index)
+                else:
+                    self._open.move_to_end(index)
+                found[index] = shard
+            # Evicted shards are not closed: the caller, or another thread, may still read them.
+            while len(self._open) > self._limit:
+                self._open.popitem(last=False)
+        return found
+
+    def _opened(self, index: int) -> OpenShard:
+        path = self._folder / shard_name(index, self._digests[index].tobytes().hex())
+        known = self._offsets.get(index)
+        try:
+            shard = OpenShard(path, self._manifest, index, known=known, digest=self._hashed and known is None)
+        except ShardFault as error:
+            raise corrupt(path, self._manifest.shard_range(index), str(error)) from error
+        # Shards of one size share their layout; one dict serves them all.
+        previous = next(reversed(self._offsets.values()), shard.offsets)
+        self._offsets[index] = previous if previous == shard.offsets else shard.offsets
+        return shard
+
+
+def _map_file(path: Path, ids: range) -> npt.NDArray[np.uint8]:
+    """The whole file as a read-only array. Unlike `mmap`, torch's map keeps no file handle."""
+    try:
+        storage: Any = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+    except FileNotFoundError as error:
+        raise ShardIncompleteError(
+            f"{path} is gone; it held samples {ids.start} to {ids.stop - 1}. Make it again by running the same render "
+            "once more."
+        ) from error
+    mapped: npt.NDArray[np.uint8] = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+    mapped.flags.writeable = False
+    return mapped

@@ -1,0 +1,200 @@
+"""`ShardSource`: rendered samples, mapped from disk and checked as they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torchgenaug import seeding
+from torchgenaug.errors import ConfigurationError, SampleIndexError, ShardIncompleteError
+from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
+from torchgenaug.shards.format import Manifest, parse_shard_name
+from torchgenaug.shards.layout import corrupt
+from torchgenaug.shards.opened import OpenShard, OpenShards
+from torchgenaug.shards.writer import checksums
+from torchgenaug.types import Batch, FieldSpec
+
+Verify = Literal["sample", "hash", "off"]
+
+
+class ShardSource:
+    """The samples of a shard folder, in the order of their ids. A `torchgenaug.contracts.SyntheticSource`.
+
+    Reading maps the files: no copy of the set in memory, pages shared by all workers, nothing locked and nothing
+    written. Opened lazily in each process, so it may be pickled, forked and spawned; the size of the pickle is 32
+    bytes per shard.
+
+    Args:
+        path: a folder that `torchgenaug.shards.render_shards` finished.
+        verify: ``"sample"`` compares the checksum of every sample that is read; ``"hash"`` compares the sha256 of each
+            file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does neither.
+            Every file's structure is checked in any case.
+
+    Raises:
+        ConfigurationError: an unknown `verify`.
+        ShardNotFoundError: there is no shard folder.
+        ShardIncompleteError: shards are missing; their ids and the way to make them are named.
+        ShardVersionError: written by a newer version.
+        ShardCorruptError: the manifest is damaged. Damaged shards raise it when they are read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, verify: Verify = "sample") -> None:
+        if verify not in get_args(Verify):
+            raise ConfigurationError(f"`verify` must be one of {get_args(Verify)}, got {verify!r}.")
+        self.path, self.verify = Path(path), verify
+        self.manifest: Manifest = read_manifest(self.path)
+        self._digests = _digests(self.path, self.manifest)
+        self._open: OpenShards | None = None
+
+    @cached_property
+    def fields(self) -> Mapping[str, FieldSpec]:
+        """What every sample holds."""
+        return {name: field.spec for name, field in self.manifest.fields.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the sequence that was rendered."""
+        return self.manifest.sequence
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def read(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """Samples at `positions`, stacked in that order: field → (len(positions), *shape), newly allocated.
+
+        Args:
+            positions: (n,) integers in ``range(len(self))``, repeats allowed.
+
+        Raises:
+            SampleIndexError: a position outside the source.
+            ShardCorruptError: a sample or a file is not what was rendered.
+        """
+        ids = self._checked(positions)
+        shards, rows = (part.tolist() for part in np.divmod(ids, self.manifest.shard_size))
+        by_index = self._shards().get(set(shards))
+        return self._gather([by_index[index] for index in shards], rows, ids.tolist(), self.manifest.fields)
+
+    def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which sample of the sequence each position holds: position k holds sample k."""
+        return self._checked(positions).copy()
+
+    def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """The seed that each position's sample was made from. Every file's own record is compared when it is opened."""
+        return seeding.derive(self.manifest.seed, seeding.SAMPLE, self._checked(positions))
+
+    def column(self, field: str) -> Tensor:
+        """One scalar field of all samples: (len(self),) of the field's dtype. Reads no other field.
+
+        Raises:
+            ConfigurationError: not a field of single numbers.
+            ShardCorruptError: a value is not what was rendered.
+        """
+        stored = self.manifest.fields.get(field)
+        if stored is None or stored.spec.shape:
+            scalars = [name for name, spec in self.fields.items() if not spec.shape]
+            raise ConfigurationError(f"`field` must be one of the fields of single numbers, {scalars}, got {field!r}.")
+        parts = []
+        for index in range(self.manifest.num_shards):
+            shard = self._shards().get([index])[index]
+            size = len(shard.ids)
+            parts.append(self._gather([shard] * size, list(range(size)), list(shard.ids), (field,))[field])
+        return torch.cat(parts)
+
+    def _gather(
+        self, shards: list[OpenShard], rows: list[int], ids: list[int], names: Mapping[str, Any] | tuple[str, ...]
+    ) -> Batch:
+        """Sample ``rows[k]`` of ``shards[k]``, for all k, whose ids are `ids`."""
+        fields = self.manifest.fields
+        batch = {}
+        for column, (name, field) in enumerate(fields.items()):
+            if name not in names:
+                continue
+            shape = (len(ids), *field.spec.shape)
+            result = torch.empty(shape, dtype=field.spec.dtype) if field.exact else None
+            stored = np.empty(shape, field.dtype) if result is None else result.numpy()
+            if ids:
+                _copy_rows(stored.reshape(len(ids), -1), shards, rows, column)
+                if self.verify == "sample":
+                    expected = [shard.sums[row * len(fields) + column] for shard, row in zip(shards, rows, strict=True)]
+                    if checksums(stored, ids) != expected:
+                        raise _damaged(stored, ids, expected, shards, name)
+            batch[name] = field.decode(stored) if result is None else result
+        return batch
+
+    def _shards(self) -> OpenShards:
+        opened = self._open
+        if opened is None or opened.pid != os.getpid():
+            # In a forked worker: the parent's HDF5 handles and lock are not ours to use.
+            self._open = opened = OpenShards(self.path, self.manifest, self._digests, hashed=self.verify == "hash")
+        return opened
+
+    def _checked(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        array = np.asarray(positions)
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+            raise SampleIndexError(
+                f"`positions` must be a list of integers, got {array.dtype} of shape {array.shape}. Nothing was read."
+            )
+        if array.size and (array.min() < 0 or array.max() >= len(self)):
+            raise SampleIndexError(
+                f"`positions` must be in [0, {len(self)}), got {array.min()} to {array.max()}. Nothing was read."
+            )
+        return array.astype(np.int64, copy=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "verify": self.verify, "manifest": self.manifest, "_digests": self._digests}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _open=None)
+
+    def __repr__(self) -> str:
+        return f"ShardSource({str(self.path)!r}, {len(self)} samples, verify={self.verify!r})"
+
+
+def _copy_rows(out: npt.NDArray[Any], shards: list[OpenShard], rows: list[int], column: int) -> None:
+    """Row by row into `out` (n, size); one call of numpy for all where the rows lie uncompressed on maps."""
+    first = shards[0].rows[column]
+    if isinstance(first, np.ndarray):
+        np.concatenate([shard.rows[column][row] for shard, row in zip(shards, rows, strict=True)], out=out)
+        return
+    for target, shard, row in zip(out, shards, rows, strict=True):
+        dataset = shard.rows[column]
+        try:
+            dataset.read_direct(target.reshape(dataset.shape[1:]), np.s_[row])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise corrupt(
+                shard.path, range(shard.ids[row], shard.ids[row] + 1), f"it cannot be decoded ({error})"
+            ) from error
+
+
+def _damaged(
+    stored: npt.NDArray[Any], ids: list[int], expected: list[int], shards: list[OpenShard], name: str
+) -> Exception:
+    pairs = zip(checksums(stored, ids), expected, strict=True)
+    wrong = [k for k, (found, wanted) in enumerate(pairs) if found != wanted]
+    shard = shards[wrong[0]]
+    here = sorted({ids[k] for k in wrong if shards[k] is shard})
+    return corrupt(shard.path, shard.ids, f"the checksum of field {name!r} is wrong for ids {some_ranges(here)}")
+
+
+def _digests(folder: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
+    """The sha256 of each shard, from the listing of the folder."""
+    shards = list_shards(folder)
+    missing = [index for index in range(manifest.num_shards) if index not in shards]
+    if missing:
+        ids = some_ranges(missing, unit=manifest.shard_size, end=manifest.count)
+        raise ShardIncompleteError(
+            f"{folder} must hold {manifest.num_shards} shards, got {manifest.num_shards - len(missing)}: ids {ids} "
+            "are not there (yet). Run the same render once more to make them: torchgenaug render SYNTHESIZER --out "
+            f"{folder} --count {manifest.count}, or render_shards(...)."
+        )
+    parsed = (parse_shard_name(shards[index][0]) for index in range(manifest.num_shards))
+    digests = b"".join(bytes.fromhex(digest) for _, digest in filter(None, parsed))
+    return np.frombuffer(digests, np.uint8).reshape(-1, 32)

@@ -1,0 +1,175 @@
+"""`render_shards`: a stretch of a synthetic sequence, written to disk; stop it at any moment and run it again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from torchgenaug.errors import ShardError
+from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.shards.background import BackgroundWriter
+from torchgenaug.shards.folder import list_shards, remove_abandoned
+from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.plan import lay_down, plan_render
+from torchgenaug.shards.reader import ShardSource
+from torchgenaug.shards.verify import damaged_shards
+from torchgenaug.shards.writer import filters
+
+Progress: TypeAlias = Callable[[int, int, int], None]
+"""Called with (samples made, samples to make, bytes committed), all of this call; from two threads, never at once."""
+
+
+def render_shards(
+    sequence: SyntheticSequence,
+    path: str | os.PathLike[str],
+    count: int,
+    *,
+    batch_size: int = 32,
+    shard_size: int = 1024,
+    compression: str | None = None,
+    dtype: str | None = None,
+    resume: bool | Literal["verify"] = True,
+    progress: bool | Progress | None = None,
+) -> ShardSource:
+    """Renders samples 0 to count - 1 into a folder of HDF5 shards, and opens it.
+
+    Deterministic: the same call gives the same bytes, in one go or interrupted any number of times. Writing, hashing
+    and syncing happen in a second thread while the next samples are made.
+
+    Args:
+        sequence: what to render.
+        path: the folder; made if absent. One that holds a part of this very render is completed.
+        count: number of samples.
+        batch_size: samples made in one call of the synthesizer. Part of the plan: it decides their last bits.
+        shard_size: samples per file, rounded up to a multiple of `batch_size`.
+        compression: None (fastest to read), ``"lz4"``, ``"zstd"`` (smallest; both need ``hdf5plugin``) or ``"gzip"``.
+        dtype: stored dtype of floating-point intensity fields: ``"float32"``, ``"float16"``, ``"uint8"`` or
+            ``"uint16"``; None keeps each field's own. The reader gives the field's own dtype back; the manifest states
+            the worst error.
+        resume: False refuses a folder that already holds a render; ``"verify"`` also reads the finished shards and
+            makes the damaged ones again.
+        progress: True or False for a bar or none, None for a bar if stderr is a terminal, or a function of (samples
+            made, samples to make, bytes committed).
+
+    Returns:
+        The finished folder as a source.
+
+    Raises:
+        ConfigurationError: an argument outside its domain, or a folder that holds something else.
+        ShardMismatchError: the folder holds a render of another plan; every difference is listed.
+        ShardError: not enough space on the disk. What was committed stays.
+        BadSampleError: the synthesizer returned what it must not. What was committed stays.
+
+    Example:
+        >>> import tempfile
+        >>> from torchgenaug.testing import AnalyticSynthesizer
+        >>> folder = tempfile.mkdtemp()
+        >>> source = render_shards(SyntheticSequence(AnalyticSynthesizer()), folder, 100, progress=False)
+        >>> len(source), source.read([99, 0])["image"].shape
+        (100, torch.Size([2, 1, 32, 32]))
+    """
+    manifest = plan_render(
+        sequence, count, batch_size=batch_size, shard_size=shard_size, compression=compression, dtype=dtype
+    )
+    filters(compression)  # an absent package is found now, not after the first shard
+    folder = Path(path)
+    lay_down(manifest, folder, resume=resume)
+    remove_abandoned(folder)
+    shards = list_shards(folder)
+    broken = damaged_shards(folder, manifest) if resume == "verify" else {}
+    todo = [
+        index for index in range(manifest.num_shards) if not set(shards.get(index, ())) - set(broken.get(index, ()))
+    ]
+    _check_space(folder, manifest, todo)
+    committed: set[str] = set()
+    if todo:
+        total = sum(len(manifest.shard_range(index)) for index in todo)
+        with _Report(progress, total) as report:
+            _render(sequence, folder, manifest, todo, report)
+            committed = report.names
+    for name in sorted({name for names in broken.values() for name in names} - committed):
+        # A deterministic model replaced the file under its own name; otherwise an intact one lies beside it by now.
+        (folder / name).unlink(missing_ok=True)
+    return ShardSource(folder)
+
+
+def _render(sequence: SyntheticSequence, folder: Path, manifest: Manifest, todo: list[int], report: _Report) -> None:
+    writer = BackgroundWriter(folder, manifest, report.committed)
+    try:
+        for index in todo:
+            ids = manifest.shard_range(index)
+            for start in range(ids.start, ids.stop, manifest.batch_size):
+                batch_ids = range(start, min(start + manifest.batch_size, ids.stop))
+                batch = sequence.batch(batch_ids)
+                # A copy: the synthesizer may use its buffers again while the thread writes.
+                rows = {name: value.to("cpu", copy=True) for name, value in batch.items()}
+                writer.put(start, rows, sequence.seeds(batch_ids))
+                report.made(len(batch_ids))
+        writer.finish()
+    except BaseException as error:
+        writer.abort()
+        done = len(list_shards(folder))
+        state = (
+            f"{done} of {manifest.num_shards} shards are complete in {str(folder)!r} and stay. "
+            "Run the same render again to make the rest."
+        )
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ShardError(f"The disk of {str(folder)!r} is full. {state}") from error
+        error.add_note(state)
+        raise
+
+
+def _check_space(folder: Path, manifest: Manifest, todo: list[int]) -> None:
+    """Refuses a render that cannot fit. How far compression shrinks is not known yet: one shard must fit then."""
+    if manifest.compression is not None:
+        todo = todo[:1]
+    needed = sum(len(manifest.shard_range(index)) for index in todo) * manifest.row_bytes()
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ShardError(
+            f"The disk of {str(folder)!r} must have {needed:,} bytes free for {len(todo)} shards, got {free:,}. "
+            "Nothing was rendered. Free some space, or store less: dtype='float16', dtype='uint8', compression='lz4'."
+        )
+
+
+class _Report:
+    """Passes progress on to a bar or a function."""
+
+    def __init__(self, progress: bool | Progress | None, total: int) -> None:
+        self._call = progress if callable(progress) else None
+        self._total, self._samples, self._bytes = total, 0, 0
+        self.names: set[str] = set()
+        self._bar = None
+        if progress is True or (progress is None and sys.stderr.isatty()):
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit=" samples", desc="render")
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def made(self, samples: int) -> None:
+        self._samples += samples
+        if self._bar is not None:
+            self._bar.update(samples)
+        self._tell()
+
+    def committed(self, name: str, size: int) -> None:
+        self.names.add(name)
+        self._bytes += size
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{self._bytes / 1e6:,.0f} MB", refresh=False)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._call is not None:
+            self._call(self._samples, self._total, self._bytes)

@@ -1,0 +1,141 @@
+"""`verify_shards`: reads everything, and says which files and ids are damaged or missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
+from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.layout import ShardFault
+from torchgenaug.shards.opened import OpenShard
+from torchgenaug.shards.writer import checksums
+
+_ROWS = 64  # compared at once
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What `verify_shards` found.
+
+    Attributes:
+        path: the folder.
+        manifest: its manifest.
+        num_bytes: bytes read.
+        damaged: file name → what is wrong with it.
+        damaged_shards: indices of shards of which no intact file is there.
+        missing_shards: indices of shards of which no file is there.
+    """
+
+    path: Path
+    manifest: Manifest
+    num_bytes: int
+    damaged: dict[str, str]
+    damaged_shards: tuple[int, ...]
+    missing_shards: tuple[int, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every sample of the plan is there and intact, and nothing damaged lies beside it."""
+        return not self.damaged and not self.missing_shards
+
+    @property
+    def bad_ids(self) -> list[range]:
+        """Which ids must be rendered again, one range per shard."""
+        return [self.manifest.shard_range(index) for index in sorted({*self.damaged_shards, *self.missing_shards})]
+
+    def __str__(self) -> str:
+        manifest = self.manifest
+        lines = [
+            f"{self.path}: {manifest.count} samples in {manifest.num_shards} shards, {self.num_bytes:,} bytes read"
+        ]
+        lines += [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()]
+        for what, indices in (("damaged", self.damaged_shards), ("missing", self.missing_shards)):
+            if indices:
+                lines.append(f"{what} ids: {some_ranges(indices, unit=manifest.shard_size, end=manifest.count)}")
+        lines.append(
+            "everything is as it was rendered" if self.ok else "run the same render with --repair to make them again"
+        )
+        return "\n".join(lines)
+
+
+def verify_shards(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> ShardReport:
+    """Compares every file of a shard folder with the sha256 in its name, and checks the structure of the intact ones.
+
+    Args:
+        path: a shard folder, finished or not.
+        progress: called with (files read, files to read).
+
+    Returns:
+        What is damaged or missing. Damage does not raise.
+
+    Raises:
+        ShardNotFoundError: there is no shard folder.
+        ShardVersionError: it was written by a newer version.
+        ShardCorruptError: its manifest is damaged.
+    """
+    folder = Path(path)
+    manifest, shards = read_manifest(folder), list_shards(folder)
+    damaged, broken = _damaged(folder, manifest, shards, progress)
+    return ShardReport(
+        path=folder,
+        manifest=manifest,
+        num_bytes=sum((folder / name).stat().st_size for names in shards.values() for name in names),
+        damaged=damaged,
+        damaged_shards=tuple(
+            sorted(k for k, names in broken.items() if k < manifest.num_shards and names == shards[k])
+        ),
+        missing_shards=tuple(index for index in range(manifest.num_shards) if index not in shards),
+    )
+
+
+def damaged_shards(folder: Path, manifest: Manifest) -> dict[int, list[str]]:
+    """Shard index → names of its damaged files."""
+    return _damaged(folder, manifest, list_shards(folder), None)[1]
+
+
+def _damaged(
+    folder: Path, manifest: Manifest, shards: dict[int, list[str]], progress: Callable[[int, int], None] | None
+) -> tuple[dict[str, str], dict[int, list[str]]]:
+    reasons: dict[str, str] = {}
+    broken: dict[int, list[str]] = {}
+    total = sum(map(len, shards.values()))
+    done = 0
+    for index, names in sorted(shards.items()):
+        for name in names:
+            reason = _fault(folder / name, manifest, index)
+            if reason is not None:
+                reasons[name] = reason
+                broken.setdefault(index, []).append(name)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return reasons, broken
+
+
+def _fault(path: Path, manifest: Manifest, index: int) -> str | None:
+    """What is wrong with a file, or None."""
+    if index >= manifest.num_shards:
+        return f"the plan has only {manifest.num_shards} shards"
+    try:
+        shard = OpenShard(path, manifest, index, known=None, digest=True)
+    except ShardFault as error:
+        return str(error)
+    columns = len(manifest.fields)
+    sums = np.asarray(shard.sums).reshape(-1, columns)
+    try:
+        for column, name in enumerate(manifest.fields):
+            for start in range(0, len(shard.ids), _ROWS):
+                ids = list(shard.ids[start : start + _ROWS])
+                rows = np.ascontiguousarray(shard.rows[column][start : start + _ROWS])
+                if checksums(rows, ids) != sums[start : start + _ROWS, column].tolist():
+                    return f"the checksums of field {name!r} are wrong among ids {ids[0]}-{ids[-1]}"
+    except (OSError, RuntimeError, ValueError) as error:
+        return f"it cannot be decoded ({error})"
+    finally:
+        shard.close()
+    return None
