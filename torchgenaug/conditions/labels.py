@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
@@ -68,8 +69,9 @@ class ClassLabels:
         seed: int = 0,
         name: str = "label",
     ) -> None:
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        if isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or num_classes < 1:
             raise ConfigurationError(f"`num_classes` must be a positive integer, got {num_classes!r}.")
+        num_classes = int(num_classes)  # numpy integers too: labels.max() + 1 is one
         if weights is not None and like is not None:
             raise ConfigurationError("`weights` and `like` must not be given both. Leave one of them out.")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:

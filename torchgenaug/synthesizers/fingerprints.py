@@ -26,14 +26,14 @@ def weights_digest(module: nn.Module) -> str:
 def component_description(component: Any) -> dict[str, Any]:
     """Class and configuration of a diffusers component.
 
-    Settings that equal the default of their class are left out: a newer diffusers that adds an option does not change
-    the fingerprint of an old checkpoint.
+    Settings that the class does not know (it ignores them), or that equal its default, are left out: neither a newer
+    diffusers with another option nor a configuration copied from another scheduler changes the fingerprint.
     """
     parameters = inspect.signature(type(component).__init__).parameters
     settings = {
         name: json.loads(_json(value))
         for name, value in component.config.items()
-        if not name.startswith("_") and not (name in parameters and _json(parameters[name].default) == _json(value))
+        if name in parameters and _json(parameters[name].default) != _json(value)
     }
     return {"class": type(component).__name__, "config": settings}
 
