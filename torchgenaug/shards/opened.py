@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import xxhash
 
 from torchgenaug import seeding
 from torchgenaug.errors import ShardIncompleteError
@@ -37,8 +38,8 @@ class OpenShard:
     Attributes:
         path: of the file.
         ids: the ids that it holds.
-        rows: per field, in the manifest's order: (n, 1, size) read-only array of the stored dtype on the map, or the
-            h5py data set (n, *shape) of a compressed field.
+        maps: per field, in the manifest's order: the bytes of all its samples on the map; empty for a compressed field.
+        compressed: per field: how to read it if it is compressed, else None.
         sums: (n * num_fields,) the checksums, sample by sample; its items are Python integers.
         offsets: where in the file each contiguous data set begins.
 
@@ -46,7 +47,7 @@ class OpenShard:
         ShardFault: the file is anything else than this shard.
     """
 
-    __slots__ = ("_file", "ids", "offsets", "path", "rows", "sums")
+    __slots__ = ("_file", "compressed", "ids", "maps", "offsets", "path", "sums")
 
     def __init__(
         self, path: Path, manifest: Manifest, index: int, *, known: dict[str, int] | None, digest: bool
@@ -77,19 +78,87 @@ class OpenShard:
             size = int(np.prod(shape))
             return np.frombuffer(mapped, dtype, size, self.offsets[name]).reshape(shape)
 
-        self.rows: list[Any] = []
-        for name, field in manifest.fields.items():
-            if name in self.offsets:
-                items = field.row_bytes // np.dtype(field.dtype).itemsize
-                self.rows.append(part(name, field.dtype, (count, 1, items)))
-            else:
-                self.rows.append(self._file[name])
+        self.maps = [
+            part(name, "uint8", (count * field.row_bytes,)).data if name in self.offsets else memoryview(b"")
+            for name, field in manifest.fields.items()
+        ]
+        self.compressed = [
+            None if name in self.offsets else CompressedRows(self._file[name].id) for name in manifest.fields
+        ]
         self.sums = part("checksum", "uint64", (count * len(manifest.fields),)).data
         ids = np.arange(self.ids.start, self.ids.stop)
         if not np.array_equal(part("id", "int64", (count,)), ids):
             raise ShardFault("it says that it holds other ids")
         if not np.array_equal(part("seed", "uint64", (count,)), seeding.derive(manifest.seed, seeding.SAMPLE, ids)):
             raise ShardFault("its seeds do not follow from the base seed of the manifest")
+
+
+class CompressedRows:
+    """A field with one sample per chunk, read through HDF5 and its filter."""
+
+    __slots__ = ("_dataset", "_file_space", "_memory_space", "_rest")
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset, self._file_space = dataset, dataset.get_space()
+        # Selections made once: h5py's own indexing costs several times what HDF5 does.
+        self._memory_space, self._rest = self._file_space.copy(), dataset.shape[1:]
+        self._memory_space.set_extent_simple((1, *self._rest))
+        self._memory_space.select_all()
+
+    def read(self, row: int, out: npt.NDArray[Any]) -> None:
+        """Decodes one sample into `out`, of its shape and stored dtype."""
+        self._file_space.select_hyperslab((row, *(0,) * len(self._rest)), (1, *self._rest))
+        self._dataset.read(self._memory_space, self._file_space, out)
+
+
+def copy_rows(
+    out: npt.NDArray[Any], shards: list[OpenShard], rows: list[int], column: int, ids: list[int] | None
+) -> list[int]:
+    """Copies sample ``rows[k]`` of ``shards[k]`` into ``out[k]``, and checks each copy while it is in the cache.
+
+    Args:
+        out: (n, *shape) of the stored dtype, C-contiguous.
+        shards: n shards.
+        rows: n positions in them.
+        column: which field.
+        ids: n sample ids, the salts of the checksums; None to check nothing.
+
+    Returns:
+        The k whose checksum is wrong.
+
+    Raises:
+        ShardCorruptError: a compressed sample that cannot be decoded.
+    """
+    mapped: list[memoryview] = []
+    if shards[0].compressed[column] is None:
+        mapped = [shard.maps[column] for shard in shards]
+    else:
+        _decode_rows(out, shards, rows, column)
+    wrong = []
+    content = out.reshape(-1).data.cast("B")
+    size = len(content) // len(rows)
+    digest, columns = xxhash.xxh3_64_intdigest, len(shards[0].maps)
+    # The hot loop of every read: slices of memoryviews cost less than any per-row operation of numpy or torch.
+    end = 0
+    for k, row in enumerate(rows):
+        start, end = end, end + size
+        copy = content[start:end]
+        if mapped:
+            copy[:] = mapped[k][row * size : (row + 1) * size]
+        if ids is not None and digest(copy, ids[k]) != shards[k].sums[row * columns + column]:
+            wrong.append(k)
+    return wrong
+
+
+def _decode_rows(out: npt.NDArray[Any], shards: list[OpenShard], rows: list[int], column: int) -> None:
+    for target, shard, row in zip(out, shards, rows, strict=True):
+        source = shard.compressed[column]
+        try:
+            if source is not None:
+                source.read(row, target)
+        except (OSError, RuntimeError, ValueError) as error:
+            here = range(shard.ids[row], shard.ids[row] + 1)
+            raise corrupt(shard.path, here, f"it cannot be decoded ({error})") from error
 
 
 class OpenShards:

@@ -18,8 +18,7 @@ from torchgenaug.errors import ConfigurationError, SampleIndexError, ShardIncomp
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import Manifest, parse_shard_name
 from torchgenaug.shards.layout import corrupt
-from torchgenaug.shards.opened import OpenShard, OpenShards
-from torchgenaug.shards.writer import checksums
+from torchgenaug.shards.opened import OpenShard, OpenShards, copy_rows
 from torchgenaug.types import Batch, FieldSpec
 
 Verify = Literal["sample", "hash", "off"]
@@ -112,7 +111,7 @@ class ShardSource:
         self, shards: list[OpenShard], rows: list[int], ids: list[int], names: Mapping[str, Any] | tuple[str, ...]
     ) -> Batch:
         """Sample ``rows[k]`` of ``shards[k]``, for all k, whose ids are `ids`."""
-        fields = self.manifest.fields
+        fields, salts = self.manifest.fields, ids if self.verify == "sample" else None
         batch = {}
         for column, (name, field) in enumerate(fields.items()):
             if name not in names:
@@ -121,11 +120,12 @@ class ShardSource:
             result = torch.empty(shape, dtype=field.spec.dtype) if field.exact else None
             stored = np.empty(shape, field.dtype) if result is None else result.numpy()
             if ids:
-                _copy_rows(stored.reshape(len(ids), -1), shards, rows, column)
-                if self.verify == "sample":
-                    expected = [shard.sums[row * len(fields) + column] for shard, row in zip(shards, rows, strict=True)]
-                    if checksums(stored, ids) != expected:
-                        raise _damaged(stored, ids, expected, shards, name)
+                wrong = copy_rows(stored, shards, rows, column, salts)
+                if wrong:
+                    shard = shards[wrong[0]]
+                    here = sorted({ids[k] for k in wrong if shards[k] is shard})
+                    reason = f"the checksum of field {name!r} is wrong for ids {some_ranges(here)}"
+                    raise corrupt(shard.path, shard.ids, reason)
             batch[name] = field.decode(stored) if result is None else result
         return batch
 
@@ -156,32 +156,6 @@ class ShardSource:
 
     def __repr__(self) -> str:
         return f"ShardSource({str(self.path)!r}, {len(self)} samples, verify={self.verify!r})"
-
-
-def _copy_rows(out: npt.NDArray[Any], shards: list[OpenShard], rows: list[int], column: int) -> None:
-    """Row by row into `out` (n, size); one call of numpy for all where the rows lie uncompressed on maps."""
-    first = shards[0].rows[column]
-    if isinstance(first, np.ndarray):
-        np.concatenate([shard.rows[column][row] for shard, row in zip(shards, rows, strict=True)], out=out)
-        return
-    for target, shard, row in zip(out, shards, rows, strict=True):
-        dataset = shard.rows[column]
-        try:
-            dataset.read_direct(target.reshape(dataset.shape[1:]), np.s_[row])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise corrupt(
-                shard.path, range(shard.ids[row], shard.ids[row] + 1), f"it cannot be decoded ({error})"
-            ) from error
-
-
-def _damaged(
-    stored: npt.NDArray[Any], ids: list[int], expected: list[int], shards: list[OpenShard], name: str
-) -> Exception:
-    pairs = zip(checksums(stored, ids), expected, strict=True)
-    wrong = [k for k, (found, wanted) in enumerate(pairs) if found != wanted]
-    shard = shards[wrong[0]]
-    here = sorted({ids[k] for k in wrong if shards[k] is shard})
-    return corrupt(shard.path, shard.ids, f"the checksum of field {name!r} is wrong for ids {some_ranges(here)}")
 
 
 def _digests(folder: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import Manifest
 from torchgenaug.shards.layout import ShardFault
-from torchgenaug.shards.opened import OpenShard
-from torchgenaug.shards.writer import checksums
+from torchgenaug.shards.opened import OpenShard, copy_rows
 
 _ROWS = 64  # compared at once
 
@@ -125,17 +125,16 @@ def _fault(path: Path, manifest: Manifest, index: int) -> str | None:
         shard = OpenShard(path, manifest, index, known=None, digest=True)
     except ShardFault as error:
         return str(error)
-    columns = len(manifest.fields)
-    sums = np.asarray(shard.sums).reshape(-1, columns)
     try:
-        for column, name in enumerate(manifest.fields):
+        for column, (name, field) in enumerate(manifest.fields.items()):
             for start in range(0, len(shard.ids), _ROWS):
                 ids = list(shard.ids[start : start + _ROWS])
-                rows = np.ascontiguousarray(shard.rows[column][start : start + _ROWS])
-                if checksums(rows, ids) != sums[start : start + _ROWS, column].tolist():
-                    return f"the checksums of field {name!r} are wrong among ids {ids[0]}-{ids[-1]}"
-    except (OSError, RuntimeError, ValueError) as error:
-        return f"it cannot be decoded ({error})"
+                rows = list(range(start, start + len(ids)))
+                stored = np.empty((len(ids), *field.spec.shape), field.dtype)
+                if wrong := copy_rows(stored, [shard] * len(ids), rows, column, ids):
+                    return f"the checksum of field {name!r} is wrong for id {ids[wrong[0]]}"
+    except ShardCorruptError as error:
+        return str(error)
     finally:
         shard.close()
     return None
