@@ -20,8 +20,11 @@ from torchgenaug.types import FieldSpec
 class BatchBound:
     """A synthesizer whose samples depend on the batch that they are made in: only aligned batches agree."""
 
-    fields = {"image": FieldSpec((2, 3)), "label": FieldSpec((), torch.int64, kind="scalar")}
     fingerprint = "0" * 64
+
+    @property
+    def fields(self):
+        return {"image": FieldSpec((2, 3)), "label": FieldSpec((), torch.int64, kind="scalar")}
 
     def synthesize(self, seeds, conditions=None):
         values = torch.tensor([float(seed % 9973) for seed in seeds])
@@ -168,7 +171,7 @@ def test_stats_are_exact(sequence, background):
         assert stats.generated >= 20
         if not background:
             assert stats.generated == 20
-        assert 0 < stats.fill_s
+        assert stats.fill_s > 0
         assert stats.samples_per_s == stats.generated / stats.fill_s
         assert stats.wait_s > 0
         assert stats.worker_wait_s == 0
@@ -186,7 +189,7 @@ def test_closed(sequence):
     pool.close()
     pool.close()
     for closed in (pool, view):
-        with pytest.raises(PoolError, match="The pool is closed. Build a new one"):
+        with pytest.raises(PoolError, match=r"The pool is closed\. Build a new one"):
             closed.read(np.arange(2))
     with pytest.raises(PoolError, match="closed"):
         pool.set_epoch(1)

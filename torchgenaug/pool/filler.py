@@ -121,10 +121,10 @@ class Filler:
         return not thread.is_alive()
 
     def pause(self) -> None:
-        """See `forks.Pausable`. A batch that hangs holds up a fork no longer than the timeout."""
+        """See `forks.Pausable`. A batch that hangs holds up forks no longer than the timeout."""
         self._changed.acquire()
         self._forking += 1
-        until = time.monotonic() + self._timeout_s
+        until = self._ring.get("progress_at_s") + self._timeout_s  # when this batch counts as hung: once, for all forks
         try:
             while self._maker not in (None, threading.get_ident()) and time.monotonic() < until:
                 self._changed.wait(until - time.monotonic())

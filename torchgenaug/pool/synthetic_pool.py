@@ -32,8 +32,8 @@ class SyntheticPool:
 
     Epoch e sees the ids [e·R, e·R + capacity) with ``R = round(refresh · capacity)``: position j holds sample e·R + j,
     in every process, whatever came before. While epoch e trains, a thread makes what epoch e + 1 adds; `set_epoch`
-    waits for what is missing. So the content is exact, and a sample is seen in ceil(capacity / R) epochs at most. Jumps,
-    backwards too, make what is missing.
+    waits for what is missing. So the content is exact, and a sample is seen in ceil(capacity / R) epochs at most. A
+    jump, backwards too, makes what is missing.
 
     Samples lie in shared memory. DataLoader workers (forked, spawned, persistent) read them there; the model stays in
     the process that built the pool, and a fork waits for the batch in flight (once, with ``persistent_workers=True``).
