@@ -29,7 +29,23 @@ _HOMES = {
     "verify_shards": "shards",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "ClassLabels",
+    "DiffusersSynthesizer",
+    "FieldSpec",
+    "FunctionSynthesizer",
+    "MixPlan",
+    "ModuleSynthesizer",
+    "RealFields",
+    "ShardSource",
+    "SyntheticMixDataset",
+    "SyntheticPool",
+    "SyntheticSequence",
+    "load_synthesizer",
+    "render_shards",
+    "save_synthesizer",
+    "verify_shards",
+]
 
 if TYPE_CHECKING:
     from torchgenaug.conditions import ClassLabels, RealFields

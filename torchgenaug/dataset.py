@@ -155,20 +155,16 @@ class SyntheticMixDataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """A batch of samples; this is what `DataLoader` calls."""
         epoch = self.epoch
-        index = np.asarray(indices, np.int64)
-        if self.plan.counts(epoch).synthetic:
-            is_synthetic, positions = self.plan.look_up(index, epoch, self._current_members(epoch))
-            flags = is_synthetic.tolist()
-            made = iter(self._synthetic_samples(positions[is_synthetic]))
-            taken = iter(self._real_samples(positions[~is_synthetic].tolist()))
-            samples = [next(made) if flag else next(taken) for flag in flags]
-        else:
-            positions, flags = index, [False] * len(index)
-            samples = self._real_samples(index.tolist())
+        if not self.plan.counts(epoch).synthetic and not self.provenance and not any(self._transforms):
+            return self._real_samples(list(indices))
+        codes = self.plan.codes(indices, epoch, self._current_members(epoch)).tolist()
+        made = iter(self._synthetic_samples([~code for code in codes if code < 0]))
+        taken = iter(self._real_samples([code for code in codes if code >= 0]))
+        samples = [next(made) if code < 0 else next(taken) for code in codes]
         if any(self._transforms):
-            samples = self._transformed(samples, flags, index, epoch)
+            samples = self._transformed(samples, codes, np.asarray(indices, np.int64), epoch)
         if self.provenance:
-            samples = self._with_provenance(samples, flags, positions)
+            samples = [self._with_provenance(sample, code) for sample, code in zip(samples, codes, strict=True)]
         return samples
 
     def state_dict(self) -> dict[str, Any]:
@@ -224,22 +220,20 @@ class SyntheticMixDataset(Dataset[Any]):
                 raise
         return [self.layout.restrict(sample) for sample in samples] if self.layout.restricted else samples
 
-    def _synthetic_samples(self, positions: npt.NDArray[np.int64]) -> list[Any]:
-        if len(positions) == 0:
+    def _synthetic_samples(self, positions: list[int]) -> list[Any]:
+        if not positions:
             return []
         if isinstance(self.source, MapSource):
             return self.source.samples(positions)
-        return self.layout.samples(self.source.read(positions), len(positions))
+        return self.layout.samples(self.source.read(np.array(positions)), len(positions))
 
-    def _transformed(
-        self, samples: list[Any], flags: list[bool], index: npt.NDArray[np.int64], epoch: int
-    ) -> list[Any]:
+    def _transformed(self, samples: list[Any], codes: list[int], index: npt.NDArray[np.int64], epoch: int) -> list[Any]:
         real, synthetic, both = self._transforms
         for transform, wanted, purpose in (
             (real, False, seeding.REAL_TRANSFORM),
             (synthetic, True, seeding.SYNTHETIC_TRANSFORM),
         ):
-            rows = [row for row, flag in enumerate(flags) if flag == wanted]
+            rows = [row for row, code in enumerate(codes) if (code < 0) == wanted]
             if transform is not None and rows:
                 seeds = seeding.derive(self.plan.seed, purpose, epoch, index[rows])
                 for row, sample in zip(rows, transform([samples[row] for row in rows], seeds), strict=True):
@@ -248,21 +242,18 @@ class SyntheticMixDataset(Dataset[Any]):
             samples = both(samples, seeding.derive(self.plan.seed, seeding.TRANSFORM, epoch, index))
         return samples
 
-    def _with_provenance(self, samples: list[Any], flags: list[bool], positions: npt.NDArray[np.int64]) -> list[Any]:
-        fingerprint = getattr(self.source, "fingerprint", "")
-        marked = []
-        for sample, flag, position in zip(samples, flags, positions.tolist(), strict=True):
-            origin = {"is_synthetic": flag, "index": -1 if flag else position, "id": -1, "seed": "", "parent": -1}
-            if flag and isinstance(self.source, MapSource):
-                origin["id"] = position
-            elif flag:
-                at, source = np.array([position]), self.source
-                origin["id"], origin["seed"] = int(source.ids(at)[0]), f"{int(source.seeds(at)[0]):016x}"
-                if PARENT in source.fields:
-                    origin["parent"] = int(source.read(at)[PARENT][0])
-            origin["fingerprint"] = fingerprint if flag else ""
-            marked.append(add_provenance(sample, self.layout.container, origin))
-        return marked
+    def _with_provenance(self, sample: Any, code: int) -> Any:
+        origin = {"is_synthetic": code < 0, "index": code, "id": -1, "seed": "", "parent": -1, "fingerprint": ""}
+        source = self.source
+        if code < 0:
+            origin |= {"index": -1, "id": ~code}
+        if code < 0 and not isinstance(source, MapSource):
+            at = np.array([~code])
+            origin |= {"id": int(source.ids(at)[0]), "seed": f"{int(source.seeds(at)[0]):016x}"}
+            origin["fingerprint"] = source.fingerprint
+            if PARENT in source.fields:
+                origin["parent"] = int(source.read(at)[PARENT][0])
+        return add_provenance(sample, self.layout.container, origin)
 
     def _real_labels(self, match: str | Mapping[str, Sequence[int]]) -> tuple[str, npt.NDArray[np.int64]]:
         if isinstance(match, Mapping):
@@ -292,7 +283,7 @@ class SyntheticMixDataset(Dataset[Any]):
         synthetic_at = np.arange(min(_PROBED, len(self.source)))
         pairs = []
         for positions, synthetic in ((real_at, False), (synthetic_at, True)):
-            drawn = self._synthetic_samples(positions) if synthetic else self._real_samples(positions.tolist())
+            drawn = (self._synthetic_samples if synthetic else self._real_samples)(positions.tolist())
             side = self._transforms[1 if synthetic else 0]
             seeds = seeding.derive(self.plan.seed, seeding.PLAN, 0, positions)
             pairs.append(drawn if side is None else side(drawn, seeds))

@@ -32,12 +32,12 @@ class MapSource:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def samples(self, positions: npt.NDArray[np.int64]) -> list[Any]:
+    def samples(self, positions: list[int]) -> list[Any]:
         """The samples at `positions`, as the data set hands them out."""
         batched = getattr(self.dataset, "__getitems__", None)
         if callable(batched):
-            return list(batched(positions.tolist()))
-        return [self.dataset[position] for position in positions.tolist()]
+            return list(batched(positions))
+        return [self.dataset[position] for position in positions]
 
     def labels(self, name: str) -> npt.NDArray[np.int64]:
         """A scalar field of all samples; reads every one of them."""

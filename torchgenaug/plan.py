@@ -25,6 +25,7 @@ Mode: TypeAlias = Literal["replace", "extend"]
 Ratio: TypeAlias = float | Callable[[int], float]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 
+_MOST_KEPT = 1 << 22
 _REAL_ORDER, _SYNTHETIC_ORDER, _CLASS_ORDER = 0, 1, 2
 
 
@@ -78,7 +79,7 @@ class ClassMembers:
 class MixPlan:
     """Which positions of an epoch are synthetic, and where each is read: a pure function of (seed, epoch, index).
 
-    Memory is one permutation of the real and one of the synthetic set; neither is pickled. Look-ups are vectorised.
+    Memory is one permutation of the real and one of the synthetic set, and an epoch's codes; none of it is pickled.
 
     Args:
         num_real: samples of the real set, at least 1.
@@ -135,6 +136,7 @@ class MixPlan:
                 )
         self._offsets = [0]
         self._latest = (-1, (0, 0, 0))
+        self._kept: tuple[int, ClassMembers | None, Int64Array] = (-1, None, np.zeros(0, np.int64))
         self._numbers(0)
 
     def num_drawn(self, epoch: int) -> int:
@@ -184,27 +186,45 @@ class MixPlan:
         Raises:
             SampleIndexError: an index outside the epoch.
         """
+        codes = self.codes(indices, epoch, members)
+        is_synthetic = codes < 0
+        return is_synthetic, np.where(is_synthetic, ~codes, codes)
+
+    def codes(self, indices: npt.ArrayLike, epoch: int, members: ClassMembers | None = None) -> Int64Array:
+        """`look_up` in one array, for hot loops: a real position as it is, a synthetic one as its complement ``~position``.
+
+        Arguments, result order and errors are those of `look_up`. Up to four million samples the codes of the latest epoch
+        are kept, so that a look-up is one gather; beyond, they are computed for each batch.
+        """
         index = np.asarray(indices, dtype=np.int64)
-        drawn, total, offset = self._numbers(epoch)
+        total = self._numbers(epoch)[1]
         # Seen as unsigned, a negative index is huge: one reduction finds both ends.
         if len(index) and index.view(np.uint64).max() >= total:
             raise SampleIndexError(
                 f"`indices` must be in [0, {total}) in epoch {epoch}, got {index.min()} to {index.max()}. "
                 "A sampler that was built for another epoch's length must be rebuilt."
             )
+        if total > _MOST_KEPT:
+            return self._codes(index, epoch, members)
+        if self._kept[0] != epoch or self._kept[1] is not members:
+            self._kept = (epoch, members, self._codes(np.arange(total), epoch, members))
+        return self._kept[2][index]
+
+    def _codes(self, index: Int64Array, epoch: int, members: ClassMembers | None) -> Int64Array:
+        drawn, total, offset = self._numbers(epoch)
         if not drawn:
-            return np.zeros(len(index), np.bool_), index
+            return index
         if self.mode == "replace":
             draw = self._real_rank[index] - offset % self.num_real
             draw[draw < 0] += self.num_real
             is_synthetic = draw < drawn
-            positions = index.copy()  # a real sample is read at its own index
+            codes = index.copy()  # a real sample is read at its own index
         else:
             draw = (2 * drawn * index + total) // (2 * total)
             is_synthetic = (2 * drawn * (index + 1) + total) // (2 * total) > draw
-            positions = index - draw
-        positions[is_synthetic] = self._source_positions(draw[is_synthetic] + offset, members)
-        return is_synthetic, positions
+            codes = index - draw
+        codes[is_synthetic] = ~self._source_positions(draw[is_synthetic] + offset, members)
+        return codes
 
     def is_synthetic(self, indices: npt.ArrayLike, epoch: int) -> npt.NDArray[np.bool_]:
         """Whether each index of `epoch` is synthetic: (n,) bool."""
@@ -277,7 +297,8 @@ class MixPlan:
 
     def __getstate__(self) -> dict[str, Any]:
         # The permutations are recomputed where they are needed: that is faster than to send them to every worker.
-        return {name: value for name, value in self.__dict__.items() if name not in _RECOMPUTED}
+        state = {name: value for name, value in self.__dict__.items() if name not in _RECOMPUTED}
+        return {**state, "_kept": (-1, None, np.zeros(0, np.int64))}
 
     def __repr__(self) -> str:
         amount = f"count={self.count}" if self.count is not None else f"ratio={self.ratio!r}"

@@ -6,8 +6,10 @@ The data come from the ``nilearn`` package (no download). Every slice is a dict 
 * ``mask``: (1, 64, 64) int64, tissue: 0 background, 1 CSF, 2 grey matter, 3 white matter;
 * ``label``: int, how high the slice lies: 0 (temporal lobes) to 3 (vertex), 25 mm each.
 
-There is one brain only, so "held-out" slices are held out by place (whole 10 mm blocks with a 2 mm gap), not by patient:
-good enough to show the machinery, useless as evidence about generalisation.
+There is one brain only, so "held-out" slices are held out by place (whole 10 mm blocks with a 2 mm gap), not by
+patient: good enough to show the machinery, useless as evidence about generalisation.
+
+Images are in torchio's axis order (x, y): for display, turn them by 90 degrees.
 
 References:
     Fonov, Evans, McKinstry, Almli, Collins (2009). Unbiased nonlinear average age-appropriate brain templates from
@@ -16,14 +18,15 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from torchgenaug.errors import MissingExtraError
+from torchgenaug.errors import missing_extra
 
 if TYPE_CHECKING:
     import torchio
@@ -44,15 +47,15 @@ class BrainSlice(TypedDict):
     label: int
 
 
-def load_volumes() -> np.ndarray:
+def load_volumes() -> npt.NDArray[np.float32]:
     """T1, CSF, grey- and white-matter maps of ICBM152: (4, 192, 192, 100) float32 in [0, 1], 1 mm, RAS+ axes."""
     try:
         from nilearn import datasets
     except ImportError as error:
-        raise MissingExtraError("The brain demo", package="nilearn", extra="demo") from error
+        raise missing_extra("The brain demo", package="nilearn", extra="demo") from error
 
-    def voxels(image: object) -> np.ndarray:
-        data = np.asarray(image.dataobj, dtype=np.float32)  # type: ignore[attr-defined]
+    def voxels(image: Any) -> npt.NDArray[np.float32]:
+        data: npt.NDArray[np.float32] = np.asarray(image.dataobj, dtype=np.float32)
         return data[_CROP_X : _CROP_X + _SIDE, _CROP_Y : _CROP_Y + _SIDE, _FIRST:_LAST]
 
     brain = voxels(datasets.load_mni152_brain_mask(resolution=1))
@@ -105,9 +108,14 @@ def draw_deformation() -> torchio.Transform:
 
 
 class BrainSlices(Dataset[BrainSlice]):
-    """Real slices of one split, in memory; ``copies`` > 1 adds TorchIO-deformed ones (fixed by ``seed``)."""
+    """Real slices of one split, in memory.
 
-    def __init__(self, split: str = "train", *, every_mm: int = 2) -> None:
+    Args:
+        split: ``"train"`` (70 slices at 1 mm) or ``"held_out"`` (18).
+        every_mm: distance between slices.
+    """
+
+    def __init__(self, split: str = "train", *, every_mm: int = 1) -> None:
         volumes = torch.from_numpy(load_volumes())
         self.rows = slice_rows(split)[::every_mm]
         pairs = [to_slice(volumes[..., row]) for row in self.rows]

@@ -1,10 +1,10 @@
-"""Trains the small diffusion model that ships with the demo (about 80 minutes on one CPU core).
+"""Trains the small diffusion model that ships with the demo (about 90 minutes on one CPU core).
 
     python -m torchgenaug.demo.train --out torchgenaug/demo/weights
 
 The model is a `diffusers.UNet2DModel` over (image, soft one-hot tissue map), conditioned on the level of the slice,
-trained with the v-objective (Salimans and Ho, 2022, eq. 11 and appendix D) on slices of the train split that TorchIO
-deforms, so that it does not learn one template by heart. Held-out slices never enter.
+trained with the v-objective (Salimans and Ho, 2022, appendix D) on slices of the train split that TorchIO deforms, so
+that it does not learn one template by heart. Held-out slices never enter.
 
 References:
     Salimans, Ho (2022). Progressive distillation for fast sampling of diffusion models. ICLR.
@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -27,13 +30,13 @@ from torchgenaug.demo import brain
 NULL_LEVEL = brain.NUM_LEVELS  # the class index that stands for "any level" in classifier-free guidance
 
 
-def deformed_maps(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` deformed train slices: (count, 5, 64, 64) float16 in [-1, 1] (T1, then four tissue scores), and levels."""
-    import SimpleITK as sitk
+def deformed_maps(seed: int, count: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
+    """`count` deformed train slices: (count, 5, 64, 64) float16 in [-1, 1] (T1, four tissue scores), and levels."""
+    import SimpleITK
     import torchio as tio
 
     torch.set_num_threads(1)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     volumes = torch.from_numpy(brain.load_volumes())
@@ -53,7 +56,7 @@ def deformed_maps(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return maps, levels
 
 
-def make_unet() -> torch.nn.Module:
+def make_unet() -> Any:
     """The denoiser: 0.93 M parameters, 5 channels at 64 x 64, attention at 8 x 8, 4 levels and a null class."""
     from diffusers import UNet2DModel
 
@@ -106,7 +109,7 @@ def train(out: Path, steps: int, batch_size: int, num_samples: int, learning_rat
         with torch.autocast("cpu", torch.bfloat16):
             velocity = unet(noisy, time, level).sample.float()
         loss = _min_snr_loss(velocity, noise_schedule.get_velocity(clean, noise, time), signal_to_noise[time])
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         decay.step()
@@ -119,7 +122,7 @@ def train(out: Path, steps: int, batch_size: int, num_samples: int, learning_rat
         if step % 500 == 0 or step == steps:
             average.store(unet.parameters())
             average.copy_to(unet.parameters())
-            save(unet, noise_schedule, out)
+            save(unet, out)
             average.restore(unet.parameters())
 
 
@@ -128,16 +131,35 @@ def _min_snr_loss(velocity: Tensor, target: Tensor, signal_to_noise: Tensor) -> 
     return (weight * (velocity - target).square().mean((1, 2, 3))).mean() / weight.mean()
 
 
-def save(unet: torch.nn.Module, scheduler: object, out: Path) -> None:
-    """Writes `unet/` (float16 safetensors) and `scheduler/`, the layout that diffusers pipelines use."""
-    import copy
+def save(unet: torch.nn.Module, out: Path) -> None:
+    """Writes the synthesizer of the demo: float16 weights, 15 steps of DPM-Solver++ (Lu et al., 2022)."""
+    from diffusers import DPMSolverMultistepScheduler
 
-    half = copy.deepcopy(unet).to(torch.float16)
-    half.save_pretrained(out / "unet", safe_serialization=True)
-    scheduler.save_pretrained(out / "scheduler")  # type: ignore[attr-defined]
+    from torchgenaug import DiffusersSynthesizer, save_synthesizer
+
+    solver = DPMSolverMultistepScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing"
+    )
+    synthesizer = DiffusersSynthesizer(
+        unet,
+        solver,
+        steps=15,
+        value_range=(0.0, 1.0),
+        clip=True,
+        label_channels=brain.NUM_TISSUES,
+        null_class=NULL_LEVEL,
+    )
+    synthesizer.trained_on = {
+        "data": "ICBM152 2009 template (nilearn), axial slices of 3 mm pixels, deformed by TorchIO",
+        "rows": brain.slice_rows("train"),
+        "command": "python -m torchgenaug.demo.train",
+    }
+    shutil.rmtree(out, ignore_errors=True)
+    save_synthesizer(synthesizer, out, weights_dtype=torch.float16)
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained pipeline")
     parser.add_argument("--steps", type=int, default=8000)

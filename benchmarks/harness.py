@@ -1,0 +1,99 @@
+"""Interleaved rounds, medians with spreads, and what a reader must know to judge them.
+
+All contestants of a question run in every round, in an order that turns round by round, so that a slow minute of the
+machine hits all of them alike. What is reported is the ratio of each to the baseline **of its own round**, as median and
+quartiles: absolute times on a shared machine mean little.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("torch", "numpy", "torchio", "diffusers", "h5py", "torchgenaug")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contestant: its times in seconds, one per round."""
+
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def interleaved(contestants: Mapping[str, Callable[[], Any]], *, rounds: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Times each contestant once per round, in rotating order; `warm_up` rounds are not counted."""
+    names = list(contestants)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(-warm_up, rounds):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            began = time.perf_counter()
+            contestants[name]()
+            took = time.perf_counter() - began
+            if turn >= 0:
+                seconds[name].append(took)
+    return {name: Timing(values) for name, values in seconds.items()}
+
+
+def ratios(timings: Mapping[str, Timing], baseline: str) -> dict[str, dict[str, float]]:
+    """Time of each contestant over the baseline's time of the same round: median and quartiles."""
+    table = {}
+    for name, timing in timings.items():
+        per_round = [mine / base for mine, base in zip(timing.seconds, timings[baseline].seconds, strict=True)]
+        low, middle, high = statistics.quantiles(per_round, n=4) if len(per_round) > 1 else per_round * 3
+        table[name] = {"median_s": timing.median, "ratio": middle, "ratio_q1": low, "ratio_q3": high}
+    return table
+
+
+def metadata() -> dict[str, Any]:
+    """Commit, machine, versions and thread counts."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "absent"
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    ).stdout.strip()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit or "unknown",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def publish(question: str, results: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
+    """Prints the results and, unless `quick`, keeps them as ``results/<question>.json``."""
+    document = {"question": question, **metadata(), "results": dict(results)}
+    print(json.dumps({"question": question, "results": results}, indent=2))
+    if not quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{question}.json").write_text(json.dumps(document, indent=2) + "\n")
+    return document
