@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +68,7 @@ class ClassLabels:
         seed: int = 0,
         name: str = "label",
     ) -> None:
-        if isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or num_classes < 1:
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
             raise ConfigurationError(f"`num_classes` must be a positive integer, got {num_classes!r}.")
         num_classes = int(num_classes)  # numpy integers too: labels.max() + 1 is one
         if weights is not None and like is not None:
