@@ -1,4 +1,4 @@
-"""DataLoader workers read the pool: forked, spawned, persistent; while samples are still being made; and when they fail."""
+"""DataLoader workers read the pool: forked, spawned, persistent; while samples are being made; and when that fails."""
 
 import os
 import subprocess

@@ -50,7 +50,7 @@ def aligned(sequence, ids, batch_size):
     epochs=st.lists(st.integers(0, 12), max_size=6),
     background=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_window_law(capacity, refresh, batch_size, epochs, background):
     sequence = SyntheticSequence(BatchBound(), seed=3)
     everywhere = np.arange(capacity)

@@ -87,6 +87,8 @@ class Filler:
         Raises:
             PoolError: making them failed, takes longer than the timeout, or the pool was closed or moved meanwhile.
         """
+        if self._ring.holds(batches).all():
+            return
         if self._thread is None:
             self._fill(epoch)
             return

@@ -23,33 +23,35 @@ def build_ring(window: Window, fields: Mapping[str, FieldSpec], device: torch.de
         ConfigurationError: it does not; the message says what is needed, what is there, and what would fit.
     """
     needed, available = Ring.num_bytes(window, fields, device), available_bytes()
-    limit = None if available is None else int(available * _MEMORY_SHARE)
-    reason = "they cannot be reserved"
-    if limit is None or needed <= limit:
-        try:
-            return Ring(window, fields, device)
-        except OSError as error:
-            reason = f"they cannot be reserved: {error}"
-    else:
-        reason = f"{available or 0:,} bytes are free, of which a pool takes at most {_MEMORY_SHARE:.0%}"
-    raise ConfigurationError(
-        f"`capacity` must fit into memory, got {window.capacity}: {window.num_slots} samples need {needed:,} bytes, "
-        f"and {reason}.{_remedy(window, fields, device, limit)}"
-    )
+    what = f"`capacity` must fit into memory, got {window.capacity}: {window.num_slots} samples need {needed:,} bytes"
+    if available is not None and needed > (limit := int(available * _MEMORY_SHARE)):
+        largest = _largest_capacity(window, fields, device, limit)
+        raise ConfigurationError(
+            f"{what}, and {available:,} bytes are free, of which a pool takes at most {_MEMORY_SHARE:.0%}. "
+            + (
+                f"The largest capacity that fits is {largest}."
+                if largest
+                else "Not even one batch: lower `batch_size`."
+            )
+        )
+    try:
+        return Ring(window, fields, device)
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"{what}, which cannot be reserved: {error}. Lower `capacity`, `refresh` or `batch_size`."
+        ) from error
 
 
-def _remedy(window: Window, fields: Mapping[str, FieldSpec], device: torch.device, limit: int | None) -> str:
-    if limit is None:
-        return " Lower `capacity`, `refresh` or `batch_size`."
-    share = window.step / window.capacity
-
-    def fits(capacity: int) -> bool:
-        step = round(share * capacity)
+def _largest_capacity(window: Window, fields: Mapping[str, FieldSpec], device: torch.device, limit: int) -> int:
+    """By bisection, with the same refresh; 0 if there is none."""
+    refresh = window.step / window.capacity
+    fits, fits_not = 0, window.capacity
+    while fits_not - fits > 1:
+        capacity = (fits + fits_not) // 2
+        step = round(refresh * capacity)
         smaller = Window(capacity, step, window.batch_size, step if window.ahead else 0)
-        return Ring.num_bytes(smaller, fields, device) <= limit
-
-    low, high = 0, window.capacity
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return f" The largest capacity that fits is {low}." if low else " Not even one batch fits: lower `batch_size`."
+        if Ring.num_bytes(smaller, fields, device) <= limit:
+            fits = capacity
+        else:
+            fits_not = capacity
+    return fits

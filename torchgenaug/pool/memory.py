@@ -18,6 +18,7 @@ from typing import Any
 from torchgenaug.errors import PoolError
 
 _NAME = "torchgenaug-pool"
+_MEMINFO, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 # Limit and usage of a container's memory, in the second and in the first version of control groups.
 _GROUP_FILES = (
     ("memory.max", "memory.current"),
@@ -94,17 +95,16 @@ class SharedMemory:
 def available_bytes() -> int | None:
     """Memory that may still be taken: of the machine and of the container, whichever is less; None where unknown."""
     limits = []
-    machine = _fields_of(Path("/proc/meminfo")).get("MemAvailable:")
+    machine = _fields_of(_MEMINFO).get("MemAvailable:")
     if machine is not None:
         limits.append(machine * 1024)
-    group = Path("/sys/fs/cgroup")
     for limit, usage in _GROUP_FILES:
         try:
-            most, used = int((group / limit).read_text()), int((group / usage).read_text())
+            most, used = int((_GROUP / limit).read_text()), int((_GROUP / usage).read_text())
         except (OSError, ValueError):  # no such group, or "max": no limit
             continue
         # Cached files count as used, but the kernel gives them up when memory is asked for.
-        reclaimable = _fields_of(group / Path(limit).parent / "memory.stat").get("inactive_file", 0)
+        reclaimable = _fields_of(_GROUP / Path(limit).parent / "memory.stat").get("inactive_file", 0)
         limits.append(max(0, most - used + reclaimable))
     return min(limits, default=None)
 

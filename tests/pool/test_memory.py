@@ -1,0 +1,162 @@
+"""Shared memory: seen by all, left behind by none, reserved before it is used, and checked against what is there."""
+
+import errno
+import gc
+import os
+import pickle
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from torchgenaug.errors import ConfigurationError, PoolError
+from torchgenaug.pool import SyntheticPool, fit, memory
+from torchgenaug.pool.memory import SharedMemory
+from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.testing import AnalyticSynthesizer
+
+
+@pytest.fixture
+def sequence():
+    return SyntheticSequence(AnalyticSynthesizer((8, 8)))
+
+
+def test_forks_and_copies_see_the_same_bytes():
+    shared = SharedMemory(100)
+    copy = pickle.loads(pickle.dumps(shared))
+    child = os.fork()
+    if child == 0:
+        shared.buffer[7:10] = b"abc"
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert shared.buffer[7:10] == copy.buffer[7:10] == b"abc"
+    assert shared.buffer[10:] == bytes(90)
+
+
+def test_a_copy_of_what_is_gone():
+    shared = SharedMemory(100)
+    pickled = pickle.dumps(shared)
+    del shared
+    with pytest.raises(PoolError, match="only on the machine and during the life of the process that owns it"):
+        pickle.loads(pickled)
+    with open(os.devnull), pytest.raises(PoolError, match="The pool that was pickled is gone"):
+        pickle.loads(pickled)  # the file has the same number now
+
+
+def test_a_killed_process_blocks_nobody():
+    shared = SharedMemory(8)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with shared.exclusive():
+            os.write(writer, b"x")
+            threading.Event().wait()
+    os.read(reader, 1)
+    entered = threading.Event()
+
+    def enter():
+        with shared.exclusive():
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    assert not entered.wait(0.1)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    assert entered.wait(10)
+    thread.join()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_fork_may_come_while_another_thread_is_inside():
+    shared = SharedMemory(8)
+    inside, release = threading.Event(), threading.Event()
+
+    def enter():
+        with shared.exclusive():
+            inside.set()
+            release.wait()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        with shared.exclusive():
+            os._exit(0)
+    release.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("refusal", ["absent", "forbidden"])
+def test_without_memfd_create(monkeypatch, sequence, refusal):
+    def forbidden(name):
+        raise PermissionError
+
+    if refusal == "absent":
+        monkeypatch.delattr(os, "memfd_create")
+    else:
+        monkeypatch.setattr(os, "memfd_create", forbidden)
+    with SyntheticPool(sequence, 4, batch_size=4) as pool:
+        view = pickle.loads(pickle.dumps(pool))
+        assert torch.equal(view.read(np.arange(4))["image"], sequence.batch(np.arange(4))["image"])
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("refresh", [0.0, 0.3, 1.0])
+def test_the_largest_capacity_that_fits(monkeypatch, sequence, background, refresh):
+    monkeypatch.setattr(fit, "available_bytes", lambda: 200_000)
+    options = {"refresh": refresh, "batch_size": 4, "background": background}
+    with pytest.raises(ConfigurationError) as raised:
+        SyntheticPool(sequence, 10**9, **options)
+    message = str(raised.value)
+    assert re.search(r"`capacity` must fit into memory, got 1000000000: \d+ samples need [\d,]+ bytes", message)
+    assert "200,000 bytes are free, of which a pool takes at most 90%" in message
+    largest = int(re.search(r"The largest capacity that fits is (\d+)", message)[1])
+    with SyntheticPool(sequence, largest, **options) as pool:
+        assert 150_000 < pool._ring.memory.size <= 180_000
+    with pytest.raises(ConfigurationError, match="must fit into memory"):
+        SyntheticPool(sequence, largest + 8, **options)
+
+
+def test_not_even_one_batch_fits(monkeypatch, sequence):
+    monkeypatch.setattr(fit, "available_bytes", lambda: 1000)
+    with pytest.raises(ConfigurationError, match=r"Not even one batch: lower `batch_size`\."):
+        SyntheticPool(sequence, 1)
+
+
+@pytest.mark.parametrize("known", [10**12, None])
+def test_pages_are_reserved_beforehand(monkeypatch, sequence, known):
+    def full(descriptor, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    gc.collect()  # of other tests
+    descriptors = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(fit, "available_bytes", lambda: known)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigurationError, match=r"cannot be reserved: .*No space left.*Lower `capacity`"):
+        SyntheticPool(sequence, 4)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_available_bytes_knows_machine_and_container(monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 100 kB\nMemAvailable: 64 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    assert memory.available_bytes() == 65536
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("9000\n")
+    assert memory.available_bytes() == 65536
+    (tmp_path / "memory.max").write_text("10000\n")
+    assert memory.available_bytes() == 1000
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 500\n")
+    assert memory.available_bytes() == 1500
+    (tmp_path / "memory.current").write_text("20000\n")
+    assert memory.available_bytes() == 0
+    (tmp_path / "meminfo").unlink()
+    (tmp_path / "memory.max").unlink()
+    assert memory.available_bytes() is None

@@ -1,0 +1,76 @@
+"""However a process with a pool ends, it ends soon and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PREAMBLE = """
+import os, sys, time, threading
+import numpy as np, torch
+torch.set_num_threads(1)
+from torchgenaug.pool import SyntheticPool, filler
+from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.testing import AnalyticSynthesizer
+
+class Slow(AnalyticSynthesizer):
+    batch_s = 0.05
+    def synthesize(self, seeds, conditions=None):
+        time.sleep(self.batch_s)
+        return super().synthesize(seeds, conditions)
+
+class Samples(torch.utils.data.Dataset):
+    def __init__(self, pool):
+        self.pool = pool
+    def __len__(self):
+        return len(self.pool)
+    def __getitems__(self, indices):
+        return list(self.pool.read(np.array(indices))["image"])
+
+model = Slow((8, 8))
+pool = SyntheticPool(SyntheticSequence(model), 4000, batch_size=4)
+pool.read(np.array([0]))
+"""
+
+WAYS = {
+    "returns": ("", 0, ""),
+    "dies": ("os._exit(6)", 6, ""),
+    "in_a_worker": (
+        "it = iter(torch.utils.data.DataLoader(Samples(pool), 4, num_workers=1)); next(it); raise ValueError('mine')",
+        1,
+        "ValueError: mine",
+    ),
+    "hung": ("filler._EXIT_S = 0.2; model.batch_s = 3600; time.sleep(0.2)", 0, ""),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ends_soon_with_its_own_status(way):
+    code, status, message = WAYS[way]
+    before = set(os.listdir("/dev/shm"))
+    # Longer than this, and it hangs: the pool has 50 s of work to do.
+    done = subprocess.run([sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, timeout=40)
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr
+    if not message:
+        assert done.stderr == ""
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+def test_ctrl_c_while_waiting():
+    code = PREAMBLE + "print('waiting', flush=True)\npool.set_epoch(0)\n"
+    before = set(os.listdir("/dev/shm"))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=40)
+    assert "KeyboardInterrupt" in errors
+    assert errors.count("Traceback") == 1
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert set(os.listdir("/dev/shm")) <= before
