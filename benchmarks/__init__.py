@@ -1,1 +1,1 @@
-"""Benchmarks: one question a file, peers in the same rounds, losses published. Run all with ``python -m benchmarks``."""
+"""Benchmarks: one question a file, peers in the same rounds, losses published. All: ``python -m benchmarks``."""

@@ -1,8 +1,8 @@
 """Interleaved rounds, medians with spreads, and what a reader must know to judge them.
 
 All contestants of a question run in every round, in an order that turns round by round, so that a slow minute of the
-machine hits all of them alike. What is reported is the ratio of each to the baseline **of its own round**, as median and
-quartiles: absolute times on a shared machine mean little.
+machine hits all of them alike. What is reported is the ratio of each to the baseline **of its own round**, as median
+and quartiles: absolute times on a shared machine mean little.
 """
 
 from __future__ import annotations

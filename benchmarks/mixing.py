@@ -1,7 +1,7 @@
 """What does `SyntheticMixDataset` cost per sample, over a DataLoader on the same in-memory data set without it?
 
-1×64×64 float32 images with an int label, batch 64, shuffled. The synthetic set is in memory, too: as a map-style data set
-(what the target of 1.05 speaks of) and as a source that is read in batches.
+1×64×64 float32 images with an int label, batch 64, shuffled. The synthetic set is in memory, too: as a map-style data
+set (what the target of 1.05 speaks of) and as a source that is read in batches.
 """
 
 from __future__ import annotations

@@ -115,7 +115,10 @@ class SyntheticMixDataset(Dataset[Any]):
             return None if transform is None else SeededTransform(transform, self.layout, kinds)
 
         self._transforms = (seeded(real_transform), seeded(synthetic_transform), seeded(transform))
-        self._match, labels = (None, None) if match is None else self._real_labels(match)
+        self._match: str | None = None
+        labels: npt.NDArray[np.int64] | None = None
+        if match is not None:
+            self._match, labels = self._real_labels(match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
         self._members: tuple[int, ClassMembers] | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]

@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader
 
 from torchgenaug import ClassLabels, SyntheticMixDataset, SyntheticPool, SyntheticSequence, load_synthesizer
 from torchgenaug.contracts import SyntheticSource
+from torchgenaug.demo import WEIGHTS
 from torchgenaug.demo.brain import NUM_LEVELS, BrainSlices
 from torchgenaug.demo.segmenter import Segmenter, mean_dice, train_step
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.shards import ShardSource, render_shards
 
-WEIGHTS = Path(__file__).parent / "weights"
 _NUM_SHARD_SAMPLES, _POOL_CAPACITY, _BATCH_SIZE, _RENDER_BATCH = 64, 32, 10, 8
 _NUM_WORKERS = 2
 

@@ -53,7 +53,7 @@ def train_step(model: Segmenter, optimizer: torch.optim.Optimizer, batch: Mappin
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 @torch.no_grad()
