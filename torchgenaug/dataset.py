@@ -301,7 +301,7 @@ class SyntheticMixDataset(Dataset[Any]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # Plain pickle copies; the copy's workers must see its epoch change, too.
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+        self._epoch.share_memory_()
 
     def __repr__(self) -> str:
         return (

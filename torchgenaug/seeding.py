@@ -94,7 +94,8 @@ def normal(seeds: Sequence[int] | UInt64Array, shape: Sequence[int], *, device: 
 def uniform(seeds: Sequence[int] | UInt64Array, count: int) -> npt.NDArray[np.float64]:
     """`count` uniform numbers in [0, 1) per seed: (batch, count) float64."""
     bits = derive(_as_uint64(seeds).reshape(-1, 1), np.arange(count, dtype=np.uint64))
-    return (bits >> np.uint64(11)) * 2.0**-53
+    numbers: npt.NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return numbers
 
 
 def _as_uint64(values: int | npt.ArrayLike) -> UInt64Array:
