@@ -114,7 +114,7 @@ def test_look_up_is_a_function_of_the_index(num_real, ratio, seed, epoch, order)
 
 
 def test_sorted_data_sets_do_not_alias():
-    """Real samples sorted by class, synthetic ones as well: every epoch leaves out and draws every class about equally."""
+    """Both sets sorted by class: every epoch leaves out and draws every class about equally."""
     plan = MixPlan(1000, 1000, 0.1)
     for epoch in range(10):
         is_synthetic, positions = epoch_of(plan, epoch)

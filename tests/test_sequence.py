@@ -141,7 +141,7 @@ def test_conditions_of_wrong_length():
         def __call__(self, ids):
             return {"label": torch.zeros(1)}
 
-    with pytest.raises(BadSampleError, match="must return tensors with 3 rows for 3 ids, got torch.float32 of shape"):
+    with pytest.raises(BadSampleError, match=r"must return tensors with 3 rows for 3 ids, got torch.float32 of shape"):
         SyntheticSequence(AnalyticSynthesizer(), Short()).batch([0, 1, 2])
 
 
@@ -166,7 +166,7 @@ def test_bad_ids(ids):
 
 
 def test_bad_arguments():
-    with pytest.raises(ConfigurationError, match="`synthesizer` must have fields.* got Linear.* Wrap a network"):
+    with pytest.raises(ConfigurationError, match=r"`synthesizer` must have fields.* got Linear.* Wrap a network"):
         SyntheticSequence(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="`conditions` must be callable"):
         SyntheticSequence(AnalyticSynthesizer(), [1, 2])  # type: ignore[arg-type]

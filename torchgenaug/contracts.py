@@ -26,7 +26,7 @@ class Synthesizer(Protocol):
 
     @property
     def fields(self) -> Mapping[str, FieldSpec]:
-        """What every sample holds. Fields that merely repeat the condition need not be listed: the sequence adds them."""
+        """What every sample holds, without what merely repeats the condition: the sequence adds that."""
         ...
 
     @property
@@ -43,8 +43,8 @@ class Synthesizer(Protocol):
 class Conditions(Protocol):
     """What is asked of the synthesizer for each sample: a pure function of ids.
 
-    An optional attribute ``fields: Mapping[str, FieldSpec]`` states what the fields are; without it the sequence reads the
-    specs off the first sample.
+    An optional attribute ``fields: Mapping[str, FieldSpec]`` states what the fields are; without it the sequence reads
+    the specs off the first sample.
     """
 
     @property

@@ -34,8 +34,9 @@ class SyntheticMixDataset(Dataset[Any]):
     """Mixes synthetic samples into a real, map-style data set at an exact ratio; wrap it and train as before.
 
     Every sample is a pure function of (seed, epoch, index): the same for any number of workers, any start method, batch
-    size, sampler and rank layout, its random transforms included. With ``ratio=0`` and no transform it hands out the very objects of
-    `real`. Safe in forked, spawned and persistent workers; picklable if `real`, `synthetic` and the transforms are.
+    size, sampler and rank layout, its random transforms included. With ``ratio=0`` and no transform it hands out the
+    very objects of `real`. Safe in forked, spawned and persistent workers; picklable if `real`, `synthetic` and the
+    transforms are.
 
     Call `set_epoch` before each epoch (accelerate does), as with `DistributedSampler`.
 
@@ -44,19 +45,21 @@ class SyntheticMixDataset(Dataset[Any]):
         synthetic: `SyntheticPool`, `ShardSource`, another `SyntheticSource`, or a map-style data set whose samples look
             like the real ones.
         ratio: synthetic fraction of an epoch, or a function epoch → fraction (a named function, so that it pickles).
-        mode: ``"replace"`` keeps the length and replaces ``round(ratio · len(real))`` real samples, others each epoch, each
-            real sample equally often (±1); ``"extend"`` keeps all of them and adds synthetic ones until the fraction holds.
+        mode: ``"replace"`` keeps the length and replaces ``round(ratio · len(real))`` real samples, others each epoch,
+            each real sample equally often (±1); ``"extend"`` keeps all of them and adds synthetic ones until the
+            fraction holds.
         count: synthetic samples per epoch, as an absolute number, instead of `ratio`.
         seed: base seed of the mix and of the transforms, in [0, 2^63).
-        fields: names of the positions of a tuple or list sample, such as ``("image", "label")``; for dicts and Subjects,
-            which fields to hand out (of real and synthetic samples alike).
+        fields: names of the positions of a tuple or list sample, such as ``("image", "label")``; for dicts and
+            Subjects, which fields to hand out (of real and synthetic samples alike).
         match: name of the class field: a replaced sample is replaced by one of its own class, so that the class balance
             stays. Reads `real` once for its labels; a mapping ``{name: labels}`` saves that.
         transform: applied to every sample: a TorchIO transform or a function sample → sample.
         real_transform: applied to real samples only, before `transform`.
         synthetic_transform: applied to synthetic samples only, before `transform`.
-        provenance: adds to each sample where it comes from: ``is_synthetic``, ``index`` (in `real`, or -1), ``id``, ``seed``
-            (hexadecimal) and ``parent`` (of a synthetic sample, or -1 and ""), and the sequence's ``fingerprint``.
+        provenance: adds to each sample where it comes from: ``is_synthetic``, ``index`` (in `real`, or -1), ``id``,
+            ``seed`` (hexadecimal) and ``parent`` (of a synthetic sample, or -1 and ""), and the sequence's
+            ``fingerprint``.
 
     Raises:
         EmptyDatasetError: nothing in `real`, or nothing in `synthetic` where something is asked of it.
@@ -99,7 +102,8 @@ class SyntheticMixDataset(Dataset[Any]):
         self.layout = SampleLayout.of(real[0], fields)
         if provenance and self.layout.container == "namedtuple":
             raise ConfigurationError(
-                "`provenance` cannot be added to a NamedTuple, whose fields are fixed. Let the real data set return a dict."
+                "`provenance` cannot be added to a NamedTuple, whose fields are fixed. "
+                "Let the real data set return a dict."
             )
         self.source: SyntheticSource | MapSource
         self.source = synthetic if isinstance(synthetic, SyntheticSource) else MapSource(synthetic, self.layout)
@@ -217,7 +221,7 @@ class SyntheticMixDataset(Dataset[Any]):
         else:
             try:
                 for position in positions:
-                    samples.append(self.real[position])  # noqa: PERF401 (its length tells where it failed)
+                    samples.append(self.real[position])
             except Exception as error:
                 error.add_note(f"while reading real sample {positions[len(samples)]}")
                 raise
@@ -264,7 +268,10 @@ class SyntheticMixDataset(Dataset[Any]):
             return name, np.asarray(labels, np.int64)
         if match not in self.layout.names:
             raise ConfigurationError(f"`match` must name a field of the samples {self.layout.names}, got {match!r}.")
-        return match, np.array([int(self.layout.split(self.real[k])[match]) for k in range(len(self.real))], np.int64)
+        from tqdm import tqdm
+
+        every = tqdm(range(len(self.real)), desc=f"reading {match!r} of the real samples", delay=3, leave=False)
+        return match, np.array([int(self.layout.split(self.real[k])[match]) for k in every], np.int64)
 
     def _current_members(self, epoch: int) -> ClassMembers | None:
         """The source's positions by class: of this epoch, where the source changes with it."""
@@ -280,7 +287,7 @@ class SyntheticMixDataset(Dataset[Any]):
         return self._members[1]
 
     def _probe(self, kinds: Mapping[str, FieldKind]) -> None:
-        """Looks at a few samples of either kind, transforms included: they must fit each other, and should look alike."""
+        """Looks at a few samples of either kind: transformed, they must fit each other, and should look alike."""
         self._current_members(self.epoch)
         real_at = np.unique(np.linspace(0, len(self.real) - 1, _PROBED).astype(np.int64))
         synthetic_at = np.arange(min(_PROBED, len(self.source)))
@@ -312,8 +319,8 @@ class SyntheticMixDataset(Dataset[Any]):
 def _check_map_style(dataset: object, name: str) -> None:
     if isinstance(dataset, SyntheticSequence):
         raise ConfigurationError(
-            "`synthetic` must be a source that holds samples ready, got a SyntheticSequence, which makes them one call at a "
-            "time. Wrap it: SyntheticPool(sequence, capacity=256), or render_shards(sequence, 'shards', count=1000)."
+            "`synthetic` must be a source that holds samples ready, got a SyntheticSequence, which makes them one call "
+            "at a time. Wrap it: SyntheticPool(sequence, capacity=256), or render_shards(sequence, 'shards', 1000)."
         )
     readable = hasattr(dataset, "__getitem__") or (name == "synthetic" and hasattr(dataset, "read"))
     if not (readable and hasattr(dataset, "__len__")):

@@ -3,8 +3,8 @@
 Two facts make the counts exact without any bookkeeping. The draws of all epochs are numbered through: epoch e makes
 draws ``offset(e), offset(e) + 1, …`` where ``offset(e)`` is the number of draws of the epochs before. And draw q takes
 element ``q mod n`` of a fixed shuffle of n things. Any run of consecutive draws then uses all n equally often (±1),
-whatever the ratio does from epoch to epoch: that holds for the real samples that are left out and for the synthetic ones
-that are read, and, counted class by class, for matched classes.
+whatever the ratio does from epoch to epoch: that holds for the real samples that are left out and for the synthetic
+ones that are read, and, counted class by class, for matched classes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class ClassMembers:
         sizes = np.searchsorted(grouped, classes, side="right") - starts
         if (sizes == 0).any():
             raise FieldMismatchError(
-                f"`match` needs synthetic samples of every real class, got none of class {classes[sizes == 0].tolist()}. "
+                "`match` needs synthetic samples of every real class, "
+                f"got none of class {classes[sizes == 0].tolist()}. "
                 "Generate them (for example with conditions=ClassLabels(num_classes)), or drop `match`."
             )
         return cls(order.astype(np.int64), starts.astype(np.int64), sizes.astype(np.int64))
@@ -84,9 +85,11 @@ class MixPlan:
     Args:
         num_real: samples of the real set, at least 1.
         num_synthetic: samples of the synthetic source.
-        ratio: synthetic fraction of an epoch: in [0, 1] to replace, in [0, 1) to extend; or a function epoch → fraction.
-        mode: ``"replace"`` keeps the length and makes exactly ``round(ratio · num_real)`` positions synthetic (halves to
-            even, as Python rounds); ``"extend"`` keeps all real samples and adds ``round(ratio / (1 - ratio) · num_real)``.
+        ratio: synthetic fraction of an epoch: in [0, 1] to replace, in [0, 1) to extend; or a function epoch →
+            fraction.
+        mode: ``"replace"`` keeps the length and makes exactly ``round(ratio · num_real)`` positions synthetic (halves
+            to even, as Python rounds); ``"extend"`` keeps all real samples and adds ``round(ratio / (1 - ratio) ·
+            num_real)``.
         count: synthetic samples per epoch as an absolute number, instead of `ratio`.
         seed: decides which; in [0, 2^63).
         labels: the class of each real sample, (num_real,), for class-matched replacement; None without.
@@ -191,10 +194,10 @@ class MixPlan:
         return is_synthetic, np.where(is_synthetic, ~codes, codes)
 
     def codes(self, indices: npt.ArrayLike, epoch: int, members: ClassMembers | None = None) -> Int64Array:
-        """`look_up` in one array, for hot loops: a real position as it is, a synthetic one as its complement ``~position``.
+        """`look_up` in one array: a real position as it is, a synthetic one as its complement ``~position``.
 
-        Arguments, result order and errors are those of `look_up`. Up to four million samples the codes of the latest epoch
-        are kept, so that a look-up is one gather; beyond, they are computed for each batch.
+        Arguments, result order and errors are those of `look_up`. Up to four million samples the codes of the latest
+        epoch are kept, so that a look-up is one gather; beyond, they are computed for each batch.
         """
         index = np.asarray(indices, dtype=np.int64)
         total = self._numbers(epoch)[1]

@@ -1,7 +1,8 @@
 """Synthetic fields ↔ the real data set's own sample type: tensor, tuple, list, NamedTuple, dict or `tio.Subject`.
 
-The rule is that the training loop must not change by a line: what the real data set hands out as a tuple of a tensor and
-an int stays a tuple of a tensor and an int when the sample is synthetic. A `SampleLayout` is read off one real sample.
+The rule is that the training loop must not change by a line: what the real data set hands out as a tuple of a tensor
+and an int stays a tuple of a tensor and an int when the sample is synthetic. A `SampleLayout` is read off one real
+sample.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class SampleLayout:
     Args:
         container: what kind of object a sample is.
         names: the fields that are handed out, in order.
-        template: a real sample: its types and, for images of a Subject, the affine, are taken over.
+        template: a hollow real sample: types, shapes, dtypes and, for images of a Subject, the affine; no voxels, so
+            that workers are not sent any.
         restricted: whether `names` leaves out fields that the real samples have.
     """
 
@@ -43,6 +45,10 @@ class SampleLayout:
     names: tuple[str, ...]
     template: Any = field(repr=False)
     restricted: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # numpy writes out what it shares when it pickles; the number of axes is all that is needed from then on.
+        return {**self.__dict__, "template": _without_arrays(self.template)}
 
     @classmethod
     def of(cls, sample: Any, fields: Sequence[str] | None = None) -> SampleLayout:
@@ -55,6 +61,7 @@ class SampleLayout:
         Raises:
             ConfigurationError: positions without names, names that do not fit, or an unsupported sample type.
         """
+        sample = _hollow(sample)
         given = None if fields is None else tuple(fields)
         if given is not None and len(set(given)) != len(given):
             raise ConfigurationError(f"`fields` must be distinct names, got {given}.")
@@ -153,8 +160,8 @@ class SampleLayout:
             raise FieldMismatchError(
                 "Synthetic samples must have the fields, shapes and dtypes of the real ones. Differences:\n  - "
                 + "\n  - ".join(problems)
-                + f"\nHand out only common fields with fields={common!r} (tuples: name every position), or convert with "
-                "`synthetic_transform` or `real_transform`, for example "
+                + f"\nHand out only common fields with fields={common!r} (tuples: name every position), or convert "
+                "with `synthetic_transform` or `real_transform`, for example "
                 "synthetic_transform=tio.Resize((64, 64, 1)) or a function sample -> sample."
             )
 
@@ -187,6 +194,36 @@ def infer_kind(value: Any) -> FieldKind:
     if not isinstance(value, Tensor) or value.ndim < 2:
         return "scalar"
     return "intensity" if value.dtype.is_floating_point else "label_map"
+
+
+def _hollow(value: Any) -> Any:
+    """The sample without its voxels: tensors and arrays keep shape and dtype, but share a single element."""
+    if isinstance(value, Tensor):
+        return torch.zeros((), dtype=value.dtype).expand(value.shape)
+    if isinstance(value, np.ndarray):
+        return np.broadcast_to(np.zeros((), value.dtype), value.shape)
+    if is_subject(value):
+        return type(value)({name: _hollow(part) for name, part in value.items()})
+    if type(value).__module__.startswith("torchio.") and hasattr(value, "affine"):
+        return type(value)(tensor=_hollow(value.data), affine=value.affine)
+    if isinstance(value, Mapping):
+        return {name: _hollow(part) for name, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_hollow, value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_hollow, value))
+    return value
+
+
+def _without_arrays(template: Any) -> Any:
+    if isinstance(template, np.ndarray):
+        return np.empty((0,) * template.ndim, template.dtype)
+    if isinstance(template, dict) and not is_subject(template):
+        return {name: _without_arrays(part) for name, part in template.items()}
+    if isinstance(template, (tuple, list)) and any(isinstance(part, np.ndarray) for part in template):
+        parts = [_without_arrays(part) for part in template]
+        return type(template)(*parts) if hasattr(template, "_fields") else type(template)(parts)
+    return template
 
 
 def _positions(names: tuple[str, ...], size: int, sample: Any) -> tuple[str, ...]:

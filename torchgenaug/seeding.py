@@ -1,7 +1,7 @@
 """Randomness as a function: keys in, 64-bit seeds or noise out. No state, no history, the same on every machine.
 
-torch's own CPU generator is no help here: it keeps only the low 32 bits of its seed (among 10^5 random seeds one pair is
-then expected to agree, and two samples would be copies of each other), and it has to be set up once per sample. The
+torch's own CPU generator is no help here: it keeps only the low 32 bits of its seed (among 10^5 random seeds one pair
+is then expected to agree, and two samples would be copies of each other), and it has to be set up once per sample. The
 functions below hash instead: vectorised over samples, identical on CPU and GPU up to the last bit of ``cos``.
 
 References:

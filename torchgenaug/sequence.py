@@ -22,8 +22,8 @@ MAX_ID = 1 << 62
 class SyntheticSequence:
     """Sample k, for every k ≥ 0, as a pure function of (synthesizer, conditions, seed, k).
 
-    Deterministic; picklable if synthesizer and conditions are. Pools, shards and this class agree on sample k: bit by bit
-    when it is made in a batch of the same ids, within 1e-4 otherwise.
+    Deterministic; picklable if synthesizer and conditions are. Pools, shards and this class agree on sample k: bit by
+    bit when it is made in a batch of the same ids, within 1e-4 otherwise.
 
     Args:
         synthesizer: the model; see `torchgenaug.contracts.Synthesizer`.
@@ -55,8 +55,8 @@ class SyntheticSequence:
         if not isinstance(synthesizer, Synthesizer):
             raise ConfigurationError(
                 f"`synthesizer` must have fields, fingerprint and synthesize(seeds, conditions), got "
-                f"{type(synthesizer).__name__}. Wrap a network as ModuleSynthesizer or DiffusersSynthesizer, and a plain "
-                "function as FunctionSynthesizer."
+                f"{type(synthesizer).__name__}. Wrap a network as ModuleSynthesizer or DiffusersSynthesizer, and a "
+                "plain function as FunctionSynthesizer."
             )
         if conditions is not None and not isinstance(conditions, Conditions):
             raise ConfigurationError(
@@ -77,7 +77,7 @@ class SyntheticSequence:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the fingerprints of synthesizer, conditions and screens, and the seed: names this very sequence."""
+        """sha256 over synthesizer, conditions, screens and seed: names this very sequence."""
         parts = [
             self.synthesizer.fingerprint,
             "" if self.conditions is None else self.conditions.fingerprint,
@@ -178,7 +178,7 @@ def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, see
     expected = (len(ids), *spec.shape)
     if tuple(value.shape) != expected or value.dtype != spec.dtype:
         raise BadSampleError(
-            f"Field {name!r} must be {str(spec.dtype)} of shape {expected}, got {_describe(value)}, "
+            f"Field {name!r} must be {spec.dtype!s} of shape {expected}, got {_describe(value)}, "
             f"for ids {_some(ids.tolist())} (seeds {_some(seeds.tolist())}).",
             ids=ids.tolist(),
             seeds=seeds.tolist(),

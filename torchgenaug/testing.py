@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug import seeding
-from torchgenaug.contracts import SyntheticSource, Synthesizer
+from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
 
@@ -182,7 +182,7 @@ class SynthesizerConformance:
         assert not torch.equal(samples[0], samples[2])
 
     def test_leaves_global_randomness_alone(self) -> None:
-        """torch's and numpy's global generators are where they were."""
+        """Torch's and numpy's global generators are where they were."""
         synthesizer = self.make()
         before, numpy_before = torch.get_rng_state(), pickle.dumps(np.random.get_state())  # noqa: NPY002 (it is checked)
         self._samples(synthesizer, [1])

@@ -32,9 +32,9 @@ class SeededTransform:
     """Applies one transform to samples of a layout; the same seed gives the same result.
 
     A TorchIO transform gets a Subject with all images of the sample, so that image and mask move together. Tensors of
-    shape (C, H, W) get a singleton axis for it and lose it again, float16 is computed in float32, and every field comes back
-    with its own dtype (labels are moved by nearest neighbour and stay integers). Any other callable gets the sample as
-    the real data set hands it out, and must return one of the same kind.
+    shape (C, H, W) get a singleton axis for it and lose it again, float16 is computed in float32, and every field
+    comes back with its own dtype (labels are moved by nearest neighbour and stay integers). Any other callable gets
+    the sample as the real data set hands it out, and must return one of the same kind.
 
     Picklable if the transform is.
 
