@@ -17,6 +17,7 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.synthesizers.folding import FoldedStep, fold, run_folded
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(latents (batch, channels, *spatial), 0-d timestep on the device of the net) → the net's output, float32."""
@@ -30,11 +31,13 @@ class Schedule:
         scheduler: never stepped itself, each run steps a copy: schedulers keep state, which threads must not share.
         timesteps: the same timesteps on the device of the net.
         draws_noise: whether its steps draw random numbers.
+        folded: its steps as numbers, where that is all that they are.
     """
 
     scheduler: Any
     timesteps: Tensor
     draws_noise: bool
+    folded: tuple[FoldedStep, ...] | None = None
 
 
 def prepare_schedule(scheduler: Any, steps: int, *, channels: int, out_channels: int, device: torch.device) -> Schedule:
@@ -71,7 +74,8 @@ def prepare_schedule(scheduler: Any, steps: int, *, channels: int, out_channels:
             "same seed would give other samples each time. Use DPMSolverMultistepScheduler with "
             "algorithm_type='sde-dpmsolver++', or any scheduler whose step() has `generator`."
         )
-    return Schedule(fresh, fresh.timesteps.to(device), draws_noise)
+    folded = None if draws_noise or out_channels != channels else fold(fresh)
+    return Schedule(fresh, fresh.timesteps.to(device), draws_noise, folded)
 
 
 def run_schedule(schedule: Schedule, predict: Predict, noise: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -80,12 +84,15 @@ def run_schedule(schedule: Schedule, predict: Predict, noise: Tensor, seeds: Seq
     Args:
         schedule: what `prepare_schedule` returned.
         predict: the network.
-        noise: (batch, channels, *spatial) float32, standard normal.
+        noise: (batch, channels, *spatial) float32, standard normal; may be overwritten.
         seeds: (batch,) seeds of the samples; the noise of the steps is derived from them.
 
     Returns:
         (batch, channels, *spatial) float32 samples, in the space of the network.
     """
+    if schedule.folded is not None:
+        start = noise.mul_(getattr(schedule.scheduler, "init_noise_sigma", 1.0))
+        return run_folded(schedule.folded, start, lambda number, latents: predict(latents, schedule.timesteps[number]))
     generators = None
     if schedule.draws_noise:
         # One CPU generator a sample: the same noise in every batch and on every device. torch keeps 32 bits of a seed
