@@ -76,7 +76,6 @@ def seeds_as_values(pool):
 
 def test_a_failure_of_what_is_made_ahead_appears_at_the_next_step():
     with pool_of(Scripted(batch_3=fails)) as pool:
-        pool.read(np.arange(8))
         wait_until(lambda: pool._filler._error is not None)
         for _ in range(2):  # as long as nobody asks for another try
             with pytest.raises(PoolError, match="could not make samples 8 to 11"):

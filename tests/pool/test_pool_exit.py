@@ -60,14 +60,27 @@ def test_ends_soon_with_its_own_status(way):
     assert set(os.listdir("/dev/shm")) <= before
 
 
-def test_ctrl_c_while_waiting():
-    code = PREAMBLE + "print('waiting', flush=True)\npool.set_epoch(0)\n"
+WAITS = {
+    "for_an_epoch": "print('waiting', flush=True); pool.set_epoch(0)",
+    "for_a_fork": """
+model.batch_s = 1
+time.sleep(0.2)
+print('waiting', flush=True)
+torch.utils.data.DataLoader(Samples(pool), 4, num_workers=1).__iter__()
+time.sleep(3600)
+""",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_ctrl_c_while_waiting(wait):
+    code = PREAMBLE + WAITS[wait]
     before = set(os.listdir("/dev/shm"))
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         process.stdout.readline()
-        time.sleep(0.1)
+        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=40)
     assert "KeyboardInterrupt" in errors

@@ -3,14 +3,22 @@
 A forked child gets the memory of its parent, but of its threads only the one that forked. A lock that the filler's
 thread holds at that moment, inside torch, oneDNN or an allocator, stays locked in the child for ever, and a DataLoader
 worker that needs it hangs. So a fork waits for the batch in flight, and the thread waits for the fork.
+
+Python prints and drops whatever the functions that it calls before and after a fork raise, a KeyboardInterrupt too:
+Ctrl-C while a fork waits for the model would be lost. So a signal that arrives meanwhile is kept until then.
 """
 
 from __future__ import annotations
 
+import _thread
+import functools
 import itertools
 import os
+import signal
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -33,6 +41,7 @@ class Pausable(Protocol):
 _numbers = itertools.count()
 _alive: weakref.WeakValueDictionary[int, Pausable] = weakref.WeakValueDictionary()
 _of_thread = threading.local()
+_kept_signals: list[int] = []
 
 
 def pause_during_forks(pausable: Pausable) -> None:
@@ -49,9 +58,10 @@ def alive() -> list[Pausable]:
 
 def _before() -> None:
     _of_thread.paused = []
-    for pausable in alive():  # always in the same order: two threads that fork at once must not wait for each other
-        pausable.pause()
-        _of_thread.paused.append(pausable)
+    with _signals_kept():
+        for pausable in alive():  # always in the same order: two threads that fork at once must not wait for each other
+            pausable.pause()
+            _of_thread.paused.append(pausable)
 
 
 def _after_in_parent() -> None:
@@ -65,4 +75,32 @@ def _after_in_child() -> None:
         pausable.forget()
 
 
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keeps the last signal that Python would handle, in the one thread that handles them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _kept_signals.clear()
+    if not len(_alive):
+        yield
+        return
+
+    def keep(number: int, _: object) -> None:
+        _kept_signals[:] = [number]
+
+    handlers = {number: handler for number in signal.valid_signals() if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, keep)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+# Sends the kept signal again, if there is one. In Python it would be handled, and dropped, before this function ended;
+# `max` is C, so that the first to notice is whoever called `os.fork`.
+os.register_at_fork(after_in_parent=functools.partial(max, _kept_signals, key=_thread.interrupt_main, default=None))
+os.register_at_fork(after_in_parent=_kept_signals.clear, after_in_child=_kept_signals.clear)
