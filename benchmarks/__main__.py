@@ -7,7 +7,7 @@ import importlib
 
 import torch
 
-QUESTIONS = ("import_time", "mixing")
+QUESTIONS = ("generator", "import_time", "mixing")
 
 
 def main() -> None:
