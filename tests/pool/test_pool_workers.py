@@ -1,5 +1,6 @@
 """DataLoader workers read the pool: forked, spawned, persistent; while samples are being made; and when that fails."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -19,6 +20,12 @@ from torchgenaug.testing import AnalyticSynthesizer
 from torchgenaug.types import FieldSpec
 
 IN_MODEL = threading.Lock()
+
+
+@pytest.fixture(autouse=True)
+def _no_old_loaders():
+    """The iterator of an earlier test, collected in a forked worker in the middle of an import, breaks that import."""
+    gc.collect()
 
 
 class Busy:
