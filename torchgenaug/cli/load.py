@@ -1,0 +1,64 @@
+"""What SYNTHESIZER on the command line stands for: a saved folder, or ``package.module:factory``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
+from torchgenaug.contracts import Synthesizer
+from torchgenaug.errors import ConfigurationError
+
+
+def load_sequence(name: str, *, seed: int, num_classes: int | None, device: str | None) -> SyntheticSequence:
+    """The sequence that a command is to render.
+
+    Args:
+        name: a folder that `save_synthesizer` wrote, or ``package.module:factory``, a function without arguments that
+            returns a synthesizer or a sequence. Modules are also looked for in the working directory.
+        seed: base seed; a factory that returns a sequence sets its own.
+        num_classes: balanced class labels as conditions; default: what the synthesizer says about itself.
+        device: where a saved synthesizer computes.
+
+    Raises:
+        ConfigurationError: neither of the two, or a factory that returns something else.
+        SynthesizerLoadError: a folder that cannot be loaded.
+    """
+    made = _call_factory(name) if ":" in name and not Path(name).exists() else load_synthesizer(name, device=device)
+    if isinstance(made, SyntheticSequence):
+        if seed or num_classes is not None:
+            raise ConfigurationError(
+                f"--seed and --classes must be left out for a factory that returns a SyntheticSequence, which has its "
+                f"own, got {name!r}. Set them in the factory."
+            )
+        return made
+    if not isinstance(made, Synthesizer):
+        raise ConfigurationError(
+            f"SYNTHESIZER must give a synthesizer or a SyntheticSequence, got {type(made).__name__} from {name!r}. "
+            "Let the function return DiffusersSynthesizer(...), ModuleSynthesizer(...) or a SyntheticSequence of one."
+        )
+    classes = getattr(made, "num_classes", None) if num_classes is None else num_classes
+    return SyntheticSequence(made, None if classes is None else ClassLabels(classes), seed=seed)
+
+
+def _call_factory(name: str) -> Any:
+    module_name, _, function_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"SYNTHESIZER must be a saved folder or package.module:factory, got {name!r}: {error}. "
+            "Run the command where the module can be imported, or give the path of a folder."
+        ) from error
+    factory = getattr(module, function_name, None)
+    if not callable(factory):
+        raise ConfigurationError(
+            f"SYNTHESIZER must name a function of {module_name!r}, got {function_name!r}, which it does not have. "
+            f"It has: {', '.join(key for key, value in vars(module).items() if callable(value) and key[0] != '_')}."
+        )
+    return factory()

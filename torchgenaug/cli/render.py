@@ -1,0 +1,167 @@
+"""``torchgenaug render``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from torchgenaug import SyntheticSequence
+
+
+class Compression(StrEnum):
+    """What ``--compression`` accepts."""
+
+    none = "none"
+    lz4 = "lz4"
+    zstd = "zstd"
+    gzip = "gzip"
+
+
+class StorageDtype(StrEnum):
+    """What ``--dtype`` accepts."""
+
+    own = "own"
+    float32 = "float32"
+    float16 = "float16"
+    uint16 = "uint16"
+    uint8 = "uint8"
+
+
+def render(
+    synthesizer: Annotated[str, typer.Argument(help="Saved folder, or package.module:factory.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the shards; one with a part of this render is completed.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples per call of the model; part of the plan.")] = 32,
+    shard_size: Annotated[int, typer.Option(min=1, help="Samples per file.")] = 1024,
+    dtype: Annotated[StorageDtype, typer.Option(help="Stored dtype of images.")] = StorageDtype.own,
+    compression: Annotated[Compression, typer.Option(help="none reads fastest, zstd is smallest.")] = Compression.none,
+    seed: Annotated[int, typer.Option(min=0, help="Base seed of the sequence.")] = 0,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Balanced class labels; default: as the model says.", show_default=False)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cuda:0; default: CPU.", show_default=False)] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Render one batch, draw it, and state time and disk of the whole job.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Check what is there, and make damaged shards again.")
+    ] = False,
+) -> None:
+    """Renders synthetic samples into HDF5 shards. Stop it at any moment; the same command goes on.
+
+    Examples:
+
+        torchgenaug render my_model --out shards --count 10000 --dry-run
+
+        torchgenaug render my_model --out shards --count 10000 --dtype float16 --compression lz4
+
+        torchgenaug render my_package.models:make_generator --out shards --count 500 --classes 4
+    """
+    from rich.console import Console
+
+    from torchgenaug import render_shards
+    from torchgenaug.cli.load import load_sequence
+    from torchgenaug.cli.preview import draw
+
+    console = Console()
+    sequence = load_sequence(synthesizer, seed=seed, num_classes=classes, device=device)
+    stored = None if dtype is StorageDtype.own else dtype.value
+    codec = None if compression is Compression.none else compression.value
+    if dry_run:
+        _dry_run(sequence, count, batch_size, stored, codec, console)
+        return
+    began = time.perf_counter()
+    source = render_shards(
+        sequence,
+        out,
+        count,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        compression=codec,
+        dtype=stored,
+        resume="verify" if repair else True,
+        progress=_bar(console),
+    )
+    size = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
+    picture = draw(source, out / "preview.png", 16)
+    console.print(
+        f"{len(source)} samples, {source.manifest.num_shards} shards, {_bytes(size)} in {out} "
+        f"({time.perf_counter() - began:.1f} s). Look at {picture}."
+    )
+
+
+def _dry_run(
+    sequence: SyntheticSequence,
+    count: int,
+    batch_size: int,
+    dtype: str | None,
+    compression: str | None,
+    console: Console,
+) -> None:
+    """Renders a batch into a folder of its own, and multiplies."""
+    from torchgenaug import render_shards
+    from torchgenaug.cli.preview import draw
+
+    size = min(batch_size, count)
+    folder = Path(tempfile.mkdtemp(prefix="torchgenaug-dry-run-"))
+    began = time.perf_counter()
+    sequence.batch(range(size))  # the first call is slower: memory, compilation
+    source = render_shards(
+        sequence, folder / "shards", size, batch_size=size, dtype=dtype, compression=compression, progress=False
+    )
+    first = time.perf_counter() - began
+    began = time.perf_counter()
+    sequence.batch(range(size))
+    per_sample = (time.perf_counter() - began) / size
+    disk = sum(path.stat().st_size for path in (folder / "shards").glob("shard-*.h5")) / size * count
+    picture = draw(source, folder / "preview.png", min(16, size))
+    shutil.rmtree(folder / "shards")
+    for name, spec in sequence.fields.items():
+        console.print(f"  {name}: {spec}", markup=False)
+    console.print(
+        f"One batch of {size} took {first / 2:.1f} s. All {count} samples: about {_duration(per_sample * count)} and "
+        f"{_bytes(disk)}. Nothing was written to the output folder. Look at {picture}."
+    )
+
+
+def _bar(console: Console) -> Callable[[int, int, int], None] | bool:
+    """A progress bar with samples/s, time left and bytes; nothing where nobody looks."""
+    if not console.is_terminal:
+        return False
+    from tqdm import tqdm
+
+    bar = tqdm(unit=" samples", desc="render", dynamic_ncols=True)
+
+    def tell(made: int, total: int, committed: int) -> None:
+        bar.total = total
+        bar.set_postfix_str(_bytes(committed), refresh=False)
+        bar.update(made - bar.n)
+        if made == total:
+            bar.refresh()
+
+    return tell
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
