@@ -21,6 +21,7 @@ _HOMES = {
     "RealFields": "conditions",
     "ShardSource": "shards",
     "SyntheticMixDataset": "dataset",
+    "SyntheticMixLoader": "loader",
     "SyntheticPool": "pool",
     "SyntheticSequence": "sequence",
     "load_synthesizer": "synthesizers",
@@ -39,6 +40,7 @@ __all__ = [
     "RealFields",
     "ShardSource",
     "SyntheticMixDataset",
+    "SyntheticMixLoader",
     "SyntheticPool",
     "SyntheticSequence",
     "load_synthesizer",
@@ -50,6 +52,7 @@ __all__ = [
 if TYPE_CHECKING:
     from torchgenaug.conditions import ClassLabels, RealFields
     from torchgenaug.dataset import SyntheticMixDataset
+    from torchgenaug.loader import SyntheticMixLoader
     from torchgenaug.plan import MixPlan
     from torchgenaug.pool import SyntheticPool
     from torchgenaug.sequence import SyntheticSequence

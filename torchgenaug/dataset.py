@@ -125,7 +125,8 @@ class SyntheticMixDataset(Dataset[Any]):
             self._match, labels = self._real_labels(match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
         self._members: tuple[int, ClassMembers] | None = None
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        # The epoch, and whether it was set since a sample was read.
+        self._epoch = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         if self.plan.num_drawn(0):
             self._probe(kinds)
 
@@ -135,7 +136,7 @@ class SyntheticMixDataset(Dataset[Any]):
     @property
     def epoch(self) -> int:
         """The current epoch; kept in shared memory, so that persistent workers see it change."""
-        return int(self._epoch)
+        return int(self._epoch[0])
 
     def set_epoch(self, epoch: int) -> None:
         """Goes to an epoch (and takes a pool along): other samples are replaced, and all transforms are drawn anew."""
@@ -143,7 +144,7 @@ class SyntheticMixDataset(Dataset[Any]):
         move = getattr(self.source, "set_epoch", None)
         if callable(move):
             move(epoch)
-        self._epoch.fill_(epoch)
+        self._epoch[0], self._epoch[1] = epoch, 1
 
     def counts(self, epoch: int | None = None) -> Counts:
         """The exact number of real and synthetic samples of an epoch (default: the current one)."""
@@ -161,7 +162,9 @@ class SyntheticMixDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """A batch of samples; this is what `DataLoader` calls."""
-        epoch = self.epoch
+        epoch, was_set = self._epoch.tolist()
+        if was_set:
+            self._epoch[1] = 0
         if not self.plan.counts(epoch).synthetic and not self.provenance and not any(self._transforms):
             return self._real_samples(list(indices))
         codes = self.plan.codes(indices, epoch, self._current_members(epoch)).tolist()
@@ -190,7 +193,11 @@ class SyntheticMixDataset(Dataset[Any]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes to the epoch of a saved state.
+        """Goes to the epoch of a saved state, unless `set_epoch` has named another one of which nothing was read yet.
+
+        `torchdata.stateful_dataloader.StatefulDataLoader` calls it when an epoch begins, in its workers: a state that
+        was saved when an epoch had ended must not undo what the training loop said about the next one. Over a pool,
+        call `set_epoch` before the first batch, as in any epoch: workers cannot move a pool.
 
         Raises:
             StateMismatchError: the state belongs to another mix; every difference is listed.
@@ -207,7 +214,9 @@ class SyntheticMixDataset(Dataset[Any]):
                 + "\n  - ".join(differences or ["no epoch"])
                 + "\nBuild the data set as it was, or start a new run."
             )
-        self.set_epoch(int(state["epoch"]))
+        epoch, was_set = self._epoch.tolist()
+        if state["epoch"] != epoch and not was_set:
+            self.set_epoch(int(state["epoch"]))
 
     def _real_samples(self, positions: list[int]) -> list[Any]:
         batched = getattr(self.real, "__getitems__", None)

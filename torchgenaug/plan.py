@@ -122,14 +122,11 @@ class MixPlan:
             raise EmptyDatasetError(
                 "The real data set is empty. There is nothing to mix into; check its path or split."
             )
-        if mode not in get_args(Mode):
-            raise ConfigurationError(f"`mode` must be 'replace' or 'extend', got {mode!r}.")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
-            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        check_mode_and_seed(mode, seed)
         self.num_real, self.num_synthetic, self.mode, self.seed = num_real, num_synthetic, mode, int(seed)
         self.ratio, self.count = ratio, _checked_count(count, num_real, mode)
         if not callable(ratio):
-            _check_ratio(ratio, mode)
+            check_ratio(ratio, mode)
         self.labels: Int64Array | None = None
         if labels is not None:
             self.labels = np.asarray(labels, dtype=np.int64).reshape(-1)
@@ -144,12 +141,12 @@ class MixPlan:
 
     def num_drawn(self, epoch: int) -> int:
         """How many samples of `epoch` are synthetic."""
-        _check_epoch(epoch)
+        check_epoch(epoch)
         if self.count is not None:
             drawn = self.count
         else:
             ratio = self.ratio(epoch) if callable(self.ratio) else self.ratio
-            _check_ratio(ratio, self.mode, f" at epoch {epoch}" if callable(self.ratio) else "")
+            check_ratio(ratio, self.mode, f" at epoch {epoch}" if callable(self.ratio) else "")
             share = ratio if self.mode == "replace" else ratio / (1 - ratio)
             drawn = round(share * self.num_real)
         if drawn and self.num_synthetic < 1:
@@ -166,7 +163,7 @@ class MixPlan:
 
     def offset(self, epoch: int) -> int:
         """How many synthetic samples the epochs before `epoch` drew."""
-        _check_epoch(epoch)
+        check_epoch(epoch)
         if self.count is not None or not callable(self.ratio):
             return epoch * self.num_drawn(0)
         while len(self._offsets) <= epoch:
@@ -311,7 +308,16 @@ class MixPlan:
 _RECOMPUTED = frozenset(name for name, attribute in vars(MixPlan).items() if isinstance(attribute, cached_property))
 
 
-def _check_ratio(ratio: object, mode: Mode, where: str = "") -> None:
+def check_mode_and_seed(mode: object, seed: object) -> None:
+    """Raises `ConfigurationError` unless both are in their domain."""
+    if mode not in get_args(Mode):
+        raise ConfigurationError(f"`mode` must be 'replace' or 'extend', got {mode!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
+        raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+
+
+def check_ratio(ratio: object, mode: Mode, where: str = "") -> None:
+    """Raises `ConfigurationError` unless `ratio` is a number that `mode` can reach; `where` is added to the message."""
     limits = "[0, 1]" if mode == "replace" else "[0, 1)"
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float, np.integer, np.floating)) or math.isnan(ratio):
         raise ConfigurationError(
@@ -341,6 +347,7 @@ def _checked_count(count: int | None, num_real: int, mode: Mode) -> int | None:
     return int(count)
 
 
-def _check_epoch(epoch: object) -> None:
+def check_epoch(epoch: object) -> None:
+    """Raises `ConfigurationError` unless `epoch` is an integer from 0."""
     if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
         raise ConfigurationError(f"`epoch` must be a non-negative integer, got {epoch!r}.")

@@ -59,7 +59,7 @@ class SeededTransform:
         """The transformed samples; sample k sees random generators seeded with ``seeds[k]``."""
         apply = self._apply_torchio if self._torchio else self.transform
         results = []
-        with _random_state_restored(torch_only=self._torchio):
+        with random_state_restored(torch_only=self._torchio):
             for sample, seed in zip(samples, seeds.tolist(), strict=True):
                 # default_generator: torch.manual_seed costs 80 times as much, because it visits every device.
                 torch.default_generator.manual_seed(seed)
@@ -137,7 +137,7 @@ def _cast(data: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def _random_state_restored(*, torch_only: bool) -> Iterator[None]:
+def random_state_restored(*, torch_only: bool) -> Iterator[None]:
     """Puts the global generators back (numpy's and Python's only if they will be touched: they cost 60 µs)."""
     torch_state = torch.get_rng_state()
     others = None if torch_only else (np.random.get_state(), random.getstate())  # noqa: NPY002

@@ -1,0 +1,154 @@
+"""`WrappedLoader`: what a mix must know of a user's loader: its length, its epochs, how to go on in the middle."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from torchgenaug.errors import ConfigurationError, StateMismatchError
+
+
+class WrappedLoader:
+    """A loader, left as it is.
+
+    A loader with ``state_dict`` and ``load_state_dict`` (`torchdata.stateful_dataloader.StatefulDataLoader`) says
+    itself where it stands. Any other one is begun anew and its first batches are thrown away, which repeats the order
+    if that is a function of the epoch (unshuffled, or a sampler with ``set_epoch``), or if the samplers have a
+    generator of their own, whose state is kept.
+
+    Args:
+        loader: a `DataLoader`, or any iterable of batches that can be iterated more than once.
+
+    Raises:
+        ConfigurationError: not an iterable, or an iterator, which has one pass only.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        if not hasattr(loader, "__iter__") or isinstance(loader, Iterator):
+            raise ConfigurationError(
+                f"`loader` must be a DataLoader or another iterable of batches, got {type(loader).__name__}. An "
+                "iterator has one pass only: give the object that iter() was called on."
+            )
+        self.loader = loader
+        # accelerate's loaders have the methods, but a state only if they were told to.
+        self.is_stateful = (
+            hasattr(loader, "state_dict")
+            and hasattr(loader, "load_state_dict")
+            and bool(getattr(loader, "use_stateful_dataloader", True))
+        )
+        self._began: list[torch.Tensor] | None = None
+        self._restored: Mapping[str, Any] | None = None
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches of an epoch, None if the loader does not know."""
+        try:
+            return len(self.loader)
+        except TypeError:
+            return None
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples of a full batch, None if the loader does not know."""
+        size = getattr(self.loader, "batch_size", None)
+        if size is None:
+            size = getattr(getattr(self.loader, "batch_sampler", None), "batch_size", None)
+        return size if isinstance(size, int) else None
+
+    @property
+    def epoch_size(self) -> int | None:
+        """Samples of an epoch in this process, None if the loader does not know."""
+        if self.num_batches is None or self.batch_size is None:
+            return None
+        most = self.num_batches * self.batch_size
+        try:
+            return min(most, len(self.loader.sampler))
+        except (AttributeError, TypeError):
+            return most
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tells the loader the epoch, or, where it has no ``set_epoch``, its samplers and its data set."""
+        batch_sampler = getattr(self.loader, "batch_sampler", None)
+        parts = [self.loader, getattr(self.loader, "sampler", None), batch_sampler]
+        parts += [getattr(batch_sampler, "sampler", None), getattr(self.loader, "dataset", None)]
+        movable = {id(part): part for part in parts if callable(getattr(part, "set_epoch", None))}
+        for part in [self.loader] if id(self.loader) in movable else movable.values():
+            part.set_epoch(epoch)
+
+    def batches(self, skipped: int = 0) -> Iterator[Any]:
+        """A new pass, or, after `load`, the rest of the pass of which `skipped` batches were handed out.
+
+        Raises:
+            StateMismatchError: the loader ends before that.
+        """
+        self._began = [generator.get_state() for generator in self._generators()]
+        batches: Iterator[Any] = iter(self.loader)
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            # torchdata 0.11 repeats the draws of the order, but not those after it: with a generator of the user's, the
+            # next epoch would be shuffled differently. A state from between two epochs draws its order at once.
+            self._set_generators(restored)
+            if self._generators() and restored["loader"].get("_iterator_finished", False):
+                batches = iter(self.loader)
+        if not self.is_stateful:
+            for done in range(skipped):
+                if next(batches, _END) is _END:
+                    raise StateMismatchError(
+                        f"The saved state must be of a loader with at least {skipped} batches, got one with {done}. "
+                        "Build the loader as it was, or start a new run."
+                    )
+        return batches
+
+    def give_up(self, skipped: int, epoch: int) -> None:
+        """Ends, after `load`, the pass that was saved: the next one (`epoch`) then has the order of an unbroken run."""
+        if self.is_stateful or self._generators():
+            for _ in self.batches(skipped):
+                pass
+            self.set_epoch(epoch)
+
+    def state(self, *, under_way: bool) -> dict[str, Any]:
+        """Where the loader stands: its own state, or what its order is drawn from."""
+        if self._restored is not None:
+            return {name: self._restored[name] for name in ("loader", "generators")}
+        own = {"loader": self.loader.state_dict()} if self.is_stateful else {}
+        began = self._began if under_way and not self.is_stateful else None
+        return {**own, "generators": began or [generator.get_state() for generator in self._generators()]}
+
+    def load(self, state: Mapping[str, Any], skipped: int) -> None:
+        """Prepares `batches` for the rest of a pass.
+
+        Raises:
+            ConfigurationError: an order that cannot be repeated.
+        """
+        if self.is_stateful:
+            self.loader.load_state_dict(state["loader"])
+            self._restored = state
+            return
+        if skipped and any(hasattr(part, "generator") and part.generator is None for part in self._samplers()):
+            raise ConfigurationError(
+                f"`loader` must have an order that can be repeated, to go on after batch {skipped}; it shuffles with "
+                "torch's global generator. Pass generator=torch.Generator() to the DataLoader, use "
+                "torchdata.stateful_dataloader.StatefulDataLoader, or a sampler with set_epoch."
+            )
+        self._set_generators(state)
+
+    def _set_generators(self, state: Mapping[str, Any]) -> None:
+        for generator, saved in zip(self._generators(), state["generators"], strict=False):
+            generator.set_state(saved)
+
+    def _samplers(self) -> list[Any]:
+        batch_sampler = getattr(self.loader, "batch_sampler", None)
+        parts = (getattr(self.loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+        return [part for part in parts if part is not None]
+
+    def _generators(self) -> list[torch.Generator]:
+        found = (getattr(part, "generator", None) for part in itertools.chain(self._samplers(), [self.loader]))
+        return list(
+            {id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values()
+        )
+
+
+_END = object()
