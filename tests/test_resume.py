@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchio as tio
+from accelerate import Accelerator, DataLoaderConfiguration
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -331,3 +332,19 @@ def test_dataset_restored_at_every_step_under_a_plain_loader():
             other.set_epoch(again.epoch)
             other.skipped = 2 * step
             assert all(torch.equal(a, b) for a, b in zip(batches(again, other), whole[step:], strict=True))
+
+
+def test_loader_of_accelerate_restored_at_every_step():
+    def mix(**options):
+        accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(**options))
+        loader = accelerator.prepare(loader_of("plain, generator"))
+        return SyntheticMixLoader(loader, InMemorySource(SEQUENCE, 7), 0.3, fields=["image"], transform=noisy)
+
+    assert isinstance(Accelerator(cpu=True).prepare(mix()), SyntheticMixLoader)
+    whole, states = run(mix(), sets_epoch=True)
+    for start, done, state in states:
+        again = mix()
+        again.load_state_dict(state)
+        assert_equal_runs(whole[done:], run(again, start, sets_epoch=True, saves=False)[0])
+    with pytest.raises(ConfigurationError, match="got a stateful loader of accelerate"):
+        mix(use_stateful_dataloader=True).load_state_dict(states[4][2])

@@ -33,12 +33,9 @@ class WrappedLoader:
                 "iterator has one pass only: give the object that iter() was called on."
             )
         self.loader = loader
-        # accelerate's loaders have the methods, but a state only if they were told to.
-        self.is_stateful = (
-            hasattr(loader, "state_dict")
-            and hasattr(loader, "load_state_dict")
-            and bool(getattr(loader, "use_stateful_dataloader", True))
-        )
+        # The loaders of accelerate have the methods, too, but by default no state; batches are thrown away there, too.
+        by_accelerate = hasattr(loader, "use_stateful_dataloader")
+        self.is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict") and not by_accelerate
         self._began: list[torch.Tensor] | None = None
         self._restored: Mapping[str, Any] | None = None
 
@@ -132,6 +129,12 @@ class WrappedLoader:
                 f"`loader` must have an order that can be repeated, to go on after batch {skipped}; it shuffles with "
                 "torch's global generator. Pass generator=torch.Generator() to the DataLoader, use "
                 "torchdata.stateful_dataloader.StatefulDataLoader, or a sampler with set_epoch."
+            )
+        if getattr(self.loader, "use_stateful_dataloader", False):
+            raise ConfigurationError(
+                "`loader` must be able to repeat its order, got a stateful loader of accelerate, which draws it too early "
+                "(as of accelerate 1.15, it does not go on with a shuffled epoch). Prepare it with "
+                "use_stateful_dataloader=False, the default, or give a StatefulDataLoader that is not prepared."
             )
         self._set_generators(state)
 
