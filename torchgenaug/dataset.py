@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from torchgenaug.errors import (
     ConfigurationError,
     EmptyDatasetError,
     FieldMismatchError,
+    RepeatedEpochWarning,
     SampleIndexError,
     StateMismatchError,
 )
@@ -27,6 +29,8 @@ from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.transforms import SeededTransform
 from torchgenaug.types import FieldKind
 
+_JUST_SET = -1
+_PASSES_BEFORE_WARNING = 3
 _PROBED = 4  # samples of either kind that are looked at when the mix is built
 
 
@@ -68,6 +72,7 @@ class SyntheticMixDataset(Dataset[Any]):
 
     Warns:
         IntensityMismatchWarning: real and synthetic images differ grossly in brightness.
+        RepeatedEpochWarning: the same epoch is read again and again, because `set_epoch` was forgotten.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -125,7 +130,7 @@ class SyntheticMixDataset(Dataset[Any]):
             self._match, labels = self._real_labels(match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
         self._members: tuple[int, ClassMembers] | None = None
-        # The epoch, and whether it was set since a sample was read.
+        # The epoch, and how many samples were read since it was set: in shared memory, for all workers.
         self._epoch = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         if self.plan.num_drawn(0):
             self._probe(kinds)
@@ -144,7 +149,7 @@ class SyntheticMixDataset(Dataset[Any]):
         move = getattr(self.source, "set_epoch", None)
         if callable(move):
             move(epoch)
-        self._epoch[0], self._epoch[1] = epoch, 1
+        self._epoch[0], self._epoch[1] = epoch, _JUST_SET
 
     def counts(self, epoch: int | None = None) -> Counts:
         """The exact number of real and synthetic samples of an epoch (default: the current one)."""
@@ -162,11 +167,12 @@ class SyntheticMixDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """A batch of samples; this is what `DataLoader` calls."""
-        epoch, was_set = self._epoch.tolist()
-        if was_set:
-            self._epoch[1] = 0
+        epoch, num_read = self._epoch.tolist()
+        self._epoch[1] = (0 if num_read == _JUST_SET else num_read) + len(indices)
         if not self.plan.counts(epoch).synthetic and not self.provenance and not any(self._transforms):
             return self._real_samples(list(indices))
+        if num_read > _PASSES_BEFORE_WARNING * self.plan.counts(epoch).total:
+            self._warn_of_repetition(epoch)
         codes = self.plan.codes(indices, epoch, self._current_members(epoch)).tolist()
         made = iter(self._synthetic_samples([~code for code in codes if code < 0]))
         taken = iter(self._real_samples([code for code in codes if code >= 0]))
@@ -214,9 +220,18 @@ class SyntheticMixDataset(Dataset[Any]):
                 + "\n  - ".join(differences or ["no epoch"])
                 + "\nBuild the data set as it was, or start a new run."
             )
-        epoch, was_set = self._epoch.tolist()
-        if state["epoch"] != epoch and not was_set:
+        epoch, num_read = self._epoch.tolist()
+        if state["epoch"] != epoch and num_read != _JUST_SET:
             self.set_epoch(int(state["epoch"]))
+
+    def _warn_of_repetition(self, epoch: int) -> None:
+        self._epoch[1] = -(1 << 62)  # once is enough
+        warnings.warn(
+            f"Epoch {epoch} was read more than {_PASSES_BEFORE_WARNING} times. Each pass replaces the same samples and "
+            "draws the same random transforms. Call dataset.set_epoch(epoch) at the start of every epoch.",
+            RepeatedEpochWarning,
+            stacklevel=3,
+        )
 
     def _real_samples(self, positions: list[int]) -> list[Any]:
         batched = getattr(self.real, "__getitems__", None)

@@ -20,6 +20,7 @@
         └── ShardMismatchError                   a resume that would change the frozen plan
 
     IntensityMismatchWarning (UserWarning)       real and synthetic images differ grossly in brightness
+    RepeatedEpochWarning (UserWarning)           one epoch is read again and again: set_epoch was forgotten
 
 Each takes one message as its only positional argument, so that it survives pickling and the way in which `DataLoader`
 re-raises what a worker raised (an exception class that does not survive hangs the loader).
@@ -106,6 +107,10 @@ class ShardMismatchError(ShardError):
 
 class IntensityMismatchWarning(UserWarning):
     """Real and synthetic images differ grossly in brightness."""
+
+
+class RepeatedEpochWarning(UserWarning):
+    """One epoch is read again and again: `set_epoch` was forgotten."""
 
 
 def missing_extra(feature: str, *, package: str, extra: str) -> MissingExtraError:

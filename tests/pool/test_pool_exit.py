@@ -9,7 +9,9 @@ import time
 import pytest
 
 PREAMBLE = """
-import os, sys, time, threading
+import os, signal, sys, time, threading
+# A shell ignores Ctrl-C in what it runs in the background, and so would everything that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np, torch
 torch.set_num_threads(1)
 from torchgenaug.pool import SyntheticPool, filler

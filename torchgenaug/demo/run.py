@@ -200,7 +200,7 @@ def _shuffled_batch(mixed: SyntheticMixDataset, seed: int) -> list[dict[str, Any
 
 def _table(rows: list[EpochRow]) -> Table:
     table = Table(title="What the training loop got", box=box.SIMPLE_HEAD)
-    headings = ("source", "epoch", "real", "synthetic", "loss", "plain\nsamples/s", "mixed\nsamples/s", "pool\nwait")
+    headings = ("source", "epoch", "real", "synthetic", "loss", "plain\nsamples/s", "mixed\nsamples/s", "pool\nwait, s")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "source" else "right", no_wrap=True)
     for row in rows:
@@ -212,6 +212,6 @@ def _table(rows: list[EpochRow]) -> Table:
             f"{row.loss:.3f}",
             f"{row.plain_samples_per_s:.0f}",
             f"{row.mixed_samples_per_s:.0f}",
-            "" if row.pool_wait_s is None else f"{row.pool_wait_s:.2f} s",
+            "" if row.pool_wait_s is None else f"{row.pool_wait_s:.2f}",
         )
     return table
