@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections import namedtuple
 
 import numpy as np
@@ -480,12 +479,16 @@ def test_a_transform_that_would_leave_2d():
         SyntheticMixDataset(Real(), source(), 0.0, transform=tio.Pad((0, 0, 0, 0, 1, 1)))[0]
 
 
+def read(loader, times):
+    for _ in range(times):
+        list(loader)
+
+
 def test_a_forgotten_set_epoch_is_noticed_once():
     """Without set_epoch every epoch is the first one again: the same samples replaced, the same transforms."""
     loader = DataLoader(SyntheticMixDataset(Real(), source(), 0.5), 5)
     with pytest.warns(RepeatedEpochWarning, match=r"set_epoch\(epoch\) at the start of every epoch") as seen:
-        for _ in range(9):
-            list(loader)
+        read(loader, 9)
     assert len(seen) == 1
 
 
@@ -493,8 +496,7 @@ def test_a_forgotten_set_epoch_is_noticed_in_workers():
     """Each worker sees what all have read; a warning is an error in these tests, and so reaches the training loop."""
     loader = DataLoader(SyntheticMixDataset(Real(), source(), 0.5), 5, num_workers=2)
     with pytest.raises(RepeatedEpochWarning, match="Epoch 0 was read more than 3 times"):
-        for _ in range(6):
-            list(loader)
+        read(loader, 6)
 
 
 def test_no_warning_for_those_who_call_set_epoch():
