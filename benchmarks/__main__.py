@@ -7,7 +7,7 @@ import importlib
 
 import torch
 
-QUESTIONS = ("generator", "import_time", "mixing")
+QUESTIONS = ("generator", "import_time", "loader", "mixing")
 
 
 def main() -> None:

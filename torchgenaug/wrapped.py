@@ -132,8 +132,8 @@ class WrappedLoader:
             )
         if getattr(self.loader, "use_stateful_dataloader", False):
             raise ConfigurationError(
-                "`loader` must be able to repeat its order, got a stateful loader of accelerate, which draws it too early "
-                "(as of accelerate 1.15, it does not go on with a shuffled epoch). Prepare it with "
+                "`loader` must be able to repeat its order, got a stateful loader of accelerate, which draws it too "
+                "early (as of accelerate 1.15, it does not go on with a shuffled epoch). Prepare it with "
                 "use_stateful_dataloader=False, the default, or give a StatefulDataLoader that is not prepared."
             )
         self._set_generators(state)
