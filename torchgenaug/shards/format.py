@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,63}", re.ASCII)
 _SHARD_NAME = re.compile(r"shard-([0-9]{5,9})\.([0-9a-f]{64})\.h5", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_COUNT = 1 << 48
+MAX_SHARDS = 10_000_000
+"""More files than any folder should hold; a plan of more would also take long merely to be looked through."""
 
 
 def shard_name(index: int, digest: str) -> str:
@@ -91,6 +94,13 @@ class Manifest:
         """Bytes of one sample in an uncompressed shard: its fields, id, seed and checksums."""
         return sum(field.row_bytes for field in self.fields.values()) + 16 + 8 * len(self.fields)
 
+    def sample_bytes(self) -> int:
+        """Bytes that one sample takes in memory while it is read: its fields, stored and decoded."""
+        return sum(
+            field.row_bytes + (0 if field.exact else math.prod(field.spec.shape) * field.spec.dtype.itemsize)
+            for field in self.fields.values()
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -115,7 +125,7 @@ class Manifest:
             ShardCorruptError: anything else that `to_bytes` never writes.
         """
         try:
-            values = json.loads(content)
+            values = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
             if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
                 raise ValueError(f'it does not say "format": "{FORMAT}"')
             version = values.pop("format_version", None)
@@ -132,6 +142,24 @@ class Manifest:
                 f"{where} must be a manifest of format {FORMAT_VERSION}: {error}. It was damaged or written by "
                 "something else. Nothing was read. Restore it, or render into a new folder."
             ) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; two readers would disagree about one that says a thing twice."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("it has a key twice")
+    return values
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is out of range")
+    return number
 
 
 def _checked(values: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +181,10 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} must be an integer in [{low}, {high}], got {values[name]!r}")
     if values["shard_size"] % values["batch_size"]:
         raise ValueError(f"shard_size {values['shard_size']} must be a multiple of batch_size {values['batch_size']}")
+    if -(-values["count"] // values["shard_size"]) > MAX_SHARDS:
+        raise ValueError(
+            f"count {values['count']} in shards of {values['shard_size']} are more than {MAX_SHARDS} files"
+        )
     for name in ("sequence", "synthesizer", "conditions"):
         missing = name == "conditions" and values[name] is None
         if not missing and not (isinstance(values[name], str) and _SHA256.fullmatch(values[name])):

@@ -7,6 +7,7 @@ before a single value is read.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from pathlib import Path
@@ -15,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from torchgenaug.errors import ShardCorruptError, ShardIncompleteError
+from torchgenaug.shards.chunks import Extents, check_disjoint, check_filters, chunk_extents
 from torchgenaug.shards.folder import file_digest
 from torchgenaug.shards.format import Manifest, parse_shard_name
 from torchgenaug.shards.writer import RENDER_ATTRIBUTE, filters, is_chunked
-
-_FILTERS = {"lz4": (32001,), "zstd": (32001,), "gzip": (2, 1)}  # Blosc; byte shuffle, then deflate
 
 
 class ShardFault(ValueError):  # noqa: N818 (a finding, which the reader turns into an error)
@@ -35,7 +35,9 @@ def corrupt(path: Path, ids: range, reason: str) -> ShardCorruptError:
     )
 
 
-def open_checked(path: Path, manifest: Manifest, *, digest: bool = False) -> tuple[Any, dict[str, int]]:
+def open_checked(
+    path: Path, manifest: Manifest, *, digest: bool = False
+) -> tuple[Any, dict[str, int], dict[str, Extents]]:
     """Opens a shard for reading.
 
     Args:
@@ -44,7 +46,7 @@ def open_checked(path: Path, manifest: Manifest, *, digest: bool = False) -> tup
         digest: compare the content's sha256 with the name first, before HDF5 sees the file.
 
     Returns:
-        The open h5py file, and the offset of each contiguous data set in it.
+        The open h5py file, the offset of each contiguous data set in it, and the chunks of each compressed one.
 
     Raises:
         ShardFault: the file is anything but this shard of this render.
@@ -74,17 +76,19 @@ def open_checked(path: Path, manifest: Manifest, *, digest: bool = False) -> tup
     try:
         # Shards never change, so they need no lock; asking for one fails on read-only and some network file systems.
         file = h5py.File(path, "r", locking=False)
-        return file, _checked_offsets(file, manifest, len(ids), status.st_size)
+        return file, *_checked_places(file, manifest, len(ids), status.st_size)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         if file is not None:
             file.close()
         raise ShardFault(str(error)) from error
 
 
-def _checked_offsets(file: Any, manifest: Manifest, count: int, size: int) -> dict[str, int]:
-    """Where the contiguous data sets begin; ShardFault unless every object is what the writer makes."""
+def _checked_places(file: Any, manifest: Manifest, count: int, size: int) -> tuple[dict[str, int], dict[str, Extents]]:
+    """Where contiguous data sets begin and chunks lie; ShardFault unless every object is what the writer makes."""
     import h5py
 
+    if file.id.get_create_plist().get_userblock():
+        raise ShardFault("something else stands before the HDF5 file in it")
     root = h5py.h5g.open(file.id, b"/")
     expected: dict[str, tuple[tuple[int, ...], str]] = {
         name: ((count, *field.spec.shape), field.dtype) for name, field in manifest.fields.items()
@@ -97,7 +101,9 @@ def _checked_offsets(file: Any, manifest: Manifest, count: int, size: int) -> di
     if root.get_num_objs() != len(expected):
         raise ShardFault(f"it holds {root.get_num_objs()} objects at its root instead of {len(expected)}")
     _check_render(root, manifest)
-    offsets = {}
+    offsets: dict[str, int] = {}
+    chunks: dict[str, Extents] = {}
+    taken = []
     for name, (shape, dtype) in expected.items():
         key = name.encode()
         if not root.links.exists(key) or root.links.get_info(key).type != h5py.h5l.TYPE_HARD:
@@ -105,13 +111,22 @@ def _checked_offsets(file: Any, manifest: Manifest, count: int, size: int) -> di
         if h5py.h5o.get_info(root, key).type != h5py.h5o.TYPE_DATASET:
             raise ShardFault(f"{name!r} is not a data set")
         dataset = h5py.h5d.open(root, key)
-        offset = _checked_dataset(dataset, shape, np.dtype(dtype), manifest, chunked=is_chunked_name(manifest, name))
-        if offset is not None:
-            end = offset + int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
-            if offset <= 0 or end > size:
-                raise ShardFault(f"{name!r} lies at bytes {offset} to {end} of a file of {size} bytes")
-            offsets[name] = offset
-    return offsets
+        compression = manifest.compression if is_chunked_name(manifest, name) else None
+        try:
+            offset = _checked_dataset(dataset, shape, np.dtype(dtype), compression)
+            if offset is None:
+                chunks[name] = chunk_extents(dataset, count, size)
+                taken.append(chunks[name][:, :2])
+                continue
+        except ValueError as error:
+            raise ShardFault(f"{name!r} {error}") from error
+        length = math.prod(shape) * np.dtype(dtype).itemsize
+        if offset <= 0 or offset + length > size:
+            raise ShardFault(f"{name!r} lies at bytes {offset} to {offset + length} of a file of {size} bytes")
+        offsets[name] = offset
+        taken.append(np.array([[offset, length]], np.int64))
+    check_disjoint(*np.concatenate(taken).T)
+    return offsets, chunks
 
 
 def is_chunked_name(manifest: Manifest, name: str) -> bool:
@@ -136,32 +151,34 @@ def _check_render(root: Any, manifest: Manifest) -> None:
         raise ShardFault("it belongs to another render than the manifest of its folder")
 
 
-def _checked_dataset(
-    dataset: Any, shape: tuple[int, ...], dtype: np.dtype[Any], manifest: Manifest, *, chunked: bool
-) -> int | None:
-    """The offset of a contiguous data set, None for a chunked one. The layout is checked first."""
+def _checked_dataset(dataset: Any, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str | None) -> int | None:
+    """The offset of a contiguous data set, None for a chunked one. The layout is checked first.
+
+    Raises:
+        ValueError: it is not what the writer makes.
+    """
     import h5py
 
     properties = dataset.get_create_plist()
-    name = h5py.h5i.get_name(dataset).decode("ascii", "replace")
     layout = properties.get_layout()
-    if layout != (h5py.h5d.CHUNKED if chunked else h5py.h5d.CONTIGUOUS):
-        raise ShardFault(f"{name!r} has another storage layout than the manifest says")
+    if layout != (h5py.h5d.CONTIGUOUS if compression is None else h5py.h5d.CHUNKED):
+        raise ValueError("has another storage layout than the manifest says")
     if properties.get_external_count():
-        raise ShardFault(f"{name!r} keeps its data in another file")
-    filter_ids = tuple(properties.get_filter(k)[0] for k in range(properties.get_nfilters()))
-    if filter_ids != (_FILTERS[manifest.compression or ""] if chunked else ()):
-        raise ShardFault(f"{name!r} has other filters than the manifest says: {filter_ids}")
+        raise ValueError("keeps its data in another file")
+    row_bytes = math.prod(shape[1:]) * dtype.itemsize
+    check_filters(properties, compression, dtype.itemsize, row_bytes)
     if dataset.shape != shape:
-        raise ShardFault(f"{name!r} has shape {dataset.shape} instead of {shape}")
+        raise ValueError(f"has shape {dataset.shape} instead of {shape}")
     kind = dataset.get_type()
-    if kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) or kind.dtype != dtype.newbyteorder("<"):
-        raise ShardFault(f"{name!r} has another dtype than {dtype}")
-    if not chunked:
+    if kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) or not kind.equal(
+        h5py.h5t.py_create(dtype.newbyteorder("<"))
+    ):
+        raise ValueError(f"has another dtype than {dtype}")
+    if compression is None:
         offset = dataset.get_offset()
         if offset is None:
-            raise ShardFault(f"{name!r} holds no data")
+            raise ValueError("holds no data")
         return int(offset)
     if properties.get_chunk() != (1, *shape[1:]) or dataset.get_num_chunks() != shape[0]:
-        raise ShardFault(f"{name!r} does not hold one chunk per sample")
+        raise ValueError("does not hold one chunk per sample")
     return None

@@ -16,13 +16,14 @@ import xxhash
 
 from torchgenaug import seeding
 from torchgenaug.errors import ShardIncompleteError
+from torchgenaug.shards.chunks import BloscRows, Extents, GzipRows, check_blosc
 from torchgenaug.shards.format import Manifest, shard_name
 from torchgenaug.shards.layout import ShardFault, corrupt, open_checked
 
 MAX_MAPS = 1024
 """Maps hold no file handle, so this bounds only address space and some 5 KiB of memory each."""
 MAX_FILES = 128
-"""Compressed shards are read through HDF5, which keeps a handle."""
+"""Shards compressed with Blosc are read through HDF5, which keeps a handle."""
 
 
 class OpenShard:
@@ -54,15 +55,18 @@ class OpenShard:
     ) -> None:
         self.path, self.ids = path, manifest.shard_range(index)
         self._file: Any = None
+        chunks: dict[str, Extents] = {}
         if known is None or manifest.compression is not None:
-            self._file, known = open_checked(path, manifest, digest=digest)
+            self._file, known, chunks = open_checked(path, manifest, digest=digest)
         self.offsets = known
         try:
-            self._map(manifest)
-        except BaseException:
+            self._map(manifest, chunks)
+        except BaseException as error:
             self.close()
+            if isinstance(error, ValueError) and not isinstance(error, ShardFault):
+                raise ShardFault(str(error)) from error  # also where it has shrunk since it was checked
             raise
-        if manifest.compression is None:
+        if not any(isinstance(rows, BloscRows) for rows in self.compressed):
             self.close()
 
     def close(self) -> None:
@@ -71,7 +75,7 @@ class OpenShard:
             self._file.close()
             self._file = None
 
-    def _map(self, manifest: Manifest) -> None:
+    def _map(self, manifest: Manifest, chunks: dict[str, Extents]) -> None:
         mapped, count = _map_file(self.path, self.ids), len(self.ids)
 
         def part(name: str, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -82,33 +86,21 @@ class OpenShard:
             part(name, "uint8", (count * field.row_bytes,)).data if name in self.offsets else memoryview(b"")
             for name, field in manifest.fields.items()
         ]
-        self.compressed = [
-            None if name in self.offsets else CompressedRows(self._file[name].id) for name in manifest.fields
-        ]
+        self.compressed: list[BloscRows | GzipRows | None] = []
+        for name, field in manifest.fields.items():
+            if name in self.offsets:
+                self.compressed.append(None)
+            elif manifest.compression == "gzip":
+                self.compressed.append(GzipRows(mapped, chunks[name]))
+            else:
+                check_blosc(mapped, chunks[name], field.row_bytes)
+                self.compressed.append(BloscRows(self._file[name].id))
         self.sums = part("checksum", "uint64", (count * len(manifest.fields),)).data
         ids = np.arange(self.ids.start, self.ids.stop)
         if not np.array_equal(part("id", "int64", (count,)), ids):
             raise ShardFault("it says that it holds other ids")
         if not np.array_equal(part("seed", "uint64", (count,)), seeding.derive(manifest.seed, seeding.SAMPLE, ids)):
             raise ShardFault("its seeds do not follow from the base seed of the manifest")
-
-
-class CompressedRows:
-    """A field with one sample per chunk, read through HDF5 and its filter."""
-
-    __slots__ = ("_dataset", "_file_space", "_memory_space", "_rest")
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset, self._file_space = dataset, dataset.get_space()
-        # Selections made once: h5py's own indexing costs several times what HDF5 does.
-        self._memory_space, self._rest = self._file_space.copy(), dataset.shape[1:]
-        self._memory_space.set_extent_simple((1, *self._rest))
-        self._memory_space.select_all()
-
-    def read(self, row: int, out: npt.NDArray[Any]) -> None:
-        """Decodes one sample into `out`, of its shape and stored dtype."""
-        self._file_space.select_hyperslab((row, *(0,) * len(self._rest)), (1, *self._rest))
-        self._dataset.read(self._memory_space, self._file_space, out)
 
 
 def copy_rows(
@@ -176,7 +168,7 @@ class OpenShards:
     def __init__(self, folder: Path, manifest: Manifest, digests: npt.NDArray[np.uint8], *, hashed: bool) -> None:
         self.pid = os.getpid()
         self._folder, self._manifest, self._digests, self._hashed = folder, manifest, digests, hashed
-        self._limit = MAX_MAPS if manifest.compression is None else MAX_FILES
+        self._limit = MAX_MAPS if manifest.compression in (None, "gzip") else MAX_FILES
         self._lock = threading.Lock()
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._offsets: dict[int, dict[str, int]] = {}
@@ -202,7 +194,7 @@ class OpenShards:
         known = self._offsets.get(index)
         try:
             shard = OpenShard(path, self._manifest, index, known=known, digest=self._hashed and known is None)
-        except ShardFault as error:
+        except ValueError as error:  # a ShardFault, or a map that has become too small
             raise corrupt(path, self._manifest.shard_range(index), str(error)) from error
         # Shards of one size share their layout; one dict serves them all.
         previous = next(reversed(self._offsets.values()), shard.offsets)

@@ -22,6 +22,7 @@ from torchgenaug.shards.opened import OpenShard, OpenShards, copy_rows
 from torchgenaug.types import Batch, FieldSpec
 
 Verify = Literal["sample", "hash", "off"]
+_MAX_SAMPLE_BYTES = 4 << 30
 
 
 class ShardSource:
@@ -36,20 +37,34 @@ class ShardSource:
         verify: ``"sample"`` compares the checksum of every sample that is read; ``"hash"`` compares the sha256 of each
             file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does neither.
             Every file's structure is checked in any case.
+        max_sample_bytes: refuse a folder whose samples take more memory than this, stored and decoded together. A few
+            bytes of a sparse or compressed file can claim to be a sample of any size.
 
     Raises:
-        ConfigurationError: an unknown `verify`.
+        ConfigurationError: an unknown `verify`, or samples larger than `max_sample_bytes`.
         ShardNotFoundError: there is no shard folder.
         ShardIncompleteError: shards are missing; their ids and the way to make them are named.
         ShardVersionError: written by a newer version.
         ShardCorruptError: the manifest is damaged. Damaged shards raise it when they are read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, verify: Verify = "sample") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: Verify = "sample",
+        max_sample_bytes: int = _MAX_SAMPLE_BYTES,
+    ) -> None:
         if verify not in get_args(Verify):
             raise ConfigurationError(f"`verify` must be one of {get_args(Verify)}, got {verify!r}.")
         self.path, self.verify = Path(path), verify
         self.manifest: Manifest = read_manifest(self.path)
+        needed = self.manifest.sample_bytes()
+        if needed > max_sample_bytes:
+            raise ConfigurationError(
+                f"`max_sample_bytes` must be at least {needed:,} for the samples of {self.path}, got "
+                f"{max_sample_bytes:,}. Nothing was read. If the folder is trusted, give ShardSource a larger one."
+            )
         self._digests = _digests(self.path, self.manifest)
         self._open: OpenShards | None = None
 

@@ -51,8 +51,8 @@ def render_shards(
         dtype: stored dtype of floating-point intensity fields: ``"float32"``, ``"float16"``, ``"uint8"`` or
             ``"uint16"``; None keeps each field's own. The reader gives the field's own dtype back; the manifest states
             the worst error.
-        resume: False refuses a folder that already holds a render; ``"verify"`` also reads the finished shards and
-            makes the damaged ones again.
+        resume: True keeps finished shards (only their sizes are looked at); False refuses a folder that already holds a
+            render; ``"verify"`` reads the finished shards and makes the damaged ones again.
         progress: True or False for a bar or none, None for a bar if stderr is a terminal, or a function of (samples
             made, samples to make, bytes committed).
 
@@ -81,7 +81,7 @@ def render_shards(
     lay_down(manifest, folder, resume=resume)
     remove_abandoned(folder)
     shards = list_shards(folder)
-    broken = damaged_shards(folder, manifest) if resume == "verify" else {}
+    broken = damaged_shards(folder, manifest) if resume == "verify" else _truncated(folder, manifest, shards)
     todo = [
         index for index in range(manifest.num_shards) if not set(shards.get(index, ())) - set(broken.get(index, ()))
     ]
@@ -122,6 +122,17 @@ def _render(sequence: SyntheticSequence, folder: Path, manifest: Manifest, todo:
             raise ShardError(f"The disk of {str(folder)!r} is full. {state}") from error
         error.add_note(state)
         raise
+
+
+def _truncated(folder: Path, manifest: Manifest, shards: dict[int, list[str]]) -> dict[int, list[str]]:
+    """Files too small for their samples: the damage that shows without reading them."""
+    found: dict[int, list[str]] = {}
+    for index, names in shards.items():
+        least = len(manifest.shard_range(index)) * manifest.row_bytes() if manifest.compression is None else 1
+        small = [name for name in names if (folder / name).stat().st_size < least]
+        if small:
+            found[index] = small
+    return found
 
 
 def _check_space(folder: Path, manifest: Manifest, todo: list[int]) -> None:

@@ -15,7 +15,7 @@ from torchgenaug.shards.format import Manifest
 from torchgenaug.shards.layout import ShardFault
 from torchgenaug.shards.opened import OpenShard, copy_rows
 
-_ROWS = 64  # compared at once
+_BYTES = 16 << 20  # compared at once, but one sample at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,9 @@ def _fault(path: Path, manifest: Manifest, index: int) -> str | None:
         return str(error)
     try:
         for column, (name, field) in enumerate(manifest.fields.items()):
-            for start in range(0, len(shard.ids), _ROWS):
-                ids = list(shard.ids[start : start + _ROWS])
+            portion = max(1, _BYTES // field.row_bytes)
+            for start in range(0, len(shard.ids), portion):
+                ids = list(shard.ids[start : start + portion])
                 rows = list(range(start, start + len(ids)))
                 stored = np.empty((len(ids), *field.spec.shape), field.dtype)
                 if wrong := copy_rows(stored, [shard] * len(ids), rows, column, ids):

@@ -1,0 +1,95 @@
+"""Renders that are killed without warning, again and again, and go on."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from shards_helpers import contents, render
+
+CHILD = """
+import sys, time, torch
+torch.set_num_threads(1)
+from torchgenaug import ClassLabels, SyntheticSequence, render_shards
+from torchgenaug.testing import AnalyticSynthesizer
+
+class Slow(AnalyticSynthesizer):
+    def synthesize(self, seeds, conditions=None):
+        time.sleep(float(sys.argv[2]))
+        return super().synthesize(seeds, conditions)
+
+sequence = SyntheticSequence(Slow((8, 8), num_classes=3), ClassLabels(3), seed=5)
+print("ready", flush=True)
+render_shards(sequence, sys.argv[1], 120, batch_size=2, shard_size=4, compression=sys.argv[3] or None, progress=False)
+print("done", flush=True)
+"""
+
+
+def start(path, pause=0.004, compression=""):
+    arguments = [sys.executable, "-c", CHILD, str(path), str(pause), compression]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def campaign(tmp_path, kills, compression, seed):
+    render(tmp_path / "whole", 120, compression=compression or None)
+    expected, moments = contents(tmp_path / "whole"), random.Random(seed)
+    committed: set[str] = set()
+    killed = 0
+    while killed < kills:
+        child = start(tmp_path / "shards", compression=compression)
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(moments.uniform(0, 0.5))
+        child.kill()
+        out, errors = child.communicate(timeout=60)
+        killed += 1
+        assert child.returncode == -signal.SIGKILL or out == "done\n", errors
+        names = contents(tmp_path / "shards") if (tmp_path / "shards").exists() else {}
+        shards = {name for name in names if name.startswith("shard-")}
+        assert committed <= shards, "a committed shard is gone"
+        assert all(names[name] == expected[name] for name in shards), "a shard is not what it should be"
+        committed = shards
+        if out == "done\n":
+            shutil.rmtree(tmp_path / "shards")
+            committed = set()
+    render(tmp_path / "shards", 120, compression=compression or None)
+    assert contents(tmp_path / "shards") == expected
+
+
+def test_killed_renders_lose_nothing(tmp_path):
+    campaign(tmp_path, 3, "", seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("compression", ["", "gzip"])
+def test_killed_100_times(tmp_path, compression):
+    campaign(tmp_path, 100, compression, seed=2)
+
+
+def test_interrupt_ends_at_once_and_says_how_to_go_on(tmp_path):
+    child = start(tmp_path / "shards", pause=0.05)
+    assert child.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "shards").glob("shard-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode not in (0, None)
+    assert "of 30 shards are complete" in errors
+    assert "Run the same render again to make the rest." in errors
+    assert not list((tmp_path / "shards").glob(".*"))
+
+
+def test_the_same_render_twice_at_once(tmp_path):
+    children = [start(tmp_path / "shards", pause=0.002) for _ in range(2)]
+    for child in children:
+        out, errors = child.communicate(timeout=120)
+        assert out.endswith("done\n"), errors
+    render(tmp_path / "whole", 120)
+    assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
