@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from torchgenaug import ClassLabels, ShardSource, SyntheticSequence
+import torchgenaug.demo
+from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, load_synthesizer
 from torchgenaug.cli import app, main
 from torchgenaug.testing import AnalyticSynthesizer
 
@@ -27,6 +30,15 @@ def classes():
 
 def sequence():
     return SyntheticSequence(classes(), ClassLabels(3), seed=4)
+
+class Slow(AnalyticSynthesizer):
+    def synthesize(self, seeds, conditions=None):
+        import time
+        time.sleep(0.02)
+        return super().synthesize(seeds, conditions)
+
+def slow():
+    return Slow((8, 8))
 
 def nothing():
     return None
@@ -152,6 +164,7 @@ def test_preview(here):
         (["render", "factories_for_cli:thing", "--out", "x", "--count", "3"], "got 'thing', which it does not have"),
         (["render", "factories_for_cli:nothing", "--out", "x", "--count", "3"], "got NoneType from"),
         (["render", "factories_for_cli:sequence", "--out", "x", "--count", "3", "--seed", "1"], "must be left out"),
+        (["render", "factories_for_cli:plain", "--out", "x", "--count", "3", "--steps", "5"], "has no sampling steps"),
     ],
 )
 def test_errors_are_one_message_and_status_1(here, monkeypatch, capsys, arguments, message):
@@ -163,6 +176,36 @@ def test_errors_are_one_message_and_status_1(here, monkeypatch, capsys, argument
     assert message in errors
     assert "Traceback" not in errors
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_renders_say_how_to_go_on(here, number):
+    arguments = ["render", "factories_for_cli:slow", "--out", "shards", "--count", "4000", "--batch-size", "1"]
+    command = [sys.executable, "-m", "torchgenaug.cli", *arguments, "--shard-size", "1"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(here.glob("shards/shard-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(number)
+    errors = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert "of 4000 shards are complete" in errors
+    assert "Run the same render again to make the rest." in errors
+    assert "Traceback" not in errors
+    assert not list(here.glob("shards/.*"))
+
+
+def test_steps_and_threads(here):
+    saved = Path(torchgenaug.demo.__file__).parent / "weights"
+    for steps in (1, 2):
+        options = ("--steps", steps, "--threads", 1, "--batch-size", 1)
+        run("render", saved, "--out", f"steps{steps}", "--count", 1, *options)
+    one, two = (ShardSource(f"steps{steps}") for steps in (1, 2))
+    assert one.manifest.num_threads == 1
+    assert one.manifest.trained_on == load_synthesizer(saved).trained_on is not None
+    assert one.fingerprint != two.fingerprint
+    assert not torch.equal(one.read(one.ids([0]))["image"], two.read(two.ids([0]))["image"])
 
 
 def test_entry_point_starts_without_heavy_imports(here):

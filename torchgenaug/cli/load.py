@@ -13,7 +13,9 @@ from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 
 
-def load_sequence(name: str, *, seed: int, num_classes: int | None, device: str | None) -> SyntheticSequence:
+def load_sequence(
+    name: str, *, seed: int, num_classes: int | None, steps: int | None, device: str | None
+) -> SyntheticSequence:
     """The sequence that a command is to render.
 
     Args:
@@ -21,18 +23,19 @@ def load_sequence(name: str, *, seed: int, num_classes: int | None, device: str 
             returns a synthesizer or a sequence. Modules are also looked for in the working directory.
         seed: base seed; a factory that returns a sequence sets its own.
         num_classes: balanced class labels as conditions; default: what the synthesizer says about itself.
+        steps: sampling steps instead of the saved ones, for a diffusion model.
         device: where a saved synthesizer computes.
 
     Raises:
-        ConfigurationError: neither of the two, or a factory that returns something else.
+        ConfigurationError: neither of the two, a factory that returns something else, or unfit settings.
         SynthesizerLoadError: a folder that cannot be loaded.
     """
     made = _call_factory(name) if ":" in name and not Path(name).exists() else load_synthesizer(name, device=device)
     if isinstance(made, SyntheticSequence):
-        if seed or num_classes is not None:
+        if seed or num_classes is not None or steps is not None:
             raise ConfigurationError(
-                f"--seed and --classes must be left out for a factory that returns a SyntheticSequence, which has its "
-                f"own, got {name!r}. Set them in the factory."
+                "--seed, --classes and --steps must be left out for a factory that returns a SyntheticSequence, which has "
+                f"its own, got {name!r}. Set them in the factory."
             )
         return made
     if not isinstance(made, Synthesizer):
@@ -40,8 +43,26 @@ def load_sequence(name: str, *, seed: int, num_classes: int | None, device: str 
             f"SYNTHESIZER must give a synthesizer or a SyntheticSequence, got {type(made).__name__} from {name!r}. "
             "Let the function return DiffusersSynthesizer(...), ModuleSynthesizer(...) or a SyntheticSequence of one."
         )
+    if steps is not None:
+        made = _with_steps(made, steps)
     classes = getattr(made, "num_classes", None) if num_classes is None else num_classes
     return SyntheticSequence(made, None if classes is None else ClassLabels(classes), seed=seed)
+
+
+def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:
+    """The same diffusion model with another number of sampling steps."""
+    from torchgenaug.synthesizers import DiffusersSynthesizer
+
+    if not isinstance(synthesizer, DiffusersSynthesizer):
+        raise ConfigurationError(
+            f"--steps must be left out for a {type(synthesizer).__name__}, which has no sampling steps, got {steps}."
+        )
+    settings = synthesizer.settings | {"steps": steps, "dtype": synthesizer.dtype}
+    changed = DiffusersSynthesizer(
+        synthesizer.unet, synthesizer.scheduler, vae=synthesizer.vae, device=synthesizer.device, **settings
+    )
+    changed.trained_on = synthesizer.trained_on
+    return changed
 
 
 def _call_factory(name: str) -> Any:

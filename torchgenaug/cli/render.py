@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +54,13 @@ def render(
     classes: Annotated[
         int | None, typer.Option(min=1, help="Balanced class labels; default: as the model says.", show_default=False)
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Sampling steps of a diffusion model; default: as saved.", show_default=False),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of torch; part of the plan.", show_default=False)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Such as cuda:0; default: CPU.", show_default=False)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Render one batch, draw it, and state time and disk of the whole job.")
@@ -68,6 +79,7 @@ def render(
 
         torchgenaug render my_package.models:make_generator --out shards --count 500 --classes 4
     """
+    import torch
     from rich.console import Console
 
     from torchgenaug import render_shards
@@ -75,30 +87,56 @@ def render(
     from torchgenaug.cli.preview import draw
 
     console = Console()
-    sequence = load_sequence(synthesizer, seed=seed, num_classes=classes, device=device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    sequence = load_sequence(synthesizer, seed=seed, num_classes=classes, steps=steps, device=device)
     stored = None if dtype is StorageDtype.own else dtype.value
     codec = None if compression is Compression.none else compression.value
     if dry_run:
         _dry_run(sequence, count, batch_size, stored, codec, console)
         return
     began = time.perf_counter()
-    source = render_shards(
-        sequence,
-        out,
-        count,
-        batch_size=batch_size,
-        shard_size=shard_size,
-        compression=codec,
-        dtype=stored,
-        resume="verify" if repair else True,
-        progress=_bar(console),
-    )
+    with _stoppable():
+        source = render_shards(
+            sequence,
+            out,
+            count,
+            batch_size=batch_size,
+            shard_size=shard_size,
+            compression=codec,
+            dtype=stored,
+            resume="verify" if repair else True,
+            progress=_bar(console),
+        )
     size = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
     picture = draw(source, out / "preview.png", 16)
     console.print(
         f"{len(source)} samples, {source.manifest.num_shards} shards, {_bytes(size)} in {out} "
         f"({time.perf_counter() - began:.1f} s). Look at {picture}."
     )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the render tidily: what is complete stays, and the way to go on is printed."""
+    from rich.console import Console
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    # Only the main thread may set handlers; elsewhere SIGTERM keeps its meaning.
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if main else None
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        # Here, because typer turns the interrupt into a bare exit status.
+        message = " ".join(["Interrupted.", *getattr(error, "__notes__", ())])
+        Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from error
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _dry_run(
