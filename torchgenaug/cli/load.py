@@ -34,8 +34,8 @@ def load_sequence(
     if isinstance(made, SyntheticSequence):
         if seed or num_classes is not None or steps is not None:
             raise ConfigurationError(
-                "--seed, --classes and --steps must be left out for a factory that returns a SyntheticSequence, which has "
-                f"its own, got {name!r}. Set them in the factory."
+                "--seed, --classes and --steps must be left out for a factory that returns a SyntheticSequence, which "
+                f"has its own, got {name!r}. Set them in the factory."
             )
         return made
     if not isinstance(made, Synthesizer):
