@@ -113,7 +113,7 @@ class EpochPlan:
         # floor(begin + x·share + 1/2) = (offset + x·step) // whole
         self._whole, self._step = 2 * common, 2 * int(share * common)
         self._offset = 2 * int(begin * common) + common
-        self._block, self._hashes = -1, np.zeros((0, 0), np.uint64)
+        self._block, self._shuffles = -1, np.zeros((0, 0), np.int64)
 
     def draws(self, seen: int, size: int) -> range:
         """The draws, one per synthetic sample, of a batch of `size` real samples that comes after `seen` others."""
@@ -129,9 +129,12 @@ class EpochPlan:
         if count == size:
             return np.arange(size)
         block, row = divmod(batch, _HASHED_AT_ONCE)
-        if block != self._block or self._hashes.shape[1] < size:
+        if block != self._block:
             batches = np.arange(_HASHED_AT_ONCE)[:, None] + block * _HASHED_AT_ONCE
-            self._block, self._hashes = block, seeding.derive(self._key, batches, np.arange(size))
-        hashes = self._hashes[row, :size]
-        dropped = size - count
-        return np.flatnonzero(hashes > np.partition(hashes, dropped - 1)[dropped - 1])
+            self._block, self._shuffles = block, np.argsort(seeding.derive(self._key, batches, np.arange(size)))
+        if self._shuffles.shape[1] == size:
+            rows = self._shuffles[row, size - count :].copy()
+        else:
+            rows = np.argsort(seeding.derive(self._key, batch, np.arange(size)))[size - count :]
+        rows.sort()
+        return rows

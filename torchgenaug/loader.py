@@ -183,7 +183,7 @@ class SyntheticMixLoader:
             if arrival is None:
                 break
             (raw, mixer, state), tensors = arrival
-            size = len(tensors[0])
+            size = tensors[0].shape[0]
             draws = plan.draws(seen, size)
             if replaces and draws:
                 self._waste.add(came - asked, came - since, len(draws) / size)

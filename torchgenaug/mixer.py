@@ -166,10 +166,10 @@ class BatchMixer:
         for tensor, made in zip(real, synthetic, strict=True):
             out = torch.empty((kept + added, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
             if index is None:
-                out[:kept].copy_(tensor)
+                out.narrow(0, 0, kept).copy_(tensor)
             else:
-                torch.index_select(tensor, 0, index, out=out[:kept])
-            out[kept:].copy_(made, non_blocking=True)
+                torch.index_select(tensor, 0, index, out=out.narrow(0, 0, kept))
+            out.narrow(0, kept, added).copy_(made, non_blocking=True)
             joined.append(out)
         return joined
 
