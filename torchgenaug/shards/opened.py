@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +104,20 @@ class OpenShard:
 
 
 def copy_rows(
-    out: npt.NDArray[Any], shards: list[OpenShard], rows: list[int], column: int, ids: list[int] | None
+    out: npt.NDArray[Any],
+    shards: Mapping[int, OpenShard],
+    indices: Sequence[int],
+    rows: Sequence[int],
+    column: int,
+    ids: Sequence[int] | None,
 ) -> list[int]:
-    """Copies sample ``rows[k]`` of ``shards[k]`` into ``out[k]``, and checks each copy while it is in the cache.
+    """Copies sample ``rows[k]`` of ``shards[indices[k]]`` into ``out[k]``, and checks it while it is in the cache.
 
     Args:
-        out: (n, *shape) of the stored dtype, C-contiguous.
-        shards: n shards.
-        rows: n positions in them.
+        out: (n, *shape) of the stored dtype, C-contiguous, n > 0.
+        shards: shard index → open shard.
+        indices: n shard indices.
+        rows: n positions in those shards.
         column: which field.
         ids: n sample ids, the salts of the checksums; None to check nothing.
 
@@ -121,29 +127,41 @@ def copy_rows(
     Raises:
         ShardCorruptError: a compressed sample that cannot be decoded.
     """
-    mapped: list[memoryview] = []
-    if shards[0].compressed[column] is None:
-        mapped = [shard.maps[column] for shard in shards]
-    else:
-        _decode_rows(out, shards, rows, column)
-    wrong = []
+    digest, columns = xxhash.xxh3_64_intdigest, len(shards[indices[0]].maps)
     content = out.reshape(-1).data.cast("B")
     size = len(content) // len(rows)
-    digest, columns = xxhash.xxh3_64_intdigest, len(shards[0].maps)
-    # The hot loop of every read: slices of memoryviews cost less than any per-row operation of numpy or torch.
+    sums = {index: shard.sums for index, shard in shards.items()}
+    wrong = []
+    if shards[indices[0]].compressed[column] is not None:
+        _decode_rows(out, shards, indices, rows, column)
+        for k, salt in enumerate(ids or ()):
+            if digest(content[k * size : (k + 1) * size], salt) != sums[indices[k]][rows[k] * columns + column]:
+                wrong.append(k)
+        return wrong
+    # The hot loop of every read. Slices of memoryviews cost less than any per-row operation of numpy or torch, and a
+    # row that has just been copied is hashed at the speed of the cache.
+    maps = {index: shard.maps[column] for index, shard in shards.items()}
     end = 0
-    for k, row in enumerate(rows):
-        start, end = end, end + size
-        copy = content[start:end]
-        if mapped:
-            copy[:] = mapped[k][row * size : (row + 1) * size]
-        if ids is not None and digest(copy, ids[k]) != shards[k].sums[row * columns + column]:
-            wrong.append(k)
+    if ids is None:
+        for index, row in zip(indices, rows, strict=True):
+            start, first = end, row * size
+            end = start + size
+            content[start:end] = maps[index][first : first + size]
+        return wrong
+    for index, row, salt in zip(indices, rows, ids, strict=True):
+        start, first = end, row * size
+        end = start + size
+        content[start:end] = source = maps[index][first : first + size]
+        if digest(source, salt) != sums[index][row * columns + column]:
+            wrong.append(start // size)
     return wrong
 
 
-def _decode_rows(out: npt.NDArray[Any], shards: list[OpenShard], rows: list[int], column: int) -> None:
-    for target, shard, row in zip(out, shards, rows, strict=True):
+def _decode_rows(
+    out: npt.NDArray[Any], shards: Mapping[int, OpenShard], indices: Sequence[int], rows: Sequence[int], column: int
+) -> None:
+    for target, index, row in zip(out, indices, rows, strict=True):
+        shard = shards[index]
         source = shard.compressed[column]
         try:
             if source is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -94,7 +94,7 @@ class ShardSource:
         ids = self._checked(positions)
         shards, rows = (part.tolist() for part in np.divmod(ids, self.manifest.shard_size))
         by_index = self._shards().get(set(shards))
-        return self._gather([by_index[index] for index in shards], rows, ids.tolist(), self.manifest.fields)
+        return self._gather(by_index, shards, rows, ids.tolist(), self.manifest.fields)
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which sample of the sequence each position holds: position k holds sample k."""
@@ -117,15 +117,20 @@ class ShardSource:
             raise ConfigurationError(f"`field` must be one of the fields of single numbers, {scalars}, got {field!r}.")
         parts = []
         for index in range(self.manifest.num_shards):
-            shard = self._shards().get([index])[index]
-            size = len(shard.ids)
-            parts.append(self._gather([shard] * size, list(range(size)), list(shard.ids), (field,))[field])
+            ids = self.manifest.shard_range(index)
+            size, shards = len(ids), self._shards().get([index])
+            parts.append(self._gather(shards, [index] * size, range(size), ids, (field,))[field])
         return torch.cat(parts)
 
     def _gather(
-        self, shards: list[OpenShard], rows: list[int], ids: list[int], names: Mapping[str, Any] | tuple[str, ...]
+        self,
+        shards: Mapping[int, OpenShard],
+        indices: Sequence[int],
+        rows: Sequence[int],
+        ids: Sequence[int],
+        names: Collection[str],
     ) -> Batch:
-        """Sample ``rows[k]`` of ``shards[k]``, for all k, whose ids are `ids`."""
+        """Sample ``rows[k]`` of ``shards[indices[k]]``, for all k, whose ids are `ids`."""
         fields, salts = self.manifest.fields, ids if self.verify == "sample" else None
         batch = {}
         for column, (name, field) in enumerate(fields.items()):
@@ -135,10 +140,11 @@ class ShardSource:
             result = torch.empty(shape, dtype=field.spec.dtype) if field.exact else None
             stored = np.empty(shape, field.dtype) if result is None else result.numpy()
             if ids:
-                wrong = copy_rows(stored, shards, rows, column, salts)
+                wrong = copy_rows(stored, shards, indices, rows, column, salts)
                 if wrong:
-                    shard = shards[wrong[0]]
-                    here = sorted({ids[k] for k in wrong if shards[k] is shard})
+                    first = indices[wrong[0]]
+                    shard = shards[first]
+                    here = sorted({ids[k] for k in wrong if indices[k] == first})
                     reason = f"the checksum of field {name!r} is wrong for ids {some_ranges(here)}"
                     raise corrupt(shard.path, shard.ids, reason)
             batch[name] = field.decode(stored) if result is None else result

@@ -132,7 +132,7 @@ def _fault(path: Path, manifest: Manifest, index: int) -> str | None:
                 ids = list(shard.ids[start : start + portion])
                 rows = list(range(start, start + len(ids)))
                 stored = np.empty((len(ids), *field.spec.shape), field.dtype)
-                if wrong := copy_rows(stored, [shard] * len(ids), rows, column, ids):
+                if wrong := copy_rows(stored, {index: shard}, [index] * len(ids), rows, column, ids):
                     return f"the checksum of field {name!r} is wrong for id {ids[wrong[0]]}"
     except ShardCorruptError as error:
         return str(error)
