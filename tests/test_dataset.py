@@ -433,6 +433,13 @@ def test_fields_restrict_dicts_on_both_sides():
     assert {tuple(mixed[index]) for index in range(20)} == {("image", "mask")}
 
 
+def test_naming_the_real_fields_leaves_surplus_synthetic_ones_out():
+    with pytest.raises(FieldMismatchError, match="surplus 'label'"):
+        SyntheticMixDataset(Real(), source(num_classes=4), 0.5)
+    mixed = SyntheticMixDataset(Real(), source(num_classes=4), 0.5, fields=("image", "mask"))
+    assert {tuple(mixed[index]) for index in range(20)} == {("image", "mask")}
+
+
 def test_all_differences_are_listed_at_once():
     real = [{"image": torch.zeros(3, 8, 8), "mask": torch.zeros(1, SIDE, SIDE).int(), "age": 3.0} for _ in range(4)]
     with pytest.raises(FieldMismatchError) as caught:

@@ -39,12 +39,14 @@ class SampleLayout:
         template: a hollow real sample: types, shapes, dtypes and, for images of a Subject, the affine; no voxels, so
             that workers are not sent any.
         restricted: whether `names` leaves out fields that the real samples have.
+        chosen: whether the user named the fields: what else a synthetic sample holds is then no mistake.
     """
 
     container: Container
     names: tuple[str, ...]
     template: Any = field(repr=False)
     restricted: bool = False
+    chosen: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         # numpy writes out what it shares when it pickles; the number of axes is all that is needed from then on.
@@ -73,7 +75,8 @@ class SampleLayout:
             if unknown:
                 raise ConfigurationError(f"`fields` must name fields of the real samples {list(names)}, got {unknown}.")
             container: Container = "subject" if is_subject(sample) else "dict"
-            return cls(container, given or names, sample, restricted=given is not None and set(given) != set(names))
+            restricted = given is not None and set(given) != set(names)
+            return cls(container, given or names, sample, restricted, chosen=given is not None)
         if isinstance(sample, tuple) and hasattr(sample, "_fields"):
             return cls("namedtuple", _positions(given or tuple(sample._fields), len(sample), sample), sample)
         if isinstance(sample, (tuple, list)):
@@ -149,7 +152,7 @@ class SampleLayout:
             problem = _difference(_plain(raw), fields[name], subject=self.container == "subject")
             if problem:
                 problems.append(f"{name!r}: {problem}")
-        if self.container in ("dict", "subject") and not self.restricted:
+        if self.container in ("dict", "subject") and not self.chosen:
             problems += [
                 f"surplus {name!r}: the synthetic samples have it, the real ones do not"
                 for name in fields

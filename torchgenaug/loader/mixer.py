@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.batches import BatchLayout, raise_mismatch
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.intensity import warn_if_intensities_differ
+from torchgenaug.loader.batches import BatchLayout, raise_mismatch
 from torchgenaug.plan import Int64Array
 from torchgenaug.samples import PARENT, SampleLayout, add_provenance
 from torchgenaug.transforms import is_torchio_transform, random_state_restored

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchgenaug.batch_plan import BatchPlan
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
+from torchgenaug.loader.batch_plan import BatchPlan
 
 sizes_of_batches = st.lists(st.integers(1, 70), min_size=1, max_size=30)
 ratios = st.one_of(st.sampled_from([0.0, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.9]), st.floats(0, 0.99))

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from torchgenaug import loader as loader_module
 from torchgenaug.errors import (
     ConfigurationError,
     EmptyDatasetError,
@@ -20,6 +19,7 @@ from torchgenaug.errors import (
     IntensityMismatchWarning,
 )
 from torchgenaug.loader import SyntheticMixLoader
+from torchgenaug.loader import mix_loader as loader_module
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource

@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from torchgenaug.batch_plan import BatchPlan
-from torchgenaug.batches import BatchLayout
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, StateMismatchError
-from torchgenaug.mixer import BatchMixer, BatchTransform, BatchTransforms
+from torchgenaug.loader.batch_plan import BatchPlan
+from torchgenaug.loader.batches import BatchLayout
+from torchgenaug.loader.mixer import BatchMixer, BatchTransform, BatchTransforms
+from torchgenaug.loader.transfer import copied_ahead
+from torchgenaug.loader.waste import WasteMeter
+from torchgenaug.loader.wrapped import WrappedLoader
 from torchgenaug.plan import Mode, Ratio
 from torchgenaug.sequence import SyntheticSequence
-from torchgenaug.transfer import copied_ahead
-from torchgenaug.waste import WasteMeter
-from torchgenaug.wrapped import WrappedLoader
 
 Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None]
 """A batch, what mixes it, and the state of the loader after it, where the loader runs ahead of the loop."""

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchgenaug.batches import BatchLayout
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.loader.batches import BatchLayout
 from torchgenaug.types import FieldSpec
 
 Pair = namedtuple("Pair", ["image", "label"])
