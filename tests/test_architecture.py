@@ -25,6 +25,7 @@ FLOORS = {
     "transfer": 1,
     "waste": 1,
     "sequence": 2,
+    "memory_retry": 2,
     "conditions": 2,
     "synthesizers": 2,
     "shards": 3,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 
 import numpy as np
@@ -176,3 +177,48 @@ def test_bad_arguments():
 
 def test_seeds_do_not_repeat():
     assert len(np.unique(SyntheticSequence(AnalyticSynthesizer()).seeds(np.arange(100_000)))) == 100_000
+
+
+class OnCuda(AnalyticSynthesizer):
+    device = torch.device("cuda:1")
+    touched = False
+
+    def synthesize(self, seeds, conditions=None):
+        OnCuda.touched = True
+        return super().synthesize(seeds, conditions)
+
+
+class Drawn(torch.utils.data.Dataset):
+    """What users write themselves: a data set that asks the sequence."""
+
+    def __init__(self, sequence):
+        self.sequence = sequence
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.sequence.batch([index])["image"][0]
+
+
+def test_cuda_in_a_forked_worker_is_named_before_it_is_touched():
+    drawn = Drawn(SyntheticSequence(OnCuda((8, 8))))
+    loader = torch.utils.data.DataLoader(drawn, num_workers=1)
+    message = r"got cuda:1 in process \d+: .*SyntheticPool\(sequence, capacity\).*render_shards.*context='spawn'"
+    with pytest.raises(ConfigurationError, match=message) as raised:
+        next(iter(loader))
+    assert "in synthesize" not in str(raised.value)
+    assert not OnCuda.touched
+    assert drawn[0].shape == (1, 8, 8)  # its own process goes on
+
+
+def test_cuda_in_a_copy_of_the_sequence_and_a_cpu_in_a_fork_are_fine():
+    copy = pickle.loads(pickle.dumps(SyntheticSequence(OnCuda((8, 8)))))
+    child = os.fork()
+    if child == 0:
+        born_here = pickle.loads(pickle.dumps(copy))  # as in a spawned worker
+        ok = born_here.batch([0])["image"].shape == (1, 1, 8, 8)
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    on_cpu = Drawn(SyntheticSequence(AnalyticSynthesizer((8, 8))))
+    assert len(list(torch.utils.data.DataLoader(on_cpu, num_workers=1))) == 2

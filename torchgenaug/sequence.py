@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -69,6 +70,7 @@ class SyntheticSequence:
         self.conditions = conditions
         self.seed = seed
         self.screens = tuple(screens)
+        self._process = os.getpid()
 
     @cached_property
     def fields(self) -> Mapping[str, FieldSpec]:
@@ -114,10 +116,13 @@ class SyntheticSequence:
             field → tensor of shape (len(ids), *spec.shape), on the synthesizer's device, exactly as `fields` says.
 
         Raises:
+            ConfigurationError: the synthesizer is on a CUDA device, and this process was forked from the sequence's.
             SampleIndexError: a negative or fractional id, or none at all.
             BadSampleError: the synthesizer returned NaN or Inf, or another shape, dtype, range or set of fields than it
                 declares; ids and seeds of the bad samples are named.
         """
+        if self._process != os.getpid():
+            _check_device_of_fork(self.synthesizer)
         checked = _checked_ids(ids)
         seeds = seeding.derive(self.seed, seeding.SAMPLE, checked)
         conditions = self.condition(checked)
@@ -146,9 +151,24 @@ class SyntheticSequence:
             return dict(declared)
         return {name: _spec_of(value) for name, value in (self.condition([0]) or {}).items()}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _process=os.getpid())
+
     def __repr__(self) -> str:
         conditions = "" if self.conditions is None else f", {self.conditions!r}"
         return f"SyntheticSequence({self.synthesizer!r}{conditions}, seed={self.seed})"
+
+
+def _check_device_of_fork(synthesizer: Synthesizer) -> None:
+    """Raises before CUDA does, which cannot be used after a fork and says so deep inside the model, or hangs."""
+    device = getattr(synthesizer, "device", None)
+    if str(device).startswith("cuda"):
+        raise ConfigurationError(
+            f"`synthesizer` must not be on a CUDA device in a forked process, got {device} in process {os.getpid()}: "
+            "CUDA does not survive a fork. Nothing was made. DataLoader workers are forked by default. "
+            "Use a SyntheticPool(sequence, capacity), which makes them in the main process, or rendered samples, "
+            "render_shards(sequence, 'shards', 1000); or spawn: DataLoader(..., multiprocessing_context='spawn')."
+        )
 
 
 def _checked_ids(ids: Sequence[int] | np.ndarray) -> np.ndarray:

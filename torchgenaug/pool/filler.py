@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from torchgenaug import seeding
 from torchgenaug.errors import PoolError
 from torchgenaug.pool import forks
 from torchgenaug.pool.ring import CLOSED, FAILED, RUNNING, SYNCHRONOUS, Ring
+from torchgenaug.pool.supply import Supply
 from torchgenaug.pool.window import Window
-from torchgenaug.sequence import SyntheticSequence
 
 _EXIT_S = 10.0
 # After a fork the thread rests this long: a DataLoader forks its workers one after another, and each fork would have to
@@ -28,17 +29,19 @@ class Filler:
     """The one writer of a ring. It lives in the process that built the pool.
 
     Args:
-        sequence: makes the samples.
+        supply: makes the samples, or knows where they lie.
         ring: takes them.
         window: says which are needed.
+        seed: base seed of the sequence, for messages.
         timeout_s: how long one batch may take while somebody waits for it.
         background: make them in a daemon thread, from now on; otherwise only when asked to `fill`.
     """
 
     def __init__(
-        self, sequence: SyntheticSequence, ring: Ring, window: Window, *, timeout_s: float, background: bool
+        self, supply: Supply, ring: Ring, window: Window, *, seed: int, timeout_s: float, background: bool
     ) -> None:
-        self._sequence, self._ring, self._window, self._timeout_s = sequence, ring, window, timeout_s
+        self._supply, self._ring, self._window, self._timeout_s = supply, ring, window, timeout_s
+        self._seed = seed
         self._owner = os.getpid()
         self._changed = threading.Condition()
         self._maker: int | None = None  # the thread that makes a batch right now
@@ -182,6 +185,7 @@ class Filler:
         return batch
 
     def _claim(self, batch: int) -> None:
+        forks.stay_first()
         self._maker = threading.get_ident()
         self._ring.set("making", batch)
         self._ring.set("progress_at_s", time.monotonic())
@@ -213,12 +217,12 @@ class Filler:
     def _make(self, batch: int) -> None:
         since = time.monotonic()
         try:
-            samples = self._sequence.batch(self._window.ids(batch))
+            delivery = self._supply.batch(self._window.ids(batch))
             with self._changed:
                 # After a jump to another epoch the place may be that of a batch which is needed now.
                 if not self._stopped and batch in self._window.batches_ahead(self._ring.get("epoch")):
-                    self._ring.write(batch, samples)
-                self._ring.set("generated", self._ring.get("generated") + self._window.batch_size)
+                    self._ring.write(batch, delivery.samples)
+                self._ring.count(delivery)
                 self._ring.set("fill_s", self._ring.get("fill_s") + time.monotonic() - since)
         finally:
             with self._changed:
@@ -235,7 +239,7 @@ class Filler:
 
     def _failed_text(self, batch: int, error: BaseException) -> str:
         ids = self._window.ids(batch)
-        seeds = ", ".join(map(str, self._sequence.seeds(ids[:4]).tolist()))
+        seeds = ", ".join(map(str, seeding.derive(self._seed, seeding.SAMPLE, ids[:4]).tolist()))
         return (
             f"The pool could not make samples {ids[0]} to {ids[-1]} (seeds {seeds}{', …' if len(ids) > 4 else ''}): "
             f"{type(error).__name__}: {error}. Call `set_epoch` to try again.\n\n"

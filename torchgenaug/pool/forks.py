@@ -6,6 +6,9 @@ worker that needs it hangs. So a fork waits for the batch in flight, and the thr
 
 Python prints and drops whatever the functions that it calls before and after a fork raise, a KeyboardInterrupt too:
 Ctrl-C while a fork waits for the model would be lost. So a signal that arrives meanwhile is kept until then.
+
+h5py takes its lock before a fork, too. Python calls what was registered last first: where h5py was imported after this
+module, a fork would hold h5py's lock while it waits for a thread that needs it. So `stay_first` registers once more.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import functools
 import itertools
 import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -42,11 +46,20 @@ _numbers = itertools.count()
 _alive: weakref.WeakValueDictionary[int, Pausable] = weakref.WeakValueDictionary()
 _of_thread = threading.local()
 _kept_signals: list[int] = []
+_registered_after: set[str] = set()
 
 
 def pause_during_forks(pausable: Pausable) -> None:
     """From now on, and while it lives, `pausable` rests while this process forks."""
     _alive[next(_numbers)] = pausable
+    stay_first()
+
+
+def stay_first() -> None:
+    """To be called by whoever may use h5py next in a thread of its own; costs nothing when called again."""
+    if "h5py" not in _registered_after and hasattr(sys.modules.get("h5py"), "File"):  # imported to its end
+        _registered_after.add("h5py")
+        os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
 def alive() -> list[Pausable]:
@@ -57,6 +70,8 @@ def alive() -> list[Pausable]:
 
 
 def _before() -> None:
+    if getattr(_of_thread, "paused", None):  # registered twice
+        return
     _of_thread.paused = []
     with _signals_kept():
         for pausable in alive():  # always in the same order: two threads that fork at once must not wait for each other

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.pool.memory import SharedMemory
+from torchgenaug.pool.supply import Delivery
 from torchgenaug.pool.window import Window
 from torchgenaug.types import Batch, FieldSpec
 
@@ -25,6 +26,7 @@ _ALIGNMENT = 64
 _TEXT_BYTES = 8192
 _STATE = np.dtype(
     [(name, np.int64) for name in ("owner", "epoch", "status", "making", "text_length", "generated", "served")]
+    + [(name, np.int64) for name in ("loaded", "call_size", "memory_failures")]
     + [(name, np.int64) for name in ("retired", "retired_reuse_max")]
     + [(name, np.float64) for name in ("fill_s", "wait_s", "worker_wait_s", "progress_at_s")]
 )
@@ -37,7 +39,8 @@ class PoolStats:
     Attributes:
         epoch: the current epoch.
         window: its ids, [first, last).
-        generated: samples made, those included that only fill up a batch.
+        generated: samples made by the model, those included that only fill up a batch.
+        loaded: samples read from a render.
         served: samples handed out.
         reuse_mean: how often a sample was handed out, mean over those that were at all.
         reuse_max: the same, the largest. A sample made again after a jump between epochs counts anew.
@@ -45,12 +48,16 @@ class PoolStats:
         wait_s: seconds that the owner's process waited for samples.
         worker_wait_s: the same for all other processes, summed.
         fill_s: seconds that making the samples took.
-        samples_per_s: generated / fill_s; 0 before the first batch.
+        samples_per_s: (generated + loaded) / fill_s; 0 before the first batch.
+        call_size: how many samples the model is given at once: the batch size, or less after memory ran out. Samples
+            made in smaller calls may differ in the last bits, by 1e-4 at most.
+        memory_failures: how often memory ran out.
     """
 
     epoch: int
     window: tuple[int, int]
     generated: int
+    loaded: int
     served: int
     reuse_mean: float
     reuse_max: int
@@ -59,6 +66,8 @@ class PoolStats:
     worker_wait_s: float
     fill_s: float
     samples_per_s: float
+    call_size: int
+    memory_failures: int
 
 
 class Ring:
@@ -90,6 +99,7 @@ class Ring:
         self._table.fill(-1)
         self.set("owner", os.getpid())
         self.set("making", -1)
+        self.set("call_size", window.batch_size)
 
     @staticmethod
     def num_bytes(window: Window, fields: Mapping[str, FieldSpec], device: torch.device) -> int:
@@ -169,6 +179,13 @@ class Ring:
         self.synchronize()
         self._table[place] = batch
 
+    def count(self, delivery: Delivery) -> None:
+        """Enters what a batch took."""
+        self._state["generated"] += delivery.generated
+        self._state["loaded"] += delivery.loaded
+        self.set("call_size", delivery.call_size or self.window.batch_size)
+        self.set("memory_failures", delivery.memory_failures)
+
     def synchronize(self) -> None:
         """Returns when copies that run on the device, out of it or into it, are done."""
         if self.device.type == "cuda":
@@ -184,7 +201,7 @@ class Ring:
         """The numbers so far."""
         with self.memory.exclusive():
             state, counts = self._state.copy(), self._counts.copy()
-        epoch, generated, served = (int(state[name]) for name in ("epoch", "generated", "served"))
+        epoch, generated, loaded, served = (int(state[name]) for name in ("epoch", "generated", "loaded", "served"))
         seen = int(state["retired"]) + int(np.count_nonzero(counts))
         fill_s = float(state["fill_s"])
         start = self.window.start(epoch)
@@ -192,6 +209,7 @@ class Ring:
             epoch=epoch,
             window=(start, start + self.window.capacity),
             generated=generated,
+            loaded=loaded,
             served=served,
             reuse_mean=served / seen if seen else 0.0,
             reuse_max=max(int(state["retired_reuse_max"]), int(counts.max())),
@@ -199,7 +217,9 @@ class Ring:
             wait_s=float(state["wait_s"]),
             worker_wait_s=float(state["worker_wait_s"]),
             fill_s=fill_s,
-            samples_per_s=generated / fill_s if fill_s else 0.0,
+            samples_per_s=(generated + loaded) / fill_s if fill_s else 0.0,
+            call_size=int(state["call_size"]),
+            memory_failures=int(state["memory_failures"]),
         )
 
     def __getstate__(self) -> dict[str, Any]:

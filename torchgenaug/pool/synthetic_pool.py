@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 import warnings
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +16,19 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.errors import ConfigurationError, PoolError, SampleIndexError
+from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import reader
+from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions
 from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
 from torchgenaug.pool.fit import build_ring
 from torchgenaug.pool.ring import CLOSED, FAILED, PoolStats, Ring
+from torchgenaug.pool.supply import LocalSupply, open_render
 from torchgenaug.pool.window import Window
 from torchgenaug.sequence import MAX_ID, SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
+
+if TYPE_CHECKING:
+    from torchgenaug.shards import ShardSource
 
 
 class SyntheticPool:
@@ -53,9 +57,17 @@ class SyntheticPool:
         background: make samples in a thread, from construction on. False: make a whole window in `set_epoch`, or in the
             first `read`, of the process that built the pool. The samples are identical.
         timeout_s: how long one batch may take while somebody waits for it, > 0.
+        shards: a render of this very sequence, as a `ShardSource` or the path of its folder: samples that it holds are
+            read, not made. They have the bits that the render gave them, which are the pool's own if it was rendered
+            with the same `batch_size`, thread count and versions, and differ by 1e-4 at most otherwise.
+
+    Where memory runs out, the model is given half as many samples at once from then on, `stats.call_size`; their last
+    bits may differ.
 
     Raises:
-        ConfigurationError: an argument outside its domain, or a capacity that does not fit into memory.
+        ConfigurationError: an argument outside its domain; a capacity that does not fit into memory; `shards` of
+            another sequence, or with rounded values (``dtype=`` of `render_shards`).
+        ShardError: `shards` cannot be read.
 
     Example:
         >>> from torchgenaug.testing import AnalyticSynthesizer
@@ -75,6 +87,7 @@ class SyntheticPool:
         device: torch.device | str | None = None,
         background: bool = True,
         timeout_s: float = 600.0,
+        shards: ShardSource | str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(sequence, SyntheticSequence):
             raise ConfigurationError(
@@ -83,17 +96,23 @@ class SyntheticPool:
             )
         if not isinstance(background, bool):
             raise ConfigurationError(f"`background` must be True (a thread) or False, got {background!r}.")
-        capacity, batch_size = _count("capacity", capacity), _count("batch_size", batch_size)
-        refresh = _number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
-        self.timeout_s = _number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
+        capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
+        refresh = checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
+        self.timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
         self.fields: Mapping[str, FieldSpec] = dict(sequence.fields)
         self.fingerprint: str = sequence.fingerprint
         self._seed = sequence.seed
+        render = None if shards is None else open_render(shards, self.fingerprint, self.fields)
         step = round(refresh * capacity)
         self._window = Window(capacity, step, batch_size, ahead=step if background else 0)
         self._ring: Ring | None = build_ring(self._window, self.fields, torch.device(device or "cpu"))
         self._filler: Filler | None = Filler(
-            sequence, self._ring, self._window, timeout_s=self.timeout_s, background=background
+            LocalSupply(sequence, render),
+            self._ring,
+            self._window,
+            seed=self._seed,
+            timeout_s=self.timeout_s,
+            background=background,
         )
         self._last_stats: PoolStats | None = None
         self._owner = os.getpid()
@@ -119,7 +138,7 @@ class SyntheticPool:
             PoolError: samples could not be made (the model's exception is the cause, with its traceback; call again to
                 try again), took longer than `timeout_s`, or the pool is closed, or owned by another process.
         """
-        epoch = _count("epoch", epoch, least=0)
+        epoch = checked_count("epoch", epoch, least=0)
         if self._window.start(epoch) + 2 * self._window.num_slots >= MAX_ID:
             raise ConfigurationError(f"`epoch` must keep ids below 2^62, got {epoch}.")
         self._open_ring()
@@ -215,10 +234,12 @@ class SyntheticPool:
     def __repr__(self) -> str:
         stats, closed = self.stats, ", closed" if self._ring is None else ""
         lifetime = "all" if stats.epochs_per_sample is None else str(stats.epochs_per_sample)
+        loaded = f", loaded {stats.loaded}" if stats.loaded else ""
+        smaller = f", in calls of {stats.call_size} (out of memory)" if stats.memory_failures else ""
         return (
             f"SyntheticPool(capacity={len(self)}, {self._window.step} new per epoch, each seen in ≤ {lifetime} epochs; "
-            f"epoch {stats.epoch}: ids [{stats.window[0]}, {stats.window[1]}); generated {stats.generated} at "
-            f"{stats.samples_per_s:.4g}/s, served {stats.served}, reuse {stats.reuse_mean:.3g} "
+            f"epoch {stats.epoch}: ids [{stats.window[0]}, {stats.window[1]}); generated {stats.generated}{loaded} at "
+            f"{stats.samples_per_s:.4g}/s{smaller}, served {stats.served}, reuse {stats.reuse_mean:.3g} "
             f"(max {stats.reuse_max}), waited {stats.wait_s:.3g} s{closed})"
         )
 
@@ -261,20 +282,7 @@ class SyntheticPool:
         return self._ring
 
     def _checked(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        array = np.asarray(positions)
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise SampleIndexError(
-                f"`positions` must be a list of integers, got {array.dtype} of shape {array.shape}. "
-                "Use numpy integers, such as np.arange(4)."
-            )
-        array = array.astype(np.int64, copy=False)
-        # One pass finds negative ones too: as unsigned numbers they are huge.
-        if array.size and array.view(np.uint64).max() >= len(self):
-            raise SampleIndexError(
-                f"`positions` must be in [0, {len(self)}), got {array.min()} to {array.max()}. "
-                "Positions are those of the pool's window; `ids` says which samples they hold."
-            )
-        return array
+        return checked_positions(positions, len(self))
 
 
 def _not_here(device: torch.device) -> str:
@@ -282,23 +290,3 @@ def _not_here(device: torch.device) -> str:
         f"A pool on {device} can be read only by the process that built it. "
         "Use device=None, so that DataLoader workers read it from shared memory, or num_workers=0."
     )
-
-
-def _count(name: str, value: int, least: int = 1) -> int:
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if number < least:
-        raise ConfigurationError(f"`{name}` must be an integer ≥ {least}, got {value!r}.")
-    return number
-
-
-def _number(name: str, value: float, low: float, high: float, what: str) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not low <= number <= high:
-        raise ConfigurationError(f"`{name}` must be {what}, got {value!r}.")
-    return number
