@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards_helpers import contents, render, shard, small_sequence
 
-from torchgenaug import FieldSpec, FunctionSynthesizer, SyntheticSequence, verify_shards
+from torchgenaug import ClassLabels, FieldSpec, FunctionSynthesizer, SyntheticSequence, verify_shards
 from torchgenaug.errors import BadSampleError, ConfigurationError, ShardError, ShardMismatchError
 from torchgenaug.shards import background, writer
 from torchgenaug.testing import AnalyticSynthesizer
@@ -153,13 +153,24 @@ def test_a_changed_plan_is_refused_with_every_difference(folder):
     assert contents(folder) == before
 
 
-def test_another_thread_count_is_refused_with_the_remedy(folder):
+def test_a_resume_computes_with_the_thread_count_of_the_first_run(folder):
+    """Launchers change it on their own: torchrun sets it to 1."""
+    before, threads = contents(folder), []
+
+    class Watching(AnalyticSynthesizer):
+        def synthesize(self, seeds, conditions=None):
+            threads.append(torch.get_num_threads())
+            return super().synthesize(seeds, conditions)
+
+    shard(folder, 2).unlink()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(ShardMismatchError, match=r"num_threads: was 1, now 2\n.*torch.set_num_threads\(1\)"):
-            render(folder)
+        render(folder, sequence=SyntheticSequence(Watching((8, 8), num_classes=3), ClassLabels(3), seed=5))
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+    assert threads == [1, 1]
+    assert contents(folder) == before
 
 
 def test_no_resume_refuses_a_folder_in_use(folder, tmp_path):

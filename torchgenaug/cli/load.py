@@ -8,13 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 
 
 def load_sequence(
-    name: str, *, seed: int, num_classes: int | None, steps: int | None, device: str | None
+    name: str,
+    *,
+    seed: int,
+    num_classes: int | None,
+    class_weights: str | None,
+    steps: int | None,
+    device: str | None,
 ) -> SyntheticSequence:
     """The sequence that a command is to render.
 
@@ -23,19 +31,21 @@ def load_sequence(
             returns a synthesizer or a sequence. Modules are also looked for in the working directory.
         seed: base seed; a factory that returns a sequence sets its own.
         num_classes: balanced class labels as conditions; default: what the synthesizer says about itself.
+        class_weights: shares of the classes, numbers with commas between them.
         steps: sampling steps instead of the saved ones, for a diffusion model.
-        device: where a saved synthesizer computes.
+        device: where a saved synthesizer computes; default: the GPU of this process if there is one, see `own_device`.
 
     Raises:
         ConfigurationError: neither of the two, a factory that returns something else, or unfit settings.
         SynthesizerLoadError: a folder that cannot be loaded.
     """
-    made = _call_factory(name) if ":" in name and not Path(name).exists() else load_synthesizer(name, device=device)
+    place = own_device(device)
+    made = _call_factory(name) if ":" in name and not Path(name).exists() else load_synthesizer(name, device=place)
     if isinstance(made, SyntheticSequence):
-        if seed or num_classes is not None or steps is not None:
+        if seed or num_classes is not None or class_weights is not None or steps is not None:
             raise ConfigurationError(
-                "--seed, --classes and --steps must be left out for a factory that returns a SyntheticSequence, which "
-                f"has its own, got {name!r}. Set them in the factory."
+                "--seed, --classes, --class-weights and --steps must be left out for a factory that returns a "
+                f"SyntheticSequence, which has its own, got {name!r}. Set them in the factory."
             )
         return made
     if not isinstance(made, Synthesizer):
@@ -45,8 +55,36 @@ def load_sequence(
         )
     if steps is not None:
         made = _with_steps(made, steps)
-    classes = getattr(made, "num_classes", None) if num_classes is None else num_classes
-    return SyntheticSequence(made, None if classes is None else ClassLabels(classes), seed=seed)
+    weights = None if class_weights is None else _numbers(class_weights)
+    classes = num_classes
+    if classes is None:
+        classes = getattr(made, "num_classes", None) if weights is None else len(weights)
+    return SyntheticSequence(made, None if classes is None else ClassLabels(classes, weights=weights), seed=seed)
+
+
+def own_device(device: str | None) -> str:
+    """Where this process computes: with a launcher, the GPU of its number on this machine (``LOCAL_RANK``).
+
+    Makes it torch's current GPU, so that a factory that says "cuda" gets the same.
+
+    Args:
+        device: what the user asked for; None: a GPU if there is one, "cuda" without a number: this process's own.
+    """
+    if device not in (None, "cuda") or not torch.cuda.is_available():
+        return device or "cpu"
+    local = os.environ.get("LOCAL_RANK", "0")
+    number = int(local) % torch.cuda.device_count() if local.isdecimal() else 0
+    torch.cuda.set_device(number)
+    return f"cuda:{number}"
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--class-weights must be numbers with commas between them, got {text!r}. For example: 0.5,0.3,0.2"
+        ) from error
 
 
 def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:

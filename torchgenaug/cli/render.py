@@ -54,14 +54,20 @@ def render(
     classes: Annotated[
         int | None, typer.Option(min=1, help="Balanced class labels; default: as the model says.", show_default=False)
     ] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="Shares of the classes, such as 0.5,0.3,0.2.", show_default=False)
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Sampling steps of a diffusion model; default: as saved.", show_default=False),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch; part of the plan.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Threads of torch; a resume keeps its own.", show_default=False),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Such as cuda:0; default: CPU.", show_default=False)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Such as cpu or cuda:0; default: a GPU if there is one.", show_default=False)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Render one batch, draw it, and state time and disk of the whole job.")
     ] = False,
@@ -71,6 +77,9 @@ def render(
 ) -> None:
     """Renders synthetic samples into HDF5 shards. Stop it at any moment; the same command goes on.
 
+    Under torchrun or accelerate launch the processes share the shards out, each on a GPU of its own; the bytes are the
+    same. They share nothing but the folder, so they may run on several machines.
+
     Examples:
 
         torchgenaug render my_model --out shards --count 10000 --dry-run
@@ -78,6 +87,8 @@ def render(
         torchgenaug render my_model --out shards --count 10000 --dtype float16 --compression lz4
 
         torchgenaug render my_package.models:make_generator --out shards --count 500 --classes 4
+
+        torchrun --nproc_per_node 4 -m torchgenaug.cli render my_model --out shards --count 10000
     """
     import torch
     from rich.console import Console
@@ -85,13 +96,19 @@ def render(
     from torchgenaug import render_shards
     from torchgenaug.cli.load import load_sequence
     from torchgenaug.cli.preview import draw
+    from torchgenaug.shards.ranks import Ranks
 
-    console = Console()
+    first = Ranks.from_environment().rank == 0  # the others keep silent
+    console = Console(quiet=not first)
     if threads is not None:
         torch.set_num_threads(threads)
-    sequence = load_sequence(synthesizer, seed=seed, num_classes=classes, steps=steps, device=device)
+    sequence = load_sequence(
+        synthesizer, seed=seed, num_classes=classes, class_weights=class_weights, steps=steps, device=device
+    )
     stored = None if dtype is StorageDtype.own else dtype.value
     codec = None if compression is Compression.none else compression.value
+    if dry_run and not first:
+        return
     if dry_run:
         _dry_run(sequence, count, batch_size, stored, codec, console)
         return
@@ -106,8 +123,10 @@ def render(
             compression=codec,
             dtype=stored,
             resume="verify" if repair else True,
-            progress=_bar(console),
+            progress=_bar(console) if first else False,
         )
+    if not first:
+        return
     size = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
     picture = draw(source, out / "preview.png", 16)
     console.print(
@@ -156,7 +175,14 @@ def _dry_run(
     began = time.perf_counter()
     sequence.batch(range(size))  # the first call is slower: memory, compilation
     source = render_shards(
-        sequence, folder / "shards", size, batch_size=size, dtype=dtype, compression=compression, progress=False
+        sequence,
+        folder / "shards",
+        size,
+        batch_size=size,
+        dtype=dtype,
+        compression=compression,
+        progress=False,
+        ranks=(0, 1),
     )
     first = time.perf_counter() - began
     began = time.perf_counter()

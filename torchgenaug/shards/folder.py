@@ -11,8 +11,10 @@ import contextlib
 import errno
 import hashlib
 import os
+import platform
 import secrets
 import stat
+import time
 from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
@@ -21,7 +23,20 @@ from torchgenaug.errors import ShardCorruptError, ShardNotFoundError
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 
 _TEMP_PREFIX, _TEMP_SUFFIX = ".torchgenaug-", ".tmp"
+_ABANDONED_S = 3600.0
 _MAX_MANIFEST_BYTES = 16 << 20
+
+
+def _kernel() -> str:
+    try:
+        identity = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        identity = platform.node()
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+KERNEL = _kernel()
+"""Names the kernel that keeps this process's locks (containers share it). A lock is sure to be seen only by it."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -74,16 +89,20 @@ def list_shards(folder: Path) -> dict[int, list[str]]:
 class TemporaryFile:
     """A new file in a folder under a name that no reader accepts, locked as long as this process lives.
 
+    Args:
+        folder: where.
+        tag: a part of the name.
+
     Attributes:
         path: where it is until `commit`.
         descriptor: open for reading and writing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tag: str = "") -> None:
         while True:
-            self.path = folder / f"{_TEMP_PREFIX}{secrets.token_hex(8)}{_TEMP_SUFFIX}"
+            self.path = folder / f"{_TEMP_PREFIX}{tag}{KERNEL}-{secrets.token_hex(8)}{_TEMP_SUFFIX}"
             self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            _try_lock(self.descriptor)
+            _lock(self.descriptor)
             # Another process may have taken the file for abandoned in the moment before it was locked.
             if os.fstat(self.descriptor).st_nlink:
                 return
@@ -123,13 +142,23 @@ class TemporaryFile:
                 os.unlink(self.path)
             self._close()
 
+    def leave(self, content: bytes) -> None:
+        """Lets go of the file with `content` in it: for others to read until it is removed as abandoned."""
+        if self.descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.pwrite(self.descriptor, content, 0)
+            self._close()
+
     def _close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
         os.close(descriptor)
 
 
 def remove_abandoned(folder: Path) -> int:
-    """Removes temporary files whose process is dead; returns how many."""
+    """Removes temporary files whose process is dead; returns how many.
+
+    Those of another machine, whose locks may not be seen here, only after an hour without a change.
+    """
     removed = 0
     for name in os.listdir(folder):
         if not (name.startswith(_TEMP_PREFIX) and name.endswith(_TEMP_SUFFIX)):
@@ -137,12 +166,29 @@ def remove_abandoned(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                if _try_lock(descriptor):
+                status = os.fstat(descriptor)
+                # What a rank left when it failed says itself that it is over.
+                over = name.startswith(f"{_TEMP_PREFIX}rank") and status.st_size > 0
+                over = over or f"-{KERNEL}-" in name or time.time() - status.st_mtime > _ABANDONED_S
+                if over and _try_lock(descriptor):
                     os.unlink(folder / name)
                     removed += 1
             finally:
                 os.close(descriptor)
     return removed
+
+
+def probe_lock(path: Path) -> bool | None:
+    """Whether a process of this machine holds the lock of a temporary file; None where there are no locks.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return None if (free := _try_lock(descriptor)) is None else not free
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -175,14 +221,24 @@ def some_ranges(indices: Iterable[int], *, unit: int = 1, end: int | None = None
     return ", ".join(texts) + (f", … ({len(runs)} ranges)" if len(runs) > 8 else "")
 
 
-def _try_lock(descriptor: int) -> bool:
-    """Whether this process now holds the lock. False where another does, and where the file system knows no locks."""
+def _lock(descriptor: int) -> None:
+    """Takes the lock of a new file; another process may hold it for the moment in which it looks."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """Whether this process now holds the lock; None where the system or the file system knows no locks."""
     try:
         import fcntl
     except ImportError:  # not a POSIX system: abandoned files stay until they are removed by hand
-        return False
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True

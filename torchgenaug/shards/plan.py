@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -65,16 +66,21 @@ def plan_render(
     )
 
 
-def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify"]) -> None:
+def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify"]) -> Manifest:
     """Makes the folder hold this manifest, or refuses.
+
+    Returns:
+        The manifest that lies there: `manifest`, or the same with the thread count of the first run, which the render
+        must then take. (A count of threads is what launchers change on their own: torchrun sets it to 1.)
 
     Raises:
         ConfigurationError: the folder is not empty and `resume` is False, or holds something else than shards.
         ShardMismatchError: the folder was planned differently; every difference is listed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / MANIFEST_NAME).exists():
-        others = [name for name in os.listdir(folder) if not name.startswith(".")]
+    there = os.listdir(folder)
+    if MANIFEST_NAME not in there:
+        others = [name for name in there if not name.startswith(".")]
         if others:
             raise ConfigurationError(
                 f"`path` must be an empty or new folder, or one with a render to resume, got {str(folder)!r}, which "
@@ -94,8 +100,18 @@ def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify
             f"`path` must be an empty or new folder with resume=False, got {str(folder)!r}, which holds a render. "
             "Nothing was written. Give another folder, or resume=True to go on with it."
         )
-    # What counts is what lies there: another process may have been faster.
-    _compare(read_manifest(folder), manifest, folder)
+    return adopt_plan(manifest, folder)
+
+
+def adopt_plan(manifest: Manifest, folder: Path) -> Manifest:
+    """The manifest that lies in the folder, if it is this one but for the thread count.
+
+    Raises:
+        ShardMismatchError: the folder was planned differently; every difference is listed.
+    """
+    was = read_manifest(folder)  # what counts is what lies there: another process may have been faster
+    _compare(was, dataclasses.replace(manifest, num_threads=was.num_threads), folder)
+    return was
 
 
 def _compare(was: Manifest, now: Manifest, folder: Path) -> None:
@@ -108,8 +124,6 @@ def _compare(was: Manifest, now: Manifest, folder: Path) -> None:
     if not differences:
         return
     hints = []
-    if was.num_threads != now.num_threads:
-        hints.append(f"Call torch.set_num_threads({was.num_threads}) first to get the old thread count.")
     if was.count != now.count:
         hints.append("The count of a render cannot be changed; render the further samples into another folder.")
     raise ShardMismatchError(

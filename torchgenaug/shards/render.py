@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+import torch
 
 from torchgenaug.errors import ShardError
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.shards.background import BackgroundWriter
+from torchgenaug.shards.damage import Damage, truncated_shards
 from torchgenaug.shards.folder import list_shards, remove_abandoned
 from torchgenaug.shards.format import Manifest
-from torchgenaug.shards.plan import lay_down, plan_render
+from torchgenaug.shards.plan import adopt_plan, lay_down, plan_render
+from torchgenaug.shards.ranks import Presence, Ranks, wait_for_others, wait_for_plan
 from torchgenaug.shards.reader import ShardSource
 from torchgenaug.shards.verify import damaged_shards
 from torchgenaug.shards.writer import filters
@@ -35,11 +40,16 @@ def render_shards(
     dtype: str | None = None,
     resume: bool | Literal["verify"] = True,
     progress: bool | Progress | None = None,
+    ranks: tuple[int, int] | None = None,
 ) -> ShardSource:
     """Renders samples 0 to count - 1 into a folder of HDF5 shards, and opens it.
 
     Deterministic: the same call gives the same bytes, in one go or interrupted any number of times. Writing, hashing
     and syncing happen in a second thread while the next samples are made.
+
+    Under ``torchrun`` or ``accelerate launch`` call it in every process: rank r of W makes the shards r, r + W, …, and
+    returns when all are there. The folder is all that the processes share; the bytes are those of one process, and a
+    resume may use another number. torch computes with as many threads as in the first run, which the manifest states.
 
     Args:
         sequence: what to render.
@@ -54,7 +64,9 @@ def render_shards(
         resume: True keeps finished shards (only their sizes are looked at); False refuses a folder that already holds a
             render; ``"verify"`` reads the finished shards and makes the damaged ones again.
         progress: True or False for a bar or none, None for a bar if stderr is a terminal, or a function of (samples
-            made, samples to make, bytes committed).
+            made, samples to make, bytes committed). Only rank 0 draws a bar, which counts its own part.
+        ranks: (rank, world_size) of this process; default: what the launcher put into the environment (RANK,
+            WORLD_SIZE), or (0, 1). With (0, 1) this process makes everything, whatever the environment says.
 
     Returns:
         The finished folder as a source.
@@ -63,6 +75,7 @@ def render_shards(
         ConfigurationError: an argument outside its domain, or a folder that holds something else.
         ShardMismatchError: the folder holds a render of another plan; every difference is listed.
         ShardError: not enough space on the disk. What was committed stays.
+        ShardIncompleteError: this rank's part is done, but another rank ended without its own.
         BadSampleError: the synthesizer returned what it must not. What was committed stays.
 
     Example:
@@ -73,29 +86,47 @@ def render_shards(
         >>> len(source), source.read([99, 0])["image"].shape
         (100, torch.Size([2, 1, 32, 32]))
     """
+    part = Ranks.from_environment() if ranks is None else Ranks(*ranks)
     manifest = plan_render(
         sequence, count, batch_size=batch_size, shard_size=shard_size, compression=compression, dtype=dtype
     )
     filters(compression)  # an absent package is found now, not after the first shard
     folder = Path(path)
-    lay_down(manifest, folder, resume=resume)
+    if part.rank == 0:
+        manifest = lay_down(manifest, folder, resume=resume)
+    else:
+        wait_for_plan(folder)
+        manifest = adopt_plan(manifest, folder)
     remove_abandoned(folder)
-    shards = list_shards(folder)
-    broken = damaged_shards(folder, manifest) if resume == "verify" else _truncated(folder, manifest, shards)
-    todo = [
-        index for index in range(manifest.num_shards) if not set(shards.get(index, ())) - set(broken.get(index, ()))
-    ]
-    _check_space(folder, manifest, todo)
-    committed: set[str] = set()
-    if todo:
-        total = sum(len(manifest.shard_range(index)) for index in todo)
-        with _Report(progress, total) as report:
-            _render(sequence, folder, manifest, todo, report)
-            committed = report.names
-    for name in sorted({name for names in broken.values() for name in names} - committed):
-        # A deterministic model replaced the file under its own name; otherwise an intact one lies beside it by now.
-        (folder / name).unlink(missing_ok=True)
+    with Presence(folder, part):
+        find = damaged_shards if resume == "verify" else truncated_shards
+        damage = Damage(folder, manifest, find)
+        everything = damage.to_make()
+        todo = [index for index in everything if part.owns(index)]
+        _check_space(folder, manifest, todo if part.rank else everything)
+        committed: set[str] = set()
+        if todo:
+            total = sum(len(manifest.shard_range(index)) for index in todo)
+            shown = progress if callable(progress) or part.rank == 0 else False
+            with _Report(shown, total, part) as report, _num_threads(manifest.num_threads):
+                _render(sequence, folder, manifest, todo, report)
+                committed = report.names
+        damage.clear(part.owns, committed)
+    wait_for_others(folder, manifest, part, damage.unsettled)
     return ShardSource(folder)
+
+
+@contextlib.contextmanager
+def _num_threads(count: int) -> Iterator[None]:
+    """Lets torch compute with the thread count of the plan: it decides the last bits."""
+    before = torch.get_num_threads()
+    if before != count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if before != count:
+            torch.set_num_threads(before)
 
 
 def _render(sequence: SyntheticSequence, folder: Path, manifest: Manifest, todo: list[int], report: _Report) -> None:
@@ -124,17 +155,6 @@ def _render(sequence: SyntheticSequence, folder: Path, manifest: Manifest, todo:
         raise
 
 
-def _truncated(folder: Path, manifest: Manifest, shards: dict[int, list[str]]) -> dict[int, list[str]]:
-    """Files too small for their samples: the damage that shows without reading them."""
-    found: dict[int, list[str]] = {}
-    for index, names in shards.items():
-        least = len(manifest.shard_range(index)) * manifest.row_bytes() if manifest.compression is None else 1
-        small = [name for name in names if (folder / name).stat().st_size < least]
-        if small:
-            found[index] = small
-    return found
-
-
 def _check_space(folder: Path, manifest: Manifest, todo: list[int]) -> None:
     """Refuses a render that cannot fit. How far compression shrinks is not known yet: one shard must fit then."""
     if manifest.compression is not None:
@@ -151,7 +171,7 @@ def _check_space(folder: Path, manifest: Manifest, todo: list[int]) -> None:
 class _Report:
     """Passes progress on to a bar or a function."""
 
-    def __init__(self, progress: bool | Progress | None, total: int) -> None:
+    def __init__(self, progress: bool | Progress | None, total: int, part: Ranks) -> None:
         self._call = progress if callable(progress) else None
         self._total, self._samples, self._bytes = total, 0, 0
         self.names: set[str] = set()
@@ -159,7 +179,8 @@ class _Report:
         if progress is True or (progress is None and sys.stderr.isatty()):
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit=" samples", desc="render")
+            name = "render" if part.world_size == 1 else f"render, rank 0 of {part.world_size}"
+            self._bar = tqdm(total=total, unit=" samples", desc=name)
 
     def __enter__(self) -> _Report:
         return self

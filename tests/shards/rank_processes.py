@@ -1,0 +1,76 @@
+"""Processes that render together, for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHILD = """
+import os, signal, sys, time, torch
+torch.set_num_threads(1)
+from torchgenaug import ClassLabels, SyntheticSequence, render_shards, verify_shards
+from torchgenaug.testing import AnalyticSynthesizer
+
+options = eval(sys.argv[1])
+rank = int(os.environ["RANK"])
+
+class Model(AnalyticSynthesizer):
+    calls = 0
+
+    def synthesize(self, seeds, conditions=None):
+        self.calls += 1
+        if self.calls == options["fails_at"]:
+            raise RuntimeError("the model broke")
+        if self.calls == 4 and rank == options["kill_rank"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(options["pause"])
+        return super().synthesize(seeds, conditions)
+
+sequence = SyntheticSequence(Model((8, 8), num_classes=3), ClassLabels(3), seed=5)
+if options["gloo"]:
+    torch.distributed.init_process_group("gloo")
+print("ready", flush=True)
+source = render_shards(sequence, options["path"], options["count"], batch_size=2, shard_size=4, progress=False,
+                       resume=options["resume"])
+if options["check"]:
+    assert verify_shards(options["path"]).ok
+total = source.read(range(len(source)))["image"].double().sum().item()
+print(f"rank {rank} sees {len(source)} samples: {total!r}", flush=True)
+if options["gloo"]:
+    torch.distributed.destroy_process_group()
+"""
+
+
+def _options(path, count, **given):
+    defaults = {"fails_at": 0, "kill_rank": None, "pause": 0.0, "gloo": False, "resume": True, "check": False}
+    return repr({**defaults, "path": str(path), "count": count, **given})
+
+
+def _start(command: list[str], **environment: str) -> subprocess.Popen[str]:
+    inherited = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**inherited, **environment}
+    )
+
+
+def start_rank(path: Path, rank: int, world_size: int, count: int, **options: object) -> subprocess.Popen[str]:
+    """One rank, as a launcher on another machine would start it."""
+    return _start(
+        [sys.executable, "-c", CHILD, _options(path, count, **options)], RANK=str(rank), WORLD_SIZE=str(world_size)
+    )
+
+
+def launch(path: Path, processes: int, count: int, **options: object) -> subprocess.Popen[str]:
+    """``torchrun`` with a gloo group."""
+    script = path.parent / "render_job.py"
+    script.write_text(CHILD)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    return _start([*command, str(script), _options(path, count, gloo=True, **options)])
+
+
+def stop_all(children: list[subprocess.Popen[str]]) -> None:
+    for child in children:
+        child.kill()
+        child.communicate()

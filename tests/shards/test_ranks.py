@@ -1,0 +1,342 @@
+"""One render in several processes that share nothing but the folder."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from rank_processes import launch, start_rank, stop_all
+from shards_helpers import contents, render, shard
+from typer.testing import CliRunner
+
+from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, verify_shards
+from torchgenaug.cli import app
+from torchgenaug.errors import ConfigurationError, ShardIncompleteError
+from torchgenaug.shards import ranks
+from torchgenaug.shards.folder import KERNEL, TemporaryFile, list_shards, read_manifest
+from torchgenaug.shards.ranks import Ranks, wait_for_others
+from torchgenaug.testing import AnalyticSynthesizer
+
+COUNT = 44  # eleven shards of four
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What one process makes."""
+    path = tmp_path_factory.mktemp("whole") / "shards"
+    render(path, COUNT)
+    return contents(path)
+
+
+def together(path, world_size, count=COUNT, pauses=(0,) * 8, **options):
+    """All ranks as threads: they share no more than processes would, and each has its own locks."""
+
+    def one(rank):
+        class Model(AnalyticSynthesizer):
+            def synthesize(self, seeds, conditions=None):
+                time.sleep(pauses[rank])
+                return super().synthesize(seeds, conditions)
+
+        sequence = SyntheticSequence(Model((8, 8), num_classes=3), ClassLabels(3), seed=5)
+        render(path, count, sequence, ranks=(rank, world_size), **options)
+        return verify_shards(path)
+
+    with ThreadPoolExecutor(world_size) as pool:
+        return [future.result() for future in [pool.submit(one, rank) for rank in range(world_size)]]
+
+
+def test_ranks_share_every_shard_out():
+    for world_size in (1, 2, 3, 8):
+        owners = [[Ranks(rank, world_size).owns(k) for rank in range(world_size)].count(True) for k in range(30)]
+        assert owners == [1] * 30
+
+
+def test_what_the_launcher_sets(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert Ranks.from_environment() == Ranks(0, 1)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert Ranks.from_environment() == Ranks(0, 1)
+    monkeypatch.setenv("RANK", "3")
+    assert Ranks.from_environment() == Ranks(3, 4)
+    for wrong in ("4", "-1", "two", ""):
+        monkeypatch.setenv("RANK", wrong)
+        with pytest.raises(ConfigurationError, match="RANK and WORLD_SIZE"):
+            Ranks.from_environment()
+
+
+@pytest.mark.parametrize("given", [(1, 1), (-1, 2), (0, 0), (0.0, 1), (True, 2)])
+def test_impossible_ranks_are_refused(tmp_path, given):
+    with pytest.raises(ConfigurationError, match=r"`ranks` must be \(rank, world_size\)"):
+        render(tmp_path / "shards", ranks=given)
+    assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_ranks_make_what_one_makes(tmp_path, whole, world_size):
+    reports = together(tmp_path / "shards", world_size)
+    assert all(report.ok for report in reports), "a rank returned before all was there"
+    assert contents(tmp_path / "shards") == whole
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_torchrun_with_gloo(tmp_path, whole, processes):
+    child = launch(tmp_path / "shards", processes, COUNT)
+    out, errors = child.communicate(timeout=200)
+    assert child.returncode == 0, errors
+    assert contents(tmp_path / "shards") == whole
+    # Every rank returned only when all was there, and saw the very same samples.
+    assert out.count(f"sees {COUNT} samples") == processes
+    assert len({line.split()[-1] for line in out.splitlines() if "sees" in line}) == 1
+
+
+def test_another_number_of_ranks_goes_on(tmp_path, whole):
+    path = tmp_path / "shards"
+    render(path, COUNT)
+    for index in (0, 3, 4, 5, 10):
+        shard(path, index).unlink()
+    kept = {name: (path / name).stat().st_ino for name in os.listdir(path)}
+    together(path, 3)
+    assert contents(path) == whole
+    assert {name: (path / name).stat().st_ino for name in kept} == kept, "finished shards are not touched"
+    ids = ShardSource(path).ids(range(COUNT))
+    assert sorted(ids) == list(range(COUNT))
+    assert all(len(names) == 1 for names in list_shards(path).values())
+
+
+def test_ranks_repair_together(tmp_path, whole):
+    path = tmp_path / "shards"
+    render(path, COUNT)
+    for index in (1, 2, 7):
+        content = bytearray(shard(path, index).read_bytes())
+        content[-40] ^= 1
+        shard(path, index).write_bytes(content)
+    assert len(verify_shards(path).damaged) == 3
+    # Rank 0 has less to do. It may not return before the slow rank has repaired its own shards.
+    assert all(report.ok for report in together(path, 2, pauses=(0, 0.1), resume="verify"))
+    assert contents(path) == whole
+
+
+def test_more_ranks_than_shards(tmp_path):
+    path = tmp_path / "shards"
+    render(path, 8)
+    before = contents(path)
+    shard(path, 0).unlink()
+    together(path, 4, 8)
+    assert contents(path) == before
+
+
+def test_a_new_folder_is_refused_only_by_rank_0(tmp_path, whole):
+    path = tmp_path / "shards"
+    together(path, 2, resume=False)
+    assert contents(path) == whole
+    with pytest.raises(ConfigurationError, match="empty or new folder with resume=False"):
+        render(path, COUNT, ranks=(0, 2), resume=False)
+
+
+def test_a_killed_rank_leaves_nobody_waiting(tmp_path, whole):
+    path = tmp_path / "shards"
+    slow, fast = start_rank(path, 1, 2, COUNT, pause=0.3), start_rank(path, 0, 2, COUNT)
+    assert slow.stdout.readline() == "ready\n"
+    while len(list(path.glob("shard-*"))) < 7:  # one more than the fast rank makes: both are at work
+        time.sleep(0.02)
+    slow.kill()
+    began = time.monotonic()
+    _, errors = fast.communicate(timeout=60)
+    assert time.monotonic() - began <= 30
+    stop_all([slow])
+    assert fast.returncode == 1
+    assert "rank 1: its process was killed" in errors
+    assert "Run the same render again, with any number of processes" in errors
+    render(path, COUNT)
+    assert contents(path) == whole
+
+
+def test_a_raising_rank_leaves_nobody_waiting_and_its_reason(tmp_path, whole):
+    path, waited = tmp_path / "shards", []
+    render(path, COUNT)
+    for index in (4, 5):
+        shard(path, index).unlink()
+
+    class Broken(AnalyticSynthesizer):
+        def synthesize(self, seeds, conditions=None):
+            raise RuntimeError("the model broke")
+
+    def fail():
+        broken = SyntheticSequence(Broken((8, 8), num_classes=3), ClassLabels(3), seed=5)
+        with pytest.raises(RuntimeError, match="the model broke"):
+            render(path, COUNT, broken, ranks=(1, 2))
+        waited.append(time.monotonic())
+
+    fail()
+    with pytest.raises(ShardIncompleteError, match=r"ids 20-23 are not there .*rank 1: RuntimeError: the model broke"):
+        wait_for_others(path, read_manifest(path), Ranks(0, 2), lambda: [5])
+    assert time.monotonic() - waited[0] <= 30
+    render(path, COUNT, ranks=(0, 1))
+    assert contents(path) == whole, "the note that the rank left is gone, too"
+
+
+@pytest.mark.slow
+def test_torchrun_ends_when_a_rank_is_killed(tmp_path, whole):
+    path = tmp_path / "shards"
+    child = launch(path, 2, COUNT, kill_rank=1)
+    began = time.monotonic()
+    _, errors = child.communicate(timeout=100)
+    assert child.returncode != 0
+    assert time.monotonic() - began <= 60  # 30, and the start of three interpreters
+    assert "SIGKILL" in errors or "-9" in errors
+    made = {name for name in contents(path) if name.startswith("shard-")}
+    assert made < {name for name in whole if name.startswith("shard-")}
+    render(path, COUNT)
+    assert contents(path) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_any_rank_killed_at_any_moment(tmp_path, whole):
+    """50 kills of random ranks; another number of ranks goes on each time."""
+    path, moments = tmp_path / "shards", random.Random(3)
+    committed: set[str] = set()
+    for _ in range(50):
+        world_size = moments.choice([1, 2, 3])
+        children = [start_rank(path, rank, world_size, COUNT, pause=0.05) for rank in range(world_size)]
+        for child in children:
+            child.stdout.readline()
+        time.sleep(moments.uniform(0, 0.6))
+        moments.choice(children).kill()
+        began = time.monotonic()
+        for child in children:
+            child.communicate(timeout=60)
+        assert time.monotonic() - began <= 30
+        names = {name: digest for name, digest in contents(path).items() if name.startswith("shard-")}
+        assert committed <= set(names)
+        assert names.items() <= whole.items()
+        committed = set(names)
+        if len(names) == 11:
+            for name in moments.sample(sorted(names), 8):
+                (path / name).unlink()
+                committed.discard(name)
+    render(path, COUNT)
+    assert contents(path) == whole
+
+
+def quick(monkeypatch):
+    monkeypatch.setattr(ranks, "START_S", 0.3)
+    monkeypatch.setattr(ranks, "SILENT_S", 0.3)
+
+
+def test_a_rank_that_never_comes(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    path = tmp_path / "shards"
+    with pytest.raises(ShardIncompleteError, match=r"rank 1: it did not appear within .* with ranks=\(0, 1\)"):
+        render(path, ranks=(0, 2))
+    assert sorted(list_shards(path)) == [0, 2, 4]
+    with pytest.raises(ShardIncompleteError, match="must hold the manifest that rank 0 writes"):
+        render(tmp_path / "other", ranks=(1, 2))
+
+
+def test_a_rank_on_another_machine_shows_life_by_its_files(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    path = tmp_path / "shards"
+    path.mkdir()
+    mark = path / f".torchgenaug-rank1-{'0' * 8}-{'a' * 16}.tmp"
+    assert KERNEL != "0" * 8
+    mark.touch()
+    with pytest.raises(ShardIncompleteError, match="rank 1: no sign of it for"):
+        render(path, ranks=(0, 2))
+    assert mark.exists(), "locks of another machine may be invisible here"
+    mark.write_text("ValueError: bad weights")
+    render(path)
+    assert not mark.exists()
+
+
+def test_old_files_of_another_machine_are_removed(folder):
+    other = folder / f".torchgenaug-{'0' * 8}-{'a' * 16}.tmp"
+    other.touch()
+    render(folder)
+    assert other.exists()
+    os.utime(other, (0, 0))
+    render(folder)
+    assert not other.exists()
+
+
+def test_a_lock_is_taken_even_while_someone_looks(tmp_path):
+    file = TemporaryFile(tmp_path, tag="rank1-")
+    assert ranks.probe_lock(file.path) is True
+    file.leave(b"ValueError: x")
+    assert ranks.probe_lock(file.path) is False
+    with pytest.raises(FileNotFoundError):
+        ranks.probe_lock(tmp_path / "absent")
+
+
+MODEL = """
+import time
+from torchgenaug.testing import AnalyticSynthesizer
+
+class Slow(AnalyticSynthesizer):
+    def synthesize(self, seeds, conditions=None):
+        time.sleep(0.1)
+        return super().synthesize(seeds, conditions)
+
+def make():
+    return Slow((8, 8))
+"""
+
+
+def test_command_under_torchrun(tmp_path, monkeypatch):
+    """SIGTERM ends all ranks within ten seconds, and the same command goes on."""
+    (tmp_path / "slow_model.py").write_text(MODEL)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "torchgenaug.cli", "render", "slow_model:make", "--out", "shards", "--count", "48"]
+    command += ["--batch-size", "2", "--shard-size", "4"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
+    settings = {"cwd": tmp_path, "env": environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    child = subprocess.Popen(command, **settings, **pipes, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "shards").glob("shard-*"))) < 3:
+        assert time.monotonic() < deadline
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    _, errors = child.communicate(timeout=60)
+    assert time.monotonic() - began <= 10
+    assert child.returncode != 0
+    assert "shards are complete in 'shards' and stay. Run the same render again" in errors
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)  # no orphan is left in its session
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert "48 samples, 12 shards" in run_rank(0, 1)
+    assert verify_shards(tmp_path / "shards").ok
+
+
+def run_rank(rank, world_size, *options):
+    """The output of a rank's command, in this process."""
+    command = ["render", "slow_model:make", "--out", "shards", "--count", "48", "--batch-size", "2"]
+    environment = {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
+    result = CliRunner().invoke(app, [*command, "--shard-size", "4", *options], env=environment)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_only_rank_0_speaks(tmp_path, monkeypatch):
+    (tmp_path / "slow_model.py").write_text(MODEL.replace("0.1", "0"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "slow_model", raising=False)
+    assert "All 48 samples" in run_rank(0, 2, "--dry-run")
+    assert run_rank(1, 2, "--dry-run") == ""
+    run_rank(0, 1)
+    (tmp_path / "shards" / "preview.png").unlink()
+    shard(tmp_path / "shards", 1).unlink()
+    assert run_rank(1, 2) == ""
+    assert not (tmp_path / "shards" / "preview.png").exists()
+    assert "48 samples, 12 shards" in run_rank(0, 2)
