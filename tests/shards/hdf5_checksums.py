@@ -38,7 +38,7 @@ def lookup3(data: bytes) -> int:
 
 def _ends(content: bytes) -> list[tuple[int, int]]:
     """(start, end) of each structure that a checksum follows."""
-    found = [(0, 44)] if content[:8] == b"\x89HDF\r\n\x1a\n" and content[8] in (2, 3) else []
+    found = [(0, 44)] if content[:8] == b"\x89HDF\r\n\x1a\n" and content[8:9] in (b"\2", b"\3") else []
     place = content.find(b"OHDR")
     while 0 <= place < len(content) - 16:
         flags = content[place + 5]
@@ -47,11 +47,11 @@ def _ends(content: bytes) -> list[tuple[int, int]]:
         found.append((place, start + width + int.from_bytes(content[start : start + width], "little")))
         place = content.find(b"OHDR", place + 4)
     place = content.find(b"FAHD")
-    while 0 <= place < len(content) - 28:
+    while 0 <= place <= len(content) - 28:
         entry, (count, block) = content[place + 6], struct.unpack_from("<QQ", content, place + 8)
         found += [(place, place + 24), (block, block + 14 + entry * count)]
         place = content.find(b"FAHD", place + 4)
-    return [(start, end) for start, end in found if end + 4 <= len(content)]
+    return [(start, end) for start, end in found if start < end <= len(content) - 4]
 
 
 def rechecked(content: bytes) -> bytes:

@@ -5,6 +5,7 @@ The long campaign, 10,000 files: ``python -m pytest tests/shards/test_fuzz.py -m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -116,29 +117,29 @@ def mutated(content, random):
 
 def fuzz(finished, tmp_path, count, seed):
     random = np.random.default_rng(seed)
-    child, outcomes, wrong = Child(), Counter(), []
+    outcomes, wrong = Counter(), []
     intact, expected = {}, {}
     for name in COMPRESSIONS:
         shutil.copytree(finished / name, tmp_path / name)
         intact[name] = shard(tmp_path / name, 1).read_bytes()
         batch = ShardSource(tmp_path / name).read(np.arange(4, 8))
         expected[name] = hashlib.sha256(b"".join(values.numpy().tobytes() for values in batch.values())).hexdigest()
-    for k in range(count):
-        name = list(COMPRESSIONS)[k % len(COMPRESSIONS)]
-        content = mutated(intact[name], random)
-        shard(tmp_path / name, 1).unlink()
-        # The name is the right one for this content: hashing would not notice.
-        (tmp_path / name / f"shard-00001.{hashlib.sha256(content).hexdigest()}.h5").write_bytes(content)
-        answers = child.read(tmp_path / name)
-        if answers is None:
-            outcomes["died"] += 1
-            continue
-        checked, unchecked = answers
-        outcomes["refused" if checked == "refused" else "read"] += 1
-        # Without checksums of samples other values are no surprise; anything but ShardError is.
-        if checked not in ("refused", expected[name]) or not (unchecked == "refused" or len(unchecked) == 64):
-            wrong.append((k, name, answers))
-    child.close()
+    with contextlib.closing(Child()) as child:
+        for k in range(count):
+            name = list(COMPRESSIONS)[k % len(COMPRESSIONS)]
+            content = mutated(intact[name], random)
+            shard(tmp_path / name, 1).unlink()
+            # The name is the right one for this content: hashing would not notice.
+            (tmp_path / name / f"shard-00001.{hashlib.sha256(content).hexdigest()}.h5").write_bytes(content)
+            answers = child.read(tmp_path / name)
+            if answers is None:
+                outcomes["died"] += 1
+                continue
+            checked, unchecked = answers
+            outcomes["refused" if checked == "refused" else "read"] += 1
+            # Without checksums of samples other values are no surprise; anything but ShardError is.
+            if checked not in ("refused", expected[name]) or not (unchecked == "refused" or len(unchecked) == 64):
+                wrong.append((k, name, answers))
     return outcomes, wrong, child.deaths
 
 

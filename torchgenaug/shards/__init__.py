@@ -2,7 +2,8 @@
 
 ``format`` (the manifest) · ``storage`` (how one field is stored) · ``folder`` (names, journal, atomic files) ·
 ``writer`` and ``background`` (one shard, and the thread that writes it) · ``render`` · ``layout`` and ``opened``
-(checks and maps one shard) · ``reader`` · ``verify``. Nothing outside this package imports h5py, and h5py is loaded
+(checks and maps one shard) · ``chunks`` (compressed samples) · ``reader`` · ``verify`` · ``combined`` and ``selected``
+(several folders as one, classes kept and balanced). Nothing outside this package imports h5py, and h5py is loaded
 when the first shard is written or opened.
 """
 
@@ -12,19 +13,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "CombinedSource": "combined",
     "Manifest": "format",
+    "SelectedSource": "selected",
     "ShardReport": "verify",
     "ShardSource": "reader",
+    "balance_classes": "selected",
+    "keep_classes": "selected",
     "render_shards": "render",
     "verify_shards": "verify",
 }
 
-__all__ = ["Manifest", "ShardReport", "ShardSource", "render_shards", "verify_shards"]
+__all__ = [
+    "CombinedSource",
+    "Manifest",
+    "SelectedSource",
+    "ShardReport",
+    "ShardSource",
+    "balance_classes",
+    "keep_classes",
+    "render_shards",
+    "verify_shards",
+]
 
 if TYPE_CHECKING:
+    from torchgenaug.shards.combined import CombinedSource
     from torchgenaug.shards.format import Manifest
     from torchgenaug.shards.reader import ShardSource
     from torchgenaug.shards.render import render_shards
+    from torchgenaug.shards.selected import SelectedSource, balance_classes, keep_classes
     from torchgenaug.shards.verify import ShardReport, verify_shards
 
 

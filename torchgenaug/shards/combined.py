@@ -1,0 +1,242 @@
+"""`CombinedSource`: several sources as one, each with its share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torchgenaug.contracts import SyntheticSource
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
+from torchgenaug.types import Batch, FieldSpec
+
+_MAX_LENGTH = 1 << 40
+
+
+class CombinedSource:
+    """Several sources as one. A `torchgenaug.contracts.SyntheticSource`.
+
+    Without weights every sample of every source is there once. With weights the shares are exact: source i has
+    ``length * weights[i] / sum(weights)`` positions, rounded by less than 1, and within a source every sample is used
+    equally often (±1). Deterministic; picklable if the sources are; keeps no list of positions.
+
+    Ids and seeds stay those of the source that a sample comes from, and `locate` says which one that is.
+
+    Args:
+        sources: at least one, with equal fields (value ranges may differ; the union is stated then).
+        weights: one positive number per source; None to use each sample once.
+        length: number of positions, with weights only; None for the smallest at which every sample is used.
+
+    Raises:
+        ConfigurationError: weights or length outside their domains.
+        EmptyDatasetError: no source, or one without samples.
+        FieldMismatchError: sources with different fields, shapes, dtypes or kinds.
+
+    Example:
+        >>> from torchgenaug import SyntheticSequence
+        >>> from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
+        >>> few = InMemorySource(SyntheticSequence(AnalyticSynthesizer((8, 8)), seed=1), 3)
+        >>> many = InMemorySource(SyntheticSequence(AnalyticSynthesizer((8, 8)), seed=2), 9)
+        >>> both = CombinedSource([few, many], weights=[1, 1])
+        >>> len(both), np.bincount(both.locate(np.arange(len(both)))[0]).tolist()
+        (18, [9, 9])
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[SyntheticSource],
+        weights: Sequence[float] | None = None,
+        *,
+        length: int | None = None,
+    ) -> None:
+        self.sources = tuple(sources)
+        sizes = [len(source) for source in self.sources]
+        if not sizes or not all(sizes):
+            raise EmptyDatasetError(
+                f"`sources` must be at least one source with at least one sample each, got lengths {sizes}."
+            )
+        self.fields: Mapping[str, FieldSpec] = _common_fields(self.sources)
+        if weights is None and length is not None:
+            raise ConfigurationError(
+                f"`length` must be None without weights, got {length}. Each sample is used once then; give weights, "
+                "such as the lengths of the sources."
+            )
+        counts = sizes if weights is None else _shares(sizes, weights, length)
+        self._sizes = np.array(sizes, np.int64)
+        self._starts = np.cumsum([0, *counts])
+        self._columns: dict[tuple[int, str], Tensor] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sources' common fingerprint; if they differ, a sha256 over the fingerprints and the shares."""
+        parts = [source.fingerprint for source in self.sources]
+        if len(set(parts)) == 1:
+            return parts[0]
+        return hashlib.sha256("\n".join([*parts, *map(str, self._starts.tolist())]).encode()).hexdigest()
+
+    @property
+    def changes(self) -> bool:
+        """Whether `set_epoch` changes what is there: whether one of the sources does."""
+        return any(map(is_changing, self.sources))
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Passed on to the sources that have it (pools)."""
+        for source in self.sources:
+            move: Any = getattr(source, "set_epoch", None)
+            if move is not None:
+                move(epoch)
+
+    def locate(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Which source each position belongs to, and the position there: two (n,) arrays.
+
+        Raises:
+            SampleIndexError: a position outside ``range(len(self))``.
+        """
+        array = checked_positions(positions, len(self))
+        parts = np.searchsorted(self._starts, array, side="right") - 1
+        return parts, (array - self._starts[parts]) % self._sizes[parts]
+
+    def read(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """See `torchgenaug.contracts.SyntheticSource`, here and below. One call per source that is needed."""
+        parts, within = self.locate(positions)
+        needed = np.unique(parts).tolist() or [0]
+        if len(needed) == 1:
+            batch = self.sources[needed[0]].read(within)
+            return {name: batch[name] for name in self.fields}
+        result: Batch = {}
+        for part in needed:
+            rows = np.flatnonzero(parts == part)
+            batch = self.sources[part].read(within[rows])
+            for name in self.fields:
+                values = batch[name]
+                if name not in result:
+                    result[name] = values.new_empty((len(parts), *values.shape[1:]))
+                result[name][torch.from_numpy(rows).to(values.device)] = values
+        return result
+
+    def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The sample's id in its own source's sequence."""
+        parts, within = self.locate(positions)
+        result = np.empty(len(parts), np.int64)
+        for part in np.unique(parts).tolist():
+            result[parts == part] = self.sources[part].ids(within[parts == part])
+        return result
+
+    def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """The seed that the sample was made from."""
+        parts, within = self.locate(positions)
+        result = np.empty(len(parts), np.uint64)
+        for part in np.unique(parts).tolist():
+            result[parts == part] = self.sources[part].seeds(within[parts == part])
+        return result
+
+    def column(self, field: str) -> Tensor:
+        """One scalar field of all positions. Sources that do not change are asked once."""
+        columns = []
+        for part, count in enumerate(np.diff(self._starts).tolist()):
+            source = self.sources[part]
+            column = self._columns.get((part, field))
+            if column is None:
+                column = source.column(field)
+                if not is_changing(source):
+                    self._columns[part, field] = column
+            columns.append(column[torch.arange(count) % len(column)])
+        return torch.cat(columns)
+
+    def __repr__(self) -> str:
+        parts = zip(np.diff(self._starts).tolist(), self.sources, strict=True)
+        return f"CombinedSource({', '.join(f'{count} of {source!r}' for count, source in parts)})"
+
+
+def is_changing(source: SyntheticSource) -> bool:
+    """Whether a source's content depends on the epoch."""
+    return bool(getattr(source, "changes", hasattr(source, "set_epoch")))
+
+
+def checked_positions(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """`positions` as (n,) int64; SampleIndexError unless each is in ``range(length)``."""
+    array = np.asarray(positions)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise SampleIndexError(f"`positions` must be a list of integers, got {array.dtype} of shape {array.shape}.")
+    if array.size and (array.min() < 0 or array.max() >= length):
+        raise SampleIndexError(f"`positions` must be in [0, {length}), got {array.min()} to {array.max()}.")
+    return array.astype(np.int64, copy=False)
+
+
+def apportion(length: int, weights: Sequence[Fraction]) -> list[int]:
+    """Integers that sum up to `length`, each less than 1 away from its exact share.
+
+    References:
+        The method of largest remainders (Hamilton, 1792).
+    """
+    total = sum(weights, Fraction(0))
+    exact = [length * weight / total for weight in weights]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda k: (counts[k] - exact[k], k))
+    for k in by_remainder[: length - sum(counts)]:
+        counts[k] += 1
+    return counts
+
+
+def checked_weights(weights: Sequence[float], count: int) -> list[Fraction]:
+    """`weights` as exact numbers; ConfigurationError unless they are `count` positive, finite ones."""
+    try:
+        exact = [Fraction(weight) for weight in weights]
+    except (TypeError, ValueError, OverflowError):
+        exact = []
+    if len(exact) != count or not all(weight > 0 for weight in exact):
+        raise ConfigurationError(
+            f"`weights` must be {count} positive, finite numbers, got {weights!r}. Leave out what has no weight."
+        )
+    return exact
+
+
+def _shares(sizes: list[int], weights: Sequence[float], length: int | None) -> list[int]:
+    exact = checked_weights(weights, len(sizes))
+    total = sum(exact, Fraction(0))
+    if length is None:
+        length = max(-(-size * total // weight) for size, weight in zip(sizes, exact, strict=True))
+    if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= _MAX_LENGTH:
+        raise ConfigurationError(
+            f"`length` must be an integer in [1, {_MAX_LENGTH}], got {length!r}. With very unequal weights, state it."
+        )
+    return apportion(length, exact)
+
+
+def _common_fields(sources: Sequence[SyntheticSource]) -> dict[str, FieldSpec]:
+    first, *others = (dict(source.fields) for source in sources)
+    for number, other in enumerate(others, 1):
+        problems = [
+            f"{name!r}: {first.get(name, 'absent')} in source 0, {other.get(name, 'absent')} in source {number}"
+            for name in sorted(first.keys() | other.keys())
+            if name not in first or name not in other or _form(first[name]) != _form(other[name])
+        ]
+        if problems:
+            raise FieldMismatchError(
+                "`sources` must have equal fields. Differences:\n  - " + "\n  - ".join(problems) + "\nRender the same "
+                "fields, or use the sources in data sets of their own."
+            )
+        first = {name: _widened(spec, other[name]) for name, spec in first.items()}
+    return first
+
+
+def _form(spec: FieldSpec) -> tuple[Any, ...]:
+    return spec.shape, spec.dtype, spec.kind
+
+
+def _widened(one: FieldSpec, other: FieldSpec) -> FieldSpec:
+    if one.value_range is None or other.value_range is None:
+        limits = None
+    else:
+        limits = (min(one.value_range[0], other.value_range[0]), max(one.value_range[1], other.value_range[1]))
+    return FieldSpec(one.shape, one.dtype, kind=one.kind, value_range=limits)
