@@ -38,7 +38,7 @@ class PoolStats:
 
     Attributes:
         epoch: the current epoch.
-        window: its ids, [first, last).
+        window: its first id, and the one after its last; in between, batches of other ranks are left out.
         generated: samples made by the model, those included that only fill up a batch.
         loaded: samples read from a render.
         served: samples handed out.
@@ -146,22 +146,25 @@ class Ring:
         present: npt.NDArray[np.bool_] = self._table[batches % self._places] == batches
         return present
 
-    def copy(self, ids: npt.NDArray[np.int64], names: Iterable[str]) -> Batch:
-        """Fields of samples `ids`, as new tensors; ask `served` or `holds` afterwards whether they were still there."""
-        slots = torch.from_numpy(ids % self._slots)
+    def copy(self, places: npt.NDArray[np.int64], names: Iterable[str]) -> Batch:
+        """Fields of the samples at `places` of the line (see `Window`), as new tensors.
+
+        Ask `served` or `holds` afterwards whether they were still there.
+        """
+        slots = torch.from_numpy(places % self._slots)
         if self.device.type != "cpu":
             slots = slots.to(self.device)
         # Measured on 64 images of 64×64: index_select takes a fifth of the time that data[slots] takes.
         return {name: torch.index_select(self.data[name], 0, slots) for name in names}
 
-    def served(self, ids: npt.NDArray[np.int64]) -> bool:
-        """Counts `ids` as served, if all of them are still there; says whether they are."""
-        batches, slots = ids // self.window.batch_size, ids % self._slots
+    def served(self, places: npt.NDArray[np.int64]) -> bool:
+        """Counts the samples at `places` as served, if all of them are still there; says whether they are."""
+        batches, slots = places // self.window.batch_size, places % self._slots
         with self.memory.exclusive():
             if not self.holds(batches).all():
                 return False
             np.add.at(self._counts, slots, 1)
-            self._state["served"] += len(ids)
+            self._state["served"] += len(places)
         return True
 
     def write(self, batch: int, samples: Batch) -> None:
@@ -205,9 +208,10 @@ class Ring:
         seen = int(state["retired"]) + int(np.count_nonzero(counts))
         fill_s = float(state["fill_s"])
         start = self.window.start(epoch)
+        first, last = self.window.ids_at(np.array([start, start + self.window.capacity - 1]))
         return PoolStats(
             epoch=epoch,
-            window=(start, start + self.window.capacity),
+            window=(int(first), int(last) + 1),
             generated=generated,
             loaded=loaded,
             served=served,

@@ -21,6 +21,7 @@ from torchgenaug.pool import reader
 from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions
 from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
 from torchgenaug.pool.fit import build_ring
+from torchgenaug.pool.ranks import find_rank
 from torchgenaug.pool.ring import CLOSED, FAILED, PoolStats, Ring
 from torchgenaug.pool.supply import LocalSupply, open_render
 from torchgenaug.pool.window import Window
@@ -43,6 +44,9 @@ class SyntheticPool:
     the process that built the pool, and a fork waits for the batch in flight (once, with ``persistent_workers=True``).
     A pickled pool is a view: it reads the same memory and follows `set_epoch`, as long as its owner lives.
 
+    Of several ranks, each has a pool whose samples no other has: rank r of W has of every W·B ids in a row the r-th B
+    (``B = batch_size``), in this order, and the windows move over those. Together they are the sequence.
+
     Samples are made in aligned batches of ids [k·B, (k+1)·B), so that they are bit-equal to those of shards rendered
     with the same `batch_size`. The pool therefore makes and holds up to 2·(B - 1) samples more than it shows;
     `batch_size` may exceed `capacity`.
@@ -60,6 +64,10 @@ class SyntheticPool:
         shards: a render of this very sequence, as a `ShardSource` or the path of its folder: samples that it holds are
             read, not made. They have the bits that the render gave them, which are the pool's own if it was rendered
             with the same `batch_size`, thread count and versions, and differ by 1e-4 at most otherwise.
+        rank: which of the processes that train together this is, in ``range(world_size)``; None: as `torch.distributed`
+            says where it is initialized, else the environment's RANK.
+        world_size: how many there are; None: likewise, or WORLD_SIZE. With ``rank=0, world_size=1`` all processes have
+            the same samples: then a mixed sample does not depend on the rank that draws it.
 
     Where memory runs out, the model is given half as many samples at once from then on, `stats.call_size`; their last
     bits may differ.
@@ -88,6 +96,8 @@ class SyntheticPool:
         background: bool = True,
         timeout_s: float = 600.0,
         shards: ShardSource | str | os.PathLike[str] | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
     ) -> None:
         if not isinstance(sequence, SyntheticSequence):
             raise ConfigurationError(
@@ -104,7 +114,7 @@ class SyntheticPool:
         self._seed = sequence.seed
         render = None if shards is None else open_render(shards, self.fingerprint, self.fields)
         step = round(refresh * capacity)
-        self._window = Window(capacity, step, batch_size, ahead=step if background else 0)
+        self._window = Window(capacity, step, batch_size, step if background else 0, *find_rank(rank, world_size))
         self._ring: Ring | None = build_ring(self._window, self.fields, torch.device(device or "cpu"))
         self._filler: Filler | None = Filler(
             LocalSupply(sequence, render),
@@ -139,7 +149,7 @@ class SyntheticPool:
                 try again), took longer than `timeout_s`, or the pool is closed, or owned by another process.
         """
         epoch = checked_count("epoch", epoch, least=0)
-        if self._window.start(epoch) + 2 * self._window.num_slots >= MAX_ID:
+        if (self._window.start(epoch) + 2 * self._window.num_slots) * self._window.world_size >= MAX_ID:
             raise ConfigurationError(f"`epoch` must keep ids below 2^62, got {epoch}.")
         self._open_ring()
         filler = self._own_filler()
@@ -167,15 +177,15 @@ class SyntheticPool:
         """
         ring = self._open_ring()
         epoch = ring.get("epoch")
-        ids = self._checked(positions) + self._window.start(epoch)
-        batch = self._copy(ring, epoch, ids, self.fields)
-        if not ring.served(ids):
+        places = self._checked(positions) + self._window.start(epoch)
+        batch = self._copy(ring, epoch, places, self.fields)
+        if not ring.served(places):
             raise PoolError(moved_text(epoch, ring.get("epoch")))
         return batch
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which samples of the sequence `positions` hold in the current epoch: (n,) int64; waits for nothing."""
-        return self._checked(positions) + self._window.start(self.epoch)
+        return self._window.ids_at(self._checked(positions) + self._window.start(self.epoch))
 
     def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
         """The seeds of these samples: (n,) uint64."""
@@ -193,8 +203,8 @@ class SyntheticPool:
             raise ConfigurationError(f"`field` must be a scalar field, one of {scalars}, got {field!r}.")
         ring = self._open_ring()
         epoch = ring.get("epoch")
-        ids = np.arange(len(self)) + self._window.start(epoch)
-        column = self._copy(ring, epoch, ids, {field: self.fields[field]})[field]
+        places = np.arange(len(self)) + self._window.start(epoch)
+        column = self._copy(ring, epoch, places, {field: self.fields[field]})[field]
         if not ring.holds(self._window.batches(epoch)).all():
             raise PoolError(moved_text(epoch, ring.get("epoch")))
         return column
@@ -253,7 +263,7 @@ class SyntheticPool:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _filler=None, _last_stats=None)
 
-    def _copy(self, ring: Ring, epoch: int, ids: npt.NDArray[np.int64], names: Mapping[str, FieldSpec]) -> Batch:
+    def _copy(self, ring: Ring, epoch: int, places: npt.NDArray[np.int64], names: Mapping[str, FieldSpec]) -> Batch:
         filler = self._own_filler()
         if filler is None and ring.device.type != "cpu":
             raise PoolError(_not_here(ring.device))
@@ -264,13 +274,13 @@ class SyntheticPool:
             if filler is not None:
                 filler.raise_failure()
             raise PoolError(ring.failure)
-        batches = ids // self._window.batch_size
+        batches = places // self._window.batch_size
         if not ring.holds(batches).all():
             if filler is not None:
                 filler.wait_for(epoch, batches)
             else:
                 reader.wait_for(ring, epoch, batches, self.timeout_s)
-        return ring.copy(ids, names)
+        return ring.copy(places, names)
 
     def _own_filler(self) -> Filler | None:
         """None in a forked worker or a pickled copy, which can only read."""

@@ -13,22 +13,30 @@ import numpy.typing as npt
 class Window:
     """The arithmetic of a pool; pure, and the same in every process.
 
-    Epoch e sees the ids [e·step, e·step + capacity). Samples are made in *aligned* batches, ids [k·B, (k+1)·B) for
-    batch k, because the bits of a sample may depend on the batch that it is made in: aligned, they are those of every
-    other pool and render with this batch size. The ring holds whole batches: batch k in place k modulo `num_places`, so
-    that sample i lies in slot i modulo `num_slots`.
+    Epoch e sees the places [e·step, e·step + capacity) of a line of samples. In a single process, place i of the line
+    is sample i. Of W processes, each has a line of its own, made of every W-th batch of the sequence: batch k of rank
+    r's line is batch k·W + r of the sequence. So no two ranks see the same sample, and together they have the sequence.
+
+    Samples are made in *aligned* batches, ids [k·B, (k+1)·B) for batch k, because the bits of a sample may depend on
+    the batch that it is made in: aligned, they are those of every other pool and render with this batch size. The ring
+    holds whole batches: the line's batch k in place k modulo `num_places`, so that place i of the line lies in slot i
+    modulo `num_slots`.
 
     Attributes:
         capacity: samples that an epoch sees.
-        step: by how many ids the window moves per epoch; 0 for a pool that never changes.
+        step: by how many samples the window moves per epoch; 0 for a pool that never changes.
         batch_size: B.
-        ahead: how many ids beyond the window are made in advance, for the next epoch.
+        ahead: how many samples beyond the window are made in advance, for the next epoch.
+        rank: r.
+        world_size: W.
     """
 
     capacity: int
     step: int
     batch_size: int
     ahead: int
+    rank: int = 0
+    world_size: int = 1
 
     @property
     def num_places(self) -> int:
@@ -48,20 +56,25 @@ class Window:
         return None if self.step == 0 else -(-self.capacity // self.step)
 
     def start(self, epoch: int) -> int:
-        """The first id of an epoch."""
+        """Where on the line an epoch begins."""
         return epoch * self.step
 
     def batches(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The batches that hold the window of an epoch, in order."""
+        """The line's batches that hold the window of an epoch, in order."""
         return self._batches(epoch, self.capacity)
 
     def batches_ahead(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The batches that the ring should hold during an epoch: the window, and what is made ahead."""
+        """The line's batches that the ring should hold during an epoch: the window, and what is made ahead."""
         return self._batches(epoch, self.capacity + self.ahead)
 
     def ids(self, batch: int) -> npt.NDArray[np.int64]:
-        """The ids of one batch: (batch_size,)."""
-        return np.arange(batch * self.batch_size, (batch + 1) * self.batch_size)
+        """The ids of the line's batch `batch`: (batch_size,), aligned."""
+        return self.ids_at(np.arange(batch * self.batch_size, (batch + 1) * self.batch_size))
+
+    def ids_at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which samples of the sequence lie at these places of the line: (n,)."""
+        batches = places // self.batch_size
+        return places + (batches * (self.world_size - 1) + self.rank) * self.batch_size
 
     def _batches(self, epoch: int, count: int) -> npt.NDArray[np.int64]:
         start = self.start(epoch)
