@@ -28,6 +28,7 @@ FLOORS = {
     "transforms": 2,
     "intensity": 2,
     "map_source": 2,
+    "provenance": 3,
     "pictures": 2,
     "dataset": 4,
     "loader": 4,

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchio as tio
 
-from torchgenaug.samples import SampleLayout, add_provenance, infer_kind, is_subject
+from torchgenaug.samples import SampleLayout, infer_kind, is_subject
 from torchgenaug.types import FieldSpec
 
 LARGE = torch.rand(1, 64, 64, 16)
@@ -80,15 +80,6 @@ def test_check_accepts_2d_fields_in_subjects():
 def test_parent_is_provenance_and_no_surplus():
     layout = SampleLayout.of({"image": LARGE})
     layout.check({"image": FieldSpec(tuple(LARGE.shape)), "parent": FieldSpec((), torch.int64, kind="scalar")})
-
-
-def test_provenance_does_not_touch_the_original():
-    sample = {"image": LARGE}
-    assert "provenance" in add_provenance(sample, "dict", {"id": 1})
-    assert list(sample) == ["image"]
-    subject = VARIANTS["subject"][0]
-    assert add_provenance(subject, "subject", {"id": 1})["provenance"] == {"id": 1}
-    assert "provenance" not in subject
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from torchgenaug import seeding
+from torchgenaug import provenance, seeding
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import (
     ConfigurationError,
@@ -22,10 +22,9 @@ from torchgenaug.errors import (
     StateMismatchError,
 )
 from torchgenaug.intensity import warn_if_intensities_differ
-from torchgenaug.map_source import MapSource
+from torchgenaug.map_source import MapSource, check_map_style
 from torchgenaug.plan import ClassMembers, Counts, MixPlan, Mode, Ratio
-from torchgenaug.samples import PARENT, SampleLayout, add_provenance
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.samples import SampleLayout
 from torchgenaug.transforms import SeededTransform
 from torchgenaug.types import FieldKind
 
@@ -99,8 +98,8 @@ class SyntheticMixDataset(Dataset[Any]):
         synthetic_transform: Callable[[Any], Any] | None = None,
         provenance: bool = False,
     ) -> None:
-        _check_map_style(real, "real")
-        _check_map_style(synthetic, "synthetic")
+        check_map_style(real, "real")
+        check_map_style(synthetic, "synthetic")
         if len(real) == 0:
             raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
         self.real, self.provenance = real, provenance
@@ -274,17 +273,8 @@ class SyntheticMixDataset(Dataset[Any]):
         return samples
 
     def _with_provenance(self, sample: Any, code: int) -> Any:
-        origin = {"is_synthetic": code < 0, "index": code, "id": -1, "seed": "", "parent": -1, "fingerprint": ""}
-        source = self.source
-        if code < 0:
-            origin |= {"index": -1, "id": ~code}
-        if code < 0 and not isinstance(source, MapSource):
-            at = np.array([~code])
-            origin |= {"id": int(source.ids(at)[0]), "seed": f"{int(source.seeds(at)[0]):016x}"}
-            origin["fingerprint"] = source.fingerprint
-            if PARENT in source.fields:
-                origin["parent"] = int(source.read(at)[PARENT][0])
-        return add_provenance(sample, self.layout.container, origin)
+        origin = provenance.of_real(code) if code >= 0 else provenance.of_synthetic(self.source, ~code)
+        return provenance.attach(sample, self.layout.container, origin)
 
     def _real_labels(self, match: str | Mapping[str, Sequence[int]]) -> tuple[str, npt.NDArray[np.int64]]:
         if isinstance(match, Mapping):
@@ -337,18 +327,4 @@ class SyntheticMixDataset(Dataset[Any]):
     def __repr__(self) -> str:
         return (
             f"SyntheticMixDataset({self.counts().real} real + {self.counts().synthetic} synthetic, epoch {self.epoch})"
-        )
-
-
-def _check_map_style(dataset: object, name: str) -> None:
-    if isinstance(dataset, SyntheticSequence):
-        raise ConfigurationError(
-            "`synthetic` must be a source that holds samples ready, got a SyntheticSequence, which makes them one call "
-            "at a time. Wrap it: SyntheticPool(sequence, capacity=256), or render_shards(sequence, 'shards', 1000)."
-        )
-    readable = hasattr(dataset, "__getitem__") or (name == "synthetic" and hasattr(dataset, "read"))
-    if not (readable and hasattr(dataset, "__len__")):
-        raise ConfigurationError(
-            f"`{name}` must be a map-style data set (with __getitem__ and __len__), got {type(dataset).__name__}. "
-            "An iterable data set has no indices to replace; load it into a list, or wrap its DataLoader."
         )

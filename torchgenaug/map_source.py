@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples import SampleLayout, infer_kind
+from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import FieldKind
 
 
@@ -69,6 +70,21 @@ class MapSource:
                 + "\n  - ".join(problems)
                 + "\nConvert them in the synthetic data set, or with `synthetic_transform`."
             )
+
+
+def check_map_style(dataset: object, name: str) -> None:
+    """Raises `ConfigurationError` unless `dataset`, the argument `name`, can be read by index."""
+    if isinstance(dataset, SyntheticSequence):
+        raise ConfigurationError(
+            "`synthetic` must be a source that holds samples ready, got a SyntheticSequence, which makes them one call "
+            "at a time. Wrap it: SyntheticPool(sequence, capacity=256), or render_shards(sequence, 'shards', 1000)."
+        )
+    readable = hasattr(dataset, "__getitem__") or (name == "synthetic" and hasattr(dataset, "read"))
+    if not (readable and hasattr(dataset, "__len__")):
+        raise ConfigurationError(
+            f"`{name}` must be a map-style data set (with __getitem__ and __len__), got {type(dataset).__name__}. "
+            "An iterable data set has no indices to replace; load it into a list, or wrap its DataLoader."
+        )
 
 
 def _describe(value: Any) -> str:

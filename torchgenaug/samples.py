@@ -174,21 +174,6 @@ class SampleLayout:
         return tuple(row) if self.container == "tuple" else list(row)
 
 
-def add_provenance(sample: Any, container: Container, provenance: dict[str, Any]) -> Any:
-    """The sample with its provenance: under the key ``"provenance"``, or as one more position of a tuple or list."""
-    if container == "tensor":
-        return (sample, provenance)
-    if container == "tuple":
-        return (*sample, provenance)
-    if container == "list":
-        return [*sample, provenance]
-    if container == "subject":
-        marked = type(sample)(dict(sample))
-        marked["provenance"] = provenance
-        return marked
-    return {**sample, "provenance": provenance}
-
-
 def infer_kind(value: Any) -> FieldKind:
     """What a field is, judged by its value: integers with at least two axes are label maps, floats images."""
     value = _plain(value)

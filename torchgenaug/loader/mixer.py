@@ -18,7 +18,8 @@ from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.intensity import warn_if_intensities_differ
 from torchgenaug.loader.batches import BatchLayout, raise_mismatch
 from torchgenaug.plan import Int64Array
-from torchgenaug.samples import PARENT, SampleLayout, add_provenance
+from torchgenaug.provenance import attach
+from torchgenaug.samples import PARENT, SampleLayout
 from torchgenaug.transforms import is_torchio_transform, random_state_restored
 
 BatchTransform: TypeAlias = Callable[[Any], Any]
@@ -130,7 +131,7 @@ class BatchMixer:
         mixed = self.transforms.apply(seeding.TRANSFORM, mixed, key, device)
         if self.provenance:
             kept = len(real[0]) if rows is None else len(rows)
-            mixed = add_provenance(mixed, layout.container, self._origins(kept, positions, read, device))
+            mixed = attach(mixed, layout.container, self._origins(kept, positions, read, device))
         return mixed
 
     def probe(self, raw: Any, real: Sequence[Tensor], key: Key) -> None:
