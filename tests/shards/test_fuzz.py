@@ -153,9 +153,8 @@ def test_mutated_files_are_refused_or_read_right(finished, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ten_thousand_mutated_files(finished, tmp_path):
-    """libhdf5 itself may fall over a hostile file (never this process); it may not hand out wrong samples."""
     outcomes, wrong, deaths = fuzz(finished, tmp_path, 10_000, seed=1)
     print(json.dumps(outcomes))
     assert wrong == []
-    assert len(deaths) <= 10, deaths
+    assert deaths == []
     assert outcomes["refused"] > 5_000

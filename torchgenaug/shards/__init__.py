@@ -1,9 +1,9 @@
 """Shards: synthetic samples on disk, in HDF5 files that any h5py user can read (format 1, specified in the README).
 
 ``format`` (the manifest) · ``storage`` (how one field is stored) · ``folder`` (names, journal, atomic files) ·
-``writer`` and ``background`` (one shard, and the thread that writes it) · ``render`` · ``layout`` and ``opened``
-(checks and maps one shard) · ``chunks`` (compressed samples) · ``reader`` · ``verify`` · ``combined`` and ``selected``
-(several folders as one, classes kept and balanced). Nothing outside this package imports h5py, and h5py is loaded
+``writer`` and ``background`` (one shard, and the thread that writes it) · ``render`` · ``layout``, ``chunks`` and
+``opened`` (checks and maps one shard) · ``reader`` · ``verify`` · ``combined`` and ``selected`` (folders as one;
+classes kept and balanced) · ``remote`` (folders behind a URL). Nothing outside imports h5py, and h5py is loaded
 when the first shard is written or opened.
 """
 
@@ -20,6 +20,7 @@ _HOMES = {
     "ShardSource": "reader",
     "balance_classes": "selected",
     "keep_classes": "selected",
+    "open_remote": "remote",
     "render_shards": "render",
     "verify_shards": "verify",
 }
@@ -32,6 +33,7 @@ __all__ = [
     "ShardSource",
     "balance_classes",
     "keep_classes",
+    "open_remote",
     "render_shards",
     "verify_shards",
 ]
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from torchgenaug.shards.combined import CombinedSource
     from torchgenaug.shards.format import Manifest
     from torchgenaug.shards.reader import ShardSource
+    from torchgenaug.shards.remote import open_remote
     from torchgenaug.shards.render import render_shards
     from torchgenaug.shards.selected import SelectedSource, balance_classes, keep_classes
     from torchgenaug.shards.verify import ShardReport, verify_shards

@@ -24,7 +24,7 @@ from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 
 _TEMP_PREFIX, _TEMP_SUFFIX = ".torchgenaug-", ".tmp"
 _ABANDONED_S = 3600.0
-_MAX_MANIFEST_BYTES = 16 << 20
+MAX_MANIFEST_BYTES = 16 << 20
 
 
 def _kernel() -> str:
@@ -56,9 +56,9 @@ def read_manifest(folder: Path) -> Manifest:
             f"`path` must be a folder that render_shards wrote, got {str(folder)!r}, which {what}. "
             "Make one with: torchgenaug render SYNTHESIZER --out DIR --count N"
         ) from error
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_MANIFEST_BYTES:
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_MANIFEST_BYTES:
         raise ShardCorruptError(
-            f"{path} must be a regular file of at most {_MAX_MANIFEST_BYTES >> 20} MiB (no link). Nothing was read."
+            f"{path} must be a regular file of at most {MAX_MANIFEST_BYTES >> 20} MiB (no link). Nothing was read."
         )
     return Manifest.from_bytes(path.read_bytes(), where=str(path))
 
@@ -102,11 +102,22 @@ class TemporaryFile:
         while True:
             self.path = folder / f"{_TEMP_PREFIX}{tag}{KERNEL}-{secrets.token_hex(8)}{_TEMP_SUFFIX}"
             self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            _lock(self.descriptor)
-            # Another process may have taken the file for abandoned in the moment before it was locked.
-            if os.fstat(self.descriptor).st_nlink:
-                return
+            try:
+                _lock(self.descriptor)
+                # Another process may have taken the file for abandoned in the moment before it was locked.
+                if os.fstat(self.descriptor).st_nlink:
+                    return
+            except BaseException:
+                self.discard()
+                raise
             self._close()
+
+    def write(self, content: bytes | memoryview, position: int = 0) -> None:
+        """Writes all of `content`, however few bytes the system takes at once."""
+        rest = memoryview(content)
+        while len(rest):
+            written = os.pwrite(self.descriptor, rest, position)
+            rest, position = rest[written:], position + written
 
     def commit(self, name: str, *, exclusive: bool = False) -> bool:
         """Gives the file its final name: content durable first, name visible then, name durable last.
@@ -146,7 +157,7 @@ class TemporaryFile:
         """Lets go of the file with `content` in it: for others to read until it is removed as abandoned."""
         if self.descriptor >= 0:
             with contextlib.suppress(OSError):
-                os.pwrite(self.descriptor, content, 0)
+                self.write(content)
             self._close()
 
     def _close(self) -> None:

@@ -33,7 +33,8 @@ class ShardSource:
     bytes per shard.
 
     Args:
-        path: a folder that `torchgenaug.shards.render_shards` finished.
+        path: a folder that `torchgenaug.shards.render_shards` finished, or the URL of one (``"s3://…"``), which
+            `torchgenaug.shards.open_remote` fetches into a local cache first.
         verify: ``"sample"`` compares the checksum of every sample that is read; ``"hash"`` compares the sha256 of each
             file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does neither.
             Every file's structure is checked in any case.
@@ -57,6 +58,10 @@ class ShardSource:
     ) -> None:
         if verify not in get_args(Verify):
             raise ConfigurationError(f"`verify` must be one of {get_args(Verify)}, got {verify!r}.")
+        if isinstance(path, str) and "://" in path:
+            from torchgenaug.shards.remote import fetch_remote
+
+            path = fetch_remote(path)
         self.path, self.verify = Path(path), verify
         self.manifest: Manifest = read_manifest(self.path)
         needed = self.manifest.sample_bytes()
