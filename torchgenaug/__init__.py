@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ClassLabels": "conditions",
+    "CombinedSource": "shards",
     "DiffusersSynthesizer": "synthesizers",
     "FieldSpec": "types",
     "FunctionSynthesizer": "synthesizers",
@@ -24,6 +25,8 @@ _HOMES = {
     "SyntheticMixLoader": "loader",
     "SyntheticPool": "pool",
     "SyntheticSequence": "sequence",
+    "balance_classes": "shards",
+    "keep_classes": "shards",
     "load_synthesizer": "synthesizers",
     "render_shards": "shards",
     "save_synthesizer": "synthesizers",
@@ -32,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "ClassLabels",
+    "CombinedSource",
     "DiffusersSynthesizer",
     "FieldSpec",
     "FunctionSynthesizer",
@@ -43,6 +47,8 @@ __all__ = [
     "SyntheticMixLoader",
     "SyntheticPool",
     "SyntheticSequence",
+    "balance_classes",
+    "keep_classes",
     "load_synthesizer",
     "render_shards",
     "save_synthesizer",
@@ -56,7 +62,14 @@ if TYPE_CHECKING:
     from torchgenaug.plan import MixPlan
     from torchgenaug.pool import SyntheticPool
     from torchgenaug.sequence import SyntheticSequence
-    from torchgenaug.shards import ShardSource, render_shards, verify_shards
+    from torchgenaug.shards import (
+        CombinedSource,
+        ShardSource,
+        balance_classes,
+        keep_classes,
+        render_shards,
+        verify_shards,
+    )
     from torchgenaug.synthesizers import (
         DiffusersSynthesizer,
         FunctionSynthesizer,

@@ -76,7 +76,8 @@ class SyntheticSource(Protocol):
     """An indexed supply of synthetic samples: `SyntheticPool`, `ShardSource`, or your own.
 
     Read-only and safe in forked and spawned DataLoader workers. A source whose content changes from epoch to epoch also
-    has ``set_epoch(epoch)``, called in the main process.
+    has ``set_epoch(epoch)``, called in the main process. One that holds samples of several sequences may say which, for
+    their provenance: ``fingerprints(positions) -> list[str]``.
     """
 
     @property

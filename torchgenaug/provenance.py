@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.map_source import MapSource
@@ -39,10 +40,16 @@ def of_synthetic(source: SyntheticSource | MapSource, position: int) -> Provenan
     if not isinstance(source, MapSource):
         at = np.array([position])
         origin["id"], origin["seed"] = int(source.ids(at)[0]), f"{int(source.seeds(at)[0]):016x}"
-        origin["fingerprint"] = source.fingerprint
+        origin["fingerprint"] = fingerprints(source, at)[0]
         if PARENT in source.fields:
             origin["parent"] = int(source.read(at)[PARENT][0])
     return origin
+
+
+def fingerprints(source: SyntheticSource, positions: npt.NDArray[np.int64]) -> list[str]:
+    """The fingerprint of the sequence that each position's sample belongs to; a combined source has several."""
+    each = getattr(source, "fingerprints", None)
+    return [source.fingerprint] * len(positions) if each is None else list(each(positions))
 
 
 def attach(sample: Any, container: Container, provenance: Mapping[str, Any]) -> Any:

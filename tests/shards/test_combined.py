@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shards_helpers import render, small_sequence
 from torch.utils.data import DataLoader
 
-from torchgenaug import FieldSpec, SyntheticMixDataset, SyntheticPool, SyntheticSequence
+from torchgenaug import FieldSpec, SyntheticMixDataset, SyntheticMixLoader, SyntheticPool, SyntheticSequence
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
 from torchgenaug.shards import CombinedSource, SelectedSource
 from torchgenaug.shards.combined import apportion
@@ -114,6 +114,20 @@ def test_ids_and_seeds_stay_those_of_the_origin(tmp_path):
     expected = [one.seeds(np.array([0]))[0], other.seeds(np.array([1]))[0], one.seeds(np.array([3]))[0]]
     assert combined.seeds(positions).tolist() == [*map(int, expected), int(other.seeds(np.array([3]))[0])]
     assert combined.locate(positions)[0].tolist() == [0, 1, 0, 1]
+
+
+def test_provenance_names_the_sequence_of_each_sample(tmp_path):
+    one, other = render(tmp_path / "one", 4), render(tmp_path / "other", 4, sequence=small_sequence(seed=6))
+    nested = SelectedSource(CombinedSource([one, CombinedSource([other, one])]), [11, 4, 0])
+    assert nested.fingerprints(np.array([0, 1, 2])) == [one.fingerprint, other.fingerprint, one.fingerprint]
+    real = [{"image": torch.linspace(0, 1, 64).view(1, 8, 8), "mask": torch.ones(1, 8, 8).long(), "label": 0}] * 3
+    mixed = SyntheticMixDataset(real, nested, ratio=1.0, provenance=True)
+    names = {sample["provenance"]["fingerprint"] for sample in (mixed[index] for index in range(3))}
+    assert names == {one.fingerprint, other.fingerprint}
+    loader = DataLoader(real, 3)
+    (batch,) = SyntheticMixLoader(loader, nested, ratio=0.5, provenance=True)
+    assert set(batch["provenance"]["fingerprint"]) <= names | {""}
+    assert set(batch["provenance"]["fingerprint"]) & names
 
 
 def test_fingerprint_names_the_whole_mix():

@@ -18,7 +18,7 @@ from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.intensity import warn_if_intensities_differ
 from torchgenaug.loader.batches import BatchLayout, raise_mismatch
 from torchgenaug.plan import Int64Array
-from torchgenaug.provenance import attach
+from torchgenaug.provenance import attach, fingerprints
 from torchgenaug.samples import PARENT, SampleLayout
 from torchgenaug.transforms import is_torchio_transform, random_state_restored
 
@@ -213,7 +213,7 @@ class BatchMixer:
             "id": torch.from_numpy(np.concatenate([nobody, ids])).to(device),
             "seed": [""] * kept + [f"{seed:016x}" for seed in seeds],
             "parent": torch.from_numpy(np.concatenate([nobody, parents])).to(device),
-            "fingerprint": [""] * kept + [source.fingerprint] * added,
+            "fingerprint": [""] * kept + (fingerprints(source, positions) if added else []),
         }
 
 

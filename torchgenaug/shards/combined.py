@@ -140,6 +140,18 @@ class CombinedSource:
             result[parts == part] = self.sources[part].seeds(within[parts == part])
         return result
 
+    def fingerprints(self, positions: npt.NDArray[np.int64]) -> list[str]:
+        """The fingerprint of the sequence that each position's sample belongs to."""
+        parts, within = self.locate(positions)
+        names = [self.sources[part].fingerprint for part in parts.tolist()]
+        for part in np.unique(parts).tolist():
+            each = getattr(self.sources[part], "fingerprints", None)
+            if each is not None:  # a combination in a combination
+                rows = np.flatnonzero(parts == part)
+                for row, name in zip(rows.tolist(), each(within[rows]), strict=True):
+                    names[row] = name
+        return names
+
     def column(self, field: str) -> Tensor:
         """One scalar field of all positions. Sources that do not change are asked once."""
         columns = []

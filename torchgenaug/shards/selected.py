@@ -68,6 +68,11 @@ class SelectedSource:
         """The seeds that they were made from."""
         return self.source.seeds(self._there(positions))
 
+    def fingerprints(self, positions: npt.NDArray[np.int64]) -> list[str]:
+        """The fingerprint of the sequence that each sample belongs to; they differ in a combined source."""
+        each = getattr(self.source, "fingerprints", None)
+        return [self.fingerprint] * len(positions) if each is None else list(each(self._there(positions)))
+
     def column(self, field: str) -> Tensor:
         """One scalar field of all chosen samples."""
         return self.source.column(field)[torch.from_numpy(self.positions)]
