@@ -90,8 +90,7 @@ def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify
         sync_folder(folder.parent)
         temporary = TemporaryFile(folder)
         try:
-            with open(temporary.descriptor, "wb", closefd=False) as file:
-                file.write(manifest.to_bytes())
+            temporary.write(manifest.to_bytes())
             temporary.commit(MANIFEST_NAME, exclusive=True)
         finally:
             temporary.discard()

@@ -92,28 +92,44 @@ def render_shards(
     )
     filters(compression)  # an absent package is found now, not after the first shard
     folder = Path(path)
-    if part.rank == 0:
-        manifest = lay_down(manifest, folder, resume=resume)
-    else:
-        wait_for_plan(folder)
-        manifest = adopt_plan(manifest, folder)
-    remove_abandoned(folder)
-    with Presence(folder, part):
-        find = damaged_shards if resume == "verify" else truncated_shards
-        damage = Damage(folder, manifest, find)
-        everything = damage.to_make()
-        todo = [index for index in everything if part.owns(index)]
-        _check_space(folder, manifest, todo if part.rank else everything)
-        committed: set[str] = set()
-        if todo:
-            total = sum(len(manifest.shard_range(index)) for index in todo)
-            shown = progress if callable(progress) or part.rank == 0 else False
-            with _Report(shown, total, part) as report, _num_threads(manifest.num_threads):
-                _render(sequence, folder, manifest, todo, report)
-                committed = report.names
-        damage.clear(part.owns, committed)
-    wait_for_others(folder, manifest, part, damage.unsettled)
+    with _full_disk_named(folder):
+        if part.rank == 0:
+            manifest = lay_down(manifest, folder, resume=resume)
+        else:
+            wait_for_plan(folder)
+            manifest = adopt_plan(manifest, folder)
+        remove_abandoned(folder)
+        with Presence(folder, part):
+            find = damaged_shards if resume == "verify" else truncated_shards
+            damage = Damage(folder, manifest, find)
+            everything = damage.to_make()
+            todo = [index for index in everything if part.owns(index)]
+            _check_space(folder, manifest, todo if part.rank else everything)
+            committed: set[str] = set()
+            if todo:
+                total = sum(len(manifest.shard_range(index)) for index in todo)
+                shown = progress if callable(progress) or part.rank == 0 else False
+                with _Report(shown, total, part) as report, _num_threads(manifest.num_threads):
+                    _render(sequence, folder, manifest, todo, report)
+                    committed = report.names
+            damage.clear(part.owns, committed)
+    try:
+        wait_for_others(folder, manifest, part, damage.unsettled)
+    except KeyboardInterrupt as error:
+        error.add_note("The shards of this rank are complete. Run the same render again to make the rest.")
+        raise
     return ShardSource(folder)
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        notes = getattr(error, "__notes__", ["Nothing was rendered. Run the same render again."])
+        raise ShardError(" ".join([f"The disk of {str(folder)!r} is full. Free some space.", *notes])) from error
 
 
 @contextlib.contextmanager
@@ -149,8 +165,6 @@ def _render(sequence: SyntheticSequence, folder: Path, manifest: Manifest, todo:
             f"{done} of {manifest.num_shards} shards are complete in {str(folder)!r} and stay. "
             "Run the same render again to make the rest."
         )
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ShardError(f"The disk of {str(folder)!r} is full. {state}") from error
         error.add_note(state)
         raise
 

@@ -192,7 +192,4 @@ class ShardWriter:
             self._file[name][start : start + len(rows)] = rows
             return
         content = memoryview(np.ascontiguousarray(rows).data).cast("B")
-        position = self._offsets[name] + start * (len(content) // len(rows))
-        while len(content):
-            written = os.pwrite(self._temporary.descriptor, content, position)
-            content, position = content[written:], position + written
+        self._temporary.write(content, self._offsets[name] + start * (len(content) // len(rows)))
