@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import struct
+from random import Random
 
 import h5py
 import numpy as np
@@ -84,6 +85,76 @@ def test_hostile_manifests_are_refused(copy, name):
     for call in (ShardSource, verify_shards):
         with pytest.raises(ShardCorruptError, match=r"manifest\.json must be a manifest of format 1"):
             call(copy)
+
+
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    1 << 31,
+    1 << 64,
+    10**30,
+    1e308,
+    "",
+    "float32",
+    "\ud800",
+    "\0",
+    "../",
+    [],
+    [1],
+    [[]],
+    {},
+    [1 << 40],
+]
+
+
+def places(value, path=()):
+    """The path of every value in a JSON value."""
+    if path:
+        yield path
+    for key, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(entry, (*path, key))
+
+
+def odd_manifest(content, random):
+    """A manifest with some bytes changed, or with some values replaced, removed or added."""
+    if random.random() < 0.3:
+        out = bytearray(content)
+        for _ in range(random.randint(1, 4)):
+            out[random.randrange(len(out))] = random.randrange(256)
+        return bytes(out)
+    values = json.loads(content)
+    for _ in range(random.randint(1, 2)):
+        *outer, last = random.choice(list(places(values)))
+        target = values
+        for key in outer:
+            target = target[key]
+        what = random.random()
+        if what < 0.7:
+            target[last] = random.choice(ODD)
+        elif what < 0.85:
+            del target[last]
+        elif isinstance(target, dict):
+            target[random.choice(["a", "image\n", "id", ""])] = random.choice(ODD)
+    return json.dumps(values).encode()
+
+
+def test_mutated_manifests_are_refused_or_sound(finished):
+    content, random = (finished / "manifest.json").read_bytes(), Random(0)
+    refused = 0
+    for _ in range(1500):
+        changed = odd_manifest(content, random)
+        try:
+            manifest = shard_format.Manifest.from_bytes(changed)
+        except ShardError:
+            refused += 1
+            continue
+        assert shard_format.Manifest.from_bytes(manifest.to_bytes()) == manifest
+        assert 0 < manifest.num_shards <= shard_format.MAX_SHARDS
+        assert manifest.sample_bytes() > 0
+        assert len(manifest.render_id) == 64
+    assert refused > 1000
 
 
 def test_a_huge_manifest_is_not_read(copy):

@@ -137,7 +137,7 @@ class Manifest:
                     "Upgrade with: pip install --upgrade torchgenaug"
                 )
             return cls(**_checked(values))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             raise ShardCorruptError(
                 f"{where} must be a manifest of format {FORMAT_VERSION}: {error}. It was damaged or written by "
                 "something else. Nothing was read. Restore it, or render into a new folder."

@@ -152,6 +152,9 @@ class StoredField:
             raise ValueError(f"stored dtype must be one of {STORAGE_DTYPES}, got {stored['dtype']!r}")
         if not all(type(size) is int and 0 < size < 1 << 32 for size in description["shape"]):
             raise ValueError(f"shape must hold positive integers, got {description['shape']!r}")
+        limits = description["value_range"]
+        if limits is not None and not (isinstance(limits, list) and len(limits) == 2):
+            raise ValueError(f"value_range must be null or two numbers, got {limits!r}")
         return cls(FieldSpec.from_json(description), stored["dtype"], *map(float, numbers))
 
 
