@@ -119,7 +119,7 @@ def sequence():
         ({"refresh": float("nan")}, r"`refresh` must be a fraction in \[0, 1\], got nan"),
         ({"refresh": "much"}, r"`refresh` must be a fraction"),
         ({"timeout_s": 0}, r"`timeout_s` must be a positive number of seconds, got 0"),
-        ({"background": "process"}, r"`background` must be True \(a thread\) or False, got 'process'"),
+        ({"background": "thread"}, r"`background` must be True \(a thread\), 'process' or False, got 'thread'"),
         ({"sequence": BatchBound()}, r"SyntheticPool\(SyntheticSequence\(synthesizer\), capacity\)"),
     ],
 )

@@ -119,6 +119,7 @@ class Filler:
             self._error = None
             self._ring.set("status", CLOSED)
             self._changed.notify_all()
+        self._supply.close()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
@@ -131,7 +132,8 @@ class Filler:
         self._forking += 1
         until = self._ring.get("progress_at_s") + self._timeout_s  # when this batch counts as hung: once, for all forks
         try:
-            while self._maker not in (None, threading.get_ident()) and time.monotonic() < until:
+            mine = (None, threading.get_ident())
+            while not self._supply.elsewhere and self._maker not in mine and time.monotonic() < until:
                 self._changed.wait(until - time.monotonic())
         except BaseException:
             self.resume()
@@ -160,6 +162,8 @@ class Filler:
                 self._make(batch)
             except BaseException as error:  # whatever it is, the training process has to hear of it
                 with self._changed:
+                    if self._stopped:
+                        return
                     self._error, self._error_was_raised = error, False
                     self._ring.fail(self._failed_text(batch, error))
                     self._changed.notify_all()

@@ -40,7 +40,13 @@ class Delivery:
 
 
 class Supply(Protocol):
-    """Delivers batches to the one thread that asks."""
+    """Delivers batches to the one thread that asks.
+
+    Attributes:
+        elsewhere: whether the model is in another process, so that this one may fork while it works.
+    """
+
+    elsewhere: bool
 
     def batch(self, ids: npt.NDArray[np.int64]) -> Delivery:
         """Samples `ids`, and where they come from."""
@@ -61,6 +67,8 @@ class LocalSupply:
         sequence: makes the samples.
         shards: a render of it, checked by `open_render`; or None.
     """
+
+    elsewhere = False
 
     def __init__(self, sequence: SyntheticSequence, shards: ShardSource | None = None) -> None:
         self._retry, self._shards = MemoryRetry(sequence), shards

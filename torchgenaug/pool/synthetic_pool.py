@@ -6,9 +6,9 @@ import math
 import os
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,10 @@ from torchgenaug.pool import reader
 from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions
 from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
 from torchgenaug.pool.fit import build_ring
+from torchgenaug.pool.process import ProcessSupply
 from torchgenaug.pool.ranks import find_rank
 from torchgenaug.pool.ring import CLOSED, FAILED, PoolStats, Ring
-from torchgenaug.pool.supply import LocalSupply, open_render
+from torchgenaug.pool.supply import LocalSupply, Supply, open_render
 from torchgenaug.pool.window import Window
 from torchgenaug.sequence import MAX_ID, SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
@@ -52,14 +53,17 @@ class SyntheticPool:
     `batch_size` may exceed `capacity`.
 
     Args:
-        sequence: the samples; not asked from two threads at once.
+        sequence: the samples; not asked from two threads at once. With ``background="process"`` also a function that
+            builds the sequence in that process, so that the model is loaded there only.
         capacity: how many samples an epoch sees, ≥ 1. Memory is taken for about ``capacity · (1 + refresh)`` of them.
         refresh: fraction that is replaced from epoch to epoch, [0, 1]; 0, or what rounds to no sample: frozen.
         batch_size: samples per call of the model, ≥ 1.
         device: where the samples lie and are handed out; None is host memory. On another device, only the process that
             built the pool can read them.
-        background: make samples in a thread, from construction on. False: make a whole window in `set_epoch`, or in the
-            first `read`, of the process that built the pool. The samples are identical.
+        background: make samples in a thread, from construction on. ``"process"``: in a spawned process, for models
+            whose Python would hold up the training loop's; the sequence must pickle, or be built there. False: make a
+            whole window in `set_epoch`, or in the first `read`, of the process that built the pool. The samples are
+            identical.
         timeout_s: how long one batch may take while somebody waits for it, > 0.
         shards: a render of this very sequence, as a `ShardSource` or the path of its folder: samples that it holds are
             read, not made. They have the bits that the render gave them, which are the pool's own if it was rendered
@@ -87,42 +91,55 @@ class SyntheticPool:
 
     def __init__(
         self,
-        sequence: SyntheticSequence,
+        sequence: SyntheticSequence | Callable[[], SyntheticSequence],
         capacity: int,
         *,
         refresh: float = 0.25,
         batch_size: int = 32,
         device: torch.device | str | None = None,
-        background: bool = True,
+        background: bool | Literal["process"] = True,
         timeout_s: float = 600.0,
         shards: ShardSource | str | os.PathLike[str] | None = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        if not isinstance(sequence, SyntheticSequence):
+        in_process = background == "process"
+        if not isinstance(sequence, SyntheticSequence) and not (in_process and callable(sequence)):
             raise ConfigurationError(
                 f"`sequence` must be a SyntheticSequence, got {type(sequence).__name__}. "
                 "Wrap a synthesizer: SyntheticPool(SyntheticSequence(synthesizer), capacity)."
             )
-        if not isinstance(background, bool):
-            raise ConfigurationError(f"`background` must be True (a thread) or False, got {background!r}.")
+        if not isinstance(background, bool) and not in_process:
+            raise ConfigurationError(f"`background` must be True (a thread), 'process' or False, got {background!r}.")
         capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
         refresh = checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
         self.timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
-        self.fields: Mapping[str, FieldSpec] = dict(sequence.fields)
-        self.fingerprint: str = sequence.fingerprint
-        self._seed = sequence.seed
-        render = None if shards is None else open_render(shards, self.fingerprint, self.fields)
         step = round(refresh * capacity)
         self._window = Window(capacity, step, batch_size, step if background else 0, *find_rank(rank, world_size))
-        self._ring: Ring | None = build_ring(self._window, self.fields, torch.device(device or "cpu"))
+        maker: ProcessSupply | SyntheticSequence
+        maker = (
+            sequence
+            if isinstance(sequence, SyntheticSequence) and not in_process
+            else ProcessSupply(sequence, self.timeout_s)
+        )
+        self.fields: Mapping[str, FieldSpec] = dict(maker.fields)
+        self.fingerprint: str = maker.fingerprint
+        self._seed = maker.seed
+        try:
+            render = None if shards is None else open_render(shards, self.fingerprint, self.fields)
+            self._ring: Ring | None = build_ring(self._window, self.fields, torch.device(device or "cpu"))
+            supply: Supply
+            if isinstance(maker, ProcessSupply):
+                maker.prepare(batch_size, render)
+                supply = maker
+            else:
+                supply = LocalSupply(maker, render)
+        except BaseException:
+            if isinstance(maker, ProcessSupply):
+                maker.close()
+            raise
         self._filler: Filler | None = Filler(
-            LocalSupply(sequence, render),
-            self._ring,
-            self._window,
-            seed=self._seed,
-            timeout_s=self.timeout_s,
-            background=background,
+            supply, self._ring, self._window, seed=self._seed, timeout_s=self.timeout_s, background=bool(background)
         )
         self._last_stats: PoolStats | None = None
         self._owner = os.getpid()
