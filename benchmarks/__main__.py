@@ -7,7 +7,7 @@ import importlib
 
 import torch
 
-QUESTIONS = ("generator", "import_time", "loader", "mixing")
+QUESTIONS = ("generator", "import_time", "loader", "mixing", "rendering")
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ def checksums(rows: npt.NDArray[Any], ids: list[int]) -> list[int]:
     return list(map(xxhash.xxh3_64_intdigest, matrix, ids))
 
 
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Gives errors of HDF5 the number of the system's error, which they only mention in their text."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = ([0-9]+)", str(error))
+        if number is None or getattr(error, "errno", None) is not None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error
+
+
 class ShardWriter:
     """One shard in the making. Rows may come in any order and any portions; `commit` wants all of them.
 
@@ -78,7 +91,8 @@ class ShardWriter:
         self._temporary = TemporaryFile(folder)
         self._file: Any = None
         try:
-            self._offsets = self._lay_out()
+            with _system_errors():
+                self._offsets = self._lay_out()
         except BaseException:
             self.abort()
             raise
@@ -107,7 +121,8 @@ class ShardWriter:
             raise ValueError(f"shard {self.index} lacks {self._rows_missing} of {len(self.ids)} samples")
         try:
             if self._file is not None:
-                self._file.close()
+                with _system_errors():
+                    self._file.close()
                 self._file = None
             descriptor = self._temporary.descriptor
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
@@ -189,7 +204,8 @@ class ShardWriter:
 
     def _put(self, name: str, start: int, rows: npt.NDArray[Any]) -> None:
         if self._file is not None:
-            self._file[name][start : start + len(rows)] = rows
+            with _system_errors():
+                self._file[name][start : start + len(rows)] = rows
             return
         content = memoryview(np.ascontiguousarray(rows).data).cast("B")
         self._temporary.write(content, self._offsets[name] + start * (len(content) // len(rows)))

@@ -1,0 +1,221 @@
+"""What does a render cost beside the model, how fast is the writer, and what does integrity cost?
+
+Samples are 1×64×64 float32 (16 KiB). The model takes at least 1 ms per sample: once as a wait, as the CPU sees a model
+on a GPU, and once as arithmetic on the same CPU, which has to share it with the writing thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from benchmarks.harness import Timing, interleaved, publish, ratios
+from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, render_shards, verify_shards
+from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.writer import ShardWriter, checksums
+
+SHAPE = (1, 64, 64)
+BATCH = 32
+_NOISE = torch.rand(BATCH, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def waiting(seeds: Any, conditions: Any) -> dict[str, torch.Tensor]:
+    time.sleep(0.001 * len(seeds))
+    return {"image": _NOISE[: len(seeds)]}
+
+
+def computing(seeds: Any, conditions: Any) -> dict[str, torch.Tensor]:
+    until = time.perf_counter() + 0.001 * len(seeds)
+    image = _NOISE[: len(seeds)]
+    calls = 0
+    # As many calls as the first batch took: a constant amount of work, not of time.
+    while calls < _calls.get(len(seeds), 1 << 30):
+        torch.nn.functional.avg_pool2d(image, 5, 1, 2)
+        calls += 1
+        if len(seeds) not in _calls and time.perf_counter() > until:
+            _calls[len(seeds)] = calls
+    return {"image": image}
+
+
+_calls: dict[int, int] = {}
+
+
+def sequence_of(function: Callable[..., Any]) -> SyntheticSequence:
+    return SyntheticSequence(
+        FunctionSynthesizer(function, {"image": FieldSpec(SHAPE, value_range=(0, 1))}, fingerprint="0" * 64)
+    )
+
+
+def render(function: Callable[..., Any], folder: Path, count: int, **options: Any) -> ShardSource:
+    shutil.rmtree(folder, ignore_errors=True)
+    return render_shards(sequence_of(function), folder, count, batch_size=BATCH, progress=False, **options)
+
+
+def beside_the_model(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
+    """Time of a render over that of the same calls of the model."""
+    table = {}
+    for name, function in {"model that waits": waiting, "model that computes": computing}.items():
+        synthesizer = sequence_of(function).synthesizer
+
+        def alone(synthesizer: Any = synthesizer) -> None:
+            for start in range(0, count, BATCH):
+                synthesizer.synthesize(list(range(start, start + BATCH)))
+
+        contestants: dict[str, Callable[[], Any]] = {"synthesizer alone": alone}
+        for shown, options in {"render": {}, "render, lz4": {"compression": "lz4"}}.items():
+            contestants[shown] = lambda f=function, o=options: render(f, scratch / "shards", count, **o)
+        timings = interleaved(contestants, rounds=rounds)
+        entry = ratios(timings, "synthesizer alone")
+        for contestant, timing in timings.items():
+            entry[contestant]["ms_per_sample"] = 1e3 * timing.median / count
+        table[name] = entry
+    assert verify_shards(scratch / "shards").ok
+    return table
+
+
+def resume_scan(scratch: Path, shards: int, rounds: int) -> dict[str, Any]:
+    """Time to find that a folder is finished."""
+    field = {"image": FieldSpec((1,))}
+    tiny = FunctionSynthesizer(lambda seeds, _: {"image": torch.zeros(len(seeds), 1)}, field, fingerprint="1" * 64)
+
+    def call() -> ShardSource:
+        sequence = SyntheticSequence(tiny)
+        return render_shards(sequence, scratch / "many", shards, batch_size=1, shard_size=1, progress=False)
+
+    assert len(call()) == shards
+    timing = interleaved({"scan": call}, rounds=rounds)["scan"]
+    return {"shards": shards, "median_s": timing.median, "slowest_s": max(timing.seconds)}
+
+
+def writers(scratch: Path, manifest: Manifest, rounds: int) -> dict[str, Any]:
+    """One shard by our writer, and the same bytes by h5py and `np.save`; with and without making them durable."""
+    size = len(manifest.shard_range(0))
+    rows = np.random.default_rng(0).random((size, *SHAPE), np.float32)
+    seeds = np.zeros(size, np.uint64)
+    starts = range(0, size, BATCH)
+
+    def ours() -> None:
+        writer = ShardWriter(scratch, manifest, 0)
+        for start in starts:
+            writer.write(start, {"image": rows[start : start + BATCH]}, seeds[start : start + BATCH])
+        (scratch / writer.commit()[0]).unlink()
+
+    def plain_h5py(durable: bool) -> None:
+        with h5py.File(scratch / "plain.h5", "w") as file:
+            dataset = file.create_dataset("image", rows.shape, "float32")
+            for start in starts:
+                dataset[start : start + BATCH] = rows[start : start + BATCH]
+        finish(scratch / "plain.h5", durable)
+
+    def save(durable: bool) -> None:
+        np.save(scratch / "plain.npy", rows)
+        finish(scratch / "plain.npy", durable)
+
+    def finish(path: Path, durable: bool) -> None:
+        if durable:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        path.unlink()
+
+    timings = interleaved(
+        {
+            "plain h5py": lambda: plain_h5py(False),
+            "plain h5py, fsync": lambda: plain_h5py(True),
+            "np.save": lambda: save(False),
+            "np.save, fsync": lambda: save(True),
+            "ShardWriter (checksums, fsync, sha256)": ours,
+        },
+        rounds=rounds,
+    )
+    table = ratios(timings, "plain h5py, fsync")
+    for name, timing in timings.items():
+        table[name]["MB_per_s"] = rows.nbytes / 1e6 / timing.median
+    return table
+
+
+def _rank(folder: Path, count: int, rank: int, world_size: int, barrier: Any, seconds: Any) -> None:
+    torch.set_num_threads(1)
+    computing(range(BATCH), None)
+    barrier.wait()
+    began = time.perf_counter()
+    sequence = sequence_of(computing)
+    render_shards(sequence, folder, count, batch_size=BATCH, shard_size=256, progress=False, ranks=(rank, world_size))
+    seconds.put(time.perf_counter() - began)
+
+
+def processes(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
+    """One and two processes; the work per sample is constant, the start of the interpreters is not counted."""
+    context = multiprocessing.get_context("fork")
+    computing(range(BATCH), None)  # settles the amount of work, which forked processes inherit
+    found: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for world_size, times in found.items():
+            shutil.rmtree(scratch / "ranks", ignore_errors=True)
+            barrier, seconds = context.Barrier(world_size), context.SimpleQueue()
+            children = [
+                context.Process(target=_rank, args=(scratch / "ranks", count, rank, world_size, barrier, seconds))
+                for rank in range(world_size)
+            ]
+            for child in children:
+                child.start()
+            for child in children:
+                child.join()
+            times.append(max(seconds.get() for _ in children))
+    assert verify_shards(scratch / "ranks").ok
+    timings = {f"{number} process{'es' * (number > 1)}": Timing(times) for number, times in found.items()}
+    return ratios(timings, "1 process")
+
+
+def integrity(scratch: Path, source: ShardSource, rounds: int) -> dict[str, Any]:
+    """Random batches of 64 with and without checksums; and what checksums and sha256 take of a render."""
+    order = np.random.default_rng(1).permutation(len(source))
+    batches = [order[start : start + 64] for start in range(0, len(order), 64)]
+    sources = {verify: ShardSource(source.path, verify=verify) for verify in ("off", "sample", "hash")}
+    timings = interleaved(
+        {name: lambda s=one: [s.read(batch) for batch in batches] for name, one in sources.items()}, rounds=rounds
+    )
+    table: dict[str, Any] = {"reading": ratios(timings, "off")}
+    for name, timing in timings.items():
+        table["reading"][name]["us_per_sample"] = 1e6 * timing.median / len(order)
+    rows = source.read(np.arange(BATCH))["image"].numpy()
+    parts = interleaved(
+        {
+            "checksums": lambda: [checksums(rows, list(range(BATCH))) for _ in range(20)],
+            "sha256": lambda: [hashlib.sha256(rows.data).digest() for _ in range(20)],
+        },
+        rounds=rounds,
+    )
+    for name, timing in parts.items():
+        per_sample = timing.median / 20 / BATCH
+        table[f"{name}, share of 1 ms per sample"] = per_sample / 1e-3
+    return table
+
+
+def measure(*, quick: bool = False) -> dict[str, Any]:
+    count, rounds = (64, 2) if quick else (2048, 5)
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="torchgenaug-rendering-", dir=os.environ.get("TMPDIR")) as name:
+        scratch = Path(name)
+        results["render over synthesizer alone"] = beside_the_model(scratch, count, rounds)
+        results["resume scan"] = resume_scan(scratch, 20 if quick else 1000, rounds)
+        source = render(waiting, scratch / "source", count)
+        results["writer"] = writers(scratch, source.manifest, 2 if quick else 11)
+        results["integrity"] = integrity(scratch, source, 2 if quick else 21)
+        results["processes"] = processes(scratch, count, rounds)
+    return publish("rendering", results, quick=quick)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    measure()
