@@ -19,12 +19,10 @@ from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import reader
 from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions
+from torchgenaug.pool.assemble import assemble
 from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
-from torchgenaug.pool.fit import build_ring
-from torchgenaug.pool.process import ProcessSupply
 from torchgenaug.pool.ranks import find_rank
 from torchgenaug.pool.ring import CLOSED, FAILED, PoolStats, Ring
-from torchgenaug.pool.supply import LocalSupply, Supply, open_render
 from torchgenaug.pool.window import Window
 from torchgenaug.sequence import MAX_ID, SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
@@ -37,7 +35,7 @@ class SyntheticPool:
     """The samples of a sequence that an epoch sees, kept in memory and renewed from epoch to epoch.
 
     Epoch e sees the ids [e·R, e·R + capacity) with ``R = round(refresh · capacity)``: position j holds sample e·R + j,
-    in every process, whatever came before. While epoch e trains, a thread makes what epoch e + 1 adds; `set_epoch`
+    in every worker, whatever came before. While epoch e trains, a thread makes what epoch e + 1 adds; `set_epoch`
     waits for what is missing. So the content is exact, and a sample is seen in ceil(capacity / R) epochs at most. A
     jump, backwards too, makes what is missing.
 
@@ -103,48 +101,23 @@ class SyntheticPool:
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        in_process = background == "process"
-        if not isinstance(sequence, SyntheticSequence) and not (in_process and callable(sequence)):
-            raise ConfigurationError(
-                f"`sequence` must be a SyntheticSequence, got {type(sequence).__name__}. "
-                "Wrap a synthesizer: SyntheticPool(SyntheticSequence(synthesizer), capacity)."
-            )
-        if not isinstance(background, bool) and not in_process:
-            raise ConfigurationError(f"`background` must be True (a thread), 'process' or False, got {background!r}.")
         capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
         refresh = checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
         self.timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
         step = round(refresh * capacity)
         self._window = Window(capacity, step, batch_size, step if background else 0, *find_rank(rank, world_size))
-        maker: ProcessSupply | SyntheticSequence
-        maker = (
-            sequence
-            if isinstance(sequence, SyntheticSequence) and not in_process
-            else ProcessSupply(sequence, self.timeout_s)
+        parts = assemble(
+            sequence, self._window, background=background, device=device, timeout_s=self.timeout_s, shards=shards
         )
-        self.fields: Mapping[str, FieldSpec] = dict(maker.fields)
-        self.fingerprint: str = maker.fingerprint
-        self._seed = maker.seed
-        try:
-            render = None if shards is None else open_render(shards, self.fingerprint, self.fields)
-            self._ring: Ring | None = build_ring(self._window, self.fields, torch.device(device or "cpu"))
-            supply: Supply
-            if isinstance(maker, ProcessSupply):
-                maker.prepare(batch_size, render)
-                supply = maker
-            else:
-                supply = LocalSupply(maker, render)
-        except BaseException:
-            if isinstance(maker, ProcessSupply):
-                maker.close()
-            raise
-        self._filler: Filler | None = Filler(
-            supply, self._ring, self._window, seed=self._seed, timeout_s=self.timeout_s, background=bool(background)
-        )
+        self.fields: Mapping[str, FieldSpec] = parts.fields
+        self.fingerprint: str = parts.fingerprint
+        self._seed = parts.seed
+        self._ring: Ring | None = parts.ring
+        self._filler: Filler | None = parts.filler
         self._last_stats: PoolStats | None = None
         self._owner = os.getpid()
         # A collected pool ends its thread; at exit `filler` ends all of them, and waits.
-        weakref.finalize(self, self._filler.stop).atexit = False
+        weakref.finalize(self, parts.filler.stop).atexit = False
 
     def __len__(self) -> int:
         return self._window.capacity
