@@ -8,6 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import pytest
@@ -223,3 +226,25 @@ def test_a_disk_that_is_really_full(tmp_path, disk, sizes):
     assert child.returncode == 0, child.stderr
     failures = int(child.stdout.split()[-1])
     assert failures > len(sizes) // 2  # of two renders per size
+
+
+def test_work_that_is_not_committed_is_bounded(tmp_path, monkeypatch):
+    """While a shard is being committed the model makes the next one, and no more."""
+    go_on, made = threading.Event(), []
+    commit = writer.ShardWriter.commit
+
+    def slow(self):
+        assert go_on.wait(60)
+        return commit(self)
+
+    monkeypatch.setattr(writer.ShardWriter, "commit", slow)
+    settings = {"count": 160, "batch_size": 2, "shard_size": 16}
+    with ThreadPoolExecutor(1) as pool:
+        rendering = pool.submit(render, tmp_path, progress=lambda samples, *_: made.append(samples), **settings)
+        while not made or made[-1] < 30:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        reached = made[-1]
+        go_on.set()
+        assert len(rendering.result()) == 160
+    assert reached <= 2 * 16, "one shard in the commit, and one that waits"

@@ -20,8 +20,8 @@ _QUEUE_BYTES = 256 << 20
 class BackgroundWriter:
     """Writes, hashes and commits shards in one thread, in the order of `put`.
 
-    Batches wait in a queue of at most 256 MiB (but room for two), so that memory stays bounded when the disk is slower
-    than the model.
+    Batches wait in a queue of at most 256 MiB and one shard (but room for two batches), so that memory and the work
+    that a kill would undo stay bounded when the disk is slower than the model.
 
     Args:
         folder: the shard folder.
@@ -33,7 +33,7 @@ class BackgroundWriter:
         self._folder, self._manifest, self._on_commit = folder, manifest, on_commit
         waiting = _QUEUE_BYTES // (manifest.batch_size * manifest.row_bytes())
         self._queue: queue.Queue[tuple[int, Batch, npt.NDArray[np.uint64]] | None] = queue.Queue(
-            max(2, min(waiting, 2 * manifest.shard_size // manifest.batch_size))
+            max(2, min(waiting, manifest.shard_size // manifest.batch_size))
         )
         self._error: BaseException | None = None
         self._aborted = False
