@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from torchgenaug import ClassLabels
+from torchgenaug.cli.load import load_sequence, own_device
+from torchgenaug.errors import ConfigurationError
+
+NOTHING = {"seed": 0, "num_classes": None, "class_weights": None, "steps": None, "device": None}
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    (tmp_path / "model_for_load.py").write_text(
+        "from torchgenaug import SyntheticSequence\n"
+        "from torchgenaug.testing import AnalyticSynthesizer\n"
+        "def make():\n    return AnalyticSynthesizer((8, 8), num_classes=4)\n"
+        "def sequence():\n    return SyntheticSequence(make())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "model_for_load", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return "model_for_load:make"
+
+
+def test_class_weights_are_the_shares(model):
+    sequence = load_sequence(model, **NOTHING | {"class_weights": "0.5,0.3,0.2"})
+    assert sequence.conditions.fingerprint == ClassLabels(3, weights=[0.5, 0.3, 0.2]).fingerprint
+    assert sequence.condition(range(100))["label"].bincount().tolist() == [50, 30, 20]
+    assert load_sequence(model, **NOTHING).conditions.num_classes == 4
+
+
+@pytest.mark.parametrize(
+    ("weights", "classes", "message"),
+    [
+        ("half", None, "--class-weights must be numbers with commas between them, got 'half'"),
+        ("1,", None, "--class-weights must be numbers"),
+        ("1,2", 3, "`weights` must be 3 finite numbers"),
+        ("0,0", None, "`weights` must be 2 finite numbers"),
+    ],
+)
+def test_other_class_weights_are_refused(model, weights, classes, message):
+    with pytest.raises(ConfigurationError, match=message):
+        load_sequence(model, **NOTHING | {"class_weights": weights, "num_classes": classes})
+
+
+def test_a_sequence_has_its_own_class_weights(model):
+    with pytest.raises(ConfigurationError, match="--class-weights and --steps must be left out"):
+        load_sequence(model.replace("make", "sequence"), **NOTHING | {"class_weights": "1,1"})
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert own_device(None) == "cpu"
+    assert own_device("cuda:1") == "cuda:1"
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert own_device(None) == "cuda:0"
+    for local, expected in {"0": "cuda:0", "1": "cuda:1", "3": "cuda:1"}.items():
+        monkeypatch.setenv("LOCAL_RANK", local)
+        assert own_device(None) == own_device("cuda") == expected
+        assert (own_device("cpu"), own_device("cuda:0")) == ("cpu", "cuda:0")
+    assert current == [0, 0, 0, 1, 1, 1, 1]
