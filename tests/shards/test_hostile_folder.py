@@ -335,6 +335,15 @@ def test_data_outside_the_file_are_refused(copy, address):
     refused(copy)
 
 
+@pytest.mark.parametrize("name", ["checksum", "id", "image"])
+def test_data_between_the_places_of_numbers_are_refused(copy, name):
+    path = shard(copy, 1)
+    with h5py.File(path, "r") as file:
+        address = file[name].id.get_offset()
+    readdressed(path, name, address + 1)
+    refused(copy, reason=f"'{name}' lies at bytes {address + 1} to")
+
+
 def test_data_that_reach_beyond_the_end_are_refused(copy):
     path = shard(copy, 1)
     readdressed(path, "image", path.stat().st_size - 511)
@@ -408,6 +417,15 @@ def test_a_shard_that_shrinks_between_two_readings_is_refused(copy, monkeypatch)
     os.truncate(shard(copy, 1), 600)
     with pytest.raises(ShardCorruptError, match="shard-00001"):
         source.read(np.array([2]))
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "lz4"])
+def test_a_file_that_plain_h5py_has_open_is_no_hostile_one(tmp_path, compression):
+    """HDF5 refuses to open a file twice in one process with different locking."""
+    source = render(tmp_path / "shards", **SMALL, compression=compression)
+    with h5py.File(shard(tmp_path / "shards", 1), "r") as file:
+        assert (source.read(np.array([2, 3]))["image"].numpy() == file["image"][:]).all()
+        assert verify_shards(tmp_path / "shards").ok
 
 
 def test_refusals_write_nothing(copy):

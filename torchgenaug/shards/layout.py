@@ -68,19 +68,30 @@ def open_checked(
             raise ShardFault("it is not a regular file")
         if digest and (actual := file_digest(raw)) != expected:
             raise ShardFault(f"the sha256 of its content is {actual}, not the one in its name")
-    import h5py
 
     if manifest.compression is not None:
         filters(manifest.compression)  # registers Blosc with this process's HDF5
     file = None
     try:
-        # Shards never change, so they need no lock; asking for one fails on read-only and some network file systems.
-        file = h5py.File(path, "r", locking=False)
+        file = _open(path)
         return file, *_checked_places(file, manifest, len(ids), status.st_size)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         if file is not None:
             file.close()
         raise ShardFault(str(error)) from error
+
+
+def _open(path: Path) -> Any:
+    import h5py
+
+    try:
+        # Shards never change, so they need no lock; asking for one fails on read-only and some network file systems.
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        # Somebody in this process has the file open with locks, and HDF5 wants both to agree.
+        return h5py.File(path, "r", locking="best-effort")
 
 
 def _checked_places(file: Any, manifest: Manifest, count: int, size: int) -> tuple[dict[str, int], dict[str, Extents]]:
@@ -121,7 +132,7 @@ def _checked_places(file: Any, manifest: Manifest, count: int, size: int) -> tup
         except ValueError as error:
             raise ShardFault(f"{name!r} {error}") from error
         length = math.prod(shape) * np.dtype(dtype).itemsize
-        if offset <= 0 or offset + length > size:
+        if offset <= 0 or offset % np.dtype(dtype).itemsize or offset + length > size:
             raise ShardFault(f"{name!r} lies at bytes {offset} to {offset + length} of a file of {size} bytes")
         offsets[name] = offset
         taken.append(np.array([[offset, length]], np.int64))
