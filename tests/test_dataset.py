@@ -21,6 +21,7 @@ from torchgenaug.errors import (
     SampleIndexError,
     StateMismatchError,
 )
+from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
@@ -511,6 +512,110 @@ def test_no_warning_for_those_who_call_set_epoch():
     for epoch in range(9):
         mixed.set_epoch(epoch)
         list(DataLoader(mixed, 5))
+
+
+def test_a_pool_that_another_mix_moved_is_an_error_and_not_a_wrong_sample():
+    with SyntheticPool(source_sequence(), 16, refresh=0.5, batch_size=4, background=False) as pool:
+        one = SyntheticMixDataset(Real(), pool, 0.5)
+        other = SyntheticMixDataset(Real(), pool, 0.5, seed=1)
+        other.set_epoch(1)
+        other[0]
+        with pytest.raises(StateMismatchError, match=r"must be at the epoch of the mix, 0, got 1.*a pool of its own"):
+            one.__getitems__(range(20))
+        rebuilt = SyntheticMixDataset(Real(), pool, 0.5, seed=1)
+        assert rebuilt.epoch == 1, "a mix that is built over a pool in use follows it"
+        assert torch.equal(rebuilt[3]["image"], other[3]["image"])
+
+
+def source_sequence():
+    return SyntheticSequence(AnalyticSynthesizer((SIDE, SIDE)))
+
+
+def test_the_epoch_reaches_the_data_sets_inside():
+    class Moving(Real):
+        epoch_seen = None
+
+        def set_epoch(self, epoch):
+            self.epoch_seen = epoch
+
+    real, synthetic = Moving(), Moving()
+    SyntheticMixDataset(real, synthetic, 0.5).set_epoch(4)
+    assert (real.epoch_seen, synthetic.epoch_seen) == (4, 4)
+
+
+def test_a_mix_of_a_mix_is_refused():
+    with pytest.raises(ConfigurationError, match=r"got a SyntheticMixDataset.*CombinedSource"):
+        SyntheticMixDataset(SyntheticMixDataset(Real(), source(), 0.5), source(), 0.5)
+
+
+def test_a_schedule_that_starts_at_0_is_checked_at_once():
+    with pytest.raises(FieldMismatchError, match="none of class"):
+        SyntheticMixDataset(Classified(), [(RAMP, 0)] * 8, _ramp, fields=("image", "label"), match="label")
+
+
+def test_numpy_sets_are_compared_too():
+    real = [{"image": RAMP.numpy()}] * 8
+    with pytest.raises(FieldMismatchError, match=r"real \(1, 12, 12\) float32, synthetic \(1, 12, 12\) float64"):
+        SyntheticMixDataset(real, [{"image": RAMP.double().numpy()}] * 4, 0.5)
+
+
+def test_surplus_of_a_map_style_set():
+    real, synthetic = [{"image": RAMP}] * 8, [{"image": RAMP, "extra": "x"}] * 4
+    with pytest.raises(FieldMismatchError, match=r"surplus 'extra': leave it out with fields=\('image',\)"):
+        SyntheticMixDataset(real, synthetic, 0.5)
+    mixed = SyntheticMixDataset(real, synthetic, 0.5, fields=("image",))
+    assert {tuple(mixed[index]) for index in range(8)} == {("image",)}
+
+
+def test_transforms_make_a_map_style_set_fit():
+    small = [{"image": RAMP[:, :6, :6]}] * 4
+    mixed = SyntheticMixDataset([{"image": RAMP}] * 8, small, 0.5, synthetic_transform=tio.Resize((SIDE, SIDE, 1)))
+    assert {tuple(mixed[index]["image"].shape) for index in range(8)} == {(1, SIDE, SIDE)}
+
+
+@pytest.mark.parametrize(
+    ("match", "message"),
+    [({"lable": [0] * 40}, "`match` must name a field"), ({"label": [0.5] * 40}, "whole numbers, got 0.5 in 'label'")],
+)
+def test_labels_to_match_must_be_classes(match, message):
+    with pytest.raises(ConfigurationError, match=message):
+        SyntheticMixDataset(Classified(), source(num_classes=4), 0.5, fields=("image", "label"), match=match)
+
+
+def test_a_float_label_does_not_become_an_int():
+    class Ages(Labels):
+        def __call__(self, ids):
+            return {"label": torch.tensor([k + 0.7 for k in ids])}
+
+    made = InMemorySource(SyntheticSequence(AnalyticSynthesizer((SIDE, SIDE)), Ages()), 4)
+    with pytest.raises(FieldMismatchError, match=r"'label': real is one int, synthetic \(\) torch.float32"):
+        SyntheticMixDataset(Classified(), made, 0.5, fields=("image", "label"))
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "message"),
+    [
+        (AnalyticSynthesizer(), "got a synthesizer.*SyntheticPool"),
+        ("shards", r"got the path 'shards'.*ShardSource\('shards'\)"),
+        (torch.nn.Linear(1, 1), "got the network Linear.*ModuleSynthesizer"),
+    ],
+)
+def test_what_a_hurried_person_passes(synthetic, message):
+    with pytest.raises(ConfigurationError, match=message):
+        SyntheticMixDataset(Real(), synthetic)
+
+
+def test_fields_as_a_string():
+    with pytest.raises(ConfigurationError, match="must be a sequence of names, got the string 'image'"):
+        SyntheticMixDataset(Real(), source(), fields="image")
+
+
+def test_kinds_of_map_style_sets_follow_class_and_name():
+    """A uint8 image gets noise; a float mask does not."""
+    real = [{"image": (RAMP * 255).to(torch.uint8), "mask": (RAMP > 0.5).float()} for _ in range(4)]
+    sample = SyntheticMixDataset(real, real, 0.5, transform=tio.RandomNoise(std=(5, 5)))[0]
+    assert not torch.equal(sample["image"].float(), real[0]["image"].float())
+    assert torch.equal(sample["mask"], real[0]["mask"])
 
 
 @pytest.mark.parametrize("index", [20, -21])

@@ -95,7 +95,7 @@ def test_parent_is_provenance_and_no_surplus():
     ],
 )
 def test_infer_kind(value, kind):
-    assert infer_kind(value) == kind
+    assert infer_kind("x", value) == kind
 
 
 def test_is_subject():

@@ -222,3 +222,20 @@ def test_cuda_in_a_copy_of_the_sequence_and_a_cpu_in_a_fork_are_fine():
     assert os.waitpid(child, 0)[1] == 0
     on_cpu = Drawn(SyntheticSequence(AnalyticSynthesizer((8, 8))))
     assert len(list(torch.utils.data.DataLoader(on_cpu, num_workers=1))) == 2
+
+
+class Limits:
+    """Samples at the very limits of their range, of a dtype that cannot hold these numbers exactly."""
+
+    fingerprint = "2" * 64
+    fields = {"image": FieldSpec((2,), value_range=(-0.1, 0.1)), "code": FieldSpec((), torch.uint16, kind="scalar")}  # noqa: RUF012
+
+    def synthesize(self, seeds, conditions=None):
+        count = len(seeds)
+        code = torch.full((count,), 65535).to(torch.uint16)
+        return {"image": torch.tensor([-0.1, 0.1]).repeat(count, 1), "code": code}
+
+
+def test_limits_are_those_of_the_dtype():
+    batch = SyntheticSequence(Limits()).batch([0, 1])
+    assert batch["image"].tolist() == torch.tensor([[-0.1, 0.1]] * 2).tolist()

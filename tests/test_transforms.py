@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchio as tio
 
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.samples import SampleLayout
 from torchgenaug.transforms import SeededTransform
 
@@ -90,12 +91,92 @@ def test_half_precision_subjects():
     assert subject.image.data.dtype == torch.float16
 
 
-def test_integer_images_survive_smoothing_without_truncation():
-    sample = {"image": torch.full((1, 8, 8), 200, dtype=torch.uint8)}
-    moved = SeededTransform(
-        tio.RandomAffine(default_pad_value="mean"), SampleLayout.of(sample), {"image": "intensity"}
-    )([sample], SEEDS[:1])[0]
-    assert moved["image"].unique().tolist() == [200], "rounded, not cut off"
+def test_integer_images_become_what_torchio_makes_of_them():
+    """int16 is what most NIfTI files hold: rounding back would turn a normalised image into a few steps."""
+    image = (torch.rand(1, 8, 8, 8) * 1000).to(torch.int16)
+    plain = tio.ZNormalization()(tio.ScalarImage(tensor=image)).data
+    for sample in ({"image": image}, tio.Subject(image=tio.ScalarImage(tensor=image))):
+        layout = SampleLayout.of(sample)
+        moved = SeededTransform(tio.ZNormalization(), layout, {"image": "intensity"})([sample], SEEDS[:1])[0]
+        assert torch.equal(layout.split(moved)["image"], plain)
+
+
+@pytest.mark.parametrize("spatial", [(20, 16), (9, 8, 7)])
+@pytest.mark.parametrize("numpy", [False, True])
+def test_masks_without_a_channel_axis_move_with_their_image(spatial, numpy):
+    mask = torch.zeros(spatial, dtype=torch.int64)
+    mask[2:7, 3:7] = 1
+    image = mask[None].float()
+    sample = {"image": image, "mask": mask}
+    if numpy:
+        sample = {name: value.numpy() for name, value in sample.items()}
+    flip = tio.RandomFlip(axes=(0, 1), flip_probability=1)
+    moved = SeededTransform(flip, SampleLayout.of(sample), KINDS)([sample], SEEDS[:1])[0]
+    assert torch.equal(torch.as_tensor(moved["mask"]), mask.flip(0, 1))
+    assert torch.equal(torch.as_tensor(moved["image"])[0].long(), torch.as_tensor(moved["mask"]))
+
+
+def test_bare_slices_are_transformed():
+    sample = torch.rand(6, 5)
+    flip = tio.RandomFlip(axes=(0,), flip_probability=1)
+    moved = SeededTransform(flip, SampleLayout.of(sample), {"image": "intensity"})([sample], SEEDS[:1])[0]
+    assert torch.equal(moved, sample.flip(0))
+
+
+def test_a_field_that_cannot_move_with_the_image_is_refused():
+    sample = {"image": torch.rand(1, 6, 6, 6), "mask": torch.ones(6, 5, 6).long()}
+    with pytest.raises(
+        ConfigurationError, match=r"(?s)'mask' must have the shape \(channels, \*spatial\).*\(6, 5, 6\)"
+    ):
+        SeededTransform(SPATIAL, SampleLayout.of(sample), KINDS)([sample], SEEDS[:1])
+
+
+class OwnGenerator:
+    """As MONAI's Randomizable."""
+
+    def __init__(self):
+        self.generator = np.random.RandomState(0)
+
+    def set_random_state(self, seed=None, state=None):
+        self.generator = np.random.RandomState(seed)
+        return self
+
+    def __call__(self, sample):
+        return {**sample, "image": sample["image"] + self.generator.rand()}
+
+
+def numpy_noise(image):
+    return image + float(np.random.rand())
+
+
+@pytest.mark.parametrize("transform", [OwnGenerator(), tio.Compose([tio.Lambda(numpy_noise)])])
+def test_every_generator_is_seeded(transform):
+    sample = pair()
+    before = pickle.dumps(np.random.get_state())
+    seeded = SeededTransform(transform, SampleLayout.of(sample), KINDS)
+    first, second = seeded([sample, sample], SEEDS)
+    assert not torch.equal(first["image"], second["image"])
+    assert torch.equal(seeded([sample], SEEDS[1:])[0]["image"], second["image"])
+    assert pickle.dumps(np.random.get_state()) == before
+
+
+def in_place(sample):
+    sample["image"] = sample["image"] * 2
+    return sample
+
+
+def forgetful(sample):
+    sample["image"] = sample["image"] * 2
+
+
+def test_functions_get_a_copy_and_must_return_it():
+    sample = pair()
+    before = sample["image"].clone()
+    layout = SampleLayout.of(sample)
+    assert torch.equal(SeededTransform(in_place, layout, KINDS)([sample], SEEDS[:1])[0]["image"], before * 2)
+    assert torch.equal(sample["image"], before)
+    with pytest.raises(ConfigurationError, match=r"got None from .*Did you forget `return`\?"):
+        SeededTransform(forgetful, layout, KINDS)([sample], SEEDS[:1])
 
 
 def test_samples_without_images_pass_through():

@@ -22,7 +22,7 @@ from torchgenaug.errors import (
     StateMismatchError,
 )
 from torchgenaug.intensity import warn_if_intensities_differ
-from torchgenaug.map_source import MapSource, check_map_style
+from torchgenaug.map_source import MapSource, check_map_style, whole_labels
 from torchgenaug.plan import ClassMembers, Counts, MixPlan, Mode, Ratio
 from torchgenaug.samples import SampleLayout
 from torchgenaug.transforms import SeededTransform
@@ -100,23 +100,38 @@ class SyntheticMixDataset(Dataset[Any]):
     ) -> None:
         check_map_style(real, "real")
         check_map_style(synthetic, "synthetic")
+        if isinstance(real, SyntheticMixDataset):
+            raise ConfigurationError(
+                "`real` must hold real samples, got a SyntheticMixDataset. Its synthetic samples would be called real. "
+                "Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic sources."
+            )
         if len(real) == 0:
             raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
         self.real, self.provenance = real, provenance
         self.layout = SampleLayout.of(real[0], fields)
+        if provenance and "provenance" in self.layout.names:
+            raise ConfigurationError(
+                "`provenance` would overwrite the field 'provenance' that the real samples have. "
+                "Rename it in the data set."
+            )
         if provenance and self.layout.container == "namedtuple":
             raise ConfigurationError(
                 "`provenance` cannot be added to a NamedTuple, whose fields are fixed. "
                 "Let the real data set return a dict."
             )
         self.source: SyntheticSource | MapSource
-        self.source = synthetic if isinstance(synthetic, SyntheticSource) else MapSource(synthetic, self.layout)
+        transformed = real_transform is not None or synthetic_transform is not None
+        self.source = (
+            synthetic
+            if isinstance(synthetic, SyntheticSource)
+            else MapSource(synthetic, self.layout, transformed=transformed)
+        )
         kinds: Mapping[str, FieldKind]
         if isinstance(self.source, MapSource):
             kinds = self.source.kinds()
         else:
             kinds = {name: spec.kind for name, spec in self.source.fields.items()}
-            if not (real_transform or synthetic_transform):
+            if not transformed:
                 self.layout.check(self.source.fields)
 
         def seeded(transform: Callable[[Any], Any] | None) -> SeededTransform | None:
@@ -131,7 +146,9 @@ class SyntheticMixDataset(Dataset[Any]):
         self._members: tuple[int, ClassMembers] | None = None
         # The epoch, and how many samples were read since it was set: in shared memory, for all workers.
         self._epoch = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        if self.plan.num_drawn(0):
+        # A pool that is at another epoch already is followed: its samples are what the mix will read.
+        self._epoch[0] = getattr(self.source, "epoch", 0)
+        if self.plan.num_drawn(0) or (callable(ratio) and len(self.source)):
             self._probe(kinds)
 
     def __len__(self) -> int:
@@ -145,10 +162,13 @@ class SyntheticMixDataset(Dataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Goes to an epoch (and takes a pool along): other samples are replaced, and all transforms are drawn anew."""
         self.plan.num_drawn(epoch)
-        move = getattr(self.source, "set_epoch", None)
-        if callable(move):
-            move(epoch)
+        for dataset in (self.real, self.source):
+            move = getattr(dataset, "set_epoch", None)
+            if callable(move):
+                move(epoch)
         self._epoch[0], self._epoch[1] = epoch, _JUST_SET
+        if self.plan.num_drawn(epoch):
+            self._current_members(epoch)  # once, here, rather than in every worker
 
     def counts(self, epoch: int | None = None) -> Counts:
         """The exact number of real and synthetic samples of an epoch (default: the current one)."""
@@ -172,6 +192,11 @@ class SyntheticMixDataset(Dataset[Any]):
             return self._real_samples(list(indices))
         if num_read > _PASSES_BEFORE_WARNING * self.plan.counts(epoch).total:
             self._warn_of_repetition(epoch)
+        if getattr(self.source, "epoch", epoch) != epoch:
+            raise StateMismatchError(
+                f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(self.source, 'epoch', None)}. Its "
+                "samples are not those of this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
+            )
         codes = self.plan.codes(indices, epoch, self._current_members(epoch)).tolist()
         made = iter(self._synthetic_samples([~code for code in codes if code < 0]))
         taken = iter(self._real_samples([code for code in codes if code >= 0]))
@@ -279,13 +304,13 @@ class SyntheticMixDataset(Dataset[Any]):
     def _real_labels(self, match: str | Mapping[str, Sequence[int]]) -> tuple[str, npt.NDArray[np.int64]]:
         if isinstance(match, Mapping):
             name, labels = next(iter(match.items()))
-            return name, np.asarray(labels, np.int64)
-        if match not in self.layout.names:
-            raise ConfigurationError(f"`match` must name a field of the samples {self.layout.names}, got {match!r}.")
+            _check_named(name, self.layout)
+            return name, whole_labels(labels, name)
+        _check_named(match, self.layout)
         from tqdm import tqdm
 
         every = tqdm(range(len(self.real)), desc=f"reading {match!r} of the real samples", delay=3, leave=False)
-        return match, np.array([int(self.layout.split(self.real[k])[match]) for k in every], np.int64)
+        return match, whole_labels((self.layout.split(self.real[k])[match] for k in every), match)
 
     def _current_members(self, epoch: int) -> ClassMembers | None:
         """The source's positions by class: of this epoch, where the source changes with it."""
@@ -328,3 +353,8 @@ class SyntheticMixDataset(Dataset[Any]):
         return (
             f"SyntheticMixDataset({self.counts().real} real + {self.counts().synthetic} synthetic, epoch {self.epoch})"
         )
+
+
+def _check_named(match: str, layout: SampleLayout) -> None:
+    if match not in layout.names:
+        raise ConfigurationError(f"`match` must name a field of the samples {layout.names}, got {match!r}.")

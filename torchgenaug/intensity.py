@@ -28,7 +28,11 @@ def warn_if_intensities_differ(real: Sequence[Any], synthetic: Sequence[Any], la
     ranges = []
     for samples in (real, synthetic):
         values = [torch.as_tensor(layout.split(sample)[image]).float().flatten() for sample in samples]
-        low, high = torch.quantile(_thinned(torch.cat(values)), torch.tensor([0.01, 0.99])).tolist()
+        every = torch.cat(values)
+        every = every[every.isfinite()]  # NaN is a common background
+        if not len(every):
+            return
+        low, high = torch.quantile(_thinned(every), torch.tensor([0.01, 0.99])).tolist()
         ranges.append((low, high))
     (real_low, real_high), (low, high) = ranges
     union = max(real_high, high) - min(real_low, low)

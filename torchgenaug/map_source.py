@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
-from torchgenaug.samples import SampleLayout, infer_kind
+from torchgenaug.samples import SampleLayout, infer_kind, plain
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import FieldKind
 
@@ -20,15 +23,22 @@ class MapSource:
     Args:
         dataset: the synthetic samples.
         layout: layout of the real samples.
+        transformed: whether a transform of either side comes first; the samples are then not compared here.
 
     Raises:
         FieldMismatchError: the first synthetic sample is of another type, or has other fields, shapes or dtypes.
     """
 
-    def __init__(self, dataset: Any, layout: SampleLayout) -> None:
+    def __init__(self, dataset: Any, layout: SampleLayout, *, transformed: bool = False) -> None:
         self.dataset, self.layout = dataset, layout
-        if len(dataset):
+        if len(dataset) and not transformed:
             self._check(dataset[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Passes the epoch on, if the data set wants to know it."""
+        move = getattr(self.dataset, "set_epoch", None)
+        if callable(move):
+            move(epoch)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -36,17 +46,21 @@ class MapSource:
     def samples(self, positions: list[int]) -> list[Any]:
         """The samples at `positions`, as the data set hands them out."""
         batched = getattr(self.dataset, "__getitems__", None)
-        if callable(batched):
-            return list(batched(positions))
-        return [self.dataset[position] for position in positions]
+        samples = list(batched(positions)) if callable(batched) else [self.dataset[place] for place in positions]
+        return [self.layout.restrict(sample) for sample in samples] if self._has_names else samples
+
+    @property
+    def _has_names(self) -> bool:
+        """Whether samples may hold more than the real ones do, which collating would drop or stumble over."""
+        return self.layout.chosen and self.layout.container in ("dict", "subject")
 
     def labels(self, name: str) -> npt.NDArray[np.int64]:
         """A scalar field of all samples; reads every one of them."""
-        return np.array([int(self.layout.split(self.dataset[k])[name]) for k in range(len(self))], np.int64)
+        return whole_labels((self.layout.split(self.dataset[k])[name] for k in range(len(self))), name)
 
     def kinds(self) -> Mapping[str, FieldKind]:
         """Kinds of the fields, judged by the real sample."""
-        return {name: infer_kind(value) for name, value in self.layout.items(self.layout.template)}
+        return {name: infer_kind(name, value) for name, value in self.layout.items(self.layout.template)}
 
     def _check(self, sample: Any) -> None:
         try:
@@ -58,6 +72,9 @@ class MapSource:
                 f"Synthetic samples must be of the real samples' type, {self.layout.container}, got {other.container}."
             )
         problems = []
+        if self.layout.container in ("dict", "subject") and not self.layout.chosen:
+            surplus = [str(name) for name in sample if name not in self.layout.names]
+            problems += [f"surplus {name!r}: leave it out with fields={self.layout.names!r}" for name in surplus]
         for (name, real), (_, synthetic) in zip(
             self.layout.items(self.layout.template), other.items(sample), strict=True
         ):
@@ -72,12 +89,42 @@ class MapSource:
             )
 
 
+def whole_labels(values: Iterable[Any], name: str) -> npt.NDArray[np.int64]:
+    """Class labels as integers.
+
+    Raises:
+        ConfigurationError: something that is not a whole number.
+    """
+    raw = [value.item() if hasattr(value, "item") else value for value in values]
+    for value in raw:
+        if not isinstance(value, (int, float)) or value != int(value):
+            raise ConfigurationError(
+                f"`match` must name a field of class labels, whole numbers, got {value!r} in {name!r}. "
+                "Map the classes to integers in the data set, or drop `match`."
+            )
+    return np.array(raw, np.int64)
+
+
 def check_map_style(dataset: object, name: str) -> None:
     """Raises `ConfigurationError` unless `dataset`, the argument `name`, can be read by index."""
     if isinstance(dataset, SyntheticSequence):
         raise ConfigurationError(
             "`synthetic` must be a source that holds samples ready, got a SyntheticSequence, which makes them one call "
             "at a time. Wrap it: SyntheticPool(sequence, capacity=256), or render_shards(sequence, 'shards', 1000)."
+        )
+    if isinstance(dataset, (str, os.PathLike)):
+        raise ConfigurationError(
+            f"`{name}` must be a data set, got the path {str(dataset)!r}. Open it first: ShardSource({str(dataset)!r})."
+        )
+    if isinstance(dataset, Synthesizer):
+        raise ConfigurationError(
+            f"`{name}` must be a source that holds samples ready, got a synthesizer. "
+            "Wrap it: SyntheticPool(SyntheticSequence(synthesizer), capacity=256)."
+        )
+    if isinstance(dataset, torch.nn.Module):
+        raise ConfigurationError(
+            f"`{name}` must be a data set, got the network {type(dataset).__name__}. Wrap it as a synthesizer first: "
+            "SyntheticPool(SyntheticSequence(ModuleSynthesizer(network, ...)), capacity=256)."
         )
     readable = hasattr(dataset, "__getitem__") or (name == "synthetic" and hasattr(dataset, "read"))
     if not (readable and hasattr(dataset, "__len__")):
@@ -88,7 +135,7 @@ def check_map_style(dataset: object, name: str) -> None:
 
 
 def _describe(value: Any) -> str:
-    data = getattr(value, "data", value)
+    data = plain(value)
     if hasattr(data, "shape") and hasattr(data, "dtype"):
         return f"{tuple(data.shape)} {data.dtype}"
     return type(value).__name__

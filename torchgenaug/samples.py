@@ -64,6 +64,10 @@ class SampleLayout:
             ConfigurationError: positions without names, names that do not fit, or an unsupported sample type.
         """
         sample = _hollow(sample)
+        if isinstance(fields, str):
+            raise ConfigurationError(
+                f"`fields` must be a sequence of names, got the string {fields!r}. Write ({fields!r},)."
+            )
         given = None if fields is None else tuple(fields)
         if given is not None and len(set(given)) != len(given):
             raise ConfigurationError(f"`fields` must be distinct names, got {given}.")
@@ -98,7 +102,7 @@ class SampleLayout:
         if self.container == "tensor":
             return {self.names[0]: sample}
         if self.container in ("dict", "subject"):
-            return {name: _plain(sample[name]) for name in self.names}
+            return {name: plain(sample[name]) for name in self.names}
         return dict(zip(self.names, sample, strict=True))
 
     def join(self, values: Mapping[str, Any], like: Any) -> Any:
@@ -113,15 +117,13 @@ class SampleLayout:
         return self._build(row)
 
     def restrict(self, sample: Any) -> Any:
-        """A real sample with only the fields that are handed out."""
-        if not self.restricted:
-            return sample
+        """A sample with only the fields that are handed out."""
         kept = {name: sample[name] for name in self.names}
         return type(sample)(kept) if self.container == "subject" else kept
 
     def samples(self, batch: Batch, count: int) -> list[Any]:
         """`count` synthetic samples of this layout, from a batch of their fields."""
-        columns = [_column(batch[name], _plain(value)) for name, value in self.items(self.template)]
+        columns = [_column(batch[name], plain(value)) for name, value in self.items(self.template)]
         rows = zip(*columns, strict=True) if columns else iter(() for _ in range(count))
         if self.container == "tensor":
             return columns[0]
@@ -149,7 +151,7 @@ class SampleLayout:
             if name not in fields:
                 problems.append(f"missing {name!r}: the real samples have it, the synthetic ones do not")
                 continue
-            problem = _difference(_plain(raw), fields[name], subject=self.container == "subject")
+            problem = _difference(plain(raw), fields[name], subject=self.container == "subject")
             if problem:
                 problems.append(f"{name!r}: {problem}")
         if self.container in ("dict", "subject") and not self.chosen:
@@ -174,14 +176,23 @@ class SampleLayout:
         return tuple(row) if self.container == "tuple" else list(row)
 
 
-def infer_kind(value: Any) -> FieldKind:
-    """What a field is, judged by its value: integers with at least two axes are label maps, floats images."""
-    value = _plain(value)
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(value)
-    if not isinstance(value, Tensor) or value.ndim < 2:
+def infer_kind(name: str, value: Any) -> FieldKind:
+    """What a field is, where nobody says it: by the class of a torchio image, else by name, else by dtype.
+
+    Arrays called mask, seg… or label… are label maps; others are images if they are of a floating-point dtype or called
+    image, img, scan or volume; the rest, integers, are label maps. Fewer than two axes make a scalar.
+    """
+    if type(value).__module__.startswith("torchio."):
+        return "label_map" if any(base.__name__ == "LabelMap" for base in type(value).__mro__) else "intensity"
+    if not isinstance(value, (Tensor, np.ndarray)) or value.ndim < 2:
         return "scalar"
-    return "intensity" if value.dtype.is_floating_point else "label_map"
+    lowered = name.lower()
+    if any(word in lowered for word in ("mask", "seg", "label")):
+        return "label_map"
+    floating = value.dtype.is_floating_point if isinstance(value, Tensor) else value.dtype.kind == "f"
+    if floating or any(word in lowered for word in ("image", "img", "scan", "volume")):
+        return "intensity"
+    return "label_map"
 
 
 def _hollow(value: Any) -> Any:
@@ -222,7 +233,7 @@ def _positions(names: tuple[str, ...], size: int, sample: Any) -> tuple[str, ...
     return names
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The tensor of a torchio image; anything else as it is."""
     if type(value).__module__.startswith("torchio.") and hasattr(value, "data"):
         return value.data
@@ -269,5 +280,8 @@ def _difference(value: Any, spec: FieldSpec, *, subject: bool) -> str | None:
             return None
         return f"real {shape} {dtype}, synthetic {spec.shape} {spec.dtype}"
     if isinstance(value, (bool, int, float, np.generic)):
-        return None if spec.shape == () else f"real is one {type(value).__name__}, synthetic has shape {spec.shape}"
+        whole = isinstance(value, (bool, int, np.integer, np.bool_))
+        if spec.shape == () and not (whole and spec.dtype.is_floating_point):
+            return None
+        return f"real is one {type(value).__name__}, synthetic {spec.shape} {spec.dtype}"
     return f"real is of type {type(value).__name__}, which cannot be made from a tensor"

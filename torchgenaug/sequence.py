@@ -18,6 +18,7 @@ from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexEr
 from torchgenaug.types import Batch, FieldSpec
 
 MAX_ID = 1 << 62
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # torch cannot compare these
 
 
 class SyntheticSequence:
@@ -206,12 +207,15 @@ def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, see
     if value.numel() == 0 or value.dtype == torch.bool:
         return
     # One pass finds NaN, Inf and range together: NaN propagates through aminmax, Inf shows as an extreme.
-    low, high = (extreme.item() for extreme in torch.aminmax(value))
+    comparable = value.to(torch.int64) if value.dtype in _UNSIGNED else value
+    low, high = (extreme.item() for extreme in torch.aminmax(comparable))
     finite = low - low == 0 and high - high == 0
     limits = spec.value_range or (low, high)
+    if value.dtype.is_floating_point:  # 0.1 as float32 is a little more than 0.1
+        limits = (torch.tensor(limits[0], dtype=value.dtype).item(), torch.tensor(limits[1], dtype=value.dtype).item())
     if finite and limits[0] <= low and high <= limits[1]:
         return
-    flat = value.flatten(1) if value.ndim > 1 else value[:, None]
+    flat = comparable.flatten(1) if value.ndim > 1 else comparable[:, None]
     if not finite:
         bad, what = ~flat.isfinite().all(1), "holds NaN or Inf"
     else:

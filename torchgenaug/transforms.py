@@ -6,6 +6,7 @@ as they were afterwards, so that augmentation does not depend on workers, batche
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.samples import SampleLayout
+from torchgenaug.samples import SampleLayout, is_subject
 from torchgenaug.seeding import UInt64Array
 from torchgenaug.types import FieldKind
 
@@ -32,9 +33,10 @@ class SeededTransform:
     """Applies one transform to samples of a layout; the same seed gives the same result.
 
     A TorchIO transform gets a Subject with all images of the sample, so that image and mask move together. Tensors of
-    shape (C, H, W) get a singleton axis for it and lose it again, float16 is computed in float32, and every field
-    comes back with its own dtype (labels are moved by nearest neighbour and stay integers). Any other callable gets
-    the sample as the real data set hands it out, and must return one of the same kind.
+    shape (C, H, W), and masks without a channel axis, get singleton axes for it and lose them again. float16 is
+    computed in float32 and comes back; labels are moved by nearest neighbour and stay integers; images of an integer
+    dtype become what TorchIO makes of them, float32. Any other callable gets a shallow copy of the sample as the real
+    data set hands it out, and must return one of the same kind.
 
     Picklable if the transform is.
 
@@ -57,41 +59,60 @@ class SeededTransform:
 
     def __call__(self, samples: Sequence[Any], seeds: UInt64Array) -> list[Any]:
         """The transformed samples; sample k sees random generators seeded with ``seeds[k]``."""
-        apply = self._apply_torchio if self._torchio else self.transform
+        apply = self._apply_torchio if self._torchio else self._apply_function
+        reseed = getattr(self.transform, "set_random_state", None)  # MONAI's transforms have a generator of their own
         results = []
-        with random_state_restored(torch_only=self._torchio):
+        with random_state_restored():
             for sample, seed in zip(samples, seeds.tolist(), strict=True):
                 # default_generator: torch.manual_seed costs 80 times as much, because it visits every device.
                 torch.default_generator.manual_seed(seed)
-                if not self._torchio:
-                    np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002 (foreign transforms draw from it)
-                    random.seed(seed)
+                np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002 (foreign transforms draw from it)
+                random.seed(seed)
+                if callable(reseed):
+                    reseed(seed=seed & 0xFFFFFFFF)
                 results.append(apply(sample))
         return results
+
+    def _apply_function(self, sample: Any) -> Any:
+        # A copy of the container: what a function assigns must not change the data set.
+        if is_subject(sample):
+            sample = type(sample)(dict(sample))
+        elif isinstance(sample, (dict, list)):
+            sample = copy.copy(sample)
+        result = self.transform(sample)
+        if result is None:
+            raise ConfigurationError(
+                f"A transform must return the sample, got None from {self.transform!r}. Did you forget `return`?"
+            )
+        return result
 
     def _apply_torchio(self, sample: Any) -> Any:
         if self.layout.container == "subject":
             return self._apply_to_subject(sample)
         values = self.layout.split(sample)
-        images = {name: value for name, value in values.items() if self._is_image(name, value)}
+        images = self._images(values)
         if not images:
             return sample
         import torchio as tio
 
         subject = tio.Subject(
             {
-                name: (tio.LabelMap if self.kinds.get(name) == "label_map" else tio.ScalarImage)(tensor=_to_4d(value))
-                for name, value in images.items()
+                name: (tio.LabelMap if self._is_label_map(name) else tio.ScalarImage)(tensor=_to_4d(values[name], bare))
+                for name, bare in images.items()
             }
         )
         moved = self.transform(subject)
-        changed = {name: _back(moved[name].data, value, name) for name, value in images.items()}
+        changed = {
+            name: _back(moved[name].data, values[name], bare, name, is_label_map=self._is_label_map(name))
+            for name, bare in images.items()
+        }
         return self.layout.join({**values, **changed}, sample)
 
     def _apply_to_subject(self, sample: Any) -> Any:
         import torchio as tio
 
-        dtypes = {name: value.data.dtype for name, value in sample.items() if isinstance(value, tio.Image)}
+        images = {name: value for name, value in sample.items() if isinstance(value, tio.Image)}
+        dtypes = {name: value.data.dtype for name, value in images.items()}
         # Several transforms fail on float16; the Subject is the user's, so images are replaced in a copy.
         if any(dtype in (torch.float16, torch.bfloat16) for dtype in dtypes.values()):
             sample = type(sample)(dict(sample))
@@ -101,50 +122,78 @@ class SeededTransform:
         moved = self.transform(sample)
         for name, dtype in dtypes.items():
             if name in moved and moved[name].data.dtype != dtype:
-                moved[name].set_data(_cast(moved[name].data, dtype))
+                is_label_map = isinstance(images[name], tio.LabelMap)
+                moved[name].set_data(_cast(moved[name].data, dtype, is_label_map=is_label_map))
         return moved
 
-    def _is_image(self, name: str, value: Any) -> bool:
-        kind = self.kinds.get(name)
-        return kind != "scalar" and isinstance(value, (Tensor, np.ndarray)) and value.ndim in (3, 4)
+    def _images(self, values: Mapping[str, Any]) -> dict[str, bool]:
+        """The fields that TorchIO is to move, and whether each lacks the channel axis, as masks often do."""
+        arrays = {
+            name: tuple(value.shape)
+            for name, value in values.items()
+            if self.kinds.get(name) != "scalar" and isinstance(value, (Tensor, np.ndarray)) and value.ndim >= 2
+        }
+        with_channels = [name for name, shape in arrays.items() if len(shape) in (3, 4)]
+        intensities = [name for name in with_channels if not self._is_label_map(name)]
+        spatial = next((arrays[name][1:] for name in [*intensities, *with_channels]), None)
+        images = {}
+        for name, shape in arrays.items():
+            bare = len(shape) == 2 or shape == spatial
+            if not bare and (len(shape) > 4 or (spatial is not None and len(shape) != len(spatial) + 1)):
+                raise ConfigurationError(
+                    f"Field {name!r} must have the shape (channels, *spatial), or that of the image without channels, "
+                    f"for a TorchIO transform, got {shape} beside {spatial}. It would be moved along other axes than "
+                    "the image. Reshape it in the data set."
+                )
+            images[name] = bare
+        return images
+
+    def _is_label_map(self, name: str) -> bool:
+        return self.kinds.get(name) == "label_map"
 
 
-def _to_4d(value: Any) -> Tensor:
-    tensor = value if isinstance(value, Tensor) else torch.from_numpy(value)
+def _to_4d(value: Any, bare: bool) -> Tensor:
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value if value.flags.writeable else value.copy())
+    tensor: Tensor = value
     if tensor.dtype in (torch.float16, torch.bfloat16):
         tensor = tensor.float()
+    if bare:
+        tensor = tensor.unsqueeze(0)
     return tensor.unsqueeze(-1) if tensor.ndim == 3 else tensor
 
 
-def _back(data: Tensor, original: Any, name: str) -> Any:
+def _back(data: Tensor, original: Any, bare: bool, name: str, *, is_label_map: bool) -> Any:
     """The transformed image with the number of axes, the dtype and the type of the original."""
-    if original.ndim == 3:
+    if original.ndim + bare == 3:
         if data.shape[-1] != 1:
             raise ConfigurationError(
                 f"A transform of 2D samples must leave one slice, got {tuple(data.shape)} for field {name!r}. "
                 "Pass sizes with a last axis of 1, for example tio.Resize((64, 64, 1))."
             )
         data = data.squeeze(-1)
-    if isinstance(original, Tensor):
-        return _cast(data, original.dtype)
-    return data.numpy().astype(original.dtype, copy=False)
+    if bare:
+        data = data.squeeze(0)
+    dtype = original.dtype if isinstance(original, Tensor) else torch.from_numpy(np.empty(0, original.dtype)).dtype
+    data = _cast(data, dtype, is_label_map=is_label_map)
+    return data if isinstance(original, Tensor) else data.numpy()
 
 
-def _cast(data: Tensor, dtype: torch.dtype) -> Tensor:
-    if data.dtype.is_floating_point and not dtype.is_floating_point:
-        data = data.round()
-    return data.to(dtype)
+def _cast(data: Tensor, dtype: torch.dtype, *, is_label_map: bool) -> Tensor:
+    """Labels and floating-point images get their dtype back; an integer image keeps what TorchIO made of it."""
+    if dtype.is_floating_point or not data.dtype.is_floating_point:
+        return data.to(dtype)
+    return data.round().to(dtype) if is_label_map else data
 
 
 @contextmanager
-def random_state_restored(*, torch_only: bool) -> Iterator[None]:
-    """Puts the global generators back (numpy's and Python's only if they will be touched: they cost 60 µs)."""
+def random_state_restored() -> Iterator[None]:
+    """Puts the global generators of torch (CPU), numpy and Python back as they were."""
     torch_state = torch.get_rng_state()
-    others = None if torch_only else (np.random.get_state(), random.getstate())  # noqa: NPY002
+    others = (np.random.get_state(), random.getstate())  # noqa: NPY002
     try:
         yield
     finally:
         torch.set_rng_state(torch_state)
-        if others is not None:
-            np.random.set_state(others[0])  # noqa: NPY002
-            random.setstate(others[1])
+        np.random.set_state(others[0])  # noqa: NPY002
+        random.setstate(others[1])

@@ -221,7 +221,7 @@ class BatchMixer:
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seeds the global generators (of the device, too), and puts them back afterwards."""
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda, enabled=bool(cuda)), random_state_restored(torch_only=False):
+    with torch.random.fork_rng(devices=cuda, enabled=bool(cuda)), random_state_restored():
         torch.default_generator.manual_seed(seed)
         np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002 (foreign transforms draw from it)
         random.seed(seed)
