@@ -130,3 +130,9 @@ def test_public_names_are_the_agreed_ones():
         "render_shards",
         "save_synthesizer",
     }
+
+
+def test_names_of_test_files_are_unique():
+    """pytest imports them by their bare names: two of the same name, in whatever folders, stop the whole run."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
