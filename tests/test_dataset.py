@@ -522,6 +522,10 @@ def test_a_pool_that_another_mix_moved_is_an_error_and_not_a_wrong_sample():
         other[0]
         with pytest.raises(StateMismatchError, match=r"must be at the epoch of the mix, 0, got 1.*a pool of its own"):
             one.__getitems__(range(20))
+        control = SyntheticMixDataset(Real(), pool, 0.0, transform=_negated)
+        pool.set_epoch(2)
+        control[0]  # draws nothing from the pool
+        pool.set_epoch(1)
         rebuilt = SyntheticMixDataset(Real(), pool, 0.5, seed=1)
         assert rebuilt.epoch == 1, "a mix that is built over a pool in use follows it"
         assert torch.equal(rebuilt[3]["image"], other[3]["image"])

@@ -188,11 +188,12 @@ class SyntheticMixDataset(Dataset[Any]):
         """A batch of samples; this is what `DataLoader` calls."""
         epoch, num_read = self._epoch.tolist()
         self._epoch[1] = (0 if num_read == _JUST_SET else num_read) + len(indices)
-        if not self.plan.counts(epoch).synthetic and not self.provenance and not any(self._transforms):
+        draws = self.plan.counts(epoch).synthetic > 0
+        if not draws and not self.provenance and not any(self._transforms):
             return self._real_samples(list(indices))
         if num_read > _PASSES_BEFORE_WARNING * self.plan.counts(epoch).total:
             self._warn_of_repetition(epoch)
-        if getattr(self.source, "epoch", epoch) != epoch:
+        if draws and getattr(self.source, "epoch", epoch) != epoch:
             raise StateMismatchError(
                 f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(self.source, 'epoch', None)}. Its "
                 "samples are not those of this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
