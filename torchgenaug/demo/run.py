@@ -199,7 +199,7 @@ def _shuffled_batch(mixed: SyntheticMixDataset, seed: int) -> list[dict[str, Any
 
 
 def _table(rows: list[EpochRow]) -> Table:
-    table = Table(title="What the training loop got", box=box.SIMPLE_HEAD)
+    table = Table(title="What the training loop got", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     headings = ("source", "epoch", "real", "synthetic", "loss", "plain\nsamples/s", "mixed\nsamples/s", "pool\nwait, s")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "source" else "right", no_wrap=True)
