@@ -1,0 +1,31 @@
+"""Every benchmark runs, in its tiny version, and keeps nothing: their results are checked inside, their times are not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "harness"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "__main__"])
+def test_tiny_version_runs(name):
+    results = ROOT / "benchmarks" / "results"
+    before = {path: path.stat().st_mtime_ns for path in results.glob("*")}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", name],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'"question": "{name}"' in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in results.glob("*")} == before
