@@ -1,4 +1,4 @@
-"""Every benchmark runs, in its tiny version, and keeps nothing: their results are checked inside, their times are not."""
+"""Every benchmark runs, in its tiny version, and keeps nothing. Results are checked inside; times are not."""
 
 from __future__ import annotations
 
