@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
+
+# A shell ignores Ctrl-C in what it runs in the background, and so does everything started from there: tests that send it
+# to a process of theirs would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("default", deadline=None, max_examples=40)
 settings.load_profile("default")
