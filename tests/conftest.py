@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-# A shell ignores Ctrl-C in what it runs in the background, and so does everything started from there: tests that send it
+# A shell ignores Ctrl-C in what it runs in the background, and so does all that starts from there: tests that send it
 # to a process of theirs would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
