@@ -547,6 +547,18 @@ def test_the_epoch_reaches_the_data_sets_inside():
     assert (real.epoch_seen, synthetic.epoch_seen) == (4, 4)
 
 
+@pytest.mark.parametrize("side", ["transform", "real_transform", "synthetic_transform"])
+def test_transforms_are_drawn_anew_each_epoch(side):
+    """The sample itself stays the same here (all real, or one synthetic sample only): what changes is the draw."""
+    ratio, synthetic = (1.0, source(1)) if side == "synthetic_transform" else (0.0, source())
+    mixed = SyntheticMixDataset(Real(), synthetic, ratio, **{side: MOVE})
+    first = mixed[7]["image"]
+    mixed.set_epoch(1)
+    assert not torch.equal(first, mixed[7]["image"])
+    mixed.set_epoch(0)
+    assert torch.equal(first, mixed[7]["image"])
+
+
 def test_a_mix_of_a_mix_is_refused():
     with pytest.raises(ConfigurationError, match=r"got a SyntheticMixDataset.*CombinedSource"):
         SyntheticMixDataset(SyntheticMixDataset(Real(), source(), 0.5), source(), 0.5)
