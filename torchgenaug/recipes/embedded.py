@@ -1,0 +1,58 @@
+"""The embedded real data sets as `TrainingData`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from torchgenaug.recipes.data import Split, TensorSamples, TrainingData
+from torchgenaug.types import FieldSpec
+
+_UNIT = (0.0, 1.0)
+
+
+def digits(split: Split) -> TrainingData:
+    """MNIST digits 32 x 32 with their class."""
+    from torchgenaug.demo.digits import Digits
+
+    real = Digits(split)
+    return TrainingData(
+        samples=TensorSamples({"image": real.images, "label": real.labels}),
+        fields={"image": FieldSpec((1, 32, 32), value_range=_UNIT), "label": class_field(10)},
+        ids=tuple(f"mnist5k row {row}" for row in real.rows),
+        name="digits",
+    )
+
+
+def brain(split: Split) -> TrainingData:
+    """Axial slices 64 x 64 of the ICBM152 brain with tissue mask and level."""
+    from torchgenaug.demo.brain import NUM_LEVELS, NUM_TISSUES, BrainSlices
+
+    real = BrainSlices(split)
+    return TrainingData(
+        samples=TensorSamples(
+            {"image": real.images, "mask": real.masks, "label": torch.tensor(real.labels, dtype=torch.int64)}
+        ),
+        fields={
+            "image": FieldSpec((1, 64, 64), value_range=_UNIT),
+            "mask": mask_field((64, 64), NUM_TISSUES),
+            "label": class_field(NUM_LEVELS),
+        },
+        ids=tuple(f"ICBM152 axial row {row}" for row in real.rows),
+        name="brain",
+        remarks=("One brain only: slices are held out by place, not by patient.",),
+    )
+
+
+def class_field(num_classes: int) -> FieldSpec:
+    """The field of a class label."""
+    return FieldSpec((), torch.int64, kind="scalar", value_range=(0, num_classes - 1))
+
+
+def mask_field(spatial: tuple[int, ...], num_classes: int) -> FieldSpec:
+    """The field of a mask of `num_classes` classes, background included."""
+    return FieldSpec((1, *spatial), torch.int64, kind="label_map", value_range=(0, num_classes - 1))
+
+
+LOADERS: Mapping[str, Callable[[Split], TrainingData]] = {"digits": digits, "brain": brain}
