@@ -8,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import torchgenaug.demo
-from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, load_synthesizer
+from torchgenaug import ClassLabels, DiffusersSynthesizer, ShardSource, SyntheticSequence, load_synthesizer
 from torchgenaug.cli import app, main
 from torchgenaug.testing import AnalyticSynthesizer
 
@@ -42,7 +43,11 @@ def slow():
 
 def nothing():
     return None
+
+def only_two():
+    return ClassLabels(3, weights=[0, 0, 1])
 """
+TWO_OF_THREE = ("--count", 4, "--batch-size", 4, "--conditions", "factories_for_cli:only_two")
 
 
 @pytest.fixture
@@ -121,6 +126,35 @@ def test_a_factory_may_return_a_sequence(here):
     assert ShardSource("shards").fingerprint == expected.fingerprint
 
 
+def test_a_plain_diffusers_folder(here):
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    net = UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+    )
+    DDPMPipeline(net, DDPMScheduler(10)).save_pretrained("pipeline")
+    options = ("--count", 2, "--batch-size", 2, "--steps", 2)
+    output = " ".join(run("render", "pipeline", "--out", "default", *options).split())
+    assert "-1 and 1 of the model become 0 and 1; set others with --value-range." in output
+    assert "Intensities" not in run("render", "pipeline", "--out", "ct", *options, "--value-range", -1000, 2000)
+    default, hounsfield = (ShardSource(name).read(np.arange(2))["image"] for name in ("default", "ct"))
+    torch.testing.assert_close(default * 3000 - 1000, hounsfield, rtol=0, atol=0.01)
+    expected = DiffusersSynthesizer.from_pretrained("pipeline", steps=2, value_range=(-1000, 2000))
+    assert ShardSource("ct").manifest.synthesizer == expected.fingerprint
+
+
+def test_conditions_of_a_factory(here):
+    run("render", "factories_for_cli:classes", "--out", "shards", *TWO_OF_THREE)
+    assert ShardSource("shards").column("label").tolist() == [2, 2, 2, 2]
+
+
 def test_inspect_says_where_it_came_from(here):
     render("--seed", 7)
     output = run("inspect", "shards")
@@ -165,6 +199,15 @@ def test_preview(here):
         (["render", "factories_for_cli:nothing", "--out", "x", "--count", "3"], "got NoneType from"),
         (["render", "factories_for_cli:sequence", "--out", "x", "--count", "3", "--seed", "1"], "must be left out"),
         (["render", "factories_for_cli:plain", "--out", "x", "--count", "3", "--steps", "5"], "has no sampling steps"),
+        (["render", "factories_for_cli:plain", "--out", "s3://bucket/x", "--count", "3"], "folder of this machine"),
+        (
+            ["render", "factories_for_cli:plain", "--out", "x", "--count", "3", "--value-range", "0", "1"],
+            "--value-range must be left out unless SYNTHESIZER is a plain diffusers folder",
+        ),
+        (
+            ["render", "factories_for_cli:sequence", "--out", "x", "--count", "3", "--conditions", "m:f"],
+            "--class-weights, --conditions and --steps must be left out",
+        ),
     ],
 )
 def test_errors_are_one_message_and_status_1(here, monkeypatch, capsys, arguments, message):

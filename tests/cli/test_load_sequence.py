@@ -9,16 +9,15 @@ from torchgenaug import ClassLabels
 from torchgenaug.cli.load import load_sequence, own_device
 from torchgenaug.errors import ConfigurationError
 
-NOTHING = {"seed": 0, "num_classes": None, "class_weights": None, "steps": None, "device": None}
-
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     (tmp_path / "model_for_load.py").write_text(
-        "from torchgenaug import SyntheticSequence\n"
+        "from torchgenaug import ClassLabels, SyntheticSequence\n"
         "from torchgenaug.testing import AnalyticSynthesizer\n"
         "def make():\n    return AnalyticSynthesizer((8, 8), num_classes=4)\n"
         "def sequence():\n    return SyntheticSequence(make())\n"
+        "def ones():\n    return ClassLabels(4, weights=[0, 1, 0, 0])\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "model_for_load", raising=False)
@@ -27,10 +26,10 @@ def model(tmp_path, monkeypatch):
 
 
 def test_class_weights_are_the_shares(model):
-    sequence = load_sequence(model, **NOTHING | {"class_weights": "0.5,0.3,0.2"})
+    sequence = load_sequence(model, class_weights="0.5,0.3,0.2")
     assert sequence.conditions.fingerprint == ClassLabels(3, weights=[0.5, 0.3, 0.2]).fingerprint
     assert sequence.condition(range(100))["label"].bincount().tolist() == [50, 30, 20]
-    assert load_sequence(model, **NOTHING).conditions.num_classes == 4
+    assert load_sequence(model).conditions.num_classes == 4
 
 
 @pytest.mark.parametrize(
@@ -44,12 +43,36 @@ def test_class_weights_are_the_shares(model):
 )
 def test_other_class_weights_are_refused(model, weights, classes, message):
     with pytest.raises(ConfigurationError, match=message):
-        load_sequence(model, **NOTHING | {"class_weights": weights, "num_classes": classes})
+        load_sequence(model, class_weights=weights, num_classes=classes)
+
+
+def test_conditions_come_from_a_factory(model):
+    sequence = load_sequence(model, conditions="model_for_load:ones", seed=3)
+    assert sequence.condition(range(5))["label"].tolist() == [1] * 5
+    assert sequence.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"conditions": "model_for_load:make"}, "--conditions must give conditions .* got AnalyticSynthesizer"),
+        (
+            {"conditions": "model_for_load:absent"},
+            "--conditions must name a function of .* got 'absent'",
+        ),
+        ({"conditions": "model_for_load"}, "--conditions must be package.module:factory, got 'model_for_load'"),
+        ({"conditions": "model_for_load:ones", "num_classes": 4}, "--classes and --class-weights must be left out"),
+        ({"conditions": "model_for_load:ones", "class_weights": "1,1"}, "--classes and --class-weights must be left"),
+    ],
+)
+def test_other_conditions_are_refused(model, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        load_sequence(model, **options)
 
 
 def test_a_sequence_has_its_own_class_weights(model):
-    with pytest.raises(ConfigurationError, match="--class-weights and --steps must be left out"):
-        load_sequence(model.replace("make", "sequence"), **NOTHING | {"class_weights": "1,1"})
+    with pytest.raises(ConfigurationError, match="--class-weights, --conditions and --steps must be left out"):
+        load_sequence(model.replace("make", "sequence"), class_weights="1,1")
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):

@@ -1,4 +1,4 @@
-"""What SYNTHESIZER on the command line stands for: a saved folder, or ``package.module:factory``."""
+"""What SYNTHESIZER on the command line stands for: a saved folder of ours or of diffusers, or a factory."""
 
 from __future__ import annotations
 
@@ -11,41 +11,48 @@ from typing import Any
 import torch
 
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
-from torchgenaug.contracts import Synthesizer
+from torchgenaug.contracts import Conditions, Synthesizer
 from torchgenaug.errors import ConfigurationError
+
+DIFFUSERS_RANGE = (0.0, 1.0)
+"""What the -1 and 1 of a plain diffusers folder stand for unless told: diffusers' own pipelines map to [0, 1], too."""
 
 
 def load_sequence(
     name: str,
     *,
-    seed: int,
-    num_classes: int | None,
-    class_weights: str | None,
-    steps: int | None,
-    device: str | None,
+    seed: int = 0,
+    num_classes: int | None = None,
+    class_weights: str | None = None,
+    conditions: str | None = None,
+    steps: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    device: str | None = None,
 ) -> SyntheticSequence:
     """The sequence that a command is to render.
 
     Args:
-        name: a folder that `save_synthesizer` wrote, or ``package.module:factory``, a function without arguments that
-            returns a synthesizer or a sequence. Modules are also looked for in the working directory.
+        name: a folder that `save_synthesizer` wrote; a plain diffusers folder (``unet/``, ``scheduler/`` and, if there,
+            ``vae/`` or ``vqvae/``); or ``package.module:factory``, a function without arguments that returns a
+            synthesizer or a sequence. Modules are also looked for in the working directory.
         seed: base seed; a factory that returns a sequence sets its own.
         num_classes: balanced class labels as conditions; default: what the synthesizer says about itself.
         class_weights: shares of the classes, numbers with commas between them.
-        steps: sampling steps instead of the saved ones, for a diffusion model.
+        conditions: ``package.module:factory`` of any conditions, instead of class labels.
+        steps: sampling steps of a diffusion model; default: the saved ones, or 50 for a plain diffusers folder.
+        value_range: intensities that the -1 and 1 of a plain diffusers folder stand for; default: `DIFFUSERS_RANGE`.
         device: where a saved synthesizer computes; default: the GPU of this process if there is one, see `own_device`.
 
     Raises:
-        ConfigurationError: neither of the two, a factory that returns something else, or unfit settings.
+        ConfigurationError: none of the three, a factory that returns something else, or unfit settings.
         SynthesizerLoadError: a folder that cannot be loaded.
     """
-    place = own_device(device)
-    made = _call_factory(name) if ":" in name and not Path(name).exists() else load_synthesizer(name, device=place)
+    made = _load(name, steps, value_range, own_device(device))
     if isinstance(made, SyntheticSequence):
-        if seed or num_classes is not None or class_weights is not None or steps is not None:
+        if seed or any(option is not None for option in (num_classes, class_weights, conditions, steps)):
             raise ConfigurationError(
-                "--seed, --classes, --class-weights and --steps must be left out for a factory that returns a "
-                f"SyntheticSequence, which has its own, got {name!r}. Set them in the factory."
+                "--seed, --classes, --class-weights, --conditions and --steps must be left out for a factory that "
+                f"returns a SyntheticSequence, which has its own, got {name!r}. Set them in the factory."
             )
         return made
     if not isinstance(made, Synthesizer):
@@ -53,13 +60,25 @@ def load_sequence(
             f"SYNTHESIZER must give a synthesizer or a SyntheticSequence, got {type(made).__name__} from {name!r}. "
             "Let the function return DiffusersSynthesizer(...), ModuleSynthesizer(...) or a SyntheticSequence of one."
         )
-    if steps is not None:
-        made = _with_steps(made, steps)
+    if conditions is not None:
+        if num_classes is not None or class_weights is not None:
+            raise ConfigurationError(
+                f"--classes and --class-weights must be left out beside --conditions, got {conditions!r}: a sample has "
+                "one condition. Let the factory of the conditions set the classes."
+            )
+        return SyntheticSequence(made, _load_conditions(conditions), seed=seed)
     weights = None if class_weights is None else _numbers(class_weights)
     classes = num_classes
     if classes is None:
         classes = getattr(made, "num_classes", None) if weights is None else len(weights)
     return SyntheticSequence(made, None if classes is None else ClassLabels(classes, weights=weights), seed=seed)
+
+
+def is_diffusers_folder(name: str) -> bool:
+    """Whether `name` is a folder as diffusers writes it, without the settings that `save_synthesizer` adds."""
+    folder = Path(name)
+    marks = (folder / "model_index.json", folder / "unet")
+    return not (folder / "synthesizer.json").exists() and any(mark.exists() for mark in marks)
 
 
 def own_device(device: str | None) -> str:
@@ -76,6 +95,35 @@ def own_device(device: str | None) -> str:
     number = int(local) % torch.cuda.device_count() if local.isdecimal() else 0
     torch.cuda.set_device(number)
     return f"cuda:{number}"
+
+
+def _load(name: str, steps: int | None, value_range: tuple[float, float] | None, device: str) -> Any:
+    """What `name` stands for, sampled in `steps` steps."""
+    if is_diffusers_folder(name):
+        from torchgenaug.synthesizers import DiffusersSynthesizer
+
+        limits = DIFFUSERS_RANGE if value_range is None else value_range
+        return DiffusersSynthesizer.from_pretrained(name, steps=steps or 50, value_range=limits, device=device)
+    if value_range is not None:
+        raise ConfigurationError(
+            f"--value-range must be left out unless SYNTHESIZER is a plain diffusers folder, got {name!r}, which "
+            "states its own. For other intensities, save the model with another `value_range`."
+        )
+    is_factory = ":" in name and not Path(name).exists()
+    made = _call_factory(name, "SYNTHESIZER") if is_factory else load_synthesizer(name, device=device)
+    if steps is None or not isinstance(made, Synthesizer):
+        return made
+    return _with_steps(made, steps)
+
+
+def _load_conditions(name: str) -> Conditions:
+    made = _call_factory(name, "--conditions")
+    if not isinstance(made, Conditions):
+        raise ConfigurationError(
+            f"--conditions must give conditions (callable on ids, with a fingerprint), got {type(made).__name__} from "
+            f"{name!r}. Let the function return ClassLabels(...), RealFields(...) or your own."
+        )
+    return made
 
 
 def _numbers(text: str) -> list[float]:
@@ -103,21 +151,24 @@ def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:
     return changed
 
 
-def _call_factory(name: str) -> Any:
+def _call_factory(name: str, what: str) -> Any:
     module_name, _, function_name = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does
+    expected = "a saved folder or package.module:factory" if what == "SYNTHESIZER" else "package.module:factory"
+    if not (module_name and function_name):
+        raise ConfigurationError(f"{what} must be {expected}, got {name!r}. For example: my_package.models:make_it")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"SYNTHESIZER must be a saved folder or package.module:factory, got {name!r}: {error}. "
+            f"{what} must be {expected}, got {name!r}: {error}. "
             "Run the command where the module can be imported, or give the path of a folder."
         ) from error
     factory = getattr(module, function_name, None)
     if not callable(factory):
         raise ConfigurationError(
-            f"SYNTHESIZER must name a function of {module_name!r}, got {function_name!r}, which it does not have. "
+            f"{what} must name a function of {module_name!r}, got {function_name!r}, which it does not have. "
             f"It has: {', '.join(key for key, value in vars(module).items() if callable(value) and key[0] != '_')}."
         )
     return factory()

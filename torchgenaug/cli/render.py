@@ -43,8 +43,15 @@ class StorageDtype(StrEnum):
 
 
 def render(
-    synthesizer: Annotated[str, typer.Argument(help="Saved folder, or package.module:factory.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for the shards; one with a part of this render is completed.")],
+    synthesizer: Annotated[
+        str,
+        typer.Argument(
+            help="A saved folder (ours, or a diffusers pipeline's), or package.module:factory.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Local folder for the shards (no URL); one with a part of this render is completed.")
+    ],
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per call of the model; part of the plan.")] = 32,
     shard_size: Annotated[int, typer.Option(min=1, help="Samples per file.")] = 1024,
@@ -57,9 +64,23 @@ def render(
     class_weights: Annotated[
         str | None, typer.Option(help="Shares of the classes, such as 0.5,0.3,0.2.", show_default=False)
     ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(help="package.module:factory of other conditions, such as real masks.", show_default=False),
+    ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Sampling steps of a diffusion model; default: as saved.", show_default=False),
+        typer.Option(
+            min=1, help="Sampling steps of a diffusion model; default: as saved, 50 for diffusers'.", show_default=False
+        ),
+    ] = None,
+    value_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Intensities that -1 and 1 of a diffusers pipeline stand for; default: 0 1.",
+            show_default=False,
+        ),
     ] = None,
     threads: Annotated[
         int | None,
@@ -78,7 +99,8 @@ def render(
     """Renders synthetic samples into HDF5 shards. Stop it at any moment; the same command goes on.
 
     Under torchrun or accelerate launch the processes share the shards out, each on a GPU of its own; the bytes are the
-    same. They share nothing but the folder, so they may run on several machines.
+    same. They share nothing but the folder, so they may run on several machines. To train from object storage, copy the
+    finished folder there: ShardSource reads URLs, render writes to local folders only.
 
     Examples:
 
@@ -86,15 +108,21 @@ def render(
 
         torchgenaug render my_model --out shards --count 10000 --dtype float16 --compression lz4
 
+        torchgenaug render my_pipeline --out shards --count 10000 --steps 25 --value-range -1000 2000
+
         torchgenaug render my_package.models:make_generator --out shards --count 500 --classes 4
 
+        torchgenaug render my_package.models:make_generator --out shards --count 500 --conditions my_package.data:masks
+
         torchrun --nproc_per_node 4 -m torchgenaug.cli render my_model --out shards --count 10000
+
+        accelerate launch --num_processes 4 -m torchgenaug.cli render my_model --out shards --count 10000
     """
     import torch
     from rich.console import Console
 
     from torchgenaug import render_shards
-    from torchgenaug.cli.load import load_sequence
+    from torchgenaug.cli.load import DIFFUSERS_RANGE, is_diffusers_folder, load_sequence
     from torchgenaug.cli.preview import draw
     from torchgenaug.shards.ranks import Ranks
 
@@ -103,8 +131,18 @@ def render(
     if threads is not None:
         torch.set_num_threads(threads)
     sequence = load_sequence(
-        synthesizer, seed=seed, num_classes=classes, class_weights=class_weights, steps=steps, device=device
+        synthesizer,
+        seed=seed,
+        num_classes=classes,
+        class_weights=class_weights,
+        conditions=conditions,
+        steps=steps,
+        value_range=value_range,
+        device=device,
     )
+    if value_range is None and is_diffusers_folder(synthesizer):
+        low, high = DIFFUSERS_RANGE
+        console.print(f"Intensities: -1 and 1 of the model become {low:g} and {high:g}; set others with --value-range.")
     stored = None if dtype is StorageDtype.own else dtype.value
     codec = None if compression is Compression.none else compression.value
     if dry_run and not first:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from torchgenaug.errors import ShardError
+from torchgenaug.errors import ConfigurationError, ShardError
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.shards.background import BackgroundWriter
 from torchgenaug.shards.damage import Damage, truncated_shards
@@ -24,6 +25,8 @@ from torchgenaug.shards.ranks import Presence, Ranks, wait_for_others, wait_for_
 from torchgenaug.shards.reader import ShardSource
 from torchgenaug.shards.verify import damaged_shards
 from torchgenaug.shards.writer import filters
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
 
 Progress: TypeAlias = Callable[[int, int, int], None]
 """Called with (samples made, samples to make, bytes committed), all of this call; from two threads, never at once."""
@@ -53,7 +56,7 @@ def render_shards(
 
     Args:
         sequence: what to render.
-        path: the folder; made if absent. One that holds a part of this very render is completed.
+        path: the folder (no URL); made if absent. One that holds a part of this very render is completed.
         count: number of samples.
         batch_size: samples made in one call of the synthesizer. Part of the plan: it decides their last bits.
         shard_size: samples per file, rounded up to a multiple of `batch_size`.
@@ -87,6 +90,12 @@ def render_shards(
         (100, torch.Size([2, 1, 32, 32]))
     """
     part = Ranks.from_environment() if ranks is None else Ranks(*ranks)
+    if _URL.match(os.fspath(path)):
+        raise ConfigurationError(
+            f"`path` must be a folder of this machine, got {os.fspath(path)!r}. Nothing was rendered: a commit needs "
+            "renames and fsync, which object storage does not have. Render to a local folder and copy it there; "
+            "ShardSource reads URLs."
+        )
     manifest = plan_render(
         sequence, count, batch_size=batch_size, shard_size=shard_size, compression=compression, dtype=dtype
     )
