@@ -26,6 +26,7 @@ _HOMES = {
     "SyntheticPool": "pool",
     "SyntheticSequence": "sequence",
     "balance_classes": "shards",
+    "build_network": "synthesizers",
     "keep_classes": "shards",
     "load_synthesizer": "synthesizers",
     "render_shards": "shards",
@@ -48,6 +49,7 @@ __all__ = [
     "SyntheticPool",
     "SyntheticSequence",
     "balance_classes",
+    "build_network",
     "keep_classes",
     "load_synthesizer",
     "render_shards",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
         DiffusersSynthesizer,
         FunctionSynthesizer,
         ModuleSynthesizer,
+        build_network,
         load_synthesizer,
         save_synthesizer,
     )

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torchgenaug.synthesizers.blueprints import build_network as build_network
     from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer as DiffusersSynthesizer
     from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
     from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
@@ -19,6 +20,7 @@ _HOMES = {
     "DiffusersSynthesizer": "diffusers",
     "FunctionSynthesizer": "function",
     "ModuleSynthesizer": "module",
+    "build_network": "blueprints",
     "load_synthesizer": "saved",
     "save_synthesizer": "saved",
 }
@@ -27,6 +29,7 @@ __all__ = [
     "DiffusersSynthesizer",
     "FunctionSynthesizer",
     "ModuleSynthesizer",
+    "build_network",
     "load_synthesizer",
     "save_synthesizer",
 ]

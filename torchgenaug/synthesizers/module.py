@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.checks import checked_dtype, checked_labels, checked_value_range
 from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
+from torchgenaug.synthesizers.stored import Stored
 from torchgenaug.types import Batch, FieldSpec
 
 _PROBE_TOLERANCE = 0.05  # of the largest value: bfloat16 keeps 3 digits, and a batch effect is far larger
@@ -40,6 +42,7 @@ class ModuleSynthesizer:
 
     Attributes:
         fields: ``image``: (channels, *spatial) float32 in `value_range`.
+        trained_on: what the model was trained on, JSON-ready; None where unknown. `save_synthesizer` keeps it.
 
     Raises:
         ConfigurationError: a module that fails on such latents, returns something else than one image tensor, or whose
@@ -51,6 +54,8 @@ class ModuleSynthesizer:
         >>> synthesizer.synthesize([0, 1])["image"].shape
         torch.Size([2, 1, 8, 8])
     """
+
+    family: ClassVar[str] = "module"
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class ModuleSynthesizer:
             )
         self.num_classes = num_classes
         self.value_range = checked_value_range(value_range)
+        self.trained_on: Mapping[str, Any] | None = None
         self.dtype = checked_dtype(dtype)
         parameter = next(module.parameters(), None)
         if device is None:
@@ -121,6 +127,23 @@ class ModuleSynthesizer:
             raise ConfigurationError("`seeds` must hold at least one seed, got none.")
         labels = checked_labels(conditions, len(seeds), self.num_classes)
         return {"image": self._images(self._latents(seeds), labels)}
+
+    def stored(self) -> Stored:
+        """What `save_synthesizer` writes; the module must come from `build_network`."""
+        settings = {
+            "latent_shape": list(self.latent_shape),
+            "num_classes": self.num_classes,
+            "value_range": list(self.value_range),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+        return Stored(settings, {"module": self.module})
+
+    @classmethod
+    def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> ModuleSynthesizer:
+        """The other way round."""
+        settings = dict(stored.settings)
+        saved_dtype = getattr(torch, settings.pop("dtype"))
+        return cls(stored.networks["module"], **settings, device=device, dtype=dtype or saved_dtype)
 
     def _latents(self, seeds: Sequence[int]) -> Tensor:
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)

@@ -44,7 +44,7 @@ def load_scheduler(folder: Path) -> Any:
     return scheduler_from_config(read_json(folder / "scheduler_config.json"), folder)
 
 
-def scheduler_from_config(config: dict[str, Any], place: Path) -> Any:
+def scheduler_from_config(config: dict[str, Any], place: Path | str) -> Any:
     """A scheduler of diffusers' own from its configuration; any other class is refused."""
     import diffusers
 
@@ -55,7 +55,7 @@ def scheduler_from_config(config: dict[str, Any], place: Path) -> Any:
     return getattr(diffusers, str(name)).from_config(config)
 
 
-def net_class(config: dict[str, Any], allowed: tuple[str, ...], place: Path) -> Any:
+def net_class(config: dict[str, Any], allowed: tuple[str, ...], place: Path | str) -> Any:
     """The network class that a configuration names, if it is one of `allowed`."""
     import diffusers
 
@@ -146,7 +146,7 @@ def _load_net(folder: Path, allowed: tuple[str, ...]) -> nn.Module:
     return net
 
 
-def _unknown_class(name: object, place: Path, expected: str) -> SynthesizerLoadError:
+def _unknown_class(name: object, place: Path | str, expected: str) -> SynthesizerLoadError:
     return SynthesizerLoadError(
         f"`_class_name` must be {expected} of diffusers itself, got {name!r} at {place}. Code that comes with a model "
         "is never run. Build the parts yourself and pass them to DiffusersSynthesizer(unet, scheduler, …)."

@@ -1,20 +1,22 @@
-"""Synthesizers on disk: safetensors weights in the diffusers layout, pinned by their sha256.
+"""Synthesizers on disk: safetensors and JSON, every file pinned by its sha256.
 
 ::
 
     folder/
-      synthesizer.json                              format, version, settings, sha256 of every other file, trained_on
-      unet/config.json
+      synthesizer.json                              format, version, family, settings, sha256 of all files, trained_on
+      unet/config.json                              family "diffusers": the layout of a diffusers pipeline
       unet/diffusion_pytorch_model.safetensors
       scheduler/scheduler_config.json
       vae/…                                         with an autoencoder only
+      networks/NAME.safetensors                     other families; synthesizer.json says how NAME is built
+      tensors.safetensors                           fitted numbers that are no network
+      parts/NAME/synthesizer.json, …                synthesizers inside this one
 
 Only these names are ever opened, and nothing is unpickled or executed.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -27,42 +29,39 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
-from torch import nn
 
+from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.synthesizers import pipelines
+from torchgenaug.synthesizers import pipelines, stored, stored_diffusers
 from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer
+from torchgenaug.synthesizers.stored import Storable, json_bytes
 
 FORMAT, VERSION = "torchgenaug.synthesizer", 1
 _INDEX = "synthesizer.json"
-_CONFIG, _WEIGHTS, _SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"
-_NETS = {"unet": pipelines.UNETS, "vae": pipelines.VAES}
 
-_loaded: WeakValueDictionary[tuple[str, ...], DiffusersSynthesizer] = WeakValueDictionary()
+_loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def save_synthesizer(
-    synthesizer: DiffusersSynthesizer, path: str | Path, *, weights_dtype: torch.dtype | None = None
-) -> None:
+def save_synthesizer(synthesizer: Synthesizer, path: str | Path, *, weights_dtype: torch.dtype | None = None) -> None:
     """Writes `synthesizer` to the new folder `path`, all or nothing.
 
     Args:
-        synthesizer: a `DiffusersSynthesizer`.
+        synthesizer: any synthesizer of this package but `FunctionSynthesizer`. Networks that are not of diffusers must
+            have been made by `build_network`.
         path: folder that does not exist yet (or is empty).
         weights_dtype: dtype of the weights on disk, for example torch.float16 for half the size; default: as they are.
             What is loaded computes in the same dtype as before, with the rounded weights: its samples differ a little
             from those of `synthesizer`, and so its fingerprint is another one (the one in ``synthesizer.json``).
 
     Raises:
-        ConfigurationError: another kind of synthesizer, a folder with content, or weights too large for
+        ConfigurationError: a synthesizer that cannot be saved, a folder with content, or weights too large for
             `weights_dtype`.
     """
-    if not isinstance(synthesizer, DiffusersSynthesizer):
+    if weights_dtype not in (None, torch.float16, torch.bfloat16, torch.float32):
         raise ConfigurationError(
-            f"`synthesizer` must be a DiffusersSynthesizer to be saved, got {type(synthesizer).__name__}. Put the code "
-            "that builds it into a function of an importable module and name that where a saved folder is asked for: "
-            "package.module:factory."
+            f"`weights_dtype` must be torch.float16, bfloat16 or float32, got {weights_dtype!r}. Use None to keep the "
+            "dtype."
         )
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -70,23 +69,17 @@ def save_synthesizer(
             f"`path` must be a new folder, got {str(target)!r}, which exists. Nothing was written. "
             "Choose another name, or remove it first."
         )
-    stored = synthesizer if weights_dtype is None else _rounded(synthesizer, weights_dtype)
+    contents = _contents(synthesizer, weights_dtype)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        files = _write_components(stored, draft, weights_dtype)
-        index = {
-            "format": FORMAT,
-            "version": VERSION,
-            "family": "diffusers",
-            "fingerprint": stored.fingerprint,
-            "settings": stored.settings,
-            "files": files,
-            "trained_on": None if synthesizer.trained_on is None else dict(synthesizer.trained_on),
-        }
-        _write(draft / _INDEX, (json.dumps(index, indent=2) + "\n").encode())
+        for file, content in contents.items():
+            (draft / file).parent.mkdir(parents=True, exist_ok=True)
+            _write(draft / file, content)
         # mkdtemp makes private folders; the synthesizer gets the permissions of any new folder.
-        draft.chmod((draft / "unet").stat().st_mode)
+        mask = os.umask(0)
+        os.umask(mask)
+        draft.chmod(0o777 & ~mask)
         draft.rename(target)
         _sync_folder(target.parent)
     except BaseException:
@@ -96,7 +89,7 @@ def save_synthesizer(
 
 def load_synthesizer(
     path: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-) -> DiffusersSynthesizer:
+) -> Any:
     """The synthesizer that `save_synthesizer` wrote, loaded once per process, path, device and dtype.
 
     A second call returns the same object while anyone still holds it. Safe in threads.
@@ -105,6 +98,9 @@ def load_synthesizer(
         path: the folder.
         device: where to compute; default: CPU.
         dtype: compute dtype; default: the saved one.
+
+    Returns:
+        The synthesizer, of the class that was saved.
 
     Raises:
         SynthesizerLoadError: not such a folder, written by a newer torchgenaug, or a file whose sha256 is not the
@@ -117,79 +113,99 @@ def load_synthesizer(
     with _lock:
         synthesizer = _loaded.get(key)
         if synthesizer is None:
-            synthesizer = _loaded[key] = _load(folder, index, place, dtype)
+            # What is checked is what is used: every file is read once, and parsed from these very bytes.
+            contents = {name: _verified(folder / name, digest) for name, digest in index["files"].items()}
+            synthesizer = _loaded[key] = _assembled(index, contents, str(folder), place, dtype)
     return synthesizer
 
 
-def _rounded(synthesizer: DiffusersSynthesizer, weights_dtype: torch.dtype) -> DiffusersSynthesizer:
-    """The synthesizer that will be loaded when the weights are stored in `weights_dtype`."""
-    if weights_dtype not in (torch.float16, torch.bfloat16, torch.float32):
+def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, bytes]:
+    """File name → content of the whole folder, synthesizers inside included."""
+    kept = synthesizer if weights_dtype is None else _rounded(synthesizer, weights_dtype)
+    if isinstance(kept, DiffusersSynthesizer):
+        family = "diffusers"
+        entries, contents = stored_diffusers.encode(kept, weights_dtype)
+    else:
+        made_of = _stored(kept)
+        family = kept.family
+        entries, contents = stored.encode(made_of, weights_dtype)
+        for name, part in made_of.parts.items():
+            inside = _contents(part, None)
+            contents |= {f"parts/{name}/{file}": content for file, content in inside.items()}
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "family": family,
+        "fingerprint": kept.fingerprint,
+        **entries,
+        "files": {file: hashlib.sha256(content).hexdigest() for file, content in sorted(contents.items())},
+        "trained_on": None if synthesizer.trained_on is None else dict(synthesizer.trained_on),
+    }
+    return contents | {_INDEX: json_bytes(index)}
+
+
+def _stored(synthesizer: Any) -> stored.Stored:
+    if not isinstance(synthesizer, Storable):
         raise ConfigurationError(
-            f"`weights_dtype` must be torch.float16, bfloat16 or float32, got {weights_dtype!r}. Use None to keep the "
-            "dtype."
+            f"`synthesizer` must be one that can be saved, got {type(synthesizer).__name__}. Put the code "
+            "that builds it into a function of an importable module and name that where a saved folder is asked for: "
+            "package.module:factory."
         )
-    nets = {name: copy.deepcopy(net) for name, net in (("unet", synthesizer.unet), ("vae", synthesizer.vae)) if net}
-    for name, net in nets.items():
-        nn.Module.to(net, dtype=weights_dtype)
-        for parameter, values in net.state_dict().items():
-            if not values.isfinite().all():
-                raise ConfigurationError(
-                    f"`weights_dtype` must hold every weight, got {weights_dtype}, in which {name}.{parameter} "
-                    "overflows. Use torch.bfloat16 or None."
-                )
-    return _build(nets, synthesizer.scheduler, synthesizer.settings, synthesizer.device, None)
+    return synthesizer.stored()
 
 
-def _build(
-    nets: Mapping[str, nn.Module],
-    scheduler: Any,
-    settings: Mapping[str, Any],
+def _rounded(synthesizer: Any, weights_dtype: torch.dtype) -> Any:
+    """The synthesizer that will be loaded when the weights are stored in `weights_dtype`."""
+    if isinstance(synthesizer, DiffusersSynthesizer):
+        return stored_diffusers.with_rounded_weights(synthesizer, weights_dtype)
+    made_of = _stored(synthesizer)
+    networks = {name: stored.rounded(network, name, weights_dtype) for name, network in made_of.networks.items()}
+    parts = {name: _rounded(part, weights_dtype) for name, part in made_of.parts.items()}
+    device = getattr(synthesizer, "device", torch.device("cpu"))
+    rounded = type(synthesizer).from_stored(made_of._replace(networks=networks, parts=parts), device=device, dtype=None)
+    rounded.trained_on = synthesizer.trained_on
+    return rounded
+
+
+def _assembled(
+    index: Mapping[str, Any],
+    contents: Mapping[str, bytes],
+    place: str,
     device: torch.device,
     dtype: torch.dtype | None,
-) -> DiffusersSynthesizer:
-    low, high = settings["value_range"]
-    return DiffusersSynthesizer(
-        nets["unet"],
-        scheduler,
-        vae=nets.get("vae"),
-        steps=settings["steps"],
-        guidance_scale=settings["guidance_scale"],
-        value_range=(low, high),
-        label_channels=settings["label_channels"],
-        clip=settings["clip"],
-        null_class=settings["null_class"],
-        device=device,
-        dtype=getattr(torch, settings["dtype"]) if dtype is None else dtype,
-    )
+) -> Any:
+    try:
+        if index["family"] == "diffusers":
+            synthesizer: Any = stored_diffusers.decode(index, contents, place, device, dtype)
+        else:
+            parts = {
+                name: _part(name, contents, f"{place}/parts/{name}", device, dtype) for name in index.get("parts", ())
+            }
+            own = {file: content for file, content in contents.items() if not file.startswith("parts/")}
+            made_of = stored.decode(index, own, parts, place)
+            synthesizer = stored.family_class(index["family"]).from_stored(made_of, device=device, dtype=dtype)
+    except (SynthesizerLoadError, ConfigurationError, ImportError):
+        raise
+    except Exception as error:
+        raise SynthesizerLoadError(
+            f"{place} must hold weights that fit its configuration, got {error!r}. Save the synthesizer again."
+        ) from error
+    synthesizer.trained_on = index.get("trained_on")
+    return synthesizer
 
 
-def _write_components(
-    synthesizer: DiffusersSynthesizer, folder: Path, weights_dtype: torch.dtype | None
-) -> dict[str, str]:
-    """Writes networks and scheduler; returns file name → sha256."""
-    from safetensors.torch import save
-
-    contents = {_SCHEDULER: _config_json(synthesizer.scheduler)}
-    for name, net in (("unet", synthesizer.unet), ("vae", synthesizer.vae)):
-        if net is not None:
-            tensors = {key: _stored(value, weights_dtype) for key, value in net.state_dict().items()}
-            contents[f"{name}/{_CONFIG}"] = _config_json(net)
-            contents[f"{name}/{_WEIGHTS}"] = save(tensors, metadata={"format": "pt"})
-    for file, content in contents.items():
-        (folder / file).parent.mkdir(exist_ok=True)
-        _write(folder / file, content)
-    return {file: hashlib.sha256(content).hexdigest() for file, content in sorted(contents.items())}
-
-
-def _config_json(component: Any) -> bytes:
-    config = json.loads(component.to_json_string())
-    # Where the component was once loaded from is nobody's business.
-    config.pop("_name_or_path", None)
-    return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _stored(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    return value.cpu().to(dtype if value.is_floating_point() else None).contiguous()
+def _part(name: str, contents: Mapping[str, bytes], place: str, device: torch.device, dtype: torch.dtype | None) -> Any:
+    inside = {
+        file.removeprefix(f"parts/{name}/"): content
+        for file, content in contents.items()
+        if file.startswith(f"parts/{name}/")
+    }
+    if _INDEX not in inside:
+        raise SynthesizerLoadError(f"{place} must hold {_INDEX}, got {sorted(inside)}. Save the synthesizer again.")
+    index = _checked_index(json.loads(inside.pop(_INDEX)), f"{place}/{_INDEX}")
+    if set(index["files"]) != set(inside):
+        raise SynthesizerLoadError(f"{place} must hold the files of its {_INDEX}. Save the synthesizer again.")
+    return _assembled(index, inside, place, device, dtype)
 
 
 def _read_index(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -205,59 +221,30 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise SynthesizerLoadError(f"`path` must be a folder with {_INDEX}, got {str(folder)!r} without it. {remedy}")
     content = path.read_bytes()
     index = pipelines.read_json(path)
+    return _checked_index(index, str(path)), content
+
+
+def _checked_index(index: Any, place: str) -> dict[str, Any]:
+    if not isinstance(index, dict):
+        raise SynthesizerLoadError(f"{place} must hold a JSON object. Save the synthesizer again.")
     version = index.get("version")
     if index.get("format") != FORMAT or not isinstance(version, int):
         raise SynthesizerLoadError(
-            f"{path} must have the format {FORMAT!r} and a version, got {index.get('format')!r}, {version!r}. "
+            f"{place} must have the format {FORMAT!r} and a version, got {index.get('format')!r}, {version!r}. "
             "Save the synthesizer again."
         )
     if version > VERSION:
         raise SynthesizerLoadError(
-            f"{path} must have version {VERSION} or older, got {version}. It was written by a newer torchgenaug. "
+            f"{place} must have version {VERSION} or older, got {version}. It was written by a newer torchgenaug. "
             "Upgrade: pip install -U torchgenaug"
         )
-    if index.get("family") != "diffusers":
-        raise SynthesizerLoadError(
-            f"`family` must be 'diffusers', got {index.get('family')!r} at {path}. Build such a model in code and pass "
-            "it as package.module:factory."
-        )
-    required = {_SCHEDULER, f"unet/{_CONFIG}", f"unet/{_WEIGHTS}"}
-    known = required | {f"vae/{_CONFIG}", f"vae/{_WEIGHTS}"}
-    files = index.get("files")
-    if not isinstance(files, dict) or set(files) not in (required, known):
-        raise SynthesizerLoadError(
-            f"`files` must name {sorted(required)} (and vae/), got "
-            f"{sorted(files) if isinstance(files, dict) else files!r} at {path}. Nothing else is opened: no pickles, "
-            "no paths outside the folder. Save the synthesizer again."
-        )
-    return index, content
-
-
-def _load(folder: Path, index: dict[str, Any], device: torch.device, dtype: torch.dtype | None) -> DiffusersSynthesizer:
-    # What is checked is what is used: every file is read once, and parsed from these very bytes.
-    contents = {name: _verified(folder / name, digest) for name, digest in index["files"].items()}
-    try:
-        scheduler = pipelines.scheduler_from_config(json.loads(contents[_SCHEDULER]), folder / _SCHEDULER)
-        nets = {name: _net(name, contents, folder) for name in _NETS if f"{name}/{_CONFIG}" in contents}
-        synthesizer = _build(nets, scheduler, index["settings"], device, dtype)
-    except (SynthesizerLoadError, ConfigurationError):
-        raise
-    except Exception as error:
-        raise SynthesizerLoadError(
-            f"{folder} must hold weights that fit its configuration, got {error!r}. Save the synthesizer again."
-        ) from error
-    synthesizer.trained_on = index.get("trained_on")
-    return synthesizer
-
-
-def _net(name: str, contents: Mapping[str, bytes], folder: Path) -> nn.Module:
-    from safetensors.torch import load
-
-    config = json.loads(contents[f"{name}/{_CONFIG}"])
-    net: nn.Module = pipelines.net_class(config, _NETS[name], folder / name / _CONFIG).from_config(config)
-    # assign: the weights keep the dtype of the file until the synthesizer converts them.
-    net.load_state_dict(load(contents[f"{name}/{_WEIGHTS}"]), assign=True)
-    return net
+    family, files = index.get("family"), index.get("files")
+    if family == "diffusers":
+        stored_diffusers.check_files(files, place)
+    else:
+        stored.check_family(family, place)
+        stored.check_files(files, index.get("parts"), place)
+    return index
 
 
 def _verified(path: Path, digest: str) -> bytes:

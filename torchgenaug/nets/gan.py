@@ -1,0 +1,87 @@
+"""Generator of a small GAN for images and volumes of any size, with or without classes.
+
+Radford, Metz, Chintala (2016), "Unsupervised representation learning with deep convolutional generative adversarial
+networks", with up-sampling and convolution in place of strided transposed convolutions, which leave a checkerboard
+(Odena, Dumoulin, Olah, 2016, "Deconvolution and checkerboard artifacts", Distill).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug.errors import ConfigurationError
+
+_CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+_NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def halvings_of(spatial: Sequence[int]) -> int:
+    """How often the sizes can be halved before the smallest is about 4.
+
+    Raises:
+        ConfigurationError: not two or three sizes, or sizes that cannot be halved that often.
+    """
+    if len(spatial) not in (2, 3) or min(spatial) < 8:
+        raise ConfigurationError(
+            f"`shape` must be (channels, *spatial) with two or three sizes of at least 8, got sizes {tuple(spatial)}."
+        )
+    count = round(math.log2(min(spatial) / 4))
+    factor = 2**count
+    if any(size % factor for size in spatial):
+        wanted = tuple(math.ceil(size / factor) * factor for size in spatial)
+        raise ConfigurationError(
+            f"`shape` must hold sizes that can be halved {count} times, got {tuple(spatial)}. "
+            f"Pad or resize the images to {wanted}."
+        )
+    return count
+
+
+class DCGANGenerator(nn.Module):
+    """Latent vectors (and classes) → images.
+
+    Args:
+        latent_dim: length of a latent vector of standard normal numbers.
+        shape: (channels, *spatial) of an image, 2D or 3D.
+        width: channels of the last hidden layer; each layer before has twice as many, up to 8 · `width`.
+        num_classes: classes, each with a learned vector beside the latent one; None: unconditional.
+        value_range: the images' intensities, by a scaled tanh.
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int,
+        shape: Sequence[int],
+        width: int = 32,
+        num_classes: int | None = None,
+        value_range: Sequence[float] = (-1.0, 1.0),
+    ) -> None:
+        super().__init__()
+        channels, *spatial = shape
+        count = halvings_of(spatial)
+        convolution, norm = _CONVOLUTIONS[len(spatial)], _NORMS[len(spatial)]
+        widths = [width * min(8, 2**level) for level in range(count, -1, -1)]
+        self.start = [widths[0], *(size // 2**count for size in spatial)]
+        self.embedding = None if num_classes is None else nn.Embedding(num_classes, latent_dim)
+        inputs = latent_dim * (1 if num_classes is None else 2)
+        self.project = nn.Sequential(nn.Linear(inputs, math.prod(self.start)), nn.Unflatten(1, self.start))
+        layers: list[nn.Module] = [norm(widths[0]), nn.ReLU()]
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Upsample(scale_factor=2), convolution(before, after, 3, padding=1), norm(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, convolution(widths[-1], channels, 3, padding=1), nn.Tanh())
+        low, high = value_range
+        self.scale, self.shift = (high - low) / 2, (high + low) / 2
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (batch, *shape) of latents (batch, latent_dim) and labels int64 (batch,)."""
+        if self.embedding is not None:
+            if labels is None:
+                raise ConfigurationError("`labels` must be given to a generator with classes, got None.")
+            latents = torch.cat([latents, self.embedding(labels)], 1)
+        images: Tensor = self.layers(self.project(latents))
+        return images * self.scale + self.shift

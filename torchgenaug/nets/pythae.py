@@ -1,0 +1,190 @@
+"""`PythaeNetwork`: any model of pythae with convolutional networks, built from JSON-ready arguments alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug.errors import ConfigurationError, missing_extra
+from torchgenaug.nets.conv_autoencoder import halvings
+
+try:
+    from pythae import models as pythae_models
+
+    from torchgenaug.nets import pythae_parts as parts
+except ImportError as error:
+    raise missing_extra("A pythae model", package="pythae", extra="vae") from error
+
+MODELS = tuple(
+    name
+    for name in pythae_models.__all__
+    if not name.endswith("Config") and name not in ("AutoModel", "BaseAE") and "Config" not in name
+)
+"""Names of the models that can be built."""
+
+# Models that pythae trains with several optimizers; the others with one for all parameters.
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "VAEGAN": ("encoder", "decoder", "discriminator"),
+    "Adversarial_AE": ("autoencoder", "discriminator"),
+    "FactorVAE": ("autoencoder", "discriminator"),
+    "PIWAE": ("encoder", "decoder"),
+    "RAE_L2": ("encoder", "decoder"),
+}
+_FIXED = {"input_dim", "latent_dim", "name"}
+
+
+class PythaeNetwork(nn.Module):
+    """A pythae model with convolutional encoder, decoder, metric and discriminator, 2D or 3D, images of any size.
+
+    pythae's own networks are perceptrons without a notion of space, and a model with other ones is saved as a pickle.
+    This one is described by its arguments, so that `build_network` and `save_synthesizer` need none. Copies and pickles
+    (an `RHVAE` of pythae itself does neither: its metric is a closure over the first object).
+
+    Args:
+        model: one of `MODELS`, such as ``"VAE"``, ``"RHVAE"``, ``"VAEGAN"`` or ``"VQVAE"``.
+        input_shape: (channels, *spatial).
+        latent_dim: length of a latent; for a VQVAE, that of one code.
+        width: channels of the first level; doubled with each halving. A multiple of 4.
+        levels: how often the image is halved; default: down to about 4 pixels (VQVAE: twice at most).
+        architecture: ``"conv"``, or ``"mlp"`` for pythae's own perceptrons.
+        options: further arguments of the model's pythae configuration, such as ``{"beta": 4.0}``.
+
+    Attributes:
+        model: the pythae model.
+        latent_shape: shape of one latent: (latent_dim,), or (latent_dim, rows, columns) of a VQVAE, whose codes lie in
+            a plane (3D: slices below each other).
+
+    Raises:
+        ConfigurationError: an unknown model, option or architecture, or a shape that is neither 2D nor 3D.
+        MissingExtraError: pythae is not installed.
+
+    References:
+        Chadebec, Vincent, Allassonnière (2022). Pythae: unifying generative autoencoders in Python. NeurIPS datasets
+        and benchmarks. https://github.com/clementchadebec/benchmark_VAE
+    """
+
+    def __init__(
+        self,
+        model: str,
+        input_shape: Sequence[int],
+        latent_dim: int = 10,
+        width: int = 16,
+        levels: int | None = None,
+        architecture: str = "conv",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if model not in MODELS:
+            raise ConfigurationError(f"`model` must be one of {', '.join(MODELS)}, got {model!r}.")
+        shape = tuple(int(size) for size in input_shape)
+        if len(shape) not in (3, 4) or min(shape) < 1:
+            raise ConfigurationError(f"`input_shape` must be (channels, *spatial), 2D or 3D, got {input_shape!r}.")
+        if architecture not in ("conv", "mlp"):
+            raise ConfigurationError(f"`architecture` must be 'conv' or 'mlp', got {architecture!r}.")
+        if width < 4 or width % 4:
+            raise ConfigurationError(f"`width` must be a multiple of 4, got {width!r}. Use 16 or 32.")
+        self.name, self.shape, self.width, self.architecture = model, shape, width, architecture
+        self.levels = min(2, len(halvings(shape[1:])) - 1) if levels is None and model == "VQVAE" else levels
+        self.latent_shape: tuple[int, ...] = (int(latent_dim),)
+        if model == "VQVAE" and architecture == "conv":
+            plane = halvings(shape[1:], self.levels)[-1]
+            self.latent_shape = (int(latent_dim), *(plane if len(plane) == 2 else (plane[0] * plane[1], plane[2])))
+        config = _config(model, shape, int(latent_dim), dict(options or {}))
+        # The random latents of untrained parts must not move the caller's generator more than the weights do.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # pythae tells which heads the encoder must have: it has them
+            self.model = self._build(model, config)
+        parts.make_portable(self.model)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of parameters that each have an optimizer and a loss of their own."""
+        return _GROUPS.get(self.name, ("autoencoder",))
+
+    def group_parameters(self, group: str) -> Iterator[nn.Parameter]:
+        """The parameters of one group; together the groups hold all that are trained."""
+        if group == "autoencoder":
+            of_others = {id(p) for p in self.group_parameters("discriminator")} if len(self.groups) > 1 else set()
+            return (p for p in self.model.parameters() if id(p) not in of_others and p.requires_grad)
+        return iter([p for p in getattr(self.model, group).parameters() if p.requires_grad])
+
+    def loss(self, images: Tensor, group: str | None = None, *, epoch: int = 1, dataset_size: int = 1) -> Tensor | None:
+        """The loss of one group on a batch; call it anew for each group, whose optimizer steps in between.
+
+        Args:
+            images: (batch, *input_shape) in [0, 1]; FactorVAE wants at least 2.
+            group: one of `groups`; default: the only or first one.
+            epoch: passes over the data so far: VAMP and DisentangledBetaVAE warm up by it.
+            dataset_size: number of training images: BetaTCVAE weighs by it.
+
+        Returns:
+            A scalar; None where the model asks to leave this group as it is (a VAEGAN out of balance).
+        """
+        group = self.groups[0] if group is None else group
+        output = self(images, epoch=epoch, dataset_size=dataset_size)
+        if len(self.groups) == 1:
+            loss: Tensor = output["loss"]
+            return loss.sum()  # some models return shape (1,)
+        if not output.get(f"update_{group}", True):
+            return None
+        loss = output[f"{group}_loss"]
+        return loss.sum()
+
+    def forward(self, images: Tensor, *, epoch: int = 1, dataset_size: int = 1) -> Mapping[str, Any]:
+        """pythae's output for a batch of images in [0, 1]: ``loss``, ``recon_x``, ``z`` and what the model adds."""
+        # A clone: RAE_GP asks for gradients of what it is given.
+        output: Mapping[str, Any] = self.model({"data": images.clone()}, epoch=epoch, dataset_size=dataset_size)
+        parts.forget(self.model)
+        return output
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents of images in [0, 1]: posterior means, (batch, latent_dim); of a VQVAE (batch, *latent_shape)."""
+        embedding: Tensor = self.model.encoder(images).embedding
+        return embedding
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images in [0, 1] of latents (batch, *latent_shape)."""
+        images: Tensor = self.model.decoder(latents)["reconstruction"]
+        return images.reshape(len(latents), *self.shape)
+
+    def _build(self, model: str, config: Any) -> nn.Module:
+        cls = getattr(pythae_models, model)
+        if self.architecture == "mlp":
+            built: nn.Module = cls(config)
+            return built
+        if model == "VQVAE":
+            encoder: nn.Module = parts.PlaneEncoder(self.shape, self.latent_shape[0], self.width, self.levels)
+            decoder: nn.Module = parts.PlaneDecoder(self.shape, self.latent_shape[0], self.width, self.levels)
+        else:
+            encoder = parts.ConvEncoder(self.shape, self.latent_shape[0], self.width, self.levels)
+            decoder = parts.LatentDecoder(self.shape, self.latent_shape[0], self.width, self.levels)
+        extra: dict[str, nn.Module] = {}
+        if model == "RHVAE":
+            extra["metric"] = parts.ConvMetric(self.shape, self.latent_shape[0], self.width, self.levels)
+        if model == "VAEGAN":
+            extra["discriminator"] = parts.ConvDiscriminator(self.shape, self.width, self.levels)
+            if config.reconstruction_layer == -1:
+                # pythae's default compares the scores themselves; Larsen et al. (2016) compare features below them.
+                config.reconstruction_layer = extra["discriminator"].depth - 1
+        built = cls(config, encoder=encoder, decoder=decoder, **extra)
+        return built
+
+    def __repr__(self) -> str:
+        return f"PythaeNetwork({self.name!r}, {self.shape}, latent {self.latent_shape}, {self.architecture})"
+
+
+def _config(model: str, shape: tuple[int, ...], latent_dim: int, options: dict[str, Any]) -> Any:
+    cls = getattr(pythae_models, f"{model}Config", None) or getattr(pythae_models, f"{model}_Config")
+    known = {name for name in cls.__dataclass_fields__ if not name.startswith("uses_default")} - _FIXED
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ConfigurationError(f"`options` of {model} must be among {sorted(known)}, got {unknown}.")
+    try:
+        return cls(input_dim=shape, latent_dim=latent_dim, **options)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigurationError(f"`options` must fit {cls.__name__}, got {options!r}: {error}") from error

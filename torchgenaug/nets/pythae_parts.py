@@ -1,0 +1,141 @@
+"""The networks inside a pythae model: subclasses of its bases, with our convolutional trunk and decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder, BaseMetric
+from torch import Tensor, nn
+
+from torchgenaug.nets.conv_autoencoder import ConvDecoder, ConvTrunk
+
+
+class ConvEncoder(BaseEncoder):
+    """Image → posterior: mean, log variance, and the log concentration of spherical and hyperbolic models."""
+
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int, levels: int | None) -> None:
+        super().__init__()
+        self.trunk = ConvTrunk(shape, width, levels)
+        self.mean = nn.Linear(self.trunk.num_features, latent_dim)
+        self.log_variance = nn.Linear(self.trunk.num_features, latent_dim)
+        self.log_concentration = nn.Linear(self.trunk.num_features, 1)
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        """What every model of pythae but the VQVAE asks for."""
+        features = self.trunk(images).flatten(1)
+        return ModelOutput(
+            embedding=self.mean(features),
+            log_covariance=self.log_variance(features),
+            log_concentration=self.log_concentration(features),
+        )
+
+
+class LatentDecoder(BaseDecoder):
+    """Latent vector → image in [0, 1]."""
+
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int, levels: int | None) -> None:
+        super().__init__()
+        self.image = ConvDecoder(shape, width, levels)
+        self.first = nn.Linear(latent_dim, self.image.channels * math.prod(self.image.shapes[0]))
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        """(batch, latent_dim) → (batch, *shape)."""
+        features = self.first(z).reshape(len(z), self.image.channels, *self.image.shapes[0])
+        return ModelOutput(reconstruction=self.image(features))
+
+
+class PlaneEncoder(BaseEncoder):
+    """Image → a plane of codes. pythae's quantizer knows 2D codes only: the slices of a volume lie below each other."""
+
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int, levels: int | None) -> None:
+        super().__init__()
+        self.trunk = ConvTrunk(shape, width, levels)
+        conv = nn.Conv2d if len(shape) == 3 else nn.Conv3d
+        self.codes = conv(self.trunk.channels, latent_dim, 1)
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        """(batch, *shape) → (batch, latent_dim, rows, columns)."""
+        codes = self.codes(self.trunk(images))
+        return ModelOutput(embedding=codes.flatten(2, 3) if codes.ndim == 5 else codes)
+
+
+class PlaneDecoder(BaseDecoder):
+    """A plane of codes → image in [0, 1]."""
+
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int, levels: int | None) -> None:
+        super().__init__()
+        self.image = ConvDecoder(shape, width, levels, inside=latent_dim)
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        """(batch, latent_dim, rows, columns) → (batch, *shape)."""
+        return ModelOutput(reconstruction=self.image(z.reshape(len(z), z.shape[1], *self.image.shapes[0])))
+
+
+class ConvMetric(BaseMetric):
+    """Image → the lower triangular matrix whose square is the image's share in the inverse metric of an RHVAE."""
+
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int, levels: int | None) -> None:
+        super().__init__()
+        self.trunk = ConvTrunk(shape, width, levels)
+        self.latent_dim = latent_dim
+        self.diagonal = nn.Linear(self.trunk.num_features, latent_dim)
+        self.lower = nn.Linear(self.trunk.num_features, latent_dim * (latent_dim - 1) // 2)
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        """(batch, *shape) → ``L``: (batch, latent_dim, latent_dim)."""
+        features = self.trunk(images).flatten(1)
+        rows, columns = torch.tril_indices(self.latent_dim, self.latent_dim, offset=-1)
+        triangular = torch.diag_embed(self.diagonal(features).exp())
+        triangular[:, rows, columns] = self.lower(features)
+        return ModelOutput(L=triangular)
+
+
+class ConvDiscriminator(BaseDiscriminator):
+    """Image → the probability that it is real, with the features on the way (``embedding_layer_1`` …)."""
+
+    def __init__(self, shape: Sequence[int], width: int, levels: int | None) -> None:
+        super().__init__()
+        self.trunk = ConvTrunk(shape, width, levels)
+        self.score = nn.Sequential(nn.Flatten(), nn.Linear(self.trunk.num_features, 1), nn.Sigmoid())
+        self.depth = len(self.trunk.stages) + 1
+
+    def forward(self, images: Tensor, output_layer_levels: Sequence[int] | None = None) -> ModelOutput:
+        """``embedding``: (batch, 1) in (0, 1); and the layers asked for, counted from 1."""
+        wanted = set(output_layer_levels or ())
+        output, hidden = ModelOutput(), images
+        for level, stage in enumerate([*self.trunk.stages, self.score], start=1):
+            hidden = stage(hidden)
+            if level in wanted:
+                output[f"embedding_layer_{level}"] = hidden
+        output["embedding"] = hidden
+        return output
+
+
+class StartMetric:
+    """The metric that an RHVAE of pythae starts with, as an object that copies and pickles."""
+
+    def __init__(self, regularization: float, inverse: bool) -> None:
+        self.regularization, self.inverse = regularization, inverse
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """(batch, dim) → (batch, dim, dim)."""
+        strength = torch.exp(-(z**2).sum(1)) + self.regularization
+        eye = torch.eye(z.shape[1], device=z.device, dtype=z.dtype)
+        return eye * (strength if self.inverse else 1 / strength)[:, None, None]
+
+
+def make_portable(model: nn.Module) -> None:
+    """Replaces the closures of an RHVAE, which neither copy (they keep the first object) nor pickle."""
+    if hasattr(model, "G_inv"):
+        regularization = float(model.model_config.regularization)  # type: ignore[union-attr, arg-type]
+        model.G, model.G_inv = StartMetric(regularization, False), StartMetric(regularization, True)  # type: ignore[assignment]
+
+
+def forget(model: nn.Module) -> None:
+    """Drops what an RHVAE collects during training: its metric is computed from the images at the end."""
+    for name in ("M", "centroids"):
+        if hasattr(getattr(model, name, None), "clear"):
+            getattr(model, name).clear()
