@@ -75,9 +75,12 @@ class Screen(Protocol):
 class SyntheticSource(Protocol):
     """An indexed supply of synthetic samples: `SyntheticPool`, `ShardSource`, or your own.
 
-    Read-only and safe in forked and spawned DataLoader workers. A source whose content changes from epoch to epoch also
-    has ``set_epoch(epoch)``, called in the main process. One that holds samples of several sequences may say which, for
-    their provenance: ``fingerprints(positions) -> list[str]``.
+    Read-only and safe in forked and spawned DataLoader workers. What a source may have beside:
+
+    - ``set_epoch(epoch)``, called in the main process, where the content changes from epoch to epoch;
+    - ``refreshes_per_epoch: int`` and ``set_epoch(epoch, part)``, with a part in ``range(refreshes_per_epoch)``, where
+      it changes within an epoch, too;
+    - ``fingerprints(positions) -> list[str]``, for provenance, where it holds samples of several sequences.
     """
 
     @property

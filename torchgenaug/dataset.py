@@ -126,6 +126,14 @@ class SyntheticMixDataset(Dataset[Any]):
             if isinstance(synthetic, SyntheticSource)
             else MapSource(synthetic, self.layout, transformed=transformed)
         )
+        refreshes = getattr(self.source, "refreshes_per_epoch", 1)
+        if refreshes > 1:
+            raise ConfigurationError(
+                f"`synthetic` must hold one window of samples per epoch, got refreshes_per_epoch={refreshes}. A sampler asks for the samples of an epoch in any order, and "
+                "workers ask ahead of the training loop, so all its windows would be needed at once. Use "
+                "SyntheticMixLoader(loader, pool), which knows the order; or refreshes_per_epoch=1 and shorter epochs: "
+                "RandomSampler(mixed, num_samples=len(mixed) // 4), with a set_epoch for each."
+            )
         kinds: Mapping[str, FieldKind]
         if isinstance(self.source, MapSource):
             kinds = self.source.kinds()

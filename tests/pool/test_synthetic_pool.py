@@ -47,18 +47,22 @@ def aligned(sequence, ids, batch_size):
     capacity=st.integers(1, 25),
     refresh=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]),
     batch_size=st.integers(1, 30),
-    epochs=st.lists(st.integers(0, 12), max_size=6),
+    parts=st.integers(1, 3),
+    epochs=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), max_size=6),
     background=st.booleans(),
 )
 @settings(deadline=None, max_examples=40)
-def test_window_law(capacity, refresh, batch_size, epochs, background):
+def test_window_law(capacity, refresh, batch_size, parts, epochs, background):
     sequence = SyntheticSequence(BatchBound(), seed=3)
     everywhere = np.arange(capacity)
-    with SyntheticPool(sequence, capacity, refresh=refresh, batch_size=batch_size, background=background) as pool:
-        for step, epoch in enumerate([None, *epochs]):
-            if epoch is not None:
-                pool.set_epoch(epoch)
-            ids = (epoch or 0) * round(refresh * capacity) + everywhere
+    options = {"refresh": refresh, "refreshes_per_epoch": parts, "batch_size": batch_size, "background": background}
+    with SyntheticPool(sequence, capacity, **options) as pool:
+        for step, (epoch, part) in enumerate([(0, 0), *epochs]):
+            part %= parts
+            if step:
+                pool.set_epoch(epoch, part)
+            assert (pool.epoch, pool.part) == (pool.stats.epoch, pool.stats.part) == (epoch, part)
+            ids = (epoch * parts + part) * round(refresh * capacity) + everywhere
             assert pool.ids(everywhere).tolist() == ids.tolist()
             read, expected = pool.read(everywhere[::-1]), aligned(sequence, ids[::-1], batch_size)
             for name in sequence.fields:
@@ -118,6 +122,7 @@ def sequence():
         ({"refresh": 1.1}, r"`refresh` must be a fraction in \[0, 1\], got 1\.1"),
         ({"refresh": float("nan")}, r"`refresh` must be a fraction in \[0, 1\], got nan"),
         ({"refresh": "much"}, r"`refresh` must be a fraction"),
+        ({"refreshes_per_epoch": 0}, r"`refreshes_per_epoch` must be an integer ≥ 1, got 0"),
         ({"timeout_s": 0}, r"`timeout_s` must be a positive number of seconds, got 0"),
         ({"background": "thread"}, r"`background` must be True \(a thread\), 'process' or False, got 'thread'"),
         ({"sequence": BatchBound()}, r"SyntheticPool\(SyntheticSequence\(synthesizer\), capacity\)"),
@@ -141,6 +146,9 @@ def test_bad_positions_epochs_and_columns(sequence):
             pool.set_epoch(-1)
         with pytest.raises(ConfigurationError, match=r"ids below 2\^62"):
             pool.set_epoch(1 << 62)
+        for part in (-1, 1):
+            with pytest.raises(ConfigurationError, match=rf"`part` must be .*, got {part}"):
+                pool.set_epoch(0, part)
         for name in ("image", "nothing"):
             with pytest.raises(ConfigurationError, match=r"one of \['label'\], got"):
                 pool.column(name)

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import ConfigurationError, StateMismatchError
+from torchgenaug.errors import StateMismatchError
 from torchgenaug.loader.batch_plan import BatchPlan
 from torchgenaug.loader.batches import BatchLayout
 from torchgenaug.loader.mixer import BatchMixer, BatchTransform, BatchTransforms
+from torchgenaug.loader.moving_source import MovingSource
 from torchgenaug.loader.transfer import copied_ahead
 from torchgenaug.loader.waste import WasteMeter
 from torchgenaug.loader.wrapped import WrappedLoader
 from torchgenaug.plan import Mode, Ratio
-from torchgenaug.sequence import SyntheticSequence
 
 Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None]
 """A batch, what mixes it, and the state of the loader after it, where the loader runs ahead of the loop."""
@@ -39,8 +39,11 @@ class SyntheticMixLoader:
     batches).
 
     Each pass is an epoch: 0, 1, …; `set_epoch` says which one comes next. It also moves a pool, and tells the loader,
-    its sampler and its data set, as far as they have ``set_epoch``. With accelerate, prepare the loader that is
-    wrapped: ``SyntheticMixLoader(accelerator.prepare(loader), pool)``; `Accelerator.prepare` returns a mix as it is.
+    its sampler and its data set, as far as they have ``set_epoch``. A pool with ``refreshes_per_epoch=P`` moves within
+    the pass, too: of N batches, batch b reads part ``b·P // N`` of the epoch.
+
+    With accelerate, prepare the loader that is wrapped: ``SyntheticMixLoader(accelerator.prepare(loader), pool)``;
+    `Accelerator.prepare` returns a mix as it is.
 
     Args:
         loader: a `DataLoader`, or any iterable of batches that can be iterated more than once.
@@ -95,16 +98,17 @@ class SyntheticMixLoader:
         synthetic_transform: BatchTransform | None = None,
         provenance: bool = False,
     ) -> None:
-        _check_source(synthetic)
+        self._wrapped = WrappedLoader(loader)
+        self._moving = MovingSource(synthetic, self._wrapped)
         self.source, self._fields, self._provenance = synthetic, fields, provenance
         self.device = None if device is None else torch.empty(0, device=device).device  # "cuda" gets its number
-        self._wrapped = WrappedLoader(loader)
         self.plan = BatchPlan(len(synthetic), ratio, mode=mode, seed=seed, epoch_size=self._wrapped.epoch_size)
         self._transforms = BatchTransforms(self.plan.seed, real_transform, synthetic_transform, transform)
         self._mixer: BatchMixer | None = None
         self._probed = False
         self._waste = WasteMeter()
-        self._epoch, self._batch, self._seen = 0, 0, 0
+        # A pool that is at another epoch already is followed: its samples are what the mix will read.
+        self._epoch, self._batch, self._seen = self._moving.epoch or 0, 0, 0
         self._ended = self._begun = False
         self._restored: tuple[int, int, int] | None = None
         self._ahead_state: dict[str, Any] | None = None
@@ -155,13 +159,12 @@ class SyntheticMixLoader:
         After `load_state_dict`, the epoch of the state goes on where it was; any other one begins at its first batch.
         """
         self.plan.share(epoch)
-        move = getattr(self.source, "set_epoch", None)
-        if callable(move):
-            move(epoch)
-        self._wrapped.set_epoch(epoch)
-        self._epoch, self._batch, self._seen = epoch, 0, 0
+        batch, seen = 0, 0
         if self._restored is not None and self._restored[0] == epoch:
-            self._batch, self._seen = self._restored[1:]
+            batch, seen = self._restored[1:]
+        self._moving.move(epoch, batch)
+        self._wrapped.set_epoch(epoch)
+        self._epoch, self._batch, self._seen = epoch, batch, seen
         self._begun = self._ended = False
 
     def __iter__(self) -> Iterator[Any]:
@@ -174,6 +177,7 @@ class SyntheticMixLoader:
             self._wrapped.give_up(restored[1], self._epoch)
         epoch, batch, seen = self._epoch, self._batch, self._seen
         plan = self.plan.epoch(epoch, rank=rank, world_size=world_size)
+        self._moving.begin(epoch, batch)
         arrivals = self._arrivals(self._wrapped.batches(batch))
         replaces, since = self.plan.mode == "replace", perf_counter()
         while True:
@@ -188,6 +192,8 @@ class SyntheticMixLoader:
             if replaces and draws:
                 self._waste.add(came - asked, came - since, len(draws) / size)
             since = came
+            if draws:
+                self._moving.follow(epoch, batch)
             kept = size - len(draws) if replaces else size
             rows = plan.kept(batch, size, kept) if kept < size else None
             if plan.share and not self._probed:
@@ -250,6 +256,7 @@ class SyntheticMixLoader:
             "mode": self.plan.mode,
             "ratio": getattr(ratio, "__qualname__", type(ratio).__name__) if callable(ratio) else float(ratio),
             "num_synthetic": len(self.source),
+            "refreshes_per_epoch": self._moving.parts,
             "fingerprint": self.source.fingerprint,
             "batch_size": self._wrapped.batch_size,
             "num_batches": self._wrapped.num_batches,
@@ -283,18 +290,3 @@ def _rank() -> tuple[int, int]:
     """Rank and world size."""
     group = torch.distributed
     return (group.get_rank(), group.get_world_size()) if group.is_available() and group.is_initialized() else (0, 1)
-
-
-def _check_source(synthetic: object) -> None:
-    if isinstance(synthetic, SyntheticSource):
-        return
-    if isinstance(synthetic, SyntheticSequence):
-        raise ConfigurationError(
-            "`synthetic` must be a source that holds samples ready, got a SyntheticSequence, which makes them one "
-            "call at a time. Wrap it: SyntheticPool(sequence, capacity=256), or "
-            "render_shards(sequence, 'shards', count=1000)."
-        )
-    raise ConfigurationError(
-        "`synthetic` must be a source that is read in whole batches (SyntheticPool, ShardSource), got "
-        f"{type(synthetic).__name__}. Mix a map-style data set with SyntheticMixDataset(real, synthetic) instead."
-    )

@@ -7,11 +7,12 @@
 - ``process``, ``child``, ``staging``: the model in a process of its own
 - ``filler``: asks for what is missing, in a thread or in the caller
 - ``forks``: nothing is made while the process forks
+- ``stats``: what was done so far
 - ``ranks``, ``arguments``, ``fit``, ``assemble``: what a pool is built from
 - ``synthetic_pool``: what the user sees
 """
 
-from torchgenaug.pool.ring import PoolStats
+from torchgenaug.pool.stats import PoolStats
 from torchgenaug.pool.synthetic_pool import SyntheticPool
 
 __all__ = ["PoolStats", "SyntheticPool"]

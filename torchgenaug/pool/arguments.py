@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from torchgenaug.errors import ConfigurationError, SampleIndexError
+from torchgenaug.pool.window import Window
+from torchgenaug.sequence import MAX_ID
 
 
 def checked_count(name: str, value: int, least: int = 1) -> int:
@@ -31,6 +33,19 @@ def checked_number(name: str, value: float, low: float, high: float, what: str) 
     if not low <= number <= high:
         raise ConfigurationError(f"`{name}` must be {what}, got {value!r}.")
     return number
+
+
+def checked_turn(window: Window, epoch: int, part: int) -> int:
+    """The number of a part of an epoch; `ConfigurationError` if there is no such part, or its ids are too large."""
+    turn = window.turn(checked_count("epoch", epoch, least=0), checked_count("part", part, least=0))
+    if part >= window.parts:
+        raise ConfigurationError(
+            f"`part` must be in [0, {window.parts}), got {part}. An epoch has `refreshes_per_epoch` parts; "
+            "SyntheticMixLoader goes through them."
+        )
+    if (window.start(turn) + 2 * window.num_slots) * window.world_size >= MAX_ID:
+        raise ConfigurationError(f"`epoch` must keep ids below 2^62, got {epoch}.")
+    return turn
 
 
 def checked_positions(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:

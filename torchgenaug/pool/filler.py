@@ -60,19 +60,19 @@ class Filler:
             self._thread = threading.Thread(target=self._run, name="torchgenaug-pool", daemon=True)
             self._thread.start()
 
-    def move(self, epoch: int) -> None:
-        """Makes `epoch` the current one, and a failed filler try again.
+    def move(self, turn: int) -> None:
+        """Makes `turn` the current one, and a failed filler try again.
 
         Raises:
-            PoolError: the background failed and nobody was told yet; the epoch stays as it is.
+            PoolError: the background failed and nobody was told yet; the turn stays as it is.
         """
         with self._changed:
             if not self._error_was_raised:
                 self.raise_failure()
-            if epoch != self._ring.get("epoch"):
+            if turn != self._ring.get("turn"):
                 self._ring.synchronize()
             self._error, self._error_was_raised = None, False
-            self._ring.set("epoch", epoch)
+            self._ring.set("turn", turn)
             self._ring.set("progress_at_s", time.monotonic())
             if self._ring.get("status") == FAILED:
                 self._ring.set("status", RUNNING)
@@ -84,8 +84,8 @@ class Filler:
             self._error_was_raised = True
             raise PoolError(self._ring.failure) from self._error
 
-    def wait_for(self, epoch: int, batches: npt.NDArray[np.int64]) -> None:
-        """Returns when `batches` of `epoch` are there.
+    def wait_for(self, turn: int, batches: npt.NDArray[np.int64]) -> None:
+        """Returns when `batches` of `turn` are there.
 
         Raises:
             PoolError: making them failed, takes longer than the timeout, or the pool was closed or moved meanwhile.
@@ -93,14 +93,14 @@ class Filler:
         if self._ring.holds(batches).all():
             return
         if self._thread is None:
-            self._fill(epoch)
+            self._fill(turn)
             return
         since = time.monotonic()
         try:
             with self._changed:
                 while not self._ring.holds(batches).all():
                     self.raise_failure()
-                    self._check_still(epoch)
+                    self._check_still(turn)
                     late_s = time.monotonic() - max(since, self._ring.get("progress_at_s")) - self._timeout_s
                     if late_s >= 0:
                         raise PoolError(hung_text(self._ring, self._timeout_s))
@@ -183,7 +183,7 @@ class Filler:
         """The first batch that is missing and may be made now; asked for by the thread, which holds the lock."""
         if self._forking or self._error is not None or time.monotonic() < self._quiet_until_s:
             return None
-        batch = self._missing(self._window.batches_ahead(self._ring.get("epoch")))
+        batch = self._missing(self._window.batches_ahead(self._ring.get("turn")))
         if batch is not None:
             self._claim(batch)
         return batch
@@ -198,16 +198,16 @@ class Filler:
         missing = batches[~self._ring.holds(batches)]
         return int(missing[0]) if len(missing) else None
 
-    def _fill(self, epoch: int) -> None:
-        """Makes all that is missing of an epoch, in the caller's thread."""
+    def _fill(self, turn: int) -> None:
+        """Makes all that is missing of a turn, in the caller's thread."""
         since = time.monotonic()
         try:
             while True:
                 with self._changed:
                     while self._maker is not None:  # another thread of this process reads too
                         self._changed.wait()
-                    self._check_still(epoch)
-                    batch = self._missing(self._window.batches(epoch))
+                    self._check_still(turn)
+                    batch = self._missing(self._window.batches(turn))
                     if batch is None:
                         return
                     self._claim(batch)
@@ -223,8 +223,8 @@ class Filler:
         try:
             delivery = self._supply.batch(self._window.ids(batch))
             with self._changed:
-                # After a jump to another epoch the place may be that of a batch which is needed now.
-                if not self._stopped and batch in self._window.batches_ahead(self._ring.get("epoch")):
+                # After a jump to another turn the place may be that of a batch which is needed now.
+                if not self._stopped and batch in self._window.batches_ahead(self._ring.get("turn")):
                     self._ring.write(batch, delivery.samples)
                 self._ring.count(delivery)
                 self._ring.set("fill_s", self._ring.get("fill_s") + time.monotonic() - since)
@@ -235,11 +235,11 @@ class Filler:
                 self._ring.set("progress_at_s", time.monotonic())
                 self._changed.notify_all()
 
-    def _check_still(self, epoch: int) -> None:
+    def _check_still(self, turn: int) -> None:
         if self._stopped:
             raise PoolError(CLOSED_TEXT)
-        if self._ring.get("epoch") != epoch:
-            raise PoolError(moved_text(epoch, self._ring.get("epoch")))
+        if self._ring.get("turn") != turn:
+            raise PoolError(moved_text(self._ring, turn))
 
     def _failed_text(self, batch: int, error: BaseException) -> str:
         ids = self._window.ids(batch)
@@ -254,10 +254,11 @@ class Filler:
 CLOSED_TEXT = "The pool is closed. Build a new one: equal arguments give equal samples."
 
 
-def moved_text(epoch: int, now: int) -> str:
-    """The error of a read that the pool moved away under."""
+def moved_text(ring: Ring, turn: int) -> str:
+    """The error of a read of `turn` that the pool moved away under."""
+    now, then = (ring.window.name(number) for number in (ring.get("turn"), turn))
     return (
-        f"The pool moved to epoch {now} while epoch {epoch} was being read. Nothing wrong was handed out. "
+        f"The pool moved to {now} while {then} was being read. Nothing wrong was handed out. "
         "Call `set_epoch` between epochs, when no worker reads any more."
     )
 

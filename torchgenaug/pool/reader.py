@@ -15,8 +15,8 @@ from torchgenaug.pool.ring import CLOSED, FAILED, SYNCHRONOUS, Ring
 _SHORTEST_S, _LONGEST_S = 0.001, 0.05
 
 
-def wait_for(ring: Ring, epoch: int, batches: npt.NDArray[np.int64], timeout_s: float) -> None:
-    """Returns when `batches` of `epoch` are there.
+def wait_for(ring: Ring, turn: int, batches: npt.NDArray[np.int64], timeout_s: float) -> None:
+    """Returns when `batches` of `turn` are there.
 
     Raises:
         PoolError: they will not come: the background failed, hangs, was closed or moved on, or its owner is dead;
@@ -32,12 +32,12 @@ def wait_for(ring: Ring, epoch: int, batches: npt.NDArray[np.int64], timeout_s: 
                 raise PoolError(CLOSED_TEXT)
             if status == FAILED:
                 raise PoolError(ring.failure)
-            if ring.get("epoch") != epoch:
-                raise PoolError(moved_text(epoch, ring.get("epoch")))
+            if ring.get("turn") != turn:
+                raise PoolError(moved_text(ring, turn))
             if status == SYNCHRONOUS:
                 raise PoolError(
-                    f"The samples of epoch {epoch} are not there, and a pool with background=False makes them only in "
-                    "the process that built it. Call its `set_epoch` before the workers start to read."
+                    f"The samples of {ring.window.name(turn)} are not there, and a pool with background=False makes "
+                    "them only in the process that built it. Call its `set_epoch` before the workers start to read."
                 )
             if not _is_alive(owner, is_child):
                 raise PoolError(f"The process that makes the samples ({owner}) is gone.")

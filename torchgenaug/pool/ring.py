@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.pool.memory import SharedMemory
+from torchgenaug.pool.stats import PoolStats
 from torchgenaug.pool.supply import Delivery
 from torchgenaug.pool.window import Window
 from torchgenaug.types import Batch, FieldSpec
@@ -25,49 +25,11 @@ RUNNING, SYNCHRONOUS, FAILED, CLOSED = range(4)
 _ALIGNMENT = 64
 _TEXT_BYTES = 8192
 _STATE = np.dtype(
-    [(name, np.int64) for name in ("owner", "epoch", "status", "making", "text_length", "generated", "served")]
+    [(name, np.int64) for name in ("owner", "turn", "status", "making", "text_length", "generated", "served")]
     + [(name, np.int64) for name in ("loaded", "call_size", "memory_failures")]
     + [(name, np.int64) for name in ("retired", "retired_reuse_max")]
     + [(name, np.float64) for name in ("fill_s", "wait_s", "worker_wait_s", "progress_at_s")]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStats:
-    """What a pool did so far, in all processes.
-
-    Attributes:
-        epoch: the current epoch.
-        window: its first id, and the one after its last; in between, batches of other ranks are left out.
-        generated: samples made by the model, those included that only fill up a batch.
-        loaded: samples read from a render.
-        served: samples handed out.
-        reuse_mean: how often a sample was handed out, mean over those that were at all.
-        reuse_max: the same, the largest. A sample made again after a jump between epochs counts anew.
-        epochs_per_sample: in how many epochs a sample can be seen at most, ceil(capacity / step); None: in all.
-        wait_s: seconds that the owner's process waited for samples.
-        worker_wait_s: the same for all other processes, summed.
-        fill_s: seconds that making the samples took.
-        samples_per_s: (generated + loaded) / fill_s; 0 before the first batch.
-        call_size: how many samples the model is given at once: the batch size, or less after memory ran out. Samples
-            made in smaller calls may differ in the last bits, by 1e-4 at most.
-        memory_failures: how often memory ran out.
-    """
-
-    epoch: int
-    window: tuple[int, int]
-    generated: int
-    loaded: int
-    served: int
-    reuse_mean: float
-    reuse_max: int
-    epochs_per_sample: int | None
-    wait_s: float
-    worker_wait_s: float
-    fill_s: float
-    samples_per_s: float
-    call_size: int
-    memory_failures: int
 
 
 class Ring:
@@ -204,20 +166,22 @@ class Ring:
         """The numbers so far."""
         with self.memory.exclusive():
             state, counts = self._state.copy(), self._counts.copy()
-        epoch, generated, loaded, served = (int(state[name]) for name in ("epoch", "generated", "loaded", "served"))
+        turn, generated, loaded, served = (int(state[name]) for name in ("turn", "generated", "loaded", "served"))
         seen = int(state["retired"]) + int(np.count_nonzero(counts))
         fill_s = float(state["fill_s"])
-        start = self.window.start(epoch)
+        start = self.window.start(turn)
+        epoch, part = divmod(turn, self.window.parts)
         first, last = self.window.ids_at(np.array([start, start + self.window.capacity - 1]))
         return PoolStats(
             epoch=epoch,
+            part=part,
             window=(int(first), int(last) + 1),
             generated=generated,
             loaded=loaded,
             served=served,
             reuse_mean=served / seen if seen else 0.0,
             reuse_max=max(int(state["retired_reuse_max"]), int(counts.max())),
-            epochs_per_sample=self.window.lifetime,
+            epochs_per_sample=self.window.lifetime_epochs,
             wait_s=float(state["wait_s"]),
             worker_wait_s=float(state["worker_wait_s"]),
             fill_s=fill_s,

@@ -18,13 +18,14 @@ from torch import Tensor
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import reader
-from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions
+from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions, checked_turn
 from torchgenaug.pool.assemble import assemble
 from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
 from torchgenaug.pool.ranks import find_rank
-from torchgenaug.pool.ring import CLOSED, FAILED, PoolStats, Ring
+from torchgenaug.pool.ring import CLOSED, FAILED, Ring
+from torchgenaug.pool.stats import PoolStats, summary
 from torchgenaug.pool.window import Window
-from torchgenaug.sequence import MAX_ID, SyntheticSequence
+from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class SyntheticPool:
     in every worker, whatever came before. While epoch e trains, a thread makes what epoch e + 1 adds; `set_epoch`
     waits for what is missing. So the content is exact, and a sample is seen in ceil(capacity / R) epochs at most. A
     jump, backwards too, makes what is missing.
+
+    Where epochs are very long, ``refreshes_per_epoch=P`` moves the window P times an epoch: part p of epoch e sees the
+    ids [t·R, t·R + capacity) with ``t = e·P + p``. Which part a batch belongs to must be known from its number, so this
+    is for `SyntheticMixLoader`: of N batches, batch b belongs to part ``b·P // N``. A `SyntheticMixDataset`, whose
+    samples a sampler asks for in any order, would need all windows of an epoch at once: it refuses such a pool.
 
     Samples lie in shared memory. DataLoader workers (forked, spawned, persistent) read them there; the model stays in
     the process that built the pool, and a fork waits for the batch in flight (once, with ``persistent_workers=True``).
@@ -55,6 +61,7 @@ class SyntheticPool:
             builds the sequence in that process, so that the model is loaded there only.
         capacity: how many samples an epoch sees, ≥ 1. Memory is taken for about ``capacity · (1 + refresh)`` of them.
         refresh: fraction that is replaced from epoch to epoch, [0, 1]; 0, or what rounds to no sample: frozen.
+        refreshes_per_epoch: how often that is done per epoch, P ≥ 1.
         batch_size: samples per call of the model, ≥ 1.
         device: where the samples lie and are handed out; None is host memory. On another device, only the process that
             built the pool can read them.
@@ -93,6 +100,7 @@ class SyntheticPool:
         capacity: int,
         *,
         refresh: float = 0.25,
+        refreshes_per_epoch: int = 1,
         batch_size: int = 32,
         device: torch.device | str | None = None,
         background: bool | Literal["process"] = True,
@@ -104,20 +112,22 @@ class SyntheticPool:
         capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
         refresh = checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
         self.timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
-        step = round(refresh * capacity)
-        self._window = Window(capacity, step, batch_size, step if background else 0, *find_rank(rank, world_size))
-        parts = assemble(
+        step, num_parts = round(refresh * capacity), checked_count("refreshes_per_epoch", refreshes_per_epoch)
+        self._window = Window(
+            capacity, step, batch_size, step if background else 0, *find_rank(rank, world_size), parts=num_parts
+        )
+        made = assemble(
             sequence, self._window, background=background, device=device, timeout_s=self.timeout_s, shards=shards
         )
-        self.fields: Mapping[str, FieldSpec] = parts.fields
-        self.fingerprint: str = parts.fingerprint
-        self._seed = parts.seed
-        self._ring: Ring | None = parts.ring
-        self._filler: Filler | None = parts.filler
+        self.fields: Mapping[str, FieldSpec] = made.fields
+        self.fingerprint: str = made.fingerprint
+        self._seed = made.seed
+        self._ring: Ring | None = made.ring
+        self._filler: Filler | None = made.filler
         self._last_stats: PoolStats | None = None
         self._owner = os.getpid()
         # A collected pool ends its thread; at exit `filler` ends all of them, and waits.
-        weakref.finalize(self, parts.filler.stop).atexit = False
+        weakref.finalize(self, made.filler.stop).atexit = False
 
     def __len__(self) -> int:
         return self._window.capacity
@@ -125,22 +135,31 @@ class SyntheticPool:
     @property
     def epoch(self) -> int:
         """The current epoch, 0 at first."""
-        return int(self._open_ring().get("epoch"))
+        return int(self._open_ring().get("turn")) // self._window.parts
 
-    def set_epoch(self, epoch: int) -> None:
+    @property
+    def part(self) -> int:
+        """The current part of the epoch, 0 at first."""
+        return int(self._open_ring().get("turn")) % self._window.parts
+
+    @property
+    def refreshes_per_epoch(self) -> int:
+        """How many parts an epoch has."""
+        return self._window.parts
+
+    def set_epoch(self, epoch: int, part: int = 0) -> None:
         """Goes to an epoch, and returns when all its samples are there. To be called between epochs, by the owner.
 
         Args:
             epoch: any epoch ≥ 0.
+            part: which part of it, in ``range(refreshes_per_epoch)``; `SyntheticMixLoader` goes through them.
 
         Raises:
-            ConfigurationError: not an epoch.
+            ConfigurationError: not an epoch, or no part of it.
             PoolError: samples could not be made (the model's exception is the cause, with its traceback; call again to
                 try again), took longer than `timeout_s`, or the pool is closed, or owned by another process.
         """
-        epoch = checked_count("epoch", epoch, least=0)
-        if (self._window.start(epoch) + 2 * self._window.num_slots) * self._window.world_size >= MAX_ID:
-            raise ConfigurationError(f"`epoch` must keep ids below 2^62, got {epoch}.")
+        turn = checked_turn(self._window, epoch, part)
         self._open_ring()
         filler = self._own_filler()
         if filler is None:
@@ -148,8 +167,8 @@ class SyntheticPool:
                 "`set_epoch` must be called in the process that built the pool, not in a worker or on a pickled copy. "
                 "All views follow."
             )
-        filler.move(epoch)
-        filler.wait_for(epoch, self._window.batches(epoch))
+        filler.move(turn)
+        filler.wait_for(turn, self._window.batches(turn))
 
     def read(self, positions: npt.NDArray[np.int64]) -> Batch:
         """Samples at `positions` of the current epoch.
@@ -166,16 +185,16 @@ class SyntheticPool:
                 epoch meanwhile, lies on a device that this process cannot read, or lost its owner.
         """
         ring = self._open_ring()
-        epoch = ring.get("epoch")
-        places = self._checked(positions) + self._window.start(epoch)
-        batch = self._copy(ring, epoch, places, self.fields)
+        turn = ring.get("turn")
+        places = self._checked(positions) + self._window.start(turn)
+        batch = self._copy(ring, turn, places, self.fields)
         if not ring.served(places):
-            raise PoolError(moved_text(epoch, ring.get("epoch")))
+            raise PoolError(moved_text(ring, turn))
         return batch
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which samples of the sequence `positions` hold in the current epoch: (n,) int64; waits for nothing."""
-        return self._window.ids_at(self._checked(positions) + self._window.start(self.epoch))
+        return self._window.ids_at(self._checked(positions) + self._window.start(self._open_ring().get("turn")))
 
     def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
         """The seeds of these samples: (n,) uint64."""
@@ -192,11 +211,11 @@ class SyntheticPool:
             scalars = [name for name, spec in self.fields.items() if not spec.shape]
             raise ConfigurationError(f"`field` must be a scalar field, one of {scalars}, got {field!r}.")
         ring = self._open_ring()
-        epoch = ring.get("epoch")
-        places = np.arange(len(self)) + self._window.start(epoch)
-        column = self._copy(ring, epoch, places, {field: self.fields[field]})[field]
-        if not ring.holds(self._window.batches(epoch)).all():
-            raise PoolError(moved_text(epoch, ring.get("epoch")))
+        turn = ring.get("turn")
+        places = np.arange(len(self)) + self._window.start(turn)
+        column = self._copy(ring, turn, places, {field: self.fields[field]})[field]
+        if not ring.holds(self._window.batches(turn)).all():
+            raise PoolError(moved_text(ring, turn))
         return column
 
     @property
@@ -232,16 +251,7 @@ class SyntheticPool:
         self.close()
 
     def __repr__(self) -> str:
-        stats, closed = self.stats, ", closed" if self._ring is None else ""
-        lifetime = "all" if stats.epochs_per_sample is None else str(stats.epochs_per_sample)
-        loaded = f", loaded {stats.loaded}" if stats.loaded else ""
-        smaller = f", in calls of {stats.call_size} (out of memory)" if stats.memory_failures else ""
-        return (
-            f"SyntheticPool(capacity={len(self)}, {self._window.step} new per epoch, each seen in ≤ {lifetime} epochs; "
-            f"epoch {stats.epoch}: ids [{stats.window[0]}, {stats.window[1]}); generated {stats.generated}{loaded} at "
-            f"{stats.samples_per_s:.4g}/s{smaller}, served {stats.served}, reuse {stats.reuse_mean:.3g} "
-            f"(max {stats.reuse_max}), waited {stats.wait_s:.3g} s{closed})"
-        )
+        return summary(self.stats, self._window, closed=self._ring is None)
 
     def __getstate__(self) -> dict[str, Any]:
         ring = self._open_ring()
@@ -253,7 +263,7 @@ class SyntheticPool:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _filler=None, _last_stats=None)
 
-    def _copy(self, ring: Ring, epoch: int, places: npt.NDArray[np.int64], names: Mapping[str, FieldSpec]) -> Batch:
+    def _copy(self, ring: Ring, turn: int, places: npt.NDArray[np.int64], names: Mapping[str, FieldSpec]) -> Batch:
         filler = self._own_filler()
         if filler is None and ring.device.type != "cpu":
             raise PoolError(_not_here(ring.device))
@@ -267,9 +277,9 @@ class SyntheticPool:
         batches = places // self._window.batch_size
         if not ring.holds(batches).all():
             if filler is not None:
-                filler.wait_for(epoch, batches)
+                filler.wait_for(turn, batches)
             else:
-                reader.wait_for(ring, epoch, batches, self.timeout_s)
+                reader.wait_for(ring, turn, batches, self.timeout_s)
         return ring.copy(places, names)
 
     def _own_filler(self) -> Filler | None:

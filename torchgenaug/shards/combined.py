@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -89,11 +90,19 @@ class CombinedSource:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Passed on to the sources that have it (pools)."""
+    @property
+    def refreshes_per_epoch(self) -> int:
+        """How many parts an epoch has: the least common multiple of the sources' parts."""
+        return math.lcm(*(getattr(source, "refreshes_per_epoch", 1) for source in self.sources))
+
+    def set_epoch(self, epoch: int, part: int = 0) -> None:
+        """Passed on to the sources that have it (pools), each with the part of the epoch that it has then."""
         for source in self.sources:
             move: Any = getattr(source, "set_epoch", None)
-            if move is not None:
+            parts = getattr(source, "refreshes_per_epoch", 1)
+            if move is not None and parts > 1:
+                move(epoch, part * parts // self.refreshes_per_epoch)
+            elif move is not None:
                 move(epoch)
 
     def locate(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
