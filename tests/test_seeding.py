@@ -82,6 +82,49 @@ def test_noise_does_not_depend_on_the_batch(seeds, size):
         assert torch.equal(together[row], seeding.normal([seed], (size,))[0])
 
 
+def plain_normal(seed, size):
+    """The definition of the noise, one integer at a time. Users' samples rest on it: it must never change."""
+    mask, half = (1 << 64) - 1, (size + 1) // 2
+
+    def mix(x):
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB & mask
+        return x ^ (x >> 31)
+
+    bits = [mix(seed ^ mix(k * 0x9E3779B97F4A7C15 & mask)) for k in range(1, half + 1)]
+    upper = torch.tensor([(word >> 32) - ((word >> 63) << 32) for word in bits]).to(torch.float32)
+    lower = torch.tensor([word & 0xFFFFFFFF for word in bits]).to(torch.float32)
+    radius = (upper * 2.0**-32 + 0.5).clamp(min=2.0**-33).log().mul(-2.0).sqrt()
+    angle = lower * (np.pi * 2.0**-31)
+    return torch.cat([angle.cos() * radius, angle.sin() * radius])[:size]
+
+
+@pytest.mark.parametrize("size", [1, 2, 33, 5000])
+def test_noise_is_frozen(size):
+    seeds = seeding.derive(7, np.arange(3))
+    for seed, row in zip(seeds.tolist(), seeding.normal(seeds, (size,)), strict=True):
+        assert torch.equal(row, plain_normal(seed, size))
+
+
+def test_noise_of_many_blocks_is_that_of_one(monkeypatch):
+    expected = seeding.normal(range(50), (3, 40))
+    monkeypatch.setattr(seeding, "_BLOCK", 7 * 60)
+    assert torch.equal(seeding.normal(range(50), (3, 40)), expected)
+
+
+@pytest.mark.parametrize("seed", [0x309FCBB65972C757, 0xFAF873ABA8D1C8E9])
+def test_noise_is_finite_where_the_uniform_number_rounds_to_0(seed):
+    """Found by inverting the hash: the first 32 bits are the smallest that there are, and 64 more."""
+    noise = seeding.normal([seed], (2,))
+    assert noise.isfinite().all()
+    assert noise.norm().item() == pytest.approx(np.sqrt(66 * np.log(2)), abs=1e-4)
+
+
+def test_noise_of_nothing():
+    assert seeding.normal([], (3, 4)).shape == (0, 3, 4)
+    assert seeding.normal([1, 2], (0, 4)).shape == (2, 0, 4)
+
+
 def test_noise_uses_all_64_bits_of_the_seed():
     low, high = seeding.normal([5, 5 + (1 << 32)], (100,))
     assert abs(np.corrcoef(low, high)[0, 1]) < 0.5

@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -26,7 +27,8 @@ UInt64Array: TypeAlias = npt.NDArray[np.uint64]
 SAMPLE, CONDITION, PLAN, TRANSFORM, REAL_TRANSFORM, SYNTHETIC_TRANSFORM, NOISE, STEP_NOISE = range(8)
 
 _GAMMA, _MULTIPLY_1, _MULTIPLY_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_BLOCK = 32768  # elements hashed at once: their temporaries stay in the second-level cache
+_BLOCK = 65536  # elements hashed at once: their temporaries stay near the processor
+_UPPER = 1 if sys.byteorder == "little" else 0  # which half of a 64-bit integer is its upper one
 _CPU = torch.device("cpu")
 
 
@@ -74,21 +76,15 @@ def normal(seeds: Sequence[int] | UInt64Array, shape: Sequence[int], *, device: 
     """
     size = math.prod(shape)
     half = (size + 1) // 2
-    counters = _mix_tensor(torch.arange(1, half + 1, device=device) * _signed(_GAMMA))
-    keys = torch.from_numpy(_as_uint64(seeds).reshape(-1).view(np.int64)).to(device)
-    noise = torch.empty((len(keys), 2 * half), device=device)
-    rows = max(1, _BLOCK // max(half, 1)) if device.type == "cpu" else max(1, len(keys))
-    for start in range(0, len(keys), rows):
-        bits = _mix_tensor(keys[start : start + rows, None] ^ counters)
-        # Box-Muller: the upper 32 bits give the radius, the lower 32 the angle. u in (0, 1): the logarithm is finite.
-        upper = (bits >> 32).to(torch.float32).mul_(2.0**-32).add_(0.5 + 2.0**-33)
-        radius = upper.clamp_(max=1.0).log_().mul_(-2.0).sqrt_()
-        angle = (bits & 0xFFFFFFFF).to(torch.float32).mul_(math.pi * 2.0**-31)
-        rows_out = noise[start : start + rows].view(-1, 2, half)
-        torch.cos(angle, out=rows_out[:, 0])
-        torch.sin(angle, out=rows_out[:, 1])
-        rows_out *= radius[:, None]
-    return noise[:, :size].reshape(len(keys), *shape)
+    keys = _as_uint64(seeds).reshape(-1)
+    noise = torch.empty((len(keys), 2, half), device=device)
+    if device.type == "cpu":
+        _fill_on_cpu(noise, keys)
+    else:
+        counters = _mix_tensor(torch.arange(1, half + 1, device=device) * _signed(_GAMMA))
+        bits = _mix_tensor(torch.from_numpy(keys.view(np.int64)).to(device)[:, None] ^ counters)
+        _box_muller(noise, (bits >> 32).to(torch.float32), (bits & 0xFFFFFFFF).to(torch.float32))
+    return noise.view(len(keys), 2 * half)[:, :size].reshape(len(keys), *shape)
 
 
 def uniform(seeds: Sequence[int] | UInt64Array, count: int) -> npt.NDArray[np.float64]:
@@ -123,6 +119,48 @@ def _mix_tensor(x: Tensor) -> Tensor:
         if factor is not None:
             x *= _signed(factor)
     return x
+
+
+def _mix_in_place(x: UInt64Array, work: UInt64Array) -> None:
+    """`_mix` without new arrays; `work` is overwritten."""
+    for shift, factor in ((30, _MULTIPLY_1), (27, _MULTIPLY_2), (31, None)):
+        np.right_shift(x, np.uint64(shift), out=work)
+        np.bitwise_xor(x, work, out=x)
+        if factor is not None:
+            np.multiply(x, np.uint64(factor), out=x)
+
+
+def _fill_on_cpu(noise: Tensor, keys: UInt64Array) -> None:
+    """Integers by numpy, whose 64-bit products and shifts are vectorised and need no masks; the rest by torch."""
+    count, _, half = noise.shape
+    with np.errstate(over="ignore"):
+        counters = np.arange(1, half + 1, dtype=np.uint64) * np.uint64(_GAMMA)
+    _mix_in_place(counters, np.empty_like(counters))
+    rows = max(1, min(_BLOCK // max(half, 1), count))
+    bits, work = np.empty((2, rows, half), np.uint64)
+    upper, lower = torch.empty((2, rows, half))
+    for start in range(0, count, rows):
+        size = min(rows, count - start)
+        block = bits[:size]
+        np.bitwise_xor(keys[start : start + size, None], counters, out=block)
+        _mix_in_place(block, work[:size])
+        words = block.view(np.uint32).reshape(size, half, 2)
+        np.copyto(upper[:size].numpy(), words[..., _UPPER].view(np.int32), casting="unsafe")
+        np.copyto(lower[:size].numpy(), words[..., 1 - _UPPER], casting="unsafe")
+        _box_muller(noise[start : start + size], upper[:size], lower[:size])
+
+
+def _box_muller(noise: Tensor, upper: Tensor, lower: Tensor) -> None:
+    """Fills `noise`, (rows, 2, half), from 32-bit integers held as float32, (rows, half), which are overwritten.
+
+    `upper`, signed, gives the radius and `lower`, unsigned, the angle.
+    """
+    # u in (0, 1]. Rounded to float32, one number in 2^26 comes out as 0, which has no logarithm.
+    radius = upper.mul_(2.0**-32).add_(0.5).clamp_(min=2.0**-33).log_().mul_(-2.0).sqrt_()
+    angle = lower.mul_(math.pi * 2.0**-31)
+    torch.cos(angle, out=noise[:, 0])
+    torch.sin(angle, out=noise[:, 1])
+    noise *= radius[:, None]
 
 
 def _signed(value: int) -> int:
