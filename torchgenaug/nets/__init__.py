@@ -1,7 +1,57 @@
-"""Networks of our own, where neither diffusers nor MONAI nor pythae has them; `build_network` makes them from JSON."""
+"""Networks of our own, where neither diffusers nor MONAI nor pythae has them; `build_network` makes them from JSON.
+
+Each is imported when it is first named: those of pythae need the extra ``vae``.
+"""
 
 from __future__ import annotations
 
-from torchgenaug.nets.gan import DCGANGenerator
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["DCGANGenerator"]
+if TYPE_CHECKING:
+    from torchgenaug.nets.code_latents import CodeLatents as CodeLatents
+    from torchgenaug.nets.flow_latents import FlowLatents as FlowLatents
+    from torchgenaug.nets.flow_latents import SecondStageLatents as SecondStageLatents
+    from torchgenaug.nets.gan import DCGANGenerator as DCGANGenerator
+    from torchgenaug.nets.latents import BallLatents as BallLatents
+    from torchgenaug.nets.latents import MixtureLatents as MixtureLatents
+    from torchgenaug.nets.latents import NormalLatents as NormalLatents
+    from torchgenaug.nets.latents import SphereLatents as SphereLatents
+    from torchgenaug.nets.manifold_latents import ManifoldLatents as ManifoldLatents
+    from torchgenaug.nets.pythae import PythaeNetwork as PythaeNetwork
+
+_HOMES = {
+    "BallLatents": "latents",
+    "CodeLatents": "code_latents",
+    "DCGANGenerator": "gan",
+    "FlowLatents": "flow_latents",
+    "ManifoldLatents": "manifold_latents",
+    "MixtureLatents": "latents",
+    "NormalLatents": "latents",
+    "PythaeNetwork": "pythae",
+    "SecondStageLatents": "flow_latents",
+    "SphereLatents": "latents",
+}
+
+__all__ = [
+    "BallLatents",
+    "CodeLatents",
+    "DCGANGenerator",
+    "FlowLatents",
+    "ManifoldLatents",
+    "MixtureLatents",
+    "NormalLatents",
+    "PythaeNetwork",
+    "SecondStageLatents",
+    "SphereLatents",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -94,11 +94,16 @@ class PythaeNetwork(nn.Module):
             plane = halvings(shape[1:], self.levels)[-1]
             self.latent_shape = (int(latent_dim), *(plane if len(plane) == 2 else (plane[0] * plane[1], plane[2])))
         config = _config(model, shape, int(latent_dim), dict(options or {}))
-        # The random latents of untrained parts must not move the caller's generator more than the weights do.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # pythae tells which heads the encoder must have: it has them
             self.model = self._build(model, config)
         parts.make_portable(self.model)
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The part that decides the samples."""
+        decoder: nn.Module = self.model.decoder  # type: ignore[assignment]
+        return decoder
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -137,7 +142,9 @@ class PythaeNetwork(nn.Module):
     def forward(self, images: Tensor, *, epoch: int = 1, dataset_size: int = 1) -> Mapping[str, Any]:
         """pythae's output for a batch of images in [0, 1]: ``loss``, ``recon_x``, ``z`` and what the model adds."""
         # A clone: RAE_GP asks for gradients of what it is given.
-        output: Mapping[str, Any] = self.model({"data": images.clone()}, epoch=epoch, dataset_size=dataset_size)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="To copy construct from a tensor", category=UserWarning)  # SVAE
+            output: Mapping[str, Any] = self.model({"data": images.clone()}, epoch=epoch, dataset_size=dataset_size)
         parts.forget(self.model)
         return output
 
@@ -184,6 +191,11 @@ def _config(model: str, shape: tuple[int, ...], latent_dim: int, options: dict[s
     unknown = sorted(set(options) - known)
     if unknown:
         raise ConfigurationError(f"`options` of {model} must be among {sorted(known)}, got {unknown}.")
+    if model == "HVAE" and options.get("reconstruction_loss") == "bce":
+        raise ConfigurationError(
+            "`options` of an HVAE must not ask for the reconstruction loss 'bce', for which pythae's HVAE wants a decoder "
+            "of logits. Its images would not be in [0, 1]. Leave it at 'mse'."
+        )
     try:
         return cls(input_dim=shape, latent_dim=latent_dim, **options)
     except (TypeError, ValueError, AssertionError) as error:

@@ -127,11 +127,20 @@ class StartMetric:
         return eye * (strength if self.inverse else 1 / strength)[:, None, None]
 
 
+def tanh_derivative(values: Tensor) -> Tensor:
+    """Of a planar flow's activation."""
+    return 1 - torch.tanh(values) ** 2
+
+
 def make_portable(model: nn.Module) -> None:
-    """Replaces the closures of an RHVAE, which neither copy (they keep the first object) nor pickle."""
+    """Replaces what neither copies nor pickles: the closures of an RHVAE, the lambdas of planar flows."""
     if hasattr(model, "G_inv"):
         regularization = float(model.model_config.regularization)  # type: ignore[union-attr, arg-type]
-        model.G, model.G_inv = StartMetric(regularization, False), StartMetric(regularization, True)  # type: ignore[assignment]
+        for name, inverse in (("G", False), ("G_inv", True)):
+            setattr(model, name, StartMetric(regularization, inverse))
+    for part in model.modules():
+        if type(part).__name__ == "PlanarFlow":  # a VAE_LinNF builds them with tanh
+            part.activation_derivative = tanh_derivative  # type: ignore[assignment]
 
 
 def forget(model: nn.Module) -> None:
