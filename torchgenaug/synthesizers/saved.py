@@ -87,6 +87,23 @@ def save_synthesizer(synthesizer: Synthesizer, path: str | Path, *, weights_dtyp
         raise
 
 
+def rewrite_synthesizer(synthesizer: Synthesizer, path: str | Path) -> None:
+    """Writes `synthesizer` into the folder `path`, in place of one that may be there; other files are left alone.
+
+    Each file is replaced as a whole, ``synthesizer.json`` last. Interrupted in between, the folder is refused by
+    `load_synthesizer`, whose checksums then do not agree, until it is written again.
+    """
+    folder = Path(path)
+    for file, content in _contents(synthesizer, None).items():
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        _write(draft, content)
+        draft.replace(target)
+    _sync_folder(folder)
+
+
 def load_synthesizer(
     path: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> Any:

@@ -1,0 +1,276 @@
+"""`fit`: the one training loop of all recipes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes import checkpoint
+from torchgenaug.recipes.batches import mild_augmentation, training_batches
+from torchgenaug.recipes.data import TrainingData
+from torchgenaug.recipes.options import FitOptions
+from torchgenaug.recipes.recipe import Options, build_recipe, schedule_of
+from torchgenaug.recipes.report import Judge, draw_samples, write_history
+from torchgenaug.recipes.state import MeanLosses, TrainingState
+from torchgenaug.recipes.stopping import Stop, stoppable
+from torchgenaug.synthesizers.saved import rewrite_synthesizer
+
+_RUN_FOLDER = "training"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` returns.
+
+    Attributes:
+        synthesizer: the trained one, as saved.
+        steps: training steps done.
+        finished: whether all of them were; False after `max_minutes` or Ctrl-C.
+        distance: sliced Wasserstein distance of its samples to held-out images.
+        floor: that of training images to held-out ones.
+        noise: that of noise to held-out ones.
+        copied: fraction of samples that copy training images.
+        copied_reference: that of held-out images.
+        seconds: time of this call.
+    """
+
+    synthesizer: Any
+    steps: int
+    finished: bool
+    distance: float
+    floor: float
+    noise: float
+    copied: float
+    copied_reference: float
+    seconds: float
+
+
+def fit(
+    family: str,
+    data: TrainingData,
+    out: str | Path,
+    *,
+    held_out: TrainingData | None = None,
+    recipe: Options | None = None,
+    options: FitOptions | None = None,
+    device: str | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+    rotate: int = 0,
+) -> FitResult:
+    """Trains a generative model of `family` on `data` and saves it in `out`, where `load_synthesizer` finds it.
+
+    Stop it at any moment: the same call goes on from the last checkpoint, to the same weights as without the stop (on
+    the same kind of device). Several processes (``torchrun``, ``accelerate launch``) train together.
+
+    Args:
+        family: one of `families()`.
+        data: what to train on.
+        out: folder of the synthesizer; what belongs to the training is in ``out/training``.
+        held_out: real samples that the model does not see, to judge it by; default: a tenth of `data`, by patient
+            where patients are known.
+        recipe: options of the family.
+        options: options of the loop.
+        device: ``"cpu"``, or a GPU where there is one by default.
+        fresh: begin again, though `out` holds a run.
+        progress: show a progress bar.
+        rotate: quarter turns of the images in pictures (1 for torchio's axes).
+
+    Raises:
+        ConfigurationError: data or options that the family cannot use; a run with other settings in `out`.
+    """
+    from accelerate import Accelerator
+
+    started = time.monotonic()
+    options, recipe = options or FitOptions(), recipe or Options()
+    schedule = schedule_of(family)
+    recipe = replace(recipe, steps=recipe.steps or schedule.steps, batch_size=recipe.batch_size or schedule.batch_size)
+    _check(recipe, options)
+    if held_out is None:
+        data, held_out = data.split(0.1, options.seed)
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=options.precision)
+    folder = Path(out) / _RUN_FOLDER
+    if accelerator.is_main_process:
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        checkpoint.begin(folder, _frozen(family, data, recipe, options, accelerator.num_processes))
+    accelerator.wait_for_everyone()
+    # Everything draws from torch's global generators, which get back the state that they had.
+    with torch.random.fork_rng(), stoppable() as stop:
+        torch.manual_seed(options.seed)
+        run = TrainingState(build_recipe(family, data, recipe), accelerator, options)
+        run.resume(folder)
+        judge = Judge(data, held_out, recipe.condition) if accelerator.is_main_process else None
+        return _Loop(run, data, judge, recipe, options, Path(out), folder, rotate, started).train(stop, progress)
+
+
+class _Loop:
+    """Trains a run to its end, with reports on the way."""
+
+    def __init__(
+        self,
+        run: TrainingState,
+        data: TrainingData,
+        judge: Judge | None,
+        recipe: Options,
+        options: FitOptions,
+        out: Path,
+        folder: Path,
+        rotate: int,
+        started: float,
+    ) -> None:
+        self.run, self.data, self.judge, self.options = run, data, judge, options
+        self.out, self.folder, self.rotate, self.started = out, folder, rotate, started
+        self.steps, self.batch_size = recipe.steps or 1, recipe.batch_size or 1
+        self.every = max(1, self.steps // max(1, options.reports))
+
+    def train(self, stop: Stop, progress: bool) -> FitResult:
+        """Steps until the end, a stop, or the time limit."""
+        from tqdm import tqdm
+
+        run, losses = self.run, MeanLosses()
+        process, processes = run.accelerator.process_index, run.accelerator.num_processes
+        batches = training_batches(
+            self.data,
+            self.batch_size,
+            seed=self.options.seed,
+            first_step=run.step * self.options.accumulate,
+            augment=mild_augmentation(self.data) if self.options.augment else None,
+            rank=process,
+            world_size=processes,
+            workers=self.options.workers,
+        )
+        shown = progress and run.accelerator.is_main_process
+        with tqdm(total=self.steps, initial=run.step, disable=not shown, unit="step", dynamic_ncols=True) as bar:
+            while run.step < self.steps and not self._exhausted() and not self._agreed(stop.asked or self._late()):
+                losses.add(run.train_step(batches, run.step / self.steps))
+                bar.update()
+                if run.step % self.every == 0 and run.step < self.steps:
+                    bar.set_postfix_str(self._report(losses))
+        return self._finish(losses)
+
+    def _finish(self, losses: MeanLosses) -> FitResult:
+        run = self.run
+        finished = run.step >= self.steps or self._exhausted()
+        if not finished:
+            self._save_checkpoint()
+        elif run.step >= self.steps:
+            self._report(losses)
+        run.accelerator.wait_for_everyone()
+        from torchgenaug.synthesizers import load_synthesizer
+
+        has_model = (self.out / "synthesizer.json").exists()
+        last = run.history[-1] if run.history else {}
+        return FitResult(
+            load_synthesizer(self.out) if has_model else None,
+            steps=run.step,
+            finished=finished,
+            distance=last.get("distance", float("nan")),
+            floor=self.judge.floor if self.judge else float("nan"),
+            noise=self.judge.noise if self.judge else float("nan"),
+            copied=last.get("copied", float("nan")),
+            copied_reference=self.judge.reference if self.judge else float("nan"),
+            seconds=time.monotonic() - self.started,
+        )
+
+    def _report(self, losses: MeanLosses) -> str:
+        """Judges the model, draws samples, saves both model and checkpoint; returns a line for the progress bar."""
+        run, row = self.run, {"step": float(self.run.step)}
+        row |= losses.take()
+        if self.judge is not None:
+            synthesizer = run.synthesizer()
+            samples = self.judge.samples(synthesizer)
+            row["distance"] = self.judge.distance(samples)
+            row["copied"], too_much = self.judge.copied(samples)
+            if too_much:
+                warnings.warn(self._copy_warning(row["copied"]), stacklevel=2)
+            better = row["distance"] < run.best
+            run.best, run.since_best = (row["distance"], 0) if better else (run.best, run.since_best + 1)
+            run.history.append(row)
+            picture = self.folder / "samples" / f"step-{run.step:07d}.png"
+            draw_samples(samples, synthesizer, self.data, picture, self.rotate)
+            write_history(run.history, self.folder)
+            if better or self.options.patience is None:
+                synthesizer.trained_on = self._trained_on()  # type: ignore[attr-defined]
+                rewrite_synthesizer(synthesizer, self.out)
+        self._save_checkpoint()
+        return "  ".join(f"{name} {value:.3g}" for name, value in row.items() if name != "step")
+
+    def _save_checkpoint(self) -> None:
+        if self.run.accelerator.is_main_process:
+            self.run.save(self.folder)
+        self.run.accelerator.wait_for_everyone()
+
+    def _copy_warning(self, fraction: float) -> str:
+        reference = self.judge.reference if self.judge else 0.0
+        return (
+            f"At step {self.run.step}, {fraction:.0%} of the samples lie closer to a training image than that one to "
+            f"any other ({reference:.0%} of held-out images do): the model begins to copy. Stop earlier (--steps, "
+            "--patience), make it smaller (--width), or add data."
+        )
+
+    def _trained_on(self) -> dict[str, Any]:
+        return {
+            "data": self.data.name,
+            "samples": list(self.data.ids),
+            "patients": sorted(set(self.data.patients)),
+            "steps": self.run.step,
+        }
+
+    def _exhausted(self) -> bool:
+        return self.options.patience is not None and self._agreed(self.run.since_best >= self.options.patience)
+
+    def _late(self) -> bool:
+        limit = self.options.max_minutes
+        return limit is not None and time.monotonic() - self.started > 60 * limit
+
+    def _agreed(self, mine: bool) -> bool:
+        """What the first process says, in every process: they must all stop at the same step."""
+        if self.run.accelerator.num_processes == 1:
+            return mine
+        from accelerate.utils import broadcast
+
+        flag = torch.tensor(float(mine), device=self.run.accelerator.device)
+        return bool(broadcast(flag).item())
+
+
+def _frozen(family: str, data: TrainingData, recipe: Options, options: FitOptions, processes: int) -> dict[str, Any]:
+    """What a resume must not change."""
+    return {
+        "family": family,
+        "data": data.name,
+        "data_sha256": checkpoint.data_fingerprint(data),
+        "recipe": asdict(recipe),
+        "seed": options.seed,
+        "precision": options.precision,
+        "accumulate": options.accumulate,
+        "augment": options.augment,
+        "ema_decay": options.ema_decay,
+        "max_grad_norm": options.max_grad_norm,
+        "processes": processes,
+    }
+
+
+def _check(recipe: Options, options: FitOptions) -> None:
+    numbers = {
+        "steps": recipe.steps,
+        "batch_size": recipe.batch_size,
+        "width": recipe.width,
+        "latent_dim": recipe.latent_dim,
+        "sampling_steps": recipe.sampling_steps,
+        "accumulate": options.accumulate,
+        "reports": options.reports,
+        "patience": options.patience,
+    }
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ConfigurationError(f"`{name}` must be at least 1, got {value!r}.")
+    if recipe.learning_rate is not None and not recipe.learning_rate > 0:
+        raise ConfigurationError(f"`learning_rate` must be positive, got {recipe.learning_rate!r}. 1e-3 is usual.")

@@ -1,0 +1,153 @@
+"""`Recipe`: what one family of generative models adds to the training loop: networks, losses, sampling settings."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from torchgenaug.contracts import Synthesizer
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data import TrainingData
+from torchgenaug.types import Batch
+
+Condition: TypeAlias = Literal["label", "mask", "source"]
+
+Update: TypeAlias = Callable[[str, Tensor], None]
+"""(name of an optimizer, loss): gradients of the loss for that optimizer's parameters alone, clipped; then its step."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may set about a recipe. None: the family's own default, which is made for small data.
+
+    Attributes:
+        condition: field that the model is to be told: ``"label"``, ``"mask"`` or ``"source"``; None: unconditional.
+        with_mask: generate the mask together with the image (families that say so).
+        steps: training steps in all; the learning rate may depend on it.
+        batch_size: samples per step and process.
+        width: channels of the widest-resolution layers: model size and time grow with its square.
+        latent_dim: length of latent vectors, or channels of latent images.
+        learning_rate: of the (first) optimizer.
+        sampling_steps: denoising steps of a diffusion model when it is sampled.
+        guidance_scale: classifier-free guidance when it is sampled; see `DiffusersSynthesizer`.
+    """
+
+    condition: Condition | None = None
+    with_mask: bool = False
+    steps: int | None = None
+    batch_size: int | None = None
+    width: int | None = None
+    latent_dim: int | None = None
+    learning_rate: float | None = None
+    sampling_steps: int | None = None
+    guidance_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a family trains unless the user says otherwise."""
+
+    steps: int
+    batch_size: int
+
+
+class Recipe(Protocol):
+    """The networks of one family on one data set, how they learn, and how they are sampled."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Everything that is trained, by name; made by `build_network` or by diffusers, so that it can be saved."""
+        ...
+
+    @property
+    def averaged(self) -> frozenset[str]:
+        """Networks that are sampled with an exponential moving average of their weights."""
+        ...
+
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """Fresh optimizers by name; called once, after the networks were moved to their device."""
+        ...
+
+    def train_step(self, batch: Batch, update: Update, progress: float) -> Mapping[str, Tensor]:
+        """One step.
+
+        Args:
+            batch: ``image`` and ``source`` float32 in [-1, 1], ``mask`` (batch, 1, *spatial) int64, ``label`` (batch,)
+                int64: what the data have, on the device of the networks.
+            update: to be called with each loss, at most once per optimizer.
+            progress: where training is, from 0 to 1.
+
+        Returns:
+            The losses to be shown, detached or not.
+
+        Random numbers come from torch's default generators, which the loop seeds for every step.
+        """
+        ...
+
+    def synthesizer(self, networks: Mapping[str, nn.Module]) -> Synthesizer:
+        """The synthesizer of these networks (copies or averages of its own), ready to be saved."""
+        ...
+
+
+_HOMES: Mapping[str, str] = {
+    "ddpm": "ddpm",
+}
+
+
+def families() -> list[str]:
+    """Every FAMILY that `fit` knows."""
+    return list(_HOMES)
+
+
+def schedule_of(family: str) -> Schedule:
+    """The family's own length of training and batch size."""
+    schedule: Schedule = _home(family).SCHEDULE
+    return schedule
+
+
+def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
+    """The recipe of `family` for `data`, with fresh networks from torch's default generator.
+
+    Raises:
+        ConfigurationError: an unknown family, or data or options that it cannot use.
+        MissingExtraError: the library that has its networks is not installed.
+    """
+    module = _home(family)
+    if options.condition is not None and options.condition not in data.fields:
+        raise ConfigurationError(
+            f"`condition` must be a field of the data, got {options.condition!r}; {data.name!r} has "
+            f"{', '.join(data.fields)}. Leave --condition out, or choose data that have it."
+        )
+    if options.with_mask and "mask" not in data.fields:
+        raise ConfigurationError(
+            f"`with_mask` must be left out for data without masks, got True; {data.name!r} has "
+            f"{', '.join(data.fields)}."
+        )
+    recipe: Recipe = module.build(family, data, options)
+    return recipe
+
+
+def refuse(options: Options, family: str, *, conditions: tuple[Condition | None, ...], with_mask: bool = False) -> None:
+    """Raises `ConfigurationError` unless `family` can do what `options` ask for."""
+    if options.condition not in conditions:
+        allowed = ", ".join("nothing" if each is None else each for each in conditions)
+        raise ConfigurationError(
+            f"`condition` must be one that {family} can take ({allowed}), got {options.condition!r}. "
+            "`torchgenaug fit --help` lists what each family can do."
+        )
+    if options.with_mask and not with_mask:
+        raise ConfigurationError(
+            f"`with_mask` must be left out for {family}, which makes images only. ddpm makes both at once; or train "
+            "a mask generator and a mask-conditioned image generator, and join them with TwoStageSynthesizer."
+        )
+
+
+def _home(family: str) -> Any:
+    if family not in _HOMES:
+        raise ConfigurationError(f"FAMILY must be one of {', '.join(_HOMES)}, got {family!r}.")
+    return importlib.import_module(f"torchgenaug.recipes.{_HOMES[family]}")

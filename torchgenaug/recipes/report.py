@@ -1,0 +1,124 @@
+"""What a training run leaves for the eye: a grid of samples, the loss curve, the numbers."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchgenaug.contracts import Synthesizer
+from torchgenaug.errors import missing_extra
+from torchgenaug.pictures import contact_sheet
+from torchgenaug.recipes.data import TrainingData
+from torchgenaug.recipes.judge import copied_fraction, copies_too_much, sliced_wasserstein
+from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.types import Batch
+
+NUM_JUDGED, _NUM_SHOWN, _MAX_TRAIN = 64, 16, 2000
+
+
+@dataclass
+class Judge:
+    """Compares samples with real ones; the real side is prepared once.
+
+    Attributes:
+        floor: distance of training images to held-out ones: no generator of these data should do better.
+        noise: distance of uniform noise to held-out images.
+        reference: fraction of held-out images that "copy" training images: chance.
+    """
+
+    data: TrainingData
+    held_out: TrainingData
+    condition: str | None
+    floor: float = field(init=False)
+    noise: float = field(init=False)
+    reference: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._real, self._train = _images(self.held_out, NUM_JUDGED), _images(self.data, _MAX_TRAIN)
+        low, high = self.data.fields["image"].value_range or (0.0, 1.0)
+        uniform = torch.rand(self._real.shape, generator=torch.Generator().manual_seed(0)) * (high - low) + low
+        self.floor = sliced_wasserstein(self._train[:: max(1, len(self._train) // NUM_JUDGED)], self._real)
+        self.noise = sliced_wasserstein(uniform, self._real)
+        self.reference = copied_fraction(self._real, self._train)
+
+    def samples(self, synthesizer: Synthesizer) -> Batch:
+        """`NUM_JUDGED` samples of ids 0, 1, …; conditions are those of held-out samples."""
+        sequence = SyntheticSequence(synthesizer, HeldOutConditions(self.held_out, self.condition))
+        parts = [sequence.batch(list(range(first, first + 16))) for first in range(0, NUM_JUDGED, 16)]
+        return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+
+    def distance(self, samples: Batch) -> float:
+        """Sliced Wasserstein distance of the samples' images to held-out ones."""
+        return sliced_wasserstein(samples["image"], self._real)
+
+    def copied(self, samples: Batch) -> tuple[float, bool]:
+        """Fraction of the samples that copy training images, and whether that is too much."""
+        fraction = copied_fraction(samples["image"], self._train)
+        return fraction, copies_too_much(fraction, self.reference, NUM_JUDGED)
+
+
+class HeldOutConditions:
+    """Condition k is that of held-out sample k (again from the first after the last); nothing without a condition."""
+
+    fingerprint = "held-out"
+
+    def __init__(self, held_out: TrainingData, condition: str | None) -> None:
+        self.held_out, self.condition = held_out, condition
+        self.fields = {} if condition is None else {condition: held_out.fields[condition]}
+
+    def __call__(self, ids: Sequence[int]) -> Batch:
+        """The conditions of samples `ids`."""
+        if self.condition is None:
+            return {}
+        rows = [k % len(self.held_out) for k in ids]
+        return {self.condition: torch.stack([self.held_out.samples[row][self.condition] for row in rows])}
+
+
+def draw_samples(samples: Batch, synthesizer: Synthesizer, data: TrainingData, path: Path, rotate: int) -> None:
+    """Writes the first 16 samples as one picture."""
+    fields = {name: data.fields.get(name, synthesizer.fields.get(name)) for name in samples}
+    shown = [{name: values[k] for name, values in samples.items()} for k in range(_NUM_SHOWN)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(shown, {name: spec for name, spec in fields.items() if spec is not None}, path, rotate=rotate)
+
+
+def write_history(history: Sequence[Mapping[str, float]], folder: Path) -> None:
+    """Writes ``losses.csv`` and ``losses.png``: one row, one point per report."""
+    names = list(dict.fromkeys(name for row in history for name in row))
+    draft = folder / f".losses.{os.getpid()}.csv"
+    with draft.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(history)
+    draft.replace(folder / "losses.csv")
+    _draw_curves(history, [name for name in names if name != "step"], folder / "losses.png")
+
+
+def _draw_curves(history: Sequence[Mapping[str, float]], names: Sequence[str], path: Path) -> None:
+    try:
+        # The object interface: pyplot would choose a backend for the whole process.
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing_extra("The loss curve", package="matplotlib", extra="fit") from error
+    figure = Figure(figsize=(7, 2.2 * len(names)), layout="constrained")
+    panels: Any = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, name in zip(panels, names, strict=True):
+        points = [(row["step"], row[name]) for row in history if name in row]
+        panel.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else None)
+        panel.set_ylabel(name)
+        panel.grid(alpha=0.3)
+    panels[-1].set_xlabel("step")
+    figure.savefig(path, dpi=90)
+
+
+def _images(data: TrainingData, count: int) -> Tensor:
+    """At most `count` images, spread evenly over the data."""
+    rows = range(0, len(data), max(1, len(data) // count))
+    return torch.stack([data.samples[row]["image"] for row in rows][:count])

@@ -1,0 +1,136 @@
+"""What changes while a model trains: weights, their averages, optimizers, the step; saved and taken up again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchgenaug.contracts import Synthesizer
+from torchgenaug.recipes import checkpoint
+from torchgenaug.recipes.options import FitOptions
+from torchgenaug.recipes.recipe import Recipe
+from torchgenaug.seeding import derive
+
+_STEP_STREAM = 101  # keys of `derive`: no other stream of numbers begins with it
+
+
+class TrainingState:
+    """A recipe being trained.
+
+    Attributes:
+        step: how many steps were done.
+        history: one row of numbers per report.
+        best: smallest distance to held-out images so far.
+        since_best: reports since then.
+    """
+
+    def __init__(self, recipe: Recipe, accelerator: Any, options: FitOptions) -> None:
+        self.recipe, self.accelerator, self.options = recipe, accelerator, options
+        for network in recipe.networks.values():
+            network.to(accelerator.device).train()
+        self.optimizers = {name: accelerator.prepare(each) for name, each in recipe.optimizers().items()}
+        self.averages = {
+            name: copy.deepcopy(recipe.networks[name]).eval().requires_grad_(False) for name in sorted(recipe.averaged)
+        }
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.best = float("inf")
+        self.since_best = 0
+        self._last_micro_step = True
+
+    def update(self, name: str, loss: Tensor) -> None:
+        """One step of an optimizer; gradients reach its own parameters only."""
+        optimizer, accelerator = self.optimizers[name], self.accelerator
+        parameters = [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
+        accelerator.backward(loss / self.options.accumulate, inputs=parameters)
+        if not self._last_micro_step:
+            return
+        if accelerator.num_processes > 1:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad = accelerator.reduce(parameter.grad, "mean")
+        accelerator.clip_grad_norm_(parameters, self.options.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def train_step(self, batches: Iterator[Mapping[str, Tensor]], progress: float) -> dict[str, Tensor]:
+        """All batches of one step; returns the losses of the last."""
+        losses: Mapping[str, Tensor] = {}
+        for micro in range(self.options.accumulate):
+            self._last_micro_step = micro + 1 == self.options.accumulate
+            batch = {name: values.to(self.accelerator.device) for name, values in next(batches).items()}
+            keys = (self.options.seed, _STEP_STREAM, self.step, micro, self.accelerator.process_index)
+            torch.manual_seed(int(derive(*keys)))
+            with self.accelerator.autocast():
+                losses = self.recipe.train_step(batch, self.update, progress)
+        self.step += 1
+        self._average()
+        return {name: value.detach() for name, value in losses.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # The warm-up of the decay keeps the first, random weights out of the average.
+        decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, average in self.averages.items():
+            network = self.recipe.networks[name]
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+            for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+                kept.copy_(new)
+
+    def synthesizer(self) -> Synthesizer:
+        """The synthesizer of the averaged networks."""
+        return self.recipe.synthesizer({**self.recipe.networks, **self.averages})
+
+    def save(self, folder: Path) -> None:
+        """Writes the checkpoint."""
+        state = {
+            "step": self.step,
+            "history": self.history,
+            "best": self.best,
+            "since_best": self.since_best,
+            "networks": {name: network.state_dict() for name, network in self.recipe.networks.items()},
+            "averages": {name: network.state_dict() for name, network in self.averages.items()},
+            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+        }
+        checkpoint.save(folder, state)
+
+    def resume(self, folder: Path) -> None:
+        """Takes up the checkpoint, if there is one."""
+        state = checkpoint.load(folder, self.accelerator.device)
+        if state is None:
+            return
+        self.step, self.history = state["step"], state["history"]
+        self.best, self.since_best = state["best"], state["since_best"]
+        for kind, targets in (("networks", self.recipe.networks), ("averages", self.averages)):
+            for name, network in targets.items():
+                network.load_state_dict(state[kind][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+class MeanLosses:
+    """Means of the losses since they were last taken; tensors are read only then, so that no step waits for a GPU."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Counts the losses of one step in."""
+        for name, value in losses.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means so far; begins again."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means
