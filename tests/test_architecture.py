@@ -19,6 +19,7 @@ FLOORS = {
     "plan": 1,
     "contracts": 1,
     "samples": 1,
+    "screens": 2,
     "sequence": 2,
     "memory_retry": 2,
     "conditions": 2,

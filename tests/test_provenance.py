@@ -32,7 +32,7 @@ def test_a_synthetic_sample_names_sequence_id_and_seed():
 def test_a_sample_made_from_a_real_field_names_its_parent():
     real = [{"mask": torch.full((1, 8, 8), k)} for k in range(6)]
     conditions = RealFields(real, ["mask"])
-    sequence = SyntheticSequence(ImageOfMask(), conditions)
+    sequence = SyntheticSequence(ImageOfMask(), conditions, screens=())
     source = InMemorySource(sequence, 6)
     for position in range(6):
         origin = provenance.of_synthetic(source, position)

@@ -13,12 +13,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ClassLabels": "conditions",
+    "CollapseScreen": "screens",
     "CombinedSource": "shards",
+    "ConstantScreen": "screens",
     "DiffusersSynthesizer": "synthesizers",
     "FieldSpec": "types",
     "FunctionSynthesizer": "synthesizers",
     "MixPlan": "plan",
     "ModuleSynthesizer": "synthesizers",
+    "MonaiSynthesizer": "synthesizers",
     "RealFields": "conditions",
     "ShardSource": "shards",
     "SyntheticMixDataset": "dataset",
@@ -28,6 +31,7 @@ _HOMES = {
     "balance_classes": "shards",
     "build_network": "synthesizers",
     "keep_classes": "shards",
+    "load_monai_bundle": "synthesizers",
     "load_synthesizer": "synthesizers",
     "render_shards": "shards",
     "save_synthesizer": "synthesizers",
@@ -36,12 +40,15 @@ _HOMES = {
 
 __all__ = [
     "ClassLabels",
+    "CollapseScreen",
     "CombinedSource",
+    "ConstantScreen",
     "DiffusersSynthesizer",
     "FieldSpec",
     "FunctionSynthesizer",
     "MixPlan",
     "ModuleSynthesizer",
+    "MonaiSynthesizer",
     "RealFields",
     "ShardSource",
     "SyntheticMixDataset",
@@ -51,6 +58,7 @@ __all__ = [
     "balance_classes",
     "build_network",
     "keep_classes",
+    "load_monai_bundle",
     "load_synthesizer",
     "render_shards",
     "save_synthesizer",
@@ -63,6 +71,7 @@ if TYPE_CHECKING:
     from torchgenaug.loader import SyntheticMixLoader
     from torchgenaug.plan import MixPlan
     from torchgenaug.pool import SyntheticPool
+    from torchgenaug.screens import CollapseScreen, ConstantScreen
     from torchgenaug.sequence import SyntheticSequence
     from torchgenaug.shards import (
         CombinedSource,
@@ -76,7 +85,9 @@ if TYPE_CHECKING:
         DiffusersSynthesizer,
         FunctionSynthesizer,
         ModuleSynthesizer,
+        MonaiSynthesizer,
         build_network,
+        load_monai_bundle,
         load_synthesizer,
         save_synthesizer,
     )

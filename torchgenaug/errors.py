@@ -19,6 +19,7 @@
         ├── ShardCorruptError                    content and checksum disagree, or a malformed file
         └── ShardMismatchError                   a resume that would change the frozen plan
 
+    CollapseWarning (UserWarning)                many synthetic samples look alike
     IntensityMismatchWarning (UserWarning)       real and synthetic images differ grossly in brightness
     RepeatedEpochWarning (UserWarning)           one epoch is read again and again: set_epoch was forgotten
 
@@ -103,6 +104,10 @@ class ShardCorruptError(ShardError):
 
 class ShardMismatchError(ShardError):
     """A resume would change the frozen plan of a folder."""
+
+
+class CollapseWarning(UserWarning):
+    """Many synthetic samples look alike: the model may have collapsed."""
 
 
 class IntensityMismatchWarning(UserWarning):

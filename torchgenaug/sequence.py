@@ -15,6 +15,7 @@ from torch import Tensor
 from torchgenaug import seeding
 from torchgenaug.contracts import Conditions, Screen, Synthesizer
 from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
+from torchgenaug.screens import default_screens
 from torchgenaug.types import Batch, FieldSpec
 
 MAX_ID = 1 << 62
@@ -31,7 +32,8 @@ class SyntheticSequence:
         synthesizer: the model; see `torchgenaug.contracts.Synthesizer`.
         conditions: what is asked of it for each id; None for an unconditional model.
         seed: base seed; another one gives another sequence.
-        screens: further checks that every batch must pass.
+        screens: checks that every batch must pass, beyond finite values, shape, dtype and range. Default: a
+            `torchgenaug.screens.ConstantScreen` of the synthesizer's intensity images; ``()`` for none.
 
     Raises:
         ConfigurationError: an argument that does not have the methods of its contract, or a seed outside [0, 2^63).
@@ -52,7 +54,7 @@ class SyntheticSequence:
         conditions: Conditions | None = None,
         *,
         seed: int = 0,
-        screens: Sequence[Screen] = (),
+        screens: Sequence[Screen] | None = None,
     ) -> None:
         if not isinstance(synthesizer, Synthesizer):
             raise ConfigurationError(
@@ -70,7 +72,9 @@ class SyntheticSequence:
         self.synthesizer = synthesizer
         self.conditions = conditions
         self.seed = seed
-        self.screens = tuple(screens)
+        # No part of the fingerprint: neither the default nor its absence changes a sample.
+        self._has_default_screens = screens is None
+        self.screens = default_screens(synthesizer.fields) if screens is None else tuple(screens)
         self._process = os.getpid()
 
     @cached_property
@@ -80,11 +84,11 @@ class SyntheticSequence:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over synthesizer, conditions, screens and seed: names this very sequence."""
+        """sha256 over synthesizer, conditions, given screens and seed: names this very sequence."""
         parts = [
             self.synthesizer.fingerprint,
             "" if self.conditions is None else self.conditions.fingerprint,
-            *(screen.fingerprint for screen in self.screens),
+            *(() if self._has_default_screens else (screen.fingerprint for screen in self.screens)),
             str(self.seed),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -120,7 +124,7 @@ class SyntheticSequence:
             ConfigurationError: the synthesizer is on a CUDA device, and this process was forked from the sequence's.
             SampleIndexError: a negative or fractional id, or none at all.
             BadSampleError: the synthesizer returned NaN or Inf, or another shape, dtype, range or set of fields than it
-                declares; ids and seeds of the bad samples are named.
+                declares, or a constant image; ids and seeds of the bad samples are named.
         """
         if self._process != os.getpid():
             _check_device_of_fork(self.synthesizer)

@@ -89,7 +89,8 @@ def from_mask(seeds, conditions):
 
 def test_a_sequence_hands_masks_and_parents_on():
     synthesizer = FunctionSynthesizer(from_mask, {"image": FieldSpec((1, 4, 4))}, fingerprint="twice the mask")
-    batch = SyntheticSequence(synthesizer, RealFields([sample(k) for k in range(3)], "mask")).batch(range(6))
+    conditions = RealFields([sample(k) for k in range(3)], "mask")
+    batch = SyntheticSequence(synthesizer, conditions, screens=()).batch(range(6))
     assert torch.equal(batch["image"][:, 0, 0, 0], batch["parent"] * 2.0)
     assert sorted(batch["parent"].tolist()) == [0, 0, 1, 1, 2, 2]
 

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from torchgenaug.errors import ConfigurationError, ShardError
+from torchgenaug.screens import CollapseWatch
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.shards.background import BackgroundWriter
 from torchgenaug.shards.damage import Damage, truncated_shards
@@ -50,6 +51,8 @@ def render_shards(
     Deterministic: the same call gives the same bytes, in one go or interrupted any number of times. Writing, hashing
     and syncing happen in a second thread while the next samples are made.
 
+    The first 256 samples of each shard are watched for collapse of the model (`torchgenaug.screens.CollapseWatch`).
+
     Under ``torchrun`` or ``accelerate launch`` call it in every process: rank r of W makes the shards r, r + W, …, and
     returns when all are there. The folder is all that the processes share; the bytes are those of one process, and a
     resume may use another number. torch computes with as many threads as in the first run, which the manifest states.
@@ -80,6 +83,9 @@ def render_shards(
         ShardError: not enough space on the disk. What was committed stays.
         ShardIncompleteError: this rank's part is done, but another rank ended without its own.
         BadSampleError: the synthesizer returned what it must not. What was committed stays.
+
+    Warns:
+        CollapseWarning: too many samples look alike. Once per call; they are rendered all the same.
 
     Example:
         >>> import tempfile
@@ -156,15 +162,20 @@ def _num_threads(count: int) -> Iterator[None]:
 
 def _render(sequence: SyntheticSequence, folder: Path, manifest: Manifest, todo: list[int], report: _Report) -> None:
     writer = BackgroundWriter(folder, manifest, report.committed)
+    collapsed = False
     try:
         for index in todo:
             ids = manifest.shard_range(index)
+            # Begun anew with each shard: what is noticed depends on the ids, not on where this run began.
+            watch = CollapseWatch()
             for start in range(ids.start, ids.stop, manifest.batch_size):
                 batch_ids = range(start, min(start + manifest.batch_size, ids.stop))
                 batch = sequence.batch(batch_ids)
                 # A copy: the synthesizer may use its buffers again while the thread writes.
                 rows = {name: value.to("cpu", copy=True) for name, value in batch.items()}
                 writer.put(start, rows, sequence.seeds(batch_ids))
+                if not (collapsed or watch.is_over):
+                    collapsed = watch.add(batch_ids, rows, stacklevel=3)
                 report.made(len(batch_ids))
         writer.finish()
     except BaseException as error:
