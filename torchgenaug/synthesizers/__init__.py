@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer as DiffusersSynthesizer
     from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
     from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
+    from torchgenaug.synthesizers.monai import MonaiSynthesizer as MonaiSynthesizer
+    from torchgenaug.synthesizers.monai_bundle import load_monai_bundle as load_monai_bundle
     from torchgenaug.synthesizers.saved import load_synthesizer as load_synthesizer
     from torchgenaug.synthesizers.saved import save_synthesizer as save_synthesizer
 
@@ -20,7 +22,9 @@ _HOMES = {
     "DiffusersSynthesizer": "diffusers",
     "FunctionSynthesizer": "function",
     "ModuleSynthesizer": "module",
+    "MonaiSynthesizer": "monai",
     "build_network": "blueprints",
+    "load_monai_bundle": "monai_bundle",
     "load_synthesizer": "saved",
     "save_synthesizer": "saved",
 }
@@ -29,7 +33,9 @@ __all__ = [
     "DiffusersSynthesizer",
     "FunctionSynthesizer",
     "ModuleSynthesizer",
+    "MonaiSynthesizer",
     "build_network",
+    "load_monai_bundle",
     "load_synthesizer",
     "save_synthesizer",
 ]

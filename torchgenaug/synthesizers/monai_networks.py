@@ -1,0 +1,228 @@
+"""What MONAI's networks say about themselves, checked once: dimensions, channels, sizes, classes, structure."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchgenaug.errors import ConfigurationError, missing_extra
+from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
+
+UNETS = ("DiffusionModelUNet", "SPADEDiffusionModelUNet")
+AUTOENCODERS = ("AutoencoderKL", "VQVAE", "SPADEAutoencoderKL")
+CONTROLNETS = ("ControlNet",)
+
+
+def check_class(network: object, role: str, allowed: tuple[str, ...]) -> None:
+    """Raises `ConfigurationError` unless `network` is one of MONAI's classes of these names (or derived from one)."""
+    try:
+        from monai.networks import nets
+    except ImportError as error:
+        raise missing_extra("MonaiSynthesizer", package="monai", extra="monai") from error
+    if not isinstance(network, tuple(getattr(nets, name) for name in allowed)):
+        raise ConfigurationError(
+            f"`{role}` must be a {' or '.join(allowed)} of monai.networks.nets, got a {type(network).__module__}."
+            f"{type(network).__name__}. Networks of diffusers belong to DiffusersSynthesizer, GANs and decoders to "
+            "ModuleSynthesizer."
+        )
+
+
+def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy in eval mode without gradients, in which nothing draws random numbers or keeps what it saw."""
+    frozen = copy.deepcopy(network).to(device=device, dtype=dtype).eval().requires_grad_(False)
+    for module in frozen.modules():
+        # With flash attention MONAI passes the dropout rate on in eval mode too: attention would be random.
+        for name, off in (("dropout_rate", 0.0), ("save_attn", False)):
+            if hasattr(module, name):
+                setattr(module, name, off)
+        # Recomputing activations serves training only.
+        for name in ("use_checkpoint", "use_checkpointing"):
+            if hasattr(module, name):
+                setattr(module, name, False)
+    return frozen
+
+
+def network_digest(network: nn.Module) -> str:
+    """sha256 over classes, plain settings (numbers of heads are in no weight and in no repr) and weights."""
+    structure = [
+        [name, type(module).__qualname__, sorted((key, str(value)) for key, value in _settings(module).items())]
+        for name, module in network.named_modules()
+    ]
+    return settings_digest({"structure": structure, "weights": weights_digest(network)})
+
+
+def spatial_dims(network: nn.Module) -> int:
+    """The dimensions of its convolutions: 2 or 3 (or 1)."""
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d))
+    return next(convolutions).weight.ndim - 2
+
+
+def checked_size(size: Sequence[int], unet: nn.Module) -> tuple[int, ...]:
+    """`size` as a tuple; raises `ConfigurationError` unless it has a positive length for each dimension of `unet`."""
+    dims = spatial_dims(unet)
+    if dims not in (2, 3):
+        raise ConfigurationError(f"`unet` must be 2D or 3D, got spatial_dims={dims}. Use FunctionSynthesizer for it.")
+    try:
+        lengths = tuple(int(length) for length in size)
+    except TypeError:
+        lengths = ()
+    if len(lengths) != dims or min(lengths) < 1:
+        raise ConfigurationError(
+            f"`size` must hold {dims} positive lengths for a {dims}D network, got {size!r}. It is the spatial size of "
+            f"the images, for example {(64,) * dims}; MONAI's networks do not know it themselves."
+        )
+    return lengths
+
+
+def check_divisible(latent: tuple[int, ...], unet: Any, size: tuple[int, ...]) -> None:
+    """Raises `ConfigurationError` unless `unet` can halve `latent` at each of its levels."""
+    factor = 2 ** (len(unet.block_out_channels) - 1)
+    if any(length % factor for length in latent):
+        scale = [max(1, round(whole / part)) for whole, part in zip(size, latent, strict=True)]
+        near = tuple(
+            max(1, math.ceil(part / factor)) * factor * times for part, times in zip(latent, scale, strict=True)
+        )
+        behind = "" if latent == size else f" (behind the autoencoder: {latent})"
+        raise ConfigurationError(
+            f"`size` must be halved {len(unet.block_out_channels) - 1} times by the network, got {size}{behind}, which "
+            f"is no multiple of {factor}. It could not join its halves. Pad the data and train with size={near}."
+        )
+
+
+def checked_scale_factor(scale_factor: float, autoencoder: nn.Module | None) -> float:
+    """A float; raises `ConfigurationError` unless positive and finite, and 1 without an autoencoder."""
+    if not (isinstance(scale_factor, int | float) and math.isfinite(scale_factor) and scale_factor > 0):
+        raise ConfigurationError(
+            f"`scale_factor` must be positive and finite, got {scale_factor!r}. It is 1 / standard deviation of the "
+            "latents in training."
+        )
+    if autoencoder is None and scale_factor != 1:
+        raise ConfigurationError(
+            f"`scale_factor` must be 1 without an autoencoder, got {scale_factor}. It scales latents. Did you forget "
+            "`autoencoder`?"
+        )
+    return float(scale_factor)
+
+
+def latent_shape(unet: Any, autoencoder: nn.Module | None, size: tuple[int, ...]) -> tuple[int, ...]:
+    """(channels, *spatial) of what is denoised: latents of images of `size`, or images themselves.
+
+    Raises:
+        ConfigurationError: an autoencoder of other dimensions or channels, or one that cannot encode such images.
+    """
+    if autoencoder is None:
+        return (int(unet.out_channels), *size)
+    if spatial_dims(autoencoder) != len(size):
+        raise ConfigurationError(
+            f"`autoencoder` must be {len(size)}D, as `unet` is, got one of {spatial_dims(autoencoder)} dimensions. "
+            "Use the autoencoder that the diffusion model was trained with."
+        )
+    dtype = next(autoencoder.parameters()).dtype
+    images = torch.empty((1, input_channels(autoencoder), *size), device="meta", dtype=dtype)
+    try:
+        encoded = shape_of(autoencoder, "encode", images)[1:]
+    except Exception as error:
+        raise ConfigurationError(
+            f"`size` must be one that `autoencoder` can encode, got {size}, which fails with: {error!r}. "
+            "Use the size that it was trained on."
+        ) from error
+    if encoded[0] != unet.out_channels:
+        raise ConfigurationError(
+            f"`autoencoder` must have latents of {unet.out_channels} channels, as `unet` makes them, got one of "
+            f"{encoded[0]}. Use the autoencoder that the diffusion model was trained with."
+        )
+    return encoded
+
+
+def input_channels(autoencoder: nn.Module) -> int:
+    """Channels of the images that it encodes."""
+    encoder: Any = autoencoder.encoder
+    convolutions = (module for module in encoder.modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d))
+    return next(convolutions).in_channels
+
+
+def label_channels_of(network: nn.Module) -> int | None:
+    """Classes of the segmentation that a SPADE network or decoder wants, None for another network."""
+    count: int | None = getattr(network, "label_nc", getattr(getattr(network, "decoder", None), "label_nc", None))
+    return count
+
+
+def context_size(network: nn.Module) -> int | None:
+    """Length of the vectors that its cross-attention reads, None without."""
+    for module in network.modules():
+        attention: Any = getattr(module, "attn2", None)
+        if attention is not None and getattr(network, "with_conditioning", False):
+            return int(attention.to_k.in_features)
+    return None
+
+
+def shape_of(network: nn.Module, method: str, *inputs: Any) -> tuple[int, ...]:
+    """The shape of what a method returns (of the first of several tensors), found without computing anything."""
+    call = _Call(network, method)
+    tensors = {**dict(call.named_parameters()), **dict(call.named_buffers())}
+    with torch.no_grad():
+        result = torch.func.functional_call(call, {name: tensor.to("meta") for name, tensor in tensors.items()}, inputs)
+    return tuple((result[0] if isinstance(result, tuple) else result).shape)
+
+
+def checked_classes(unet: Any, null_class: int | None, guidance_scale: float | None) -> int | None:
+    """How many class indices `unet` knows, the null class included; None for an unconditional one.
+
+    Raises:
+        ConfigurationError: guidance without classes or without a null class, a null class out of range, a negative or
+            infinite guidance scale.
+    """
+    count: int | None = unet.num_class_embeds
+    if count is None:
+        if guidance_scale is None and null_class is None:
+            return None
+        given = f"guidance_scale={guidance_scale}" if guidance_scale is not None else f"null_class={null_class}"
+        raise ConfigurationError(
+            f"`unet` must be class-conditional for {given}, got num_class_embeds=None. "
+            "Leave guidance_scale and null_class out."
+        )
+    whole = isinstance(null_class, int) and not isinstance(null_class, bool)
+    if null_class is not None and not (whole and 0 <= null_class < count):
+        raise ConfigurationError(
+            f"`null_class` must be a class index in [0, {count}), got {null_class!r}. "
+            f"It is the index used for dropped labels in training, often the last one: null_class={count - 1}."
+        )
+    if guidance_scale is not None:
+        if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
+            raise ConfigurationError(
+                f"`guidance_scale` must be finite and at least 0, got {guidance_scale}. 1 means no guidance, 2 is a "
+                "mild one."
+            )
+        if null_class is None:
+            raise ConfigurationError(
+                f"`null_class` must be given with guidance_scale={guidance_scale}, got None. Guidance compares the "
+                f"label with the class that stood for 'any' in training, often the last one: null_class={count - 1}. "
+                "A network trained without label dropout cannot be guided: leave guidance_scale out."
+            )
+    return count
+
+
+class _Call(nn.Module):
+    """A method of a network as a module of its own."""
+
+    def __init__(self, network: nn.Module, method: str) -> None:
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, *inputs: Any) -> Any:
+        return getattr(self.network, self.method)(*inputs)
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    plain = (bool, int, float, str, list, tuple, torch.dtype, type(None))
+    # Lists and tuples are the same setting: JSON knows lists only.
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in vars(module).items()
+        if not key.startswith("_") and key not in ("training", "blueprint") and isinstance(value, plain)
+    }
