@@ -1,4 +1,4 @@
-"""The command line: ``torchgenaug {demo, render, inspect, verify, preview}``."""
+"""The command line: ``torchgenaug {demo, fit, render, inspect, verify, preview}``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from torchgenaug.cli.demo import demo
+from torchgenaug.cli.fit import fit
 from torchgenaug.cli.inspect import inspect
 from torchgenaug.cli.preview import preview
 from torchgenaug.cli.render import render
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, render, inspect, verify, preview):
+for command in (demo, fit, render, inspect, verify, preview):
     app.command()(command)
 
 

@@ -7,7 +7,7 @@ the beginning of the next, so that every sample is used equally often whatever t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.augment import mild_affine
 from torchgenaug.recipes.data import TrainingData
-from torchgenaug.samples import SampleLayout
 from torchgenaug.seeding import TRANSFORM, derive, permutation
-from torchgenaug.transforms import SeededTransform
 from torchgenaug.types import Batch, FieldSpec
 
 
@@ -36,7 +35,7 @@ class TrainingBatches(Dataset[Batch]):
         batch_size: int,
         *,
         seed: int = 0,
-        augment: Callable[[Any], Any] | None = None,
+        augment: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -51,10 +50,7 @@ class TrainingBatches(Dataset[Batch]):
             for name, spec in data.fields.items()
             if spec.kind == "intensity" and spec.value_range is not None
         }
-        self.transform = None
-        if augment is not None:
-            kinds = {name: spec.kind for name, spec in data.fields.items()}
-            self.transform = SeededTransform(augment, SampleLayout.of(dict(data.samples[0])), kinds)
+        self.augment = augment
         self._epoch = -1
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -65,13 +61,12 @@ class TrainingBatches(Dataset[Batch]):
         places = [divmod(place, size) for place in range(first, first + self.batch_size)]
         drawn = [(epoch, int(self._shuffled(epoch)[place])) for epoch, place in places]
         samples: list[Mapping[str, Any]] = [self.data.samples[index] for _, index in drawn]
-        if self.transform is not None:
+        batch = {name: torch.stack([each[name] for each in samples]) for name in self.data.fields}
+        if self.augment:
             epochs, indices = (np.array(column) for column in zip(*drawn, strict=True))
-            samples = self.transform([dict(each) for each in samples], derive(self.seed, TRANSFORM, epochs, indices))
-        batch: Batch = {}
-        for name in self.data.fields:
-            column = torch.stack([each[name] for each in samples])
-            batch[name] = to_symmetric(column, self.data.fields[name]) if name in self.ranges else column
+            batch = mild_affine(batch, self.data.fields, derive(self.seed, TRANSFORM, epochs, indices))
+        for name in self.ranges:
+            batch[name] = to_symmetric(batch[name], self.data.fields[name])
         return batch
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -86,7 +81,7 @@ def training_batches(
     *,
     seed: int = 0,
     first_step: int = 0,
-    augment: Callable[[Any], Any] | None = None,
+    augment: bool = False,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
@@ -98,12 +93,11 @@ def training_batches(
         batch_size: samples per batch and rank.
         seed: of the order and of the augmentation.
         first_step: where to begin: the batches are those that would follow after `first_step` others.
-        augment: a TorchIO transform of the samples as they are in `data`, or a function dict → dict, seeded by (seed,
-            epoch, index); see `mild_augmentation`.
+        augment: move every sample a little, by a draw of its own for every (seed, epoch, index): `mild_affine`. Other
+            transforms, TorchIO's for example, belong into the data set.
         rank: which of `world_size` processes this is: together their batches at a step are one batch, without overlap.
         world_size: how many processes train together.
-        workers: processes that make batches ahead of time. Threads would not do: transforms draw from the global
-            random generators that the training step draws from, too.
+        workers: processes that make batches ahead of time.
 
     Returns:
         An iterator without end over dicts: ``image`` and ``source`` float32, their value range mapped linearly to
@@ -141,33 +135,6 @@ def from_symmetric(values: Tensor, spec: FieldSpec) -> Tensor:
     """The inverse of `to_symmetric`: values in [-1, 1], cut there, in the field's own value range."""
     low, high = _limits(spec)
     return (values.float().clamp(-1, 1) + 1) * ((high - low) / 2) + low
-
-
-def mild_augmentation(data: TrainingData) -> Callable[[Any], Any]:
-    """A TorchIO transform for small data: turns by up to 7°, scales by up to 6 %, shifts by up to 4 % of the side.
-
-    No flips: a mirrored body is another body (heart on the right), and a mirrored digit none. What comes in from outside
-    of the image is its reflection, not a constant: a generator would learn the dark wedges.
-    """
-    import torchio as tio
-
-    spatial = data.fields["image"].shape[1:]
-    margins = [min(size - 1, -(-size // 8)) for size in spatial]
-    shifts = [0.04 * size for size in spatial]
-    limits = [number for margin in margins for number in (margin, margin)]
-    scales, degrees = [0.94, 1.06] * len(spatial), [-7.0, 7.0] * 3
-    translation = [number for shift in shifts for number in (-shift, shift)]
-    if len(spatial) == 2:  # torchio's third axis has one slice: it must neither be scaled nor left
-        limits, scales, translation = [*limits, 0, 0], [*scales, 1.0, 1.0], [*translation, 0.0, 0.0]
-        degrees = [0.0, 0.0, 0.0, 0.0, -7.0, 7.0]
-    transform: Callable[[Any], Any] = tio.Compose(
-        [
-            tio.Pad(tuple(limits), padding_mode="reflect"),
-            tio.RandomAffine(scales=tuple(scales), degrees=tuple(degrees), translation=tuple(translation)),
-            tio.Crop(tuple(limits)),
-        ]
-    )
-    return transform
 
 
 def _limits(spec: FieldSpec) -> tuple[float, float]:

@@ -18,11 +18,19 @@ from torch.optim import AdamW, Optimizer
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data import TrainingData
-from torchgenaug.recipes.recipe import Options, Recipe, Schedule, Update, refuse
+from torchgenaug.recipes.recipe import Family, Options, Recipe, Update
 from torchgenaug.synthesizers import DiffusersSynthesizer, build_network
 from torchgenaug.types import Batch
 
-SCHEDULE = Schedule(steps=4000, batch_size=16)
+FAMILIES = {
+    "ddpm": Family(
+        "denoising diffusion in pixel space (Ho 2020): best quality and variety, slow to train and to sample",
+        steps=4000,
+        batch_size=16,
+        conditions=(None, "label"),
+        with_mask=True,
+    )
+}
 _LABEL_DROPOUT = 0.1
 _GAMMA = 5.0
 
@@ -31,11 +39,8 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     """The recipe for 2D images.
 
     Raises:
-        ConfigurationError: volumes, sizes that the network cannot halve, or a condition that it cannot take.
+        ConfigurationError: sizes that the network cannot halve.
     """
-    refuse(options, family, conditions=(None, "label"), with_mask=True)
-    if data.spatial_dims != 2:
-        raise ConfigurationError(f"{family} must have images of two dimensions here, got {data.image_shape}.")
     return PixelDiffusion(data, options)
 
 

@@ -13,10 +13,10 @@ import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
-from torchgenaug.recipes.batches import mild_augmentation, training_batches
+from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.data import TrainingData
 from torchgenaug.recipes.options import FitOptions
-from torchgenaug.recipes.recipe import Options, build_recipe, schedule_of
+from torchgenaug.recipes.recipe import Options, build_recipe, describe_family
 from torchgenaug.recipes.report import Judge, draw_samples, write_history
 from torchgenaug.recipes.state import MeanLosses, TrainingState
 from torchgenaug.recipes.stopping import Stop, stoppable
@@ -90,8 +90,8 @@ def fit(
 
     started = time.monotonic()
     options, recipe = options or FitOptions(), recipe or Options()
-    schedule = schedule_of(family)
-    recipe = replace(recipe, steps=recipe.steps or schedule.steps, batch_size=recipe.batch_size or schedule.batch_size)
+    about = describe_family(family)
+    recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     _check(recipe, options)
     if held_out is None:
         data, held_out = data.split(0.1, options.seed)
@@ -142,7 +142,7 @@ class _Loop:
             self.batch_size,
             seed=self.options.seed,
             first_step=run.step * self.options.accumulate,
-            augment=mild_augmentation(self.data) if self.options.augment else None,
+            augment=self.options.augment,
             rank=process,
             world_size=processes,
             workers=self.options.workers,

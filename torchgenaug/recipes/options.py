@@ -14,7 +14,7 @@ class FitOptions:
         seed: of the weights, the order of the samples, the noise.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``: automatic mixed precision, by accelerate.
         accumulate: batches whose gradients are averaged before a step.
-        augment: mild random affine transforms of the training images (`mild_augmentation`).
+        augment: mild random affine transforms of the training images (`mild_affine`).
         ema_decay: of the exponential moving average of the weights that are sampled.
         max_grad_norm: gradients are scaled down to this norm.
         reports: how many times to draw samples and judge them, evenly over the run.

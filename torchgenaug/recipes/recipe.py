@@ -49,11 +49,24 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long a family trains unless the user says otherwise."""
+class Family:
+    """What a user should know about a family before choosing it; each family's module has ``FAMILIES``, by name.
 
+    Attributes:
+        summary: one line: what it is, who made it, what it is good for.
+        steps: how long it trains unless the user says otherwise.
+        batch_size: likewise.
+        conditions: what it can be told; None stands for nothing.
+        dims: 2, 3 or both.
+        with_mask: whether it can make masks together with images.
+    """
+
+    summary: str
     steps: int
     batch_size: int
+    conditions: tuple[Condition | None, ...] = (None,)
+    dims: tuple[int, ...] = (2,)
+    with_mask: bool = False
 
 
 class Recipe(Protocol):
@@ -104,10 +117,14 @@ def families() -> list[str]:
     return list(_HOMES)
 
 
-def schedule_of(family: str) -> Schedule:
-    """The family's own length of training and batch size."""
-    schedule: Schedule = _home(family).SCHEDULE
-    return schedule
+def describe_family(family: str) -> Family:
+    """What the family can do.
+
+    Raises:
+        ConfigurationError: an unknown family.
+    """
+    about: Family = _home(family).FAMILIES[family]
+    return about
 
 
 def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
@@ -117,34 +134,34 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
         ConfigurationError: an unknown family, or data or options that it cannot use.
         MissingExtraError: the library that has its networks is not installed.
     """
-    module = _home(family)
-    if options.condition is not None and options.condition not in data.fields:
+    about = describe_family(family)
+    if options.condition not in about.conditions:
+        allowed = ", ".join("none" if each is None else each for each in about.conditions)
         raise ConfigurationError(
-            f"`condition` must be a field of the data, got {options.condition!r}; {data.name!r} has "
-            f"{', '.join(data.fields)}. Leave --condition out, or choose data that have it."
+            f"`condition` must be one that {family} can take ({allowed}), got {options.condition or 'none'!r}. "
+            "`torchgenaug fit list list` shows what each family can do."
         )
-    if options.with_mask and "mask" not in data.fields:
+    if data.spatial_dims not in about.dims:
+        able = [name for name in families() if data.spatial_dims in describe_family(name).dims]
         raise ConfigurationError(
-            f"`with_mask` must be left out for data without masks, got True; {data.name!r} has "
-            f"{', '.join(data.fields)}."
+            f"{family} must have images of {' or '.join(map(str, about.dims))} dimensions, got {data.image_shape} "
+            f"(channels first). For these there are: {', '.join(able)}."
         )
-    recipe: Recipe = module.build(family, data, options)
+    for field, wanted in ((options.condition, options.condition is not None), ("mask", options.with_mask)):
+        if wanted and field not in data.fields:
+            raise ConfigurationError(
+                f"The data must have {field!r} for this, got {', '.join(data.fields)} from {data.name!r}. Leave "
+                f"{'--condition' if field == options.condition else '--with-mask'} out, or choose data that have it."
+            )
+    if options.with_mask and not about.with_mask:
+        able = [name for name in families() if describe_family(name).with_mask]
+        raise ConfigurationError(
+            f"`with_mask` must be left out for {family}, which makes images only. {', '.join(able)} can make both at "
+            "once; or train a mask generator and a mask-conditioned image generator, and join them with "
+            "TwoStageSynthesizer."
+        )
+    recipe: Recipe = _home(family).build(family, data, options)
     return recipe
-
-
-def refuse(options: Options, family: str, *, conditions: tuple[Condition | None, ...], with_mask: bool = False) -> None:
-    """Raises `ConfigurationError` unless `family` can do what `options` ask for."""
-    if options.condition not in conditions:
-        allowed = ", ".join("nothing" if each is None else each for each in conditions)
-        raise ConfigurationError(
-            f"`condition` must be one that {family} can take ({allowed}), got {options.condition!r}. "
-            "`torchgenaug fit --help` lists what each family can do."
-        )
-    if options.with_mask and not with_mask:
-        raise ConfigurationError(
-            f"`with_mask` must be left out for {family}, which makes images only. ddpm makes both at once; or train "
-            "a mask generator and a mask-conditioned image generator, and join them with TwoStageSynthesizer."
-        )
 
 
 def _home(family: str) -> Any:

@@ -1,0 +1,233 @@
+"""``torchgenaug fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from torchgenaug.recipes import FitResult, Options, TrainingData
+
+
+class Condition(StrEnum):
+    """What ``--condition`` accepts."""
+
+    none = "none"
+    label = "label"
+    mask = "mask"
+    source = "source"
+
+
+_CONDITIONS: Mapping[Condition, Literal["label", "mask", "source"] | None] = {
+    Condition.none: None,
+    Condition.label: "label",
+    Condition.mask: "mask",
+    Condition.source: "source",
+}
+
+
+class Precision(StrEnum):
+    """What ``--precision`` accepts."""
+
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def fit(
+    family: Annotated[str, typer.Argument(help="What to train; `torchgenaug fit list list` explains each.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of images or NIfTI volumes, package.module:factory, or an embedded set: digits, brain, …"
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the synthesizer; a run that stopped there goes on.")
+    ] = None,
+    condition: Annotated[Condition, typer.Option(help="What the model is told about a sample.")] = Condition.none,
+    with_mask: Annotated[bool, typer.Option("--with-mask", help="Make the mask together with the image.")] = False,
+    size: Annotated[int | None, typer.Option(min=8, help="Resize images to this many pixels a side.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use so many samples (of each class): the few-sample setting.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the family's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per step; default: the family's.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Channels of the widest layers.")] = None,
+    latent_dim: Annotated[int | None, typer.Option(min=1, help="Length of latents.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.")] = None,
+    sampling_steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps of a sample.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance; 1: none.")] = None,
+    augment: Annotated[bool, typer.Option(help="Mild random affine transforms of the training images.")] = True,
+    precision: Annotated[Precision, typer.Option(help="Mixed precision.")] = Precision.no,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches per step.")] = 1,
+    reports: Annotated[int, typer.Option(min=1, help="How often to draw samples and judge them.")] = 10,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many reports without progress; keep the best model.")
+    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.0, help="Stop then; the same command goes on.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU run; default: torch's own.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu; default: a GPU if there is one.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, though OUT holds a run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the data and the networks, time three steps, write nothing.")
+    ] = False,
+) -> None:
+    """Trains a generative model on your images; the result is a synthesizer for `render` and the pool.
+
+    Interrupt it at any moment (Ctrl-C, SIGTERM, --max-minutes): the same command goes on. Losses, sample pictures and
+    the checkpoint are in OUT/training. Several GPUs: `torchrun --nproc_per_node 4 -m torchgenaug.cli fit …`.
+
+    Examples:
+
+        torchgenaug fit ddpm digits --condition label --out digits-ddpm
+
+        torchgenaug fit ddpm slices/ --with-mask --size 64 --out slices-ddpm --dry-run
+
+        torchgenaug fit dcgan mypackage.data:train_set --condition label --limit 50 --patience 3 --out gan
+
+        torchgenaug fit list list
+    """
+    from torchgenaug.recipes.recipe import Options
+
+    if family == "list":
+        _list_families()
+        return
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    from torchgenaug.recipes import load_data
+    from torchgenaug.recipes.embedded import LOADERS
+
+    train = load_data(data, size=size)
+    held_out = load_data(data, split="held_out", size=size) if data in LOADERS else None
+    if limit is not None:
+        train = train.limit(limit, seed)
+    recipe = Options(
+        condition=_CONDITIONS[condition],
+        with_mask=with_mask,
+        steps=steps,
+        batch_size=batch_size,
+        width=width,
+        latent_dim=latent_dim,
+        learning_rate=learning_rate,
+        sampling_steps=sampling_steps,
+        guidance_scale=guidance_scale,
+    )
+    _say(repr(train), *train.remarks)
+    if dry_run:
+        _dry_run(family, train, recipe)
+        return
+    if out is None:
+        raise typer.BadParameter("a folder for the synthesizer is needed.", param_hint="--out")
+    from torchgenaug.recipes import FitOptions
+    from torchgenaug.recipes import fit as run_fit
+
+    options = FitOptions(
+        seed=seed,
+        precision=precision.value,
+        accumulate=accumulate,
+        augment=augment,
+        reports=reports,
+        patience=patience,
+        max_minutes=max_minutes,
+        workers=workers,
+    )
+    rotate = 1 if data.startswith("brain") else 0
+    result = run_fit(
+        family,
+        train,
+        out,
+        held_out=held_out,
+        recipe=recipe,
+        options=options,
+        device=device,
+        fresh=fresh,
+        rotate=rotate,
+    )
+    _summary(result, train, recipe, out)
+
+
+def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path) -> None:
+    state = "Finished" if result.finished else "Stopped: the same command goes on"
+    lines = [f"{state} after {result.steps} steps, {result.seconds / 60:.1f} min in this run."]
+    if result.synthesizer is not None:
+        lines += [
+            f"Distance to held-out images {result.distance:.3f}: real training images {result.floor:.3f}, noise "
+            f"{result.noise:.3f} (sliced Wasserstein).",
+            f"Samples that lie closer to a training image than others do: {result.copied:.0%}; of held-out images: "
+            f"{result.copied_reference:.0%}.",
+            f"Look at {out}/training/samples and {out}/training/losses.png, then:",
+            f"  {_render_command(train, recipe, out)}",
+        ]
+    _say(*lines)
+
+
+def _render_command(train: TrainingData, recipe: Options, out: Path) -> str:
+    command = f"torchgenaug render {out} --out {out}-shards --count {max(32, len(train))}"
+    if recipe.condition in ("mask", "source"):
+        return f"{command} --conditions package.module:factory  # RealFields(your data set, ['{recipe.condition}'])"
+    return command
+
+
+def _dry_run(family: str, train: TrainingData, recipe: Options) -> None:
+    import time
+    from dataclasses import replace
+
+    import torch
+    from accelerate import Accelerator
+
+    from torchgenaug.recipes.batches import training_batches
+    from torchgenaug.recipes.options import FitOptions
+    from torchgenaug.recipes.recipe import build_recipe, describe_family
+    from torchgenaug.recipes.state import TrainingState
+
+    about = describe_family(family)
+    recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        built = build_recipe(family, train, recipe)
+        for name, network in built.networks.items():
+            count = sum(each.numel() for each in network.parameters())
+            _say(f"{name}: {type(network).__name__}, {count / 1e6:.2f} M parameters")
+        state = TrainingState(built, Accelerator(), FitOptions())
+        batches = training_batches(train, recipe.batch_size or 1)
+        state.train_step(batches, 0.0)
+        started = time.perf_counter()
+        for _ in range(3):
+            state.train_step(batches, 0.0)
+        seconds = (time.perf_counter() - started) / 3
+    total = seconds * (recipe.steps or 1)
+    _say(
+        f"{recipe.steps} steps of {recipe.batch_size} samples at {seconds:.2f} s: about {total / 60:.0f} min, reports "
+        "not counted. Nothing was written."
+    )
+
+
+def _list_families() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from torchgenaug.recipes.recipe import describe_family, families
+
+    table = Table("FAMILY", "What it is", "2D, 3D", "--condition", "Steps", "Batch size")
+    for name in families():
+        about = describe_family(name)
+        dims = ", ".join(f"{each}D" for each in about.dims)
+        conditions = ", ".join(each or "none" for each in about.conditions)
+        table.add_row(name, about.summary, dims, conditions, str(about.steps), str(about.batch_size))
+    Console().print(table)
+
+
+def _say(*lines: str) -> None:
+    from rich.console import Console
+
+    for line in lines:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
