@@ -93,7 +93,7 @@ class _MaskedConv(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
-        return functional.conv2d(values, self.weight * self.mask, self.bias, padding=self.padding)  # type: ignore[arg-type]
+        return functional.conv2d(values, self.weight * self.mask, self.bias, padding=self.padding)
 
 
 class _MaskedNet(nn.Module):
@@ -102,9 +102,7 @@ class _MaskedNet(nn.Module):
         self.embed = nn.Embedding(num_codes, width)
         self.first = _MaskedConv(width, width, 7, here=False)
         self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.SiLU(), nn.Conv2d(width, width, 1), nn.SiLU(), _MaskedConv(width, width, 3, here=True)
-            )
+            nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 1), nn.SiLU(), _MaskedConv(width, width, 3, here=True))
             for _ in range(depth)
         )
         self.last = nn.Sequential(nn.SiLU(), nn.Conv2d(width, num_codes, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,10 +84,7 @@ class SecondStageLatents(nn.Module):
         self.gamma_z = nn.Parameter(torch.ones(1, 1))
         sizes = [int(latent_dim)] + [int(width)] * depth
         self.layers = nn.Sequential(
-            *(
-                nn.Sequential(nn.Linear(inside, outside), nn.ReLU())
-                for inside, outside in zip(sizes[:-1], sizes[1:], strict=True)
-            )
+            *(nn.Sequential(nn.Linear(inside, outside), nn.ReLU()) for inside, outside in itertools.pairwise(sizes))
         )
         self.reconstruction = nn.Linear(sizes[-1], int(latent_dim))
 
@@ -94,8 +92,6 @@ class SecondStageLatents(nn.Module):
     def forward(self, seeds: Sequence[int]) -> Tensor:
         """Latents (len(seeds), latent_dim) float32."""
         first = noise(seeds, self.shape, self.gamma_z).to(self.gamma_z.dtype)
-        second = seeding.normal(
-            seeding.derive(list(seeds), seeding.STEP_NOISE), self.shape, device=self.gamma_z.device
-        )
+        second = seeding.normal(seeding.derive(list(seeds), seeding.STEP_NOISE), self.shape, device=self.gamma_z.device)
         latents: Tensor = self.reconstruction(self.layers(first)) + self.gamma_z * second.to(self.gamma_z.dtype)
         return latents.float()

@@ -25,6 +25,8 @@ class NormalLatents(nn.Module):
         shape: shape of one latent.
     """
 
+    place: Tensor
+
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.shape = tuple(int(size) for size in shape)
@@ -45,6 +47,8 @@ class SphereLatents(nn.Module):
         Davidson, Falorsi, De Cao, Kipf, Tomczak (2018). Hyperspherical variational auto-encoders. UAI.
     """
 
+    place: Tensor
+
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.shape = (int(latent_dim),)
@@ -53,7 +57,8 @@ class SphereLatents(nn.Module):
     def forward(self, seeds: Sequence[int]) -> Tensor:
         """Latents (len(seeds), latent_dim) float32 of length 1."""
         directions = noise(seeds, self.shape, self.place)
-        return directions / directions.norm(dim=1, keepdim=True)
+        lengths: Tensor = directions.norm(dim=1, keepdim=True)
+        return directions / lengths
 
 
 class BallLatents(nn.Module):
@@ -74,6 +79,8 @@ class BallLatents(nn.Module):
         variational auto-encoders. NeurIPS, section 3 and appendix B.
     """
 
+    place: Tensor
+
     def __init__(self, latent_dim: int, curvature: float = 1.0, scale: float = 1.0, riemannian: bool = False) -> None:
         super().__init__()
         self.shape, self.curvature, self.scale = (int(latent_dim),), float(curvature), float(scale)
@@ -83,7 +90,7 @@ class BallLatents(nn.Module):
     def forward(self, seeds: Sequence[int]) -> Tensor:
         """Latents (len(seeds), latent_dim) float32 of length below 1 / √c."""
         directions = noise(seeds, self.shape, self.place)
-        lengths = directions.norm(dim=1, keepdim=True)
+        lengths: Tensor = directions.norm(dim=1, keepdim=True)
         if self.riemannian:
             drawn = seeding.uniform(seeding.derive(list(seeds), seeding.STEP_NOISE), 1)
             radii = torch.from_numpy(np.interp(drawn, *self._cumulative())).to(lengths)

@@ -80,7 +80,7 @@ class ManifoldLatents(nn.Module):
         return z.float()
 
     def log_density(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """log √det G⁻¹ and its gradient at points (batch, latent_dim) float64: (batch,) and (batch, latent_dim)."""
+        """The logarithm of √det G⁻¹ (batch,) and its gradient (batch, latent_dim) at (batch, latent_dim) float64."""
         dim = self.shape[0]
         matrices, centroids = self.matrices.double().flatten(1), self.centroids.double()
         distances = (z.square().sum(1, keepdim=True) - 2 * z @ centroids.T + centroids.square().sum(1)).clamp_min_(0)

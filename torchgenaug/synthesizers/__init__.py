@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
     from torchgenaug.synthesizers.monai import MonaiSynthesizer as MonaiSynthesizer
     from torchgenaug.synthesizers.monai_bundle import load_monai_bundle as load_monai_bundle
+    from torchgenaug.synthesizers.pythae import PythaeSynthesizer as PythaeSynthesizer
+    from torchgenaug.synthesizers.pythae_fit import fit_latents as fit_latents
     from torchgenaug.synthesizers.saved import load_synthesizer as load_synthesizer
     from torchgenaug.synthesizers.saved import save_synthesizer as save_synthesizer
 
@@ -23,7 +25,9 @@ _HOMES = {
     "FunctionSynthesizer": "function",
     "ModuleSynthesizer": "module",
     "MonaiSynthesizer": "monai",
+    "PythaeSynthesizer": "pythae",
     "build_network": "blueprints",
+    "fit_latents": "pythae_fit",
     "load_monai_bundle": "monai_bundle",
     "load_synthesizer": "saved",
     "save_synthesizer": "saved",
@@ -34,7 +38,9 @@ __all__ = [
     "FunctionSynthesizer",
     "ModuleSynthesizer",
     "MonaiSynthesizer",
+    "PythaeSynthesizer",
     "build_network",
+    "fit_latents",
     "load_monai_bundle",
     "load_synthesizer",
     "save_synthesizer",

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.pythae import MODELS, PythaeNetwork
+from torchgenaug.synthesizers import build_network
+
+IN_3D = ("VAE", "RHVAE", "VAEGAN", "VQVAE", "MSSSIM_VAE")
+
+
+def network(model: str, shape=(1, 14, 12), **arguments):
+    torch.manual_seed(0)
+    return PythaeNetwork(model, shape, latent_dim=4, width=4, **arguments)
+
+
+def step(made, images):
+    """One step of each group's optimizer; the losses."""
+    losses = {}
+    for group in made.groups:
+        optimizer = torch.optim.SGD(list(made.group_parameters(group)), 1e-3)
+        loss = made.loss(images, group, epoch=1, dataset_size=len(images))
+        if loss is not None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[group] = loss.detach()
+    return losses
+
+
+def test_there_are_all_of_pythae():
+    assert len(MODELS) == 25
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [(model, (1, 14, 12)) for model in MODELS] + [(model, (2, 8, 9, 7)) for model in IN_3D]
+)
+def test_trains_copies_and_decodes(model, shape):
+    made = network(model, shape)
+    before = copy.deepcopy(made.state_dict())
+    losses = step(made, torch.rand(4, *shape))
+    assert losses
+    assert all(loss.ndim == 0 and loss.isfinite() for loss in losses.values())
+    assert any(not torch.equal(before[name], value) for name, value in made.state_dict().items())
+    made.eval()
+    latents = torch.randn(3, *made.latent_shape)
+    images = made.decode(latents).detach()
+    assert images.shape == (3, *shape)
+    assert 0 <= images.min() < images.max() <= 1
+    assert made.encode(images).shape == latents.shape
+    for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert torch.equal(other.decode(latents), images)
+        step(other.train(), images)  # a copy trains on its own
+    assert torch.equal(made.decode(latents), images)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_groups_share_no_parameter_and_cover_all(model):
+    made = network(model)
+    groups = [list(made.group_parameters(group)) for group in made.groups]
+    every = [id(p) for group in groups for p in group]
+    assert len(every) == len(set(every))
+    assert set(every) == {id(p) for p in made.parameters() if p.requires_grad}
+
+
+def test_an_unbalanced_vaegan_asks_to_leave_a_group_alone():
+    made = network("VAEGAN", options={"equilibrium": 0.0, "margin": 0.0})
+    assert made.loss(torch.rand(4, 1, 14, 12), "decoder") is None
+
+
+@pytest.mark.parametrize("spatial", [(5, 5), (17, 31), (9, 8, 11)])
+def test_any_size(spatial):
+    made = network("VAE", (1, *spatial))
+    assert made.decode(torch.zeros(1, 4)).shape == (1, 1, *spatial)
+    assert made.loss(torch.rand(2, 1, *spatial)).isfinite()
+
+
+def test_the_images_given_are_left_as_they_are():
+    images = torch.rand(4, 1, 14, 12)
+    network("RAE_GP").loss(images).backward()
+    assert not images.requires_grad
+
+
+def test_perceptrons_are_pythaes_own():
+    made = network("BetaVAE", architecture="mlp", options={"beta": 2.0})
+    assert type(made.model.encoder).__name__ == "Encoder_VAE_MLP"
+    assert made.model.model_config.beta == 2.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "VEA", "input_shape": [1, 8, 8]}, "must be one of AE, "),
+        ({"model": "VAE", "input_shape": [8, 8]}, "2D or 3D"),
+        ({"model": "VAE", "input_shape": [1, 8, 8], "width": 6}, "multiple of 4"),
+        ({"model": "VAE", "input_shape": [1, 8, 8], "architecture": "resnet"}, "'conv' or 'mlp'"),
+        ({"model": "VAE", "input_shape": [1, 8, 8], "options": {"beta": 2}}, r"among .* got \['beta'\]"),
+        ({"model": "BetaVAE", "input_shape": [1, 8, 8], "options": {"beta": "high"}}, "must fit BetaVAEConfig"),
+        ({"model": "HVAE", "input_shape": [1, 8, 8], "options": {"reconstruction_loss": "bce"}}, "logits"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build_network("torchgenaug:PythaeNetwork", **arguments)
