@@ -17,7 +17,8 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.folding import FoldedStep, fold, run_folded
+from torchgenaug.synthesizers.folded import FoldedStep, run_folded
+from torchgenaug.synthesizers.folding import fold
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(latents (batch, channels, *spatial), 0-d timestep on the device of the net) → the net's output, float32."""
@@ -91,7 +92,8 @@ def run_schedule(schedule: Schedule, predict: Predict, noise: Tensor, seeds: Seq
         (batch, channels, *spatial) float32 samples, in the space of the network.
     """
     if schedule.folded is not None:
-        start = noise.mul_(getattr(schedule.scheduler, "init_noise_sigma", 1.0))
+        sigma = float(getattr(schedule.scheduler, "init_noise_sigma", 1.0))
+        start = noise if sigma == 1.0 else noise.mul_(sigma)
         return run_folded(schedule.folded, start, lambda number, latents: predict(latents, schedule.timesteps[number]))
     generators = None
     if schedule.draws_noise:
@@ -115,6 +117,8 @@ def _try_out(scheduler: Any, takes_generator: bool, channels: int, out_channels:
         noise,
         generators,
     )
+    if result.shape != noise.shape:
+        raise ValueError(f"shape {tuple(noise.shape)} becomes {tuple(result.shape)}")
     after = [generator.get_state() for generator in generators or ()]
     return result, any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
