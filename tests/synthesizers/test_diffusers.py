@@ -234,7 +234,7 @@ def test_overshoot_within_the_margin_passes_beyond_it_is_refused_and_clip_is_exp
         SyntheticSequence(gross()).batch([0])
     clipped = gross(clip=True)
     assert clipped.fields["image"].value_range == (0, 1)
-    assert SyntheticSequence(clipped).batch([0])["image"].unique().tolist() == [1]
+    assert SyntheticSequence(clipped, screens=()).batch([0])["image"].unique().tolist() == [1]
 
 
 def test_mask_is_the_argmax_of_the_last_channels():
