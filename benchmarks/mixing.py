@@ -50,6 +50,11 @@ class InMemorySource:
         rows = torch.from_numpy(positions)
         return {"image": self.images.index_select(0, rows), "label": self.labels.index_select(0, rows)}
 
+    def read_into(self, positions: npt.NDArray[np.int64], out: dict[str, Tensor]) -> None:
+        rows, data = torch.from_numpy(positions), {"image": self.images, "label": self.labels}
+        for name, values in out.items():
+            torch.index_select(data[name], 0, rows, out=values)
+
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return positions
 

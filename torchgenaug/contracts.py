@@ -80,6 +80,8 @@ class SyntheticSource(Protocol):
     - ``set_epoch(epoch)``, called in the main process, where the content changes from epoch to epoch;
     - ``refreshes_per_epoch: int`` and ``set_epoch(epoch, part)``, with a part in ``range(refreshes_per_epoch)``, where
       it changes within an epoch, too;
+    - ``read_into(positions, out)``: `read`, into tensors that are there: ``out`` has some of the fields, each a
+      contiguous (n, *spec.shape) of the spec's dtype, on any device. `SyntheticMixLoader` saves a copy with it;
     - ``fingerprints(positions) -> list[str]``, for provenance, where it holds samples of several sequences.
     """
 

@@ -110,6 +110,12 @@ class InMemorySource:
         rows = torch.from_numpy(positions)
         return {name: values[rows] for name, values in self._batch.items()}
 
+    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
+        """`read`, into tensors that are there."""
+        rows = torch.from_numpy(positions)
+        for name, values in out.items():
+            values.copy_(torch.index_select(self._batch[name], 0, rows))
+
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Position k holds sample k."""
         return positions
@@ -247,6 +253,22 @@ class SourceConformance:
             value.zero_()
         for name, value in source.read(np.arange(2)).items():
             assert torch.equal(value, before[name])
+
+    def test_reads_into_what_is_there(self) -> None:
+        """`read_into`, where a source has it, gives what `read` gives: all fields or some."""
+        source = self.make()
+        read_into = getattr(source, "read_into", None)
+        if read_into is None:
+            return
+        positions = np.array([len(source) - 1, 0, 0])
+        expected = source.read(positions)
+        for names in (list(expected), list(expected)[-1:], []):
+            # In the middle of other rows: those are left alone.
+            whole = {name: torch.zeros((5, *expected[name].shape[1:]), dtype=expected[name].dtype) for name in names}
+            read_into(positions, {name: values[1:4] for name, values in whole.items()})
+            for name in names:
+                assert torch.equal(whole[name][1:4], expected[name])
+                assert not whole[name][[0, 4]].any()
 
     def test_columns(self) -> None:
         """`column` gives the scalar fields of all samples."""

@@ -23,6 +23,7 @@ from torchgenaug.loader import mix_loader as loader_module
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
+from torchgenaug.types import FieldSpec
 
 SIDE = 8
 Pair = namedtuple("Pair", ["image", "mask"])
@@ -104,6 +105,61 @@ def test_batches_keep_their_structure(kind, mode):
         every = supply.read(np.arange(16))["image"]
         assert all((every == row).flatten(1).all(1).any() for row in image[flags])
         seen += size
+
+
+class ReadsOnly:
+    """A source without what is optional."""
+
+    def __init__(self, source):
+        self.source, self.fields, self.fingerprint = source, source.fields, source.fingerprint
+        self.ids, self.seeds, self.column = source.ids, source.seeds, source.column
+
+    def __len__(self):
+        return len(self.source)
+
+    def read(self, positions):
+        return self.source.read(positions)
+
+
+class WritesOnly(ReadsOnly):
+    """A source whose samples have to be written where they are wanted, once its first batch was probed."""
+
+    def read(self, positions):
+        assert len(positions) == 4, "read is for the probe"
+        return self.source.read(positions)
+
+    def read_into(self, positions, out):
+        self.source.read_into(positions, out)
+
+
+@pytest.mark.parametrize("mode", ["replace", "extend"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_written_into_the_batch_or_read_and_copied_it_is_the_same(kind, mode):
+    options = {"ratio": 0.5, "mode": mode, "fields": FIELDS.get(kind), "provenance": kind == "dict"}
+    written = SyntheticMixLoader(make_loader(kind), WritesOnly(source()), **options)
+    copied = SyntheticMixLoader(make_loader(kind), ReadsOnly(source()), **options)
+    for one, other in zip(written, copied, strict=True):
+        for mine, theirs in zip(parts(one), parts(other), strict=True):
+            assert mine is theirs is None or torch.equal(mine, theirs)
+        if kind == "dict":
+            assert torch.equal(one["provenance"]["id"], other["provenance"]["id"])
+
+
+def test_numbers_of_another_dtype_are_still_converted():
+    real = [{"image": real_images(4), "age": torch.zeros(4, dtype=torch.float64)}]
+
+    class Ages(InMemorySource):
+        def __init__(self):
+            super().__init__(SEQUENCE, 16)
+            self.fields = {"image": self.fields["image"], "age": FieldSpec((), kind="scalar")}
+            self._batch["age"] = torch.arange(1, 17.0)
+
+        def read(self, positions):
+            return {name: values for name, values in super().read(positions).items() if name in self.fields}
+
+    batch = next(iter(SyntheticMixLoader(real, Ages(), 0.5)))
+    assert batch["age"].dtype == torch.float64
+    assert batch["age"][2:].all()
 
 
 def test_what_torchio_says_beside_an_image():

@@ -51,7 +51,7 @@ class Busy:
             torch.nn.functional.conv2d(torch.ones(4, 8, 32, 32), torch.ones(8, 8, 3, 3))
             time.sleep(self.batch_s)
             values = torch.tensor([float(seed >> 40) for seed in seeds])
-            return {"image": values[:, None, None, None].expand(-1, 1, 4, 4).clone()}
+            return {"image": values[:, None, None, None] * torch.linspace(1, 2, 16).reshape(4, 4)}
 
 
 class PoolSamples(Dataset):

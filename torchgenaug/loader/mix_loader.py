@@ -74,6 +74,7 @@ class SyntheticMixLoader:
 
     Example:
         >>> from torch.utils.data import DataLoader
+        >>> from torchgenaug import SyntheticSequence
         >>> from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
         >>> source = InMemorySource(SyntheticSequence(AnalyticSynthesizer()), 16)
         >>> loader = DataLoader([{"image": torch.rand(1, 32, 32)}] * 8, batch_size=4)

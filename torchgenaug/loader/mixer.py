@@ -21,6 +21,7 @@ from torchgenaug.plan import Int64Array
 from torchgenaug.provenance import attach, fingerprints
 from torchgenaug.samples import PARENT, SampleLayout
 from torchgenaug.transforms import is_torchio_transform, random_state_restored
+from torchgenaug.types import Batch
 
 BatchTransform: TypeAlias = Callable[[Any], Any]
 Key: TypeAlias = tuple[int, int, int]
@@ -107,6 +108,10 @@ class BatchMixer:
                 "return a dict, or ask `is_synthetic` of the mix."
             )
         self.layout, self.source, self.transforms, self.provenance = layout, source, transforms, provenance
+        # Shape and dtype of the fields that the source can write into a batch, all or none of them.
+        self._written: list[tuple[tuple[int, ...], torch.dtype]] = []
+        if callable(getattr(source, "read_into", None)) and set(layout.names) <= set(source.fields):
+            self._written = [(source.fields[name].shape, source.fields[name].dtype) for name in layout.names]
 
     def mix(self, raw: Any, real: Sequence[Tensor], rows: Int64Array | None, positions: Int64Array, key: Key) -> Any:
         """One batch.
@@ -119,10 +124,15 @@ class BatchMixer:
             key: what the random numbers of its transforms depend on.
         """
         layout, added, device = self.layout, len(positions), real[0].device
-        read = self.source.read(positions) if added else {}
+        read: Batch = {}
         if self.transforms.of_sides:
+            read = self.source.read(positions) if added else read
             mixed = self._sides(raw, real, rows, read, added, key)
+        elif added and self._fits(real):
+            joined, read = self._written_beside(real, rows, positions)
+            mixed = layout.build(raw, joined, rows, added)
         elif added:
+            read = self.source.read(positions)
             mixed = layout.build(raw, self._joined(real, rows, read, added), rows, added)
         elif all(mine is theirs for mine, theirs in zip(real, layout.tensors(raw), strict=True)):
             mixed = layout.restrict(raw)
@@ -155,6 +165,36 @@ class BatchMixer:
                 samples = [{name: row} for row in tensor.cpu()]
                 one = SampleLayout.of(samples[0])
                 warn_if_intensities_differ(samples[: len(rows)], samples[len(rows) :], one, name)
+
+    def _fits(self, real: Sequence[Tensor]) -> bool:
+        """Whether the source can write its samples beside these; if not, `_joined` converts them, or refuses."""
+        for tensor, (shape, dtype) in zip(real, self._written, strict=False):
+            row = tensor.shape[1:]
+            if tensor.dtype != dtype or (row != shape and (len(row) != 4 or row != (*shape, 1))):
+                return False
+        return len(self._written) == len(real)
+
+    def _written_beside(
+        self, real: Sequence[Tensor], rows: Int64Array | None, positions: Int64Array
+    ) -> tuple[list[Tensor], Batch]:
+        """What `_joined` makes, with each row copied only once; and what was read."""
+        added, kept = len(positions), len(real[0]) if rows is None else len(rows)
+        index = None if rows is None else torch.from_numpy(rows).to(real[0].device)
+        joined: list[Tensor] = []
+        read: Batch = {}
+        for name, tensor, (shape, _) in zip(self.layout.names, real, self._written, strict=True):
+            whole = torch.empty((kept + added, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+            head, tail = whole.narrow(0, 0, kept), whole.narrow(0, kept, added)
+            if index is None:
+                head.copy_(tensor)
+            else:
+                torch.index_select(tensor, 0, index, out=head)
+            read[name] = tail if tail.ndim == len(shape) + 1 else tail.view(added, *shape)
+            joined.append(whole)
+        if self.provenance and PARENT in self.source.fields:
+            read[PARENT] = torch.empty(added, dtype=self.source.fields[PARENT].dtype)
+        self.source.read_into(positions, read)  # type: ignore[attr-defined]
+        return joined, read
 
     def _joined(
         self, real: Sequence[Tensor], rows: Int64Array | None, read: Mapping[str, Tensor], added: int

@@ -1,4 +1,4 @@
-"""How a process that does not own the pool waits for samples: by looking, and never for ever."""
+"""How samples are read from a ring, and how a process that does not own the pool waits for them: never for ever."""
 
 from __future__ import annotations
 
@@ -7,12 +7,48 @@ import time
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from torchgenaug.errors import PoolError
-from torchgenaug.pool.filler import CLOSED_TEXT, hung_text, moved_text
+from torchgenaug.pool.filler import CLOSED_TEXT, Filler, hung_text, moved_text
 from torchgenaug.pool.ring import CLOSED, FAILED, SYNCHRONOUS, Ring
+from torchgenaug.types import Batch
 
 _SHORTEST_S, _LONGEST_S = 0.001, 0.05
+
+
+def copy(
+    ring: Ring, filler: Filler | None, turn: int, places: npt.NDArray[np.int64], out: Batch, timeout_s: float
+) -> None:
+    """Copies samples of `turn` into `out` when they are there; see `Ring.copy`.
+
+    Args:
+        ring: holds them.
+        filler: makes them; None in a process that can only read.
+        turn: which the ring should be at.
+        places: where on the line they are.
+        out: some fields, (n, *shape).
+        timeout_s: see `wait_for`.
+
+    Raises:
+        PoolError: they cannot be read here, or will not come.
+    """
+    if filler is None and ring.device.type != "cpu":
+        raise PoolError(not_here(ring.device))
+    status = ring.get("status")
+    if status == CLOSED:
+        raise PoolError(CLOSED_TEXT)
+    if status == FAILED:
+        if filler is not None:
+            filler.raise_failure()
+        raise PoolError(ring.failure)
+    batches = places // ring.window.batch_size
+    if not ring.holds(batches).all():
+        if filler is not None:
+            filler.wait_for(turn, batches)
+        else:
+            wait_for(ring, turn, batches, timeout_s)
+    ring.copy(places, out)
 
 
 def wait_for(ring: Ring, turn: int, batches: npt.NDArray[np.int64], timeout_s: float) -> None:
@@ -47,6 +83,14 @@ def wait_for(ring: Ring, turn: int, batches: npt.NDArray[np.int64], timeout_s: f
             pause_s = min(2 * pause_s, _LONGEST_S)
     finally:
         ring.add_wait(since)
+
+
+def not_here(device: torch.device) -> str:
+    """The error of a process that cannot see the samples."""
+    return (
+        f"A pool on {device} can be read only by the process that built it. "
+        "Use device=None, so that DataLoader workers read it from shared memory, or num_workers=0."
+    )
 
 
 def _is_alive(owner: int, is_child: bool) -> bool:

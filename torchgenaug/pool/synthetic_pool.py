@@ -22,7 +22,7 @@ from torchgenaug.pool.arguments import checked_count, checked_number, checked_po
 from torchgenaug.pool.assemble import assemble
 from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
 from torchgenaug.pool.ranks import find_rank
-from torchgenaug.pool.ring import CLOSED, FAILED, Ring
+from torchgenaug.pool.ring import Ring
 from torchgenaug.pool.stats import PoolStats, summary
 from torchgenaug.pool.window import Window
 from torchgenaug.sequence import SyntheticSequence
@@ -184,13 +184,29 @@ class SyntheticPool:
             PoolError: the samples could not be made (see `set_epoch`), or the pool is closed, was moved to another
                 epoch meanwhile, lies on a device that this process cannot read, or lost its owner.
         """
+        positions = self._checked(positions)
+        batch = self._open_ring().empty(len(positions), self.fields)
+        self.read_into(positions, batch)
+        return batch
+
+    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
+        """`read`, into tensors that are there.
+
+        Args:
+            positions: as for `read`.
+            out: some or all of the fields: each (n, *spec.shape) of the spec's dtype, contiguous, on any device. An
+                error leaves them in any state.
+
+        Raises:
+            SampleIndexError: as for `read`.
+            PoolError: as for `read`.
+        """
         ring = self._open_ring()
         turn = ring.get("turn")
         places = self._checked(positions) + self._window.start(turn)
-        batch = self._copy(ring, turn, places, self.fields)
+        reader.copy(ring, self._own_filler(), turn, places, out, self.timeout_s)
         if not ring.served(places):
             raise PoolError(moved_text(ring, turn))
-        return batch
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which samples of the sequence `positions` hold in the current epoch: (n,) int64; waits for nothing."""
@@ -213,10 +229,11 @@ class SyntheticPool:
         ring = self._open_ring()
         turn = ring.get("turn")
         places = np.arange(len(self)) + self._window.start(turn)
-        column = self._copy(ring, turn, places, {field: self.fields[field]})[field]
+        out = ring.empty(len(self), [field])
+        reader.copy(ring, self._own_filler(), turn, places, out, self.timeout_s)
         if not ring.holds(self._window.batches(turn)).all():
             raise PoolError(moved_text(ring, turn))
-        return column
+        return out[field]
 
     @property
     def stats(self) -> PoolStats:
@@ -256,31 +273,12 @@ class SyntheticPool:
     def __getstate__(self) -> dict[str, Any]:
         ring = self._open_ring()
         if ring.device.type != "cpu":
-            raise PoolError(_not_here(ring.device))
+            raise PoolError(reader.not_here(ring.device))
         kept = ("fields", "fingerprint", "timeout_s", "_seed", "_window", "_owner")
         return {name: getattr(self, name) for name in kept} | {"_ring": ring}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _filler=None, _last_stats=None)
-
-    def _copy(self, ring: Ring, turn: int, places: npt.NDArray[np.int64], names: Mapping[str, FieldSpec]) -> Batch:
-        filler = self._own_filler()
-        if filler is None and ring.device.type != "cpu":
-            raise PoolError(_not_here(ring.device))
-        status = ring.get("status")
-        if status == CLOSED:
-            raise PoolError(CLOSED_TEXT)
-        if status == FAILED:
-            if filler is not None:
-                filler.raise_failure()
-            raise PoolError(ring.failure)
-        batches = places // self._window.batch_size
-        if not ring.holds(batches).all():
-            if filler is not None:
-                filler.wait_for(turn, batches)
-            else:
-                reader.wait_for(ring, turn, batches, self.timeout_s)
-        return ring.copy(places, names)
 
     def _own_filler(self) -> Filler | None:
         """None in a forked worker or a pickled copy, which can only read."""
@@ -294,9 +292,3 @@ class SyntheticPool:
     def _checked(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return checked_positions(positions, len(self))
 
-
-def _not_here(device: torch.device) -> str:
-    return (
-        f"A pool on {device} can be read only by the process that built it. "
-        "Use device=None, so that DataLoader workers read it from shared memory, or num_workers=0."
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -97,9 +97,27 @@ class ShardSource:
             ShardCorruptError: a sample or a file is not what was rendered.
         """
         ids = self._checked(positions)
+        out = {name: torch.empty((len(ids), *spec.shape), dtype=spec.dtype) for name, spec in self.fields.items()}
+        self._read(ids, out)
+        return out
+
+    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
+        """`read`, into tensors that are there.
+
+        Args:
+            positions: as for `read`.
+            out: some or all of the fields: each (n, *spec.shape) of the spec's dtype, contiguous, on any device. An
+                error leaves them in any state.
+
+        Raises:
+            SampleIndexError: a position outside the source.
+            ShardCorruptError: as for `read`.
+        """
+        self._read(self._checked(positions), out)
+
+    def _read(self, ids: npt.NDArray[np.int64], out: Batch) -> None:
         shards, rows = (part.tolist() for part in np.divmod(ids, self.manifest.shard_size))
-        by_index = self._shards().get(set(shards))
-        return self._gather(by_index, shards, rows, ids.tolist(), self.manifest.fields)
+        self._gather(self._shards().get(set(shards)), shards, rows, ids.tolist(), out)
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which sample of the sequence each position holds: position k holds sample k."""
@@ -124,7 +142,8 @@ class ShardSource:
         for index in range(self.manifest.num_shards):
             ids = self.manifest.shard_range(index)
             size, shards = len(ids), self._shards().get([index])
-            parts.append(self._gather(shards, [index] * size, range(size), ids, (field,))[field])
+            parts.append(torch.empty(size, dtype=stored.spec.dtype))
+            self._gather(shards, [index] * size, range(size), ids, {field: parts[-1]})
         return torch.cat(parts)
 
     def _gather(
@@ -133,17 +152,16 @@ class ShardSource:
         indices: Sequence[int],
         rows: Sequence[int],
         ids: Sequence[int],
-        names: Collection[str],
-    ) -> Batch:
-        """Sample ``rows[k]`` of ``shards[indices[k]]``, for all k, whose ids are `ids`."""
+        out: Batch,
+    ) -> None:
+        """Puts sample ``rows[k]`` of ``shards[indices[k]]``, whose id is ``ids[k]``, into row k of `out`, for all k."""
         fields, salts = self.manifest.fields, ids if self.verify == "sample" else None
-        batch = {}
         for column, (name, field) in enumerate(fields.items()):
-            if name not in names:
+            if name not in out:
                 continue
-            shape = (len(ids), *field.spec.shape)
-            result = torch.empty(shape, dtype=field.spec.dtype) if field.exact else None
-            stored = np.empty(shape, field.dtype) if result is None else result.numpy()
+            result = out[name]
+            direct = field.exact and result.device.type == "cpu" and result.is_contiguous()
+            stored = result.numpy() if direct else np.empty((len(ids), *field.spec.shape), field.dtype)
             if ids:
                 wrong = copy_rows(stored, shards, indices, rows, column, salts)
                 if wrong:
@@ -152,8 +170,8 @@ class ShardSource:
                     here = sorted({ids[k] for k in wrong if indices[k] == first})
                     reason = f"the checksum of field {name!r} is wrong for ids {some_ranges(here)}"
                     raise corrupt(shard.path, shard.ids, reason)
-            batch[name] = field.decode(stored) if result is None else result
-        return batch
+            if not direct:
+                field.decode_into(stored, result)
 
     def _shards(self) -> OpenShards:
         opened = self._open

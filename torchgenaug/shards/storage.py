@@ -119,12 +119,21 @@ class StoredField:
 
     def decode(self, stored: npt.NDArray[Any]) -> Tensor:
         """Array of the stored dtype → tensor of the field's dtype, sharing memory where storage is exact."""
-        values = torch.from_numpy(stored)
         if self.exact:
-            return values
+            return torch.from_numpy(stored)
+        values = torch.empty(stored.shape, dtype=self.spec.dtype)
+        self.decode_into(stored, values)
+        return values
+
+    def decode_into(self, stored: npt.NDArray[Any], out: Tensor) -> None:
+        """`decode`, into a tensor that is there; it may be on another device."""
+        values = torch.from_numpy(stored)
         if not self.quantised:
-            return values.to(self.spec.dtype)
-        return values.to(_compute_dtype(self.spec)).mul_(self.scale).add_(self.offset).to(self.spec.dtype)
+            out.copy_(values)
+        elif self.spec.dtype == _compute_dtype(self.spec) and out.device.type == "cpu":
+            out.copy_(values).mul_(self.scale).add_(self.offset)
+        else:
+            out.copy_(values.to(_compute_dtype(self.spec)).mul_(self.scale).add_(self.offset))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready description; `from_json` reads it back."""
