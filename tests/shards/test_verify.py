@@ -9,7 +9,7 @@ import pytest
 from shards_helpers import render, shard
 
 from torchgenaug import verify_shards
-from torchgenaug.errors import ShardCorruptError, ShardNotFoundError
+from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardNotFoundError
 
 
 @pytest.mark.parametrize("compression", [None, "lz4"])
@@ -60,6 +60,13 @@ def test_wrong_checksums_under_a_right_hash(folder):
     path.rename(folder / f"shard-00003.{digest}.h5")
     report = verify_shards(folder)
     assert list(report.damaged.values()) == ["the checksum of field 'image' is wrong for id 14"]
+
+
+def test_samples_too_large_for_memory_are_refused(folder):
+    needed = 8 * 8 * 4 + 8 * 8 * 8 + 8
+    with pytest.raises(ConfigurationError, match=f"`max_sample_bytes` must be at least {needed} .*Nothing was read"):
+        verify_shards(folder, max_sample_bytes=needed - 1)
+    assert verify_shards(folder, max_sample_bytes=needed).ok
 
 
 def test_no_folder_and_no_manifest(folder):

@@ -229,7 +229,7 @@ def overshooting(factor):
 
 def test_overshoot_within_the_margin_passes_beyond_it_is_refused_and_clip_is_explicit():
     slight, gross = overshooting(1.4), overshooting(1.6)
-    assert SyntheticSequence(slight()).batch([0])["image"].max().item() == pytest.approx(1.2, abs=1e-3)
+    assert SyntheticSequence(slight(), screens=()).batch([0])["image"].max().item() == pytest.approx(1.2, abs=1e-3)
     with pytest.raises(BadSampleError, match=r"must stay in \[-0.25, 1.25\], got"):
         SyntheticSequence(gross()).batch([0])
     clipped = gross(clip=True)

@@ -9,9 +9,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from torchgenaug.errors import ShardCorruptError, ShardVersionError
+from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardVersionError
 from torchgenaug.shards.storage import StoredField
 
 FORMAT, FORMAT_VERSION = "torchgenaug-shards", 1
@@ -23,6 +24,8 @@ FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,63}", re.ASCII)
 _SHARD_NAME = re.compile(r"shard-([0-9]{5,9})\.([0-9a-f]{64})\.h5", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_COUNT = 1 << 48
+MAX_SAMPLE_BYTES = 4 << 30
+"""A few bytes of a sparse or compressed file can claim to be a sample of any size: larger ones only on request."""
 MAX_SHARDS = 10_000_000
 """More files than any folder should hold; a plan of more would also take long merely to be looked through."""
 
@@ -100,6 +103,16 @@ class Manifest:
             field.row_bytes + (0 if field.exact else math.prod(field.spec.shape) * field.spec.dtype.itemsize)
             for field in self.fields.values()
         )
+
+    def check_sample_bytes(self, limit: int, folder: Path) -> None:
+        """Raises `ConfigurationError` if one sample takes more than `limit` bytes, see `sample_bytes`."""
+        needed = self.sample_bytes()
+        if needed > limit:
+            raise ConfigurationError(
+                f"`max_sample_bytes` must be at least {needed:,} for the samples of {folder}, got {limit:,}. Nothing "
+                f"was read. If the folder is trusted: ShardSource(..., max_sample_bytes={needed}), and verify_shards "
+                "likewise."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON values."""

@@ -16,13 +16,12 @@ from torch import Tensor
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, SampleIndexError, ShardIncompleteError
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
-from torchgenaug.shards.format import Manifest, parse_shard_name
+from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest, parse_shard_name
 from torchgenaug.shards.layout import corrupt
 from torchgenaug.shards.opened import OpenShard, OpenShards, copy_rows
 from torchgenaug.types import Batch, FieldSpec
 
 Verify = Literal["sample", "hash", "off"]
-_MAX_SAMPLE_BYTES = 4 << 30
 
 
 class ShardSource:
@@ -54,7 +53,7 @@ class ShardSource:
         path: str | os.PathLike[str],
         *,
         verify: Verify = "sample",
-        max_sample_bytes: int = _MAX_SAMPLE_BYTES,
+        max_sample_bytes: int = MAX_SAMPLE_BYTES,
     ) -> None:
         if verify not in get_args(Verify):
             raise ConfigurationError(f"`verify` must be one of {get_args(Verify)}, got {verify!r}.")
@@ -64,12 +63,7 @@ class ShardSource:
             path = fetch_remote(path)
         self.path, self.verify = Path(path), verify
         self.manifest: Manifest = read_manifest(self.path)
-        needed = self.manifest.sample_bytes()
-        if needed > max_sample_bytes:
-            raise ConfigurationError(
-                f"`max_sample_bytes` must be at least {needed:,} for the samples of {self.path}, got "
-                f"{max_sample_bytes:,}. Nothing was read. If the folder is trusted, give ShardSource a larger one."
-            )
+        self.manifest.check_sample_bytes(max_sample_bytes, self.path)
         self._digests = _digests(self.path, self.manifest)
         self._open: OpenShards | None = None
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
-from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
 from torchgenaug.shards.layout import ShardFault
 from torchgenaug.shards.opened import OpenShard, copy_rows
+from torchgenaug.shards.storage import StoredField
 
-_BYTES = 16 << 20  # compared at once, but one sample at least
+_BYTES = 16 << 20  # decoded at once, but one sample at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +64,31 @@ class ShardReport:
         return "\n".join(lines)
 
 
-def verify_shards(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> ShardReport:
+def verify_shards(
+    path: str | os.PathLike[str],
+    *,
+    max_sample_bytes: int = MAX_SAMPLE_BYTES,
+    progress: Callable[[int, int], None] | None = None,
+) -> ShardReport:
     """Compares every file of a shard folder with the sha256 in its name, and checks the structure of the intact ones.
 
     Args:
         path: a shard folder, finished or not.
+        max_sample_bytes: refuse a folder whose samples take more memory than this, as `ShardSource` does.
         progress: called with (files read, files to read).
 
     Returns:
         What is damaged or missing. Damage does not raise.
 
     Raises:
+        ConfigurationError: samples larger than `max_sample_bytes`.
         ShardNotFoundError: there is no shard folder.
         ShardVersionError: it was written by a newer version.
         ShardCorruptError: its manifest is damaged.
     """
     folder = Path(path)
     manifest, shards = read_manifest(folder), list_shards(folder)
+    manifest.check_sample_bytes(max_sample_bytes, folder)
     damaged, broken = _damaged(folder, manifest, shards, progress)
     return ShardReport(
         path=folder,
@@ -127,15 +136,26 @@ def _fault(path: Path, manifest: Manifest, index: int) -> str | None:
         return str(error)
     try:
         for column, (name, field) in enumerate(manifest.fields.items()):
-            portion = max(1, _BYTES // field.row_bytes)
-            for start in range(0, len(shard.ids), portion):
-                ids = list(shard.ids[start : start + portion])
-                rows = list(range(start, start + len(ids)))
-                stored = np.empty((len(ids), *field.spec.shape), field.dtype)
-                if wrong := copy_rows(stored, {index: shard}, [index] * len(ids), rows, column, ids):
-                    return f"the checksum of field {name!r} is wrong for id {ids[wrong[0]]}"
+            if shard.compressed[column] is None:
+                wrong = shard.wrong_rows(column)
+            else:
+                wrong = _wrong_compressed(shard, index, column, field)
+            if wrong:
+                return f"the checksum of field {name!r} is wrong for id {shard.ids[wrong[0]]}"
     except ShardCorruptError as error:
         return str(error)
     finally:
         shard.close()
     return None
+
+
+def _wrong_compressed(shard: OpenShard, index: int, column: int, field: StoredField) -> list[int]:
+    """The rows of a compressed field whose checksum is wrong; those of the first portion that has any."""
+    portion = max(1, _BYTES // field.row_bytes)
+    for start in range(0, len(shard.ids), portion):
+        ids = list(shard.ids[start : start + portion])
+        stored = np.empty((len(ids), *field.spec.shape), field.dtype)
+        rows = list(range(start, start + len(ids)))
+        if wrong := copy_rows(stored, {index: shard}, [index] * len(ids), rows, column, ids):
+            return [start + k for k in wrong]
+    return []
