@@ -7,7 +7,7 @@ import importlib
 
 import torch
 
-QUESTIONS = ("generator", "import_time", "loader", "mixing", "rendering")
+QUESTIONS = ("generator", "import_time", "loader", "mixing", "pool", "reading", "rendering")
 
 
 def main() -> None:

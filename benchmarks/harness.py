@@ -37,13 +37,24 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def interleaved(contestants: Mapping[str, Callable[[], Any]], *, rounds: int, warm_up: int = 1) -> dict[str, Timing]:
-    """Times each contestant once per round, in rotating order; `warm_up` rounds are not counted."""
+def interleaved(
+    contestants: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    warm_up: int = 1,
+    before: Callable[[str], Any] | None = None,
+) -> dict[str, Timing]:
+    """Times each contestant once per round, in rotating order; `warm_up` rounds are not counted.
+
+    `before` is called with the name of each before it runs, outside of its time.
+    """
     names = list(contestants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(-warm_up, rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
+            if before is not None:
+                before(name)
             began = time.perf_counter()
             contestants[name]()
             took = time.perf_counter() - began
@@ -59,6 +70,26 @@ def ratios(timings: Mapping[str, Timing], baseline: str) -> dict[str, dict[str, 
         per_round = [mine / base for mine, base in zip(timing.seconds, timings[baseline].seconds, strict=True)]
         low, middle, high = statistics.quantiles(per_round, n=4) if len(per_round) > 1 else per_round * 3
         table[name] = {"median_s": timing.median, "ratio": middle, "ratio_q1": low, "ratio_q3": high}
+    return table
+
+
+def throughput_ratios(
+    timings: Mapping[str, Timing], counts: Mapping[str, int], baseline: str
+) -> dict[str, dict[str, float]]:
+    """Samples per second of each contestant over the baseline's of the same round: median and quartiles."""
+    table = {}
+    for name, timing in timings.items():
+        per_round = [
+            (counts[name] / mine) / (counts[baseline] / base)
+            for mine, base in zip(timing.seconds, timings[baseline].seconds, strict=True)
+        ]
+        low, middle, high = statistics.quantiles(per_round, n=4) if len(per_round) > 1 else per_round * 3
+        table[name] = {
+            "us_per_sample": 1e6 * timing.median / counts[name],
+            "throughput": middle,
+            "throughput_q1": low,
+            "throughput_q3": high,
+        }
     return table
 
 

@@ -1,0 +1,60 @@
+"""`ShardSource`: as it is and compressed, with and without checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from benchmarks.peers.contract import Job, Peer, by_batch
+from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, render_shards
+
+
+class Batches(Dataset[Tensor]):
+    """Whole batches of a source, for a loader."""
+
+    def __init__(self, source: ShardSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, indices: Sequence[int]) -> Tensor:
+        return self.source.read(np.asarray(indices))["image"]
+
+
+def write(job: Job, compression: str | None) -> None:
+    fields = {"image": FieldSpec(job.shape, job.samples.dtype)}
+    rows: dict[int, int] = {}
+    synthesizer = FunctionSynthesizer(
+        lambda seeds, _: {"image": job.samples[[rows[seed] for seed in seeds]]}, fields, fingerprint="the samples"
+    )
+    sequence = SyntheticSequence(synthesizer)
+    rows.update({seed: row for row, seed in enumerate(sequence.seeds(range(len(job.samples))).tolist())})
+    size = max(1, len(job.samples) // 4)
+    render_shards(
+        sequence, job.folder, len(job.samples), batch_size=min(32, size), shard_size=size, compression=compression,
+        progress=False, ranks=(0, 1),
+    )  # fmt: skip
+
+
+def read(job: Job, verify: Any) -> Iterable[Any]:
+    return by_batch(Batches(ShardSource(job.folder, verify=verify)), job)
+
+
+def _peer(name: str, compression: str | None, verify: str) -> Peer:
+    kind, packages = ("ours, compressed", ("hdf5plugin",)) if compression else ("ours", ())
+    return Peer(name, lambda job: write(job, compression), lambda job: read(job, verify), packages, kind)
+
+
+PEERS = (
+    _peer("ShardSource", None, "sample"),
+    _peer("ShardSource, not verified", None, "off"),
+    _peer("ShardSource, lz4", "lz4", "sample"),
+    _peer("ShardSource, lz4, not verified", "lz4", "off"),
+    _peer("ShardSource, zstd", "zstd", "sample"),
+    _peer("ShardSource, zstd, not verified", "zstd", "off"),
+)
