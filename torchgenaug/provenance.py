@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.map_source import MapSource
-from torchgenaug.samples import PARENT, Container
+from torchgenaug.samples import MEMBER, PARENT, Container
 
 
 class Provenance(TypedDict):
@@ -25,13 +25,15 @@ class Provenance(TypedDict):
     """16 hexadecimal digits."""
     parent: int
     """Position of the real sample that the condition was taken from."""
+    member: int
+    """Which synthesizer of an `EnsembleSynthesizer`: index in its ``names``."""
     fingerprint: str
     """Of the sequence: model, conditions and base seed."""
 
 
 def of_real(index: int) -> Provenance:
     """Provenance of real sample `index`."""
-    return {"is_synthetic": False, "index": index, "id": -1, "seed": "", "parent": -1, "fingerprint": ""}
+    return {"is_synthetic": False, "index": index, "id": -1, "seed": "", "parent": -1, "member": -1, "fingerprint": ""}
 
 
 def of_synthetic(source: SyntheticSource | MapSource, position: int) -> Provenance:
@@ -41,8 +43,11 @@ def of_synthetic(source: SyntheticSource | MapSource, position: int) -> Provenan
         at = np.array([position])
         origin["id"], origin["seed"] = int(source.ids(at)[0]), f"{int(source.seeds(at)[0]):016x}"
         origin["fingerprint"] = fingerprints(source, at)[0]
-        if PARENT in source.fields:
-            origin["parent"] = int(source.read(at)[PARENT][0])
+        said = source.read(at) if {PARENT, MEMBER} & set(source.fields) else {}
+        if PARENT in said:
+            origin["parent"] = int(said[PARENT][0])
+        if MEMBER in said:
+            origin["member"] = int(said[MEMBER][0])
     return origin
 
 

@@ -23,6 +23,9 @@ Container: TypeAlias = Literal["tensor", "tuple", "list", "namedtuple", "dict", 
 PARENT = "parent"
 """The field that conditions use to say which real sample they were taken from: provenance, never handed out as data."""
 
+MEMBER = "member"
+"""The field that an ensemble uses to say which of its synthesizers made a sample: provenance, too."""
+
 
 def is_subject(sample: object) -> bool:
     """Whether `sample` is a `torchio.Subject`, without importing torchio."""
@@ -158,7 +161,7 @@ class SampleLayout:
             problems += [
                 f"surplus {name!r}: the synthetic samples have it, the real ones do not"
                 for name in fields
-                if name not in self.names and name != PARENT
+                if name not in self.names and name not in (PARENT, MEMBER)
             ]
         if problems:
             common = tuple(name for name in self.names if name in fields)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from torchgenaug.errors import FieldMismatchError
 from torchgenaug.plan import Int64Array
-from torchgenaug.samples import PARENT, Container, SampleLayout
+from torchgenaug.samples import MEMBER, PARENT, Container, SampleLayout
 from torchgenaug.types import FieldSpec
 
 _DATA = "data"  # where a TorchIO batch keeps the tensor of an image
@@ -113,7 +113,7 @@ class BatchLayout:
                 spec = specs[name]
                 problems += _difference(name, data, spec.shape, spec.dtype)
         if self.container in ("dict", "subject") and not self.chosen:
-            surplus = [name for name in specs if name not in self.names and name != PARENT]
+            surplus = [name for name in specs if name not in self.names and name not in (PARENT, MEMBER)]
             problems += [
                 f"surplus {name!r}: the synthetic samples have it, the real batches do not" for name in surplus
             ]

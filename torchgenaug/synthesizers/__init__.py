@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchgenaug.synthesizers.blueprints import build_network as build_network
     from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer as DiffusersSynthesizer
+    from torchgenaug.synthesizers.ensemble import EnsembleSynthesizer as EnsembleSynthesizer
     from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
     from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
     from torchgenaug.synthesizers.monai import MonaiSynthesizer as MonaiSynthesizer
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.pythae_fit import fit_latents as fit_latents
     from torchgenaug.synthesizers.saved import load_synthesizer as load_synthesizer
     from torchgenaug.synthesizers.saved import save_synthesizer as save_synthesizer
+    from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
 _HOMES = {
     "DiffusersSynthesizer": "diffusers",
+    "EnsembleSynthesizer": "ensemble",
     "FunctionSynthesizer": "function",
     "ModuleSynthesizer": "module",
     "MonaiSynthesizer": "monai",
     "PythaeSynthesizer": "pythae",
+    "TwoStageSynthesizer": "two_stage",
     "build_network": "blueprints",
     "fit_latents": "pythae_fit",
     "load_monai_bundle": "monai_bundle",
@@ -35,10 +39,12 @@ _HOMES = {
 
 __all__ = [
     "DiffusersSynthesizer",
+    "EnsembleSynthesizer",
     "FunctionSynthesizer",
     "ModuleSynthesizer",
     "MonaiSynthesizer",
     "PythaeSynthesizer",
+    "TwoStageSynthesizer",
     "build_network",
     "fit_latents",
     "load_monai_bundle",

@@ -130,6 +130,11 @@ class PythaeSynthesizer:
         model = {label: load(folder) for label, folder in path.items()} if isinstance(path, Mapping) else load(path)
         return cls(model, sampler=sampler, value_range=value_range, device=device, dtype=dtype)
 
+    @property
+    def num_classes(self) -> int | None:
+        """Labels lie in [0, num_classes), but see `classes`; None with a single model."""
+        return None if self.classes is None else self.classes[-1] + 1
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over decoders, latents and settings."""
@@ -156,8 +161,7 @@ class PythaeSynthesizer:
         """
         if len(seeds) == 0:
             raise ConfigurationError("`seeds` must hold at least one seed, got none.")
-        num_classes = None if self.classes is None else self.classes[-1] + 1
-        labels = checked_labels(conditions, len(seeds), num_classes)
+        labels = checked_labels(conditions, len(seeds), self.num_classes)
         if labels is None:
             return {"image": self._images(None, seeds)}
         images = torch.empty((len(seeds), *self.fields["image"].shape), device=self.device)
