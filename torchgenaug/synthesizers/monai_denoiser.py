@@ -38,10 +38,12 @@ class Denoiser(nn.Module):
         super().__init__()
         self.unet = frozen_copy(unet, device, dtype)
         self.controlnet = None if controlnet is None else frozen_copy(controlnet, device, dtype)
-        self.autoencoder = None if autoencoder is None else frozen_copy(autoencoder, device, dtype)
+        self._vector_quantized = hasattr(autoencoder, "quantizer")
+        # MONAI's quantizer computes distances in float32, and fails with a codebook of another dtype.
+        decoder_dtype = torch.float32 if self._vector_quantized else dtype
+        self.autoencoder = None if autoencoder is None else frozen_copy(autoencoder, device, decoder_dtype)
         self._spade = label_channels_of(unet) is not None
         self._spade_decoder = autoencoder is not None and label_channels_of(autoencoder) is not None
-        self._vector_quantized = hasattr(autoencoder, "quantizer")
 
     def networks(self) -> dict[str, nn.Module]:
         """Name → network, of those that there are."""

@@ -69,12 +69,25 @@ def rebuilt(description: Mapping[str, Any], tables: Mapping[str, Tensor]) -> Any
     schedulers = _library()
     settings = dict(description)
     name = settings.pop("class", None)
-    if name not in _ATTRIBUTES or set(settings) != set(_ATTRIBUTES[name]) or not set(tables) <= set(_TABLES):
+    if (
+        not isinstance(name, str)
+        or name not in _ATTRIBUTES
+        or set(settings) != set(_ATTRIBUTES[name])
+        or not set(tables) <= set(_TABLES)
+    ):
         raise SynthesizerLoadError(
             f"`scheduler` must be described by a class of {SCHEDULERS} and its attributes, got {dict(description)} "
             f"with the tables {sorted(tables)}. Save the synthesizer again."
         )
-    scheduler = getattr(schedulers, str(name))(num_train_timesteps=settings["num_train_timesteps"])
+    try:
+        # PNDM lays out its Runge-Kutta steps at once, for which a short schedule has no room.
+        options = {key: settings[key] for key in ("num_train_timesteps", "skip_prk_steps") if key in settings}
+        scheduler = getattr(schedulers, name)(**options)
+    except Exception as error:
+        raise SynthesizerLoadError(
+            f"`scheduler` must be one that {name} can be, got {settings}, which fails with {error!r}. Save the "
+            "synthesizer again."
+        ) from error
     for attribute, value in settings.items():
         setattr(scheduler, attribute, value)
     for table, values in tables.items():

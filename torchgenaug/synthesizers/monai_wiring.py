@@ -171,7 +171,8 @@ def wired(
         raise ConfigurationError(
             f"`unet.in_channels` must be {' or '.join(map(str, wanted))}: {latent[0]} of the noisy sample, and those "
             f"of the conditions that are concatenated ({_listed(mask_classes, source, numbers)}); got "
-            f"{unet.in_channels}. Give the conditions that the network was trained with: `mask_classes`, `source`, `covariates`."
+            f"{unet.in_channels}. Give the conditions that the network was trained with: `mask_classes`, `source`, "
+            "`covariates`."
         )
     concatenated, constant = ways[0]
     return Wiring(
