@@ -62,12 +62,20 @@ def start_rank(path: Path, rank: int, world_size: int, count: int, **options: ob
     )
 
 
-def launch(path: Path, processes: int, count: int, **options: object) -> subprocess.Popen[str]:
-    """``torchrun`` with a gloo group."""
+def launch(
+    path: Path, processes: int, count: int, *, launcher: str = "torchrun", **options: object
+) -> subprocess.Popen[str]:
+    """``torchrun`` or ``accelerate launch``, with a gloo group."""
     script = path.parent / "render_job.py"
     script.write_text(CHILD)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    return _start([*command, str(script), _options(path, count, gloo=True, **options)])
+    if launcher == "torchrun":
+        command = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    else:
+        # With --cpu accelerate starts one process only. With --multi_gpu it starts them all; they need not use a GPU.
+        command = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        command += ["--main_process_port", "0"]
+    return _start([sys.executable, "-m", *command, str(script), _options(path, count, gloo=True, **options)])
 
 
 def stop_all(children: list[subprocess.Popen[str]]) -> None:

@@ -85,9 +85,9 @@ def test_ranks_make_what_one_makes(tmp_path, whole, world_size):
     assert contents(tmp_path / "shards") == whole
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_torchrun_with_gloo(tmp_path, whole, processes):
-    child = launch(tmp_path / "shards", processes, COUNT)
+@pytest.mark.parametrize(("launcher", "processes"), [("torchrun", 3), ("accelerate", 2)])
+def test_launchers_with_gloo(tmp_path, whole, launcher, processes):
+    child = launch(tmp_path / "shards", processes, COUNT, launcher=launcher)
     out, errors = child.communicate(timeout=200)
     assert child.returncode == 0, errors
     assert contents(tmp_path / "shards") == whole
