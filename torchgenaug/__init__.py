@@ -16,13 +16,17 @@ _HOMES = {
     "CollapseScreen": "screens",
     "CombinedSource": "shards",
     "ConstantScreen": "screens",
+    "Covariates": "conditions",
     "DiffusersSynthesizer": "synthesizers",
     "EnsembleSynthesizer": "synthesizers",
     "FieldSpec": "types",
+    "FillClasses": "conditions",
     "FunctionSynthesizer": "synthesizers",
+    "JointConditions": "conditions",
     "MixPlan": "plan",
     "ModuleSynthesizer": "synthesizers",
     "MonaiSynthesizer": "synthesizers",
+    "Prompts": "conditions",
     "PythaeSynthesizer": "synthesizers",
     "RealFields": "conditions",
     "ShardSource": "shards",
@@ -47,13 +51,17 @@ __all__ = [
     "CollapseScreen",
     "CombinedSource",
     "ConstantScreen",
+    "Covariates",
     "DiffusersSynthesizer",
     "EnsembleSynthesizer",
     "FieldSpec",
+    "FillClasses",
     "FunctionSynthesizer",
+    "JointConditions",
     "MixPlan",
     "ModuleSynthesizer",
     "MonaiSynthesizer",
+    "Prompts",
     "PythaeSynthesizer",
     "RealFields",
     "ShardSource",
@@ -74,7 +82,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from torchgenaug.conditions import ClassLabels, RealFields
+    from torchgenaug.conditions import ClassLabels, Covariates, FillClasses, JointConditions, Prompts, RealFields
     from torchgenaug.dataset import SyntheticMixDataset
     from torchgenaug.loader import SyntheticMixLoader
     from torchgenaug.plan import MixPlan

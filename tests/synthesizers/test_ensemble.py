@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from torchgenaug import (
     ClassLabels,
@@ -12,6 +13,7 @@ from torchgenaug import (
     FunctionSynthesizer,
     ModuleSynthesizer,
     SyntheticMixDataset,
+    SyntheticMixLoader,
     SyntheticSequence,
     load_synthesizer,
     render_shards,
@@ -19,7 +21,7 @@ from torchgenaug import (
 )
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.synthesizers import build_network
-from torchgenaug.testing import AnalyticSynthesizer, SynthesizerConformance
+from torchgenaug.testing import AnalyticSynthesizer, InMemorySource, SynthesizerConformance
 
 SPEC = FieldSpec((1, 4, 4), value_range=(0, 1))
 
@@ -96,6 +98,16 @@ def test_provenance_says_which(tmp_path):
         else:
             assert sample["provenance"]["member"] == -1
     assert seen == {(0, 0.0), (1, 1.0)}
+
+
+def test_provenance_in_batches():
+    members = {"dark": constant(0.0), "bright": constant(1.0)}
+    source = InMemorySource(SyntheticSequence(EnsembleSynthesizer(members), screens=()), 20)
+    real = DataLoader([{"image": torch.full((1, 4, 4), 0.5)} for _ in range(20)], batch_size=10)
+    for batch in SyntheticMixLoader(real, source, 0.5, provenance=True):
+        assert set(batch) == {"image", "provenance"}
+        expected = torch.where(batch["provenance"]["is_synthetic"], batch["image"][:, 0, 0, 0], -1)
+        assert torch.equal(batch["provenance"]["member"].float(), expected)
 
 
 def test_saved_and_loaded(tmp_path):

@@ -1,8 +1,12 @@
-"""What is asked of a synthesizer for each sample: class labels, or fields taken from real data."""
+"""What is asked of a synthesizer for each sample: class labels, covariates, prompts, or fields taken from real data."""
 
 from __future__ import annotations
 
+from torchgenaug.conditions.covariates import Covariates
+from torchgenaug.conditions.fill import FillClasses
+from torchgenaug.conditions.joint import JointConditions
 from torchgenaug.conditions.labels import ClassLabels
+from torchgenaug.conditions.prompts import Prompts
 from torchgenaug.conditions.real import RealFields
 
-__all__ = ["ClassLabels", "RealFields"]
+__all__ = ["ClassLabels", "Covariates", "FillClasses", "JointConditions", "Prompts", "RealFields"]

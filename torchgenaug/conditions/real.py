@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug import seeding
+from torchgenaug.conditions.deform import ConditionTransform
+from torchgenaug.conditions.turns import dealt
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.types import Batch, FieldSpec
 
@@ -31,13 +32,17 @@ class RealFields:
             `fields`), or `tio.Subject`s. It must return the same sample each time: leave random transforms out.
         names: field or fields to take.
         fields: names of the positions of tuple samples, ``("image", "mask")`` for example.
+        transform: applied to the taken fields, all of a sample together, with random numbers of (seed, id): a TorchIO
+            transform such as ``tio.RandomElasticDeformation()``, or a function of a dict of tensors. New masks for
+            free: each time a real one is used, it is another. Masks are moved by nearest neighbour. Shapes and dtypes
+            must stay.
         seed: another seed goes through the samples in another order.
 
     Attributes:
         fields: specs of the fields, read off sample 0, and ``parent``: int64 scalar, index in `dataset`. Images are
             (channels, *spatial); integers with spatial axes are label maps, and so is every `tio.LabelMap` (as int64).
-        fingerprint: sha256 over names, seed, the length of the data set, and the taken fields of 8 samples spread over
-            it: cheap, so that a change of other samples goes unnoticed.
+        fingerprint: sha256 over names, seed, transform, the length of the data set, and the taken fields of 8 samples
+            spread over it: cheap, so that a change of other samples goes unnoticed.
 
     Raises:
         EmptyDatasetError: a data set without samples.
@@ -54,7 +59,13 @@ class RealFields:
     """
 
     def __init__(
-        self, dataset: Any, names: str | Sequence[str], *, fields: Sequence[str] | None = None, seed: int = 0
+        self,
+        dataset: Any,
+        names: str | Sequence[str],
+        *,
+        fields: Sequence[str] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        seed: int = 0,
     ) -> None:
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
             raise ConfigurationError(
@@ -84,11 +95,18 @@ class RealFields:
         self.fields: Mapping[str, FieldSpec] = {name: _spec(first[name]) for name in self.names} | {
             PARENT: FieldSpec((), torch.int64, kind="scalar", value_range=(0, max(1, self._length - 1)))
         }
+        self._transform: ConditionTransform | None = None
+        if transform is not None:
+            taken = {name: self.fields[name] for name in self.names}
+            self._transform = ConditionTransform(transform, taken, seed)
+            self([0])  # a transform that does not fit is found now
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over names, seed, length, and the fields of 8 samples."""
+        """sha256 over names, seed, length, transform, and the fields of 8 samples."""
         digest = hashlib.sha256(repr(("real fields", self.names, self.seed, self._length)).encode())
+        if self._transform is not None:
+            digest.update(self._transform.description.encode())
         for parent in sorted({k * (self._length - 1) // (_HASHED_PARENTS - 1) for k in range(_HASHED_PARENTS)}):
             for name, value in self._extract(parent).items():
                 digest.update(f"{parent} {name} {value.dtype} {tuple(value.shape)}".encode())
@@ -97,29 +115,27 @@ class RealFields:
 
     def parents(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """Which real sample each of `ids` takes its fields from: (len(ids),) int64."""
-        rounds, places = np.divmod(np.asarray(ids, dtype=np.int64), self._length)
-        parents = np.empty(len(places), np.int64)
-        for turn in np.unique(rounds):
-            chosen = rounds == turn
-            parents[chosen] = _order(self.seed, int(turn), self._length)[places[chosen]]
-        return parents
+        return dealt(self.seed, ids, self._length)
 
     def __call__(self, ids: Sequence[int]) -> Batch:
         """The fields of samples `ids` and their ``parent``; every tensor has the batch axis first."""
         parents = self.parents(ids)
-        rows = [self._checked(int(parent)) for parent in parents]
+        rows = [self._checked(self._extract(int(parent)), int(parent)) for parent in parents]
+        if self._transform is not None:
+            moved = self._transform(rows, ids)
+            rows = [self._checked(row, int(parent), " transformed") for row, parent in zip(moved, parents, strict=True)]
         batch = {name: torch.stack([row[name] for row in rows]) for name in self.names}
         return batch | {PARENT: torch.from_numpy(parents)}
 
-    def _checked(self, parent: int) -> dict[str, Tensor]:
-        row = self._extract(parent)
-        for name, value in row.items():
-            spec = self.fields[name]
+    def _checked(self, row: Mapping[str, Tensor], parent: int, when: str = "") -> Mapping[str, Tensor]:
+        for name in self.names:
+            spec, value = self.fields[name], row[name]
             if tuple(value.shape) != spec.shape or value.dtype != spec.dtype:
+                source = "dataset" if not when else "transform"
                 raise FieldMismatchError(
-                    f"`dataset` must hold {name!r} as {spec.dtype} of shape {spec.shape}, as in sample 0, got "
-                    f"{value.dtype} of shape {tuple(value.shape)} at index {parent}. Crop or resample the data set "
-                    "first."
+                    f"`{source}` must hold {name!r} as {spec.dtype} of shape {spec.shape}, as in sample 0, got "
+                    f"{value.dtype} of shape {tuple(value.shape)} at index {parent}{when}. Crop or resample the data "
+                    "set first."
                 )
         return row
 
@@ -147,11 +163,6 @@ class RealFields:
 
     def __repr__(self) -> str:
         return f"RealFields({type(self.dataset).__name__} of {self._length}, {list(self.names)}, seed={self.seed})"
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, turn: int, length: int) -> npt.NDArray[np.int64]:
-    return seeding.permutation(int(seeding.derive(seed, seeding.CONDITION, turn)), length)
 
 
 def _tensor(value: Any, name: str, index: int) -> Tensor:

@@ -19,7 +19,7 @@ from torchgenaug.intensity import warn_if_intensities_differ
 from torchgenaug.loader.batches import BatchLayout, raise_mismatch
 from torchgenaug.plan import Int64Array
 from torchgenaug.provenance import attach, fingerprints
-from torchgenaug.samples import PARENT, SampleLayout
+from torchgenaug.samples import MEMBER, PARENT, SampleLayout
 from torchgenaug.transforms import is_torchio_transform, random_state_restored
 from torchgenaug.types import Batch
 
@@ -191,8 +191,9 @@ class BatchMixer:
                 torch.index_select(tensor, 0, index, out=head)
             read[name] = tail if tail.ndim == len(shape) + 1 else tail.view(added, *shape)
             joined.append(whole)
-        if self.provenance and PARENT in self.source.fields:
-            read[PARENT] = torch.empty(added, dtype=self.source.fields[PARENT].dtype)
+        for name in (PARENT, MEMBER):
+            if self.provenance and name in self.source.fields:
+                read[name] = torch.empty(added, dtype=self.source.fields[name].dtype)
         self.source.read_into(positions, read)  # type: ignore[attr-defined]
         return joined, read
 
@@ -246,13 +247,13 @@ class BatchMixer:
     ) -> dict[str, Any]:
         source, added = self.source, len(positions)
         nobody = np.full(kept, -1)
-        parents = read[PARENT].cpu().numpy() if PARENT in read else np.full(added, -1)
+        said = {name: read[name].cpu().numpy() if name in read else np.full(added, -1) for name in (PARENT, MEMBER)}
         ids, seeds = (source.ids(positions), source.seeds(positions).tolist()) if added else (positions, [])
         return {
             "is_synthetic": torch.arange(kept + added, device=device) >= kept,
             "id": torch.from_numpy(np.concatenate([nobody, ids])).to(device),
             "seed": [""] * kept + [f"{seed:016x}" for seed in seeds],
-            "parent": torch.from_numpy(np.concatenate([nobody, parents])).to(device),
+            **{name: torch.from_numpy(np.concatenate([nobody, who])).to(device) for name, who in said.items()},
             "fingerprint": [""] * kept + (fingerprints(source, positions) if added else []),
         }
 
