@@ -55,7 +55,7 @@ class PixelDiffusion:
         self.num_classes = data.num_classes if options.condition == "label" else None
         channels, *spatial = data.image_shape
         self.networks: Mapping[str, nn.Module] = {
-            "unet": build_unet(channels + self.mask_classes, spatial, options.width or 24, self.num_classes)
+            "unet": build_unet(channels + self.mask_classes, spatial, options.width or 16, self.num_classes)
         }
         self.objective = VelocityObjective()
 

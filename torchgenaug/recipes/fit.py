@@ -18,7 +18,7 @@ from torchgenaug.recipes.data import TrainingData
 from torchgenaug.recipes.options import FitOptions
 from torchgenaug.recipes.recipe import Options, build_recipe, describe_family
 from torchgenaug.recipes.report import Judge, draw_samples, write_history
-from torchgenaug.recipes.state import MeanLosses, TrainingState
+from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.stopping import Stop, stoppable
 from torchgenaug.synthesizers.saved import rewrite_synthesizer
 
@@ -91,21 +91,22 @@ def fit(
     started = time.monotonic()
     options, recipe = options or FitOptions(), recipe or Options()
     about = describe_family(family)
-    recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     _check(recipe, options)
+    recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
+    frozen = _frozen(family, data, recipe, options)
     if held_out is None:
         data, held_out = data.split(0.1, options.seed)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=options.precision)
     folder = Path(out) / _RUN_FOLDER
-    if accelerator.is_main_process:
-        if fresh:
-            shutil.rmtree(folder, ignore_errors=True)
-        checkpoint.begin(folder, _frozen(family, data, recipe, options, accelerator.num_processes))
-    accelerator.wait_for_everyone()
     # Everything draws from torch's global generators, which get back the state that they had.
     with torch.random.fork_rng(), stoppable() as stop:
         torch.manual_seed(options.seed)
         run = TrainingState(build_recipe(family, data, recipe), accelerator, options)
+        if accelerator.is_main_process:
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            checkpoint.begin(folder, frozen | {"processes": accelerator.num_processes})
+        accelerator.wait_for_everyone()
         run.resume(folder)
         judge = Judge(data, held_out, recipe.condition) if accelerator.is_main_process else None
         return _Loop(run, data, judge, recipe, options, Path(out), folder, rotate, started).train(stop, progress)
@@ -135,7 +136,7 @@ class _Loop:
         """Steps until the end, a stop, or the time limit."""
         from tqdm import tqdm
 
-        run, losses = self.run, MeanLosses()
+        run = self.run
         process, processes = run.accelerator.process_index, run.accelerator.num_processes
         batches = training_batches(
             self.data,
@@ -150,19 +151,19 @@ class _Loop:
         shown = progress and run.accelerator.is_main_process
         with tqdm(total=self.steps, initial=run.step, disable=not shown, unit="step", dynamic_ncols=True) as bar:
             while run.step < self.steps and not self._exhausted() and not self._agreed(stop.asked or self._late()):
-                losses.add(run.train_step(batches, run.step / self.steps))
+                run.losses.add(run.train_step(batches, run.step / self.steps))
                 bar.update()
                 if run.step % self.every == 0 and run.step < self.steps:
-                    bar.set_postfix_str(self._report(losses))
-        return self._finish(losses)
+                    bar.set_postfix_str(self._report())
+        return self._finish()
 
-    def _finish(self, losses: MeanLosses) -> FitResult:
+    def _finish(self) -> FitResult:
         run = self.run
         finished = run.step >= self.steps or self._exhausted()
         if not finished:
             self._save_checkpoint()
-        elif run.step >= self.steps:
-            self._report(losses)
+        elif not self._reported():
+            self._report()
         run.accelerator.wait_for_everyone()
         from torchgenaug.synthesizers import load_synthesizer
 
@@ -180,10 +181,10 @@ class _Loop:
             seconds=time.monotonic() - self.started,
         )
 
-    def _report(self, losses: MeanLosses) -> str:
+    def _report(self) -> str:
         """Judges the model, draws samples, saves both model and checkpoint; returns a line for the progress bar."""
         run, row = self.run, {"step": float(self.run.step)}
-        row |= losses.take()
+        row |= run.losses.take()
         if self.judge is not None:
             synthesizer = run.synthesizer()
             samples = self.judge.samples(synthesizer)
@@ -202,6 +203,11 @@ class _Loop:
                 rewrite_synthesizer(synthesizer, self.out)
         self._save_checkpoint()
         return "  ".join(f"{name} {value:.3g}" for name, value in row.items() if name != "step")
+
+    def _reported(self) -> bool:
+        """Whether the last report was at this step; the first process, which has the reports, decides."""
+        history = self.run.history
+        return self._agreed(bool(history) and history[-1]["step"] == self.run.step)
 
     def _save_checkpoint(self) -> None:
         if self.run.accelerator.is_main_process:
@@ -241,20 +247,19 @@ class _Loop:
         return bool(broadcast(flag).item())
 
 
-def _frozen(family: str, data: TrainingData, recipe: Options, options: FitOptions, processes: int) -> dict[str, Any]:
+def _frozen(family: str, data: TrainingData, recipe: Options, options: FitOptions) -> dict[str, Any]:
     """What a resume must not change."""
     return {
         "family": family,
         "data": data.name,
         "data_sha256": checkpoint.data_fingerprint(data),
-        "recipe": asdict(recipe),
+        **asdict(recipe),
         "seed": options.seed,
         "precision": options.precision,
         "accumulate": options.accumulate,
         "augment": options.augment,
         "ema_decay": options.ema_decay,
         "max_grad_norm": options.max_grad_norm,
-        "processes": processes,
     }
 
 

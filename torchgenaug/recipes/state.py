@@ -24,6 +24,7 @@ class TrainingState:
 
     Attributes:
         step: how many steps were done.
+        losses: their means since the last report.
         history: one row of numbers per report.
         best: smallest distance to held-out images so far.
         since_best: reports since then.
@@ -38,6 +39,7 @@ class TrainingState:
             name: copy.deepcopy(recipe.networks[name]).eval().requires_grad_(False) for name in sorted(recipe.averaged)
         }
         self.step = 0
+        self.losses = MeanLosses()
         self.history: list[dict[str, float]] = []
         self.best = float("inf")
         self.since_best = 0
@@ -90,6 +92,7 @@ class TrainingState:
         """Writes the checkpoint."""
         state = {
             "step": self.step,
+            "losses": self.losses.state(),
             "history": self.history,
             "best": self.best,
             "since_best": self.since_best,
@@ -107,6 +110,7 @@ class TrainingState:
             return
         self.step, self.history = state["step"], state["history"]
         self.best, self.since_best = state["best"], state["since_best"]
+        self.losses = MeanLosses(state["losses"])
         for kind, targets in (("networks", self.recipe.networks), ("averages", self.averages)):
             for name, network in targets.items():
                 network.load_state_dict(state[kind][name])
@@ -119,14 +123,20 @@ class TrainingState:
 class MeanLosses:
     """Means of the losses since they were last taken; tensors are read only then, so that no step waits for a GPU."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+    def __init__(self, state: Mapping[str, tuple[float, int]] | None = None) -> None:
+        state = state or {}
+        self._sums: dict[str, Tensor | float] = {name: total for name, (total, _) in state.items()}
+        self._counts: dict[str, int] = {name: count for name, (_, count) in state.items()}
+
+    def state(self) -> dict[str, tuple[float, int]]:
+        """What the constructor takes: sum and count of each loss."""
+        return {name: (float(total), self._counts[name]) for name, total in self._sums.items()}
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Counts the losses of one step in."""
         for name, value in losses.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            # In float64: a sum that was saved and read back goes on as if it had not been.
+            self._sums[name] = self._sums.get(name, 0.0) + value.double()
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
