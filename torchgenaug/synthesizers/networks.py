@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.synthesizers.execution import with_layout
 
 
 def checked_latent_shape(unet: nn.Module, scheduler: Any) -> tuple[int, ...]:
@@ -155,6 +157,16 @@ def vae_dtype(vae: nn.Module, dtype: torch.dtype) -> torch.dtype:
     """The dtype that `vae` computes in: float32 where float16 would overflow, by its own configuration."""
     config: Any = vae.config
     return torch.float32 if dtype == torch.float16 and config.get("force_upcast") else dtype
+
+
+def frozen_copy(net: nn.Module, device: torch.device, dtype: torch.dtype, channels_last: bool | None) -> nn.Module:
+    """A copy in eval mode and without gradients; `channels_last` None: on a CPU only."""
+    # nn.Module's own `to`: the override in diffusers logs a warning about an empty list of modules.
+    frozen = nn.Module.to(copy.deepcopy(net), device=device, dtype=dtype).eval().requires_grad_(False)
+    if channels_last is None:
+        # Measured on a CPU: 15-20 % less time per step for a UNet with attention, in float32 and in bfloat16.
+        return with_layout(frozen, True) if device.type == "cpu" else frozen
+    return with_layout(frozen, channels_last)
 
 
 def to_vae_scale(latents: Tensor, vae: nn.Module) -> Tensor:

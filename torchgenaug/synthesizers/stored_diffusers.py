@@ -84,6 +84,10 @@ def _build(
         null_class=settings["null_class"],
         device=device,
         dtype=getattr(torch, settings["dtype"]) if dtype is None else dtype,
+        channels_last=settings.get("channels_last"),
+        compile=settings.get("compile", False),
+        # It changes no sample, and other devices have none.
+        cuda_graph=settings.get("cuda_graph", False) and device.type == "cuda",
     )
 
 
