@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from pathlib import Path
 
 import torch
 
-QUESTIONS = ("generator", "import_time", "loader", "mixing", "pool", "reading", "rendering")
+QUESTIONS = tuple(
+    sorted(
+        path.stem
+        for path in Path(__file__).parent.glob("*.py")
+        if path.stem not in ("__init__", "__main__", "harness", "report")
+    )
+)
 
 
 def main() -> None:

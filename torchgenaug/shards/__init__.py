@@ -1,8 +1,8 @@
 """Shards: synthetic samples on disk, in HDF5 files that any h5py user can read (format 1, specified in the README).
 
 ``format`` (the manifest) · ``storage`` (how one field is stored) · ``folder`` (names, journal, atomic files) ·
-``writer`` and ``background`` (one shard, and the thread that writes it) · ``render`` · ``layout``, ``chunks`` and
-``opened`` (checks and maps one shard) · ``reader`` · ``verify`` · ``combined`` and ``selected`` (folders as one;
+``writer`` and ``background`` (one shard, and the thread that writes it) · ``render`` · ``layout``, ``chunks``,
+``frame`` and ``opened`` (checks and maps one shard) · ``reader`` · ``verify`` · ``combined`` and ``selected`` (folders as one;
 classes kept and balanced) · ``remote`` (folders behind a URL). Nothing outside imports h5py, and h5py is loaded
 when the first shard is written or opened.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +19,11 @@ from torchgenaug import seeding
 from torchgenaug.errors import ShardIncompleteError
 from torchgenaug.shards.chunks import BloscRows, Extents, GzipRows, check_blosc
 from torchgenaug.shards.format import Manifest, shard_name
+from torchgenaug.shards.frame import Frame
 from torchgenaug.shards.layout import ShardFault, corrupt, open_checked
 
-MAX_MAPS = 1024
-"""Maps hold no file handle, so this bounds only address space and some 5 KiB of memory each."""
+MAX_MAPS = 16_384
+"""Maps hold no file handle, so this bounds only address space and some 3 KiB of memory each."""
 MAX_FILES = 128
 """Shards compressed with Blosc are read through HDF5, which keeps a handle."""
 
@@ -35,6 +37,7 @@ class OpenShard:
         index: which shard it must be.
         known: its `offsets`, if it was checked before.
         digest: compare the file's sha256 with its name first.
+        frames: length of a shard → the frame of one that was checked; used and filled. None to go through HDF5 always.
 
     Attributes:
         path: of the file.
@@ -51,16 +54,34 @@ class OpenShard:
     __slots__ = ("_file", "compressed", "ids", "maps", "offsets", "path", "sums")
 
     def __init__(
-        self, path: Path, manifest: Manifest, index: int, *, known: dict[str, int] | None, digest: bool
+        self,
+        path: Path,
+        manifest: Manifest,
+        index: int,
+        *,
+        known: dict[str, int] | None,
+        digest: bool,
+        frames: dict[int, Frame] | None = None,
     ) -> None:
         self.path, self.ids = path, manifest.shard_range(index)
         self._file: Any = None
         chunks: dict[str, Extents] = {}
+        new, mapped, frame = known is None, None, (frames or {}).get(len(self.ids))
+        if new and frame is not None and not digest and _is_file_of(path, frame.size):
+            mapped = _map_file(path, self.ids)
+            known = frame.offsets if frame.fits(mapped) else None
         if known is None or manifest.compression is not None:
             self._file, known, chunks = open_checked(path, manifest, digest=digest)
+            mapped = None  # what was checked is what is mapped
         self.offsets = known
         try:
-            self._map(manifest, chunks)
+            if mapped is None:
+                mapped = _map_file(path, self.ids)
+            self._map(mapped, manifest, chunks)
+            if new:
+                self._check_numbers(mapped, manifest)
+            if frames is not None and frame is None and manifest.compression is None:
+                frames.update(self._frame(mapped, manifest))
         except BaseException as error:
             self.close()
             if isinstance(error, ValueError) and not isinstance(error, ShardFault):
@@ -85,15 +106,10 @@ class OpenShard:
             if digest(content[row * size : (row + 1) * size], salt) != sums[row]
         ]
 
-    def _map(self, manifest: Manifest, chunks: dict[str, Extents]) -> None:
-        mapped, count = _map_file(self.path, self.ids), len(self.ids)
-
-        def part(name: str, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-            size = int(np.prod(shape))
-            return np.frombuffer(mapped, dtype, size, self.offsets[name]).reshape(shape)
-
+    def _map(self, mapped: npt.NDArray[np.uint8], manifest: Manifest, chunks: dict[str, Extents]) -> None:
+        count = len(self.ids)
         self.maps = [
-            part(name, "uint8", (count * field.row_bytes,)).data if name in self.offsets else memoryview(b"")
+            self._part(mapped, name, count * field.row_bytes).data if name in self.offsets else memoryview(b"")
             for name, field in manifest.fields.items()
         ]
         self.compressed: list[BloscRows | GzipRows | None] = []
@@ -105,12 +121,26 @@ class OpenShard:
             else:
                 check_blosc(mapped, chunks[name], field.row_bytes)
                 self.compressed.append(BloscRows(self._file[name].id))
-        self.sums = part("checksum", "uint64", (count * len(manifest.fields),)).data
-        ids = np.arange(self.ids.start, self.ids.stop)
-        if not np.array_equal(part("id", "int64", (count,)), ids):
+        self.sums = self._part(mapped, "checksum", count * len(manifest.fields), "uint64").data
+
+    def _check_numbers(self, mapped: npt.NDArray[np.uint8], manifest: Manifest) -> None:
+        count, ids = len(self.ids), np.arange(self.ids.start, self.ids.stop)
+        if not np.array_equal(self._part(mapped, "id", count, "int64"), ids):
             raise ShardFault("it says that it holds other ids")
-        if not np.array_equal(part("seed", "uint64", (count,)), seeding.derive(manifest.seed, seeding.SAMPLE, ids)):
+        seeds = seeding.derive(manifest.seed, seeding.SAMPLE, ids)
+        if not np.array_equal(self._part(mapped, "seed", count, "uint64"), seeds):
             raise ShardFault("its seeds do not follow from the base seed of the manifest")
+
+    def _part(self, mapped: npt.NDArray[np.uint8], name: str, size: int, dtype: str = "uint8") -> npt.NDArray[Any]:
+        """`size` numbers of a contiguous data set."""
+        return np.frombuffer(mapped, dtype, size, self.offsets[name])
+
+    def _frame(self, mapped: npt.NDArray[np.uint8], manifest: Manifest) -> dict[int, Frame]:
+        count = len(self.ids)
+        lengths = {name: count * field.row_bytes for name, field in manifest.fields.items()}
+        lengths |= {"id": 8 * count, "seed": 8 * count, "checksum": 8 * count * len(manifest.fields)}
+        frame = Frame.of(mapped, self.offsets, lengths)
+        return {} if frame is None else {count: frame}
 
 
 def copy_rows(
@@ -200,6 +230,7 @@ class OpenShards:
         self._lock = threading.Lock()
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._offsets: dict[int, dict[str, int]] = {}
+        self._frames: dict[int, Frame] = {}
 
     def get(self, indices: Iterable[int]) -> dict[int, OpenShard]:
         """Shard index → open shard, for each of `indices`."""
@@ -220,14 +251,32 @@ class OpenShards:
     def _opened(self, index: int) -> OpenShard:
         path = self._folder / shard_name(index, self._digests[index].tobytes().hex())
         known = self._offsets.get(index)
+        hashed = self._hashed and known is None
         try:
-            shard = OpenShard(path, self._manifest, index, known=known, digest=self._hashed and known is None)
+            try:
+                shard = OpenShard(path, self._manifest, index, known=known, digest=hashed, frames=self._frames)
+            except RuntimeError as error:
+                # The system allows a process so many maps (65,530 is usual), and other sources have some, too.
+                if "allocate memory" not in str(error) or not self._open:
+                    raise
+                for _ in range(len(self._open) // 2 + 1):
+                    self._open.popitem(last=False)
+                shard = OpenShard(path, self._manifest, index, known=known, digest=hashed, frames=self._frames)
         except ValueError as error:  # a ShardFault, or a map that has become too small
             raise corrupt(path, self._manifest.shard_range(index), str(error)) from error
         # Shards of one size share their layout; one dict serves them all.
         previous = next(reversed(self._offsets.values()), shard.offsets)
         self._offsets[index] = previous if previous == shard.offsets else shard.offsets
         return shard
+
+
+def _is_file_of(path: Path, size: int) -> bool:
+    """Whether a path is a regular file, no link, of that size."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 def _map_file(path: Path, ids: range) -> npt.NDArray[np.uint8]:
