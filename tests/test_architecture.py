@@ -31,6 +31,7 @@ FLOORS = {
     "intensity": 2,
     "map_source": 2,
     "provenance": 3,
+    "missing": 4,
     "pictures": 2,
     "dataset": 4,
     "loader": 4,

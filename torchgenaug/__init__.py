@@ -21,6 +21,7 @@ _HOMES = {
     "EnsembleSynthesizer": "synthesizers",
     "FieldSpec": "types",
     "FillClasses": "conditions",
+    "FillMissing": "missing",
     "FunctionSynthesizer": "synthesizers",
     "JointConditions": "conditions",
     "MixPlan": "plan",
@@ -56,6 +57,7 @@ __all__ = [
     "EnsembleSynthesizer",
     "FieldSpec",
     "FillClasses",
+    "FillMissing",
     "FunctionSynthesizer",
     "JointConditions",
     "MixPlan",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from torchgenaug.conditions import ClassLabels, Covariates, FillClasses, JointConditions, Prompts, RealFields
     from torchgenaug.dataset import SyntheticMixDataset
     from torchgenaug.loader import SyntheticMixLoader
+    from torchgenaug.missing import FillMissing
     from torchgenaug.plan import MixPlan
     from torchgenaug.pool import SyntheticPool
     from torchgenaug.screens import CollapseScreen, ConstantScreen

@@ -103,7 +103,8 @@ def test_provenance_says_which(tmp_path):
 def test_provenance_in_batches():
     members = {"dark": constant(0.0), "bright": constant(1.0)}
     source = InMemorySource(SyntheticSequence(EnsembleSynthesizer(members), screens=()), 20)
-    real = DataLoader([{"image": torch.full((1, 4, 4), 0.5)} for _ in range(20)], batch_size=10)
+    torch.manual_seed(0)
+    real = DataLoader([{"image": torch.rand(1, 4, 4)} for _ in range(20)], batch_size=10)
     for batch in SyntheticMixLoader(real, source, 0.5, provenance=True):
         assert set(batch) == {"image", "provenance"}
         expected = torch.where(batch["provenance"]["is_synthetic"], batch["image"][:, 0, 0, 0], -1)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import pickle
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+import torchio as tio
+from torch.utils.data import DataLoader
+
+from torchgenaug import (
+    FieldSpec,
+    FillMissing,
+    FunctionSynthesizer,
+    ShardSource,
+    SyntheticMixDataset,
+    render_shards,
+    seeding,
+)
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
+from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
+
+SHAPE = (1, 6, 5)
+WITHOUT = (1, 2, 5)
+
+
+def image(seed, shape=SHAPE):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def translate(seeds, conditions):
+    noise = seeding.normal(seeds, conditions["source"].shape[1:])
+    return {"image": (1 - conditions["source"] + 0.01 * noise).clamp(-1, 2)}
+
+
+def translator(shape=SHAPE):
+    return FunctionSynthesizer(translate, {"image": FieldSpec(shape, value_range=(-1, 2))}, fingerprint="t1 to t2")
+
+
+def dicts(convert=lambda value: value):
+    samples = [{"t1": convert(image(k)), "t2": convert(image(100 + k)), "label": k} for k in range(7)]
+    for k in WITHOUT:
+        del samples[k]["t2"]
+    return samples
+
+
+def filled(real=None, supply=None, **options):
+    return FillMissing(real or dicts(), supply or translator(), source="t1", target="t2", **options)
+
+
+def test_only_what_is_missing_is_filled():
+    real = dicts()
+    made = filled(real)
+    assert made.missing.tolist() == list(WITHOUT)
+    assert len(made) == 7
+    for index in range(7):
+        sample = made[index]
+        if index in WITHOUT:
+            assert set(sample) == {"t1", "t2", "label"}
+            assert sample["t1"] is real[index]["t1"]
+            assert (sample["t2"] - (1 - sample["t1"])).abs().max() < 0.1
+            assert "t2" not in real[index]
+        else:
+            assert sample is real[index]
+    assert made.is_synthetic().nonzero()[0].tolist() == list(WITHOUT)
+    assert made.is_synthetic([1, 3]).tolist() == [True, False]
+    assert made[-2]["label"] == 5
+
+
+def test_a_translation_is_a_function_of_seed_and_index():
+    one, two = filled(), filled(seed=1)
+    assert torch.equal(one[2]["t2"], filled()[2]["t2"])
+    assert not torch.equal(one[2]["t2"], two[2]["t2"])
+    copy = pickle.loads(pickle.dumps(one))
+    assert torch.equal(copy[2]["t2"], one[2]["t2"])
+
+
+def test_none_counts_as_missing_and_indices_may_be_given():
+    real = [{**sample, "t2": sample.get("t2")} for sample in dicts()]
+    assert filled(real).missing.tolist() == list(WITHOUT)
+
+    class Counted(list):
+        read = 0
+
+        def __getitem__(self, index):
+            self.read += 1
+            return super().__getitem__(index)
+
+    counted = Counted(dicts())
+    assert torch.equal(filled(counted, missing=WITHOUT)[5]["t2"], filled(real)[5]["t2"])
+    assert counted.read < 12
+
+
+def test_rendered_translations_are_the_same(tmp_path):
+    fresh = filled(provenance=True)
+    render_shards(fresh.sequence, tmp_path / "t2", len(fresh.missing), batch_size=1, shard_size=2)
+    stored = filled(supply=ShardSource(tmp_path / "t2"), provenance=True)
+    assert stored.sequence is None
+    for index in range(7):
+        one, two = fresh[index], stored[index]
+        assert torch.equal(one["t2"], two["t2"])
+        assert one["provenance"] == two["provenance"]
+
+
+def test_provenance():
+    made = filled(provenance=True)
+    origin = made[5]["provenance"]
+    assert (origin["is_synthetic"], origin["index"], origin["parent"], origin["id"]) == (True, 5, 5, 2)
+    assert origin["seed"] == f"{int(made.sequence.seeds([2])[0]):016x}"
+    assert origin["fingerprint"] == made.sequence.fingerprint
+    assert made[0]["provenance"]["is_synthetic"] is False
+    batch = next(iter(DataLoader(made, batch_size=7)))
+    assert batch["provenance"]["is_synthetic"].tolist() == [index in WITHOUT for index in range(7)]
+
+
+def test_in_workers_and_mixed_on():
+    made = filled()
+    batch = next(iter(DataLoader(made, batch_size=7, num_workers=2)))
+    assert torch.equal(batch["t2"][2], made[2]["t2"])
+    synthetic = [{"t1": image(k), "t2": image(k), "label": 0} for k in range(4)]
+    mixed = SyntheticMixDataset(made, synthetic, 0.25)
+    assert all(set(mixed[index]) == {"t1", "t2", "label"} for index in range(7))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tuple", "list", "namedtuple", "subject 2d", "subject 3d"])
+def test_in_the_type_of_the_real_modality(kind):
+    shape, fields = SHAPE, None
+    if kind == "numpy":
+        real = dicts(lambda value: value.numpy().astype(np.float64))
+    elif kind.startswith("subject"):
+        shape = SHAPE if kind == "subject 2d" else (1, 6, 5, 4)
+        affine = np.diag([2.0, 1, 1, 1])
+
+        def scan(seed):
+            tensor = image(seed, shape)
+            return tio.ScalarImage(tensor=tensor[..., None] if tensor.ndim == 3 else tensor, affine=affine)
+
+        real = [tio.Subject(t1=scan(k), **({} if k in WITHOUT else {"t2": scan(100 + k)}), label=k) for k in range(7)]
+    else:
+        fields = ("t1", "t2", "label")
+        cls = namedtuple("Pair", fields) if kind == "namedtuple" else {"tuple": tuple, "list": list}[kind]
+        rows = [[sample["t1"], sample.get("t2"), sample["label"]] for sample in dicts()]
+        real = [cls(*row) if kind == "namedtuple" else cls(row) for row in rows]
+    made = FillMissing(real, translator(shape), source="t1", target="t2", fields=fields)
+    assert made.missing.tolist() == list(WITHOUT)
+    here, there = made[2], made[3]
+    assert type(here) is type(there)
+    get = (lambda sample: sample["t2"]) if isinstance(here, dict) else (lambda sample: sample[1])
+    assert type(get(here)) is type(get(there))
+    if kind.startswith("subject"):
+        assert get(here).shape == get(there).shape
+        assert np.array_equal(get(here).affine, affine)
+        assert here["label"] == 2
+    else:
+        assert (get(here).shape, get(here).dtype) == (get(there).shape, get(there).dtype)
+
+
+def test_where_no_sample_is_complete_the_source_is_the_template():
+    real = [{"t1": image(k)} for k in range(3)]
+    assert filled(real)[1]["t2"].shape == SHAPE
+
+
+class Epochs(list):
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+def test_set_epoch_is_passed_on():
+    real = Epochs(dicts())
+    filled(real).set_epoch(4)
+    assert real.epoch == 4
+
+
+def other_samples():
+    return InMemorySource(filled([{"t1": image(50 + k)} for k in range(7)]).sequence, 7)
+
+
+def of_wrong_shape():
+    return [{**sample, "t2": image(1, (1, 9, 9))} if "t2" in sample else sample for sample in dicts()]
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: FillMissing([], translator(), source="a", target="b"), EmptyDatasetError, "`real` is empty"),
+        (lambda: filled([{"t1": image(0), "t2": image(1)}]), EmptyDatasetError, "nothing to fill"),
+        (lambda: filled(supply=torch.nn.Identity()), ConfigurationError, "a synthesizer or a source"),
+        (lambda: filled(field="t2"), ConfigurationError, r"one of \['image'\], got 't2'"),
+        (lambda: filled([{"t2": None}]), ConfigurationError, "'t1', which sample 0 lacks"),
+        (lambda: filled([image(0)]), ConfigurationError, "got tensors"),
+        (lambda: filled([(image(0), None)]), ConfigurationError, "`fields` must name the 2 positions"),
+        (lambda: filled([(image(0), None)], fields=("a", "t2")), ConfigurationError, r"got \['t1'\]"),
+        (lambda: filled(missing=[99]), ConfigurationError, r"in \[0, 7\)"),
+        (lambda: filled(missing=[0]), ConfigurationError, "every sample without 't2', got not 1"),
+        (lambda: filled(of_wrong_shape()), FieldMismatchError, r"\(1, 9, 9\), got \(1, 6, 5\)"),
+        (lambda: filled(supply=other_samples()), FieldMismatchError, "another data set or split"),
+        (lambda: filled(supply=InMemorySource(filled().sequence, 2)), FieldMismatchError, r"none for \[5\]"),
+        (lambda: filled(supply=_without_parents()), ConfigurationError, "hold the field 'parent'"),
+    ],
+)
+def test_bad_input(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+def _without_parents():
+    from torchgenaug import SyntheticSequence
+
+    return InMemorySource(SyntheticSequence(AnalyticSynthesizer((6, 5))), 7)
+
+
+def test_sources_of_other_shapes_and_bad_indices():
+    real = dicts()
+    real[5]["t1"] = image(0, (1, 6, 6))
+    made = filled(real)
+    with pytest.raises(FieldMismatchError, match=r"of one shape, \(1, 6, 5\).*\(1, 6, 6\) at index 5"):
+        made[5]
+    with pytest.raises(SampleIndexError, match=r"\[-7, 7\), got 7"):
+        made[7]
