@@ -44,6 +44,10 @@ def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) ->
         for name in ("use_checkpoint", "use_checkpointing"):
             if hasattr(module, name):
                 setattr(module, name, False)
+    # Measured on a CPU: 7-10 % less time for a 2D UNet with attention, nothing for a 3D one.
+    if device.type == "cpu" and spatial_dims(network) == 2:
+        # (torch's stubs do not know this argument.)
+        frozen = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return frozen
 
 
