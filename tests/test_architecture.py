@@ -35,6 +35,7 @@ FLOORS = {
     "pictures": 2,
     "dataset": 4,
     "loader": 4,
+    "lightning": 5,
     "recipes": 5,
     "testing": 5,
     "demo": 5,
