@@ -89,6 +89,10 @@ def render(
     device: Annotated[
         str | None, typer.Option(help="Such as cpu or cuda:0; default: a GPU if there is one.", show_default=False)
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds that a batch may take before the model counts as hung.", show_default=False),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Render one batch, draw it, and state time and disk of the whole job.")
     ] = False,
@@ -162,6 +166,7 @@ def render(
             dtype=stored,
             resume="verify" if repair else True,
             progress=_bar(console) if first else False,
+            timeout_s=timeout,
         )
     if not first:
         return

@@ -32,7 +32,7 @@ class BackgroundWriter:
     def __init__(self, folder: Path, manifest: Manifest, on_commit: Callable[[str, int], None]) -> None:
         self._folder, self._manifest, self._on_commit = folder, manifest, on_commit
         waiting = _QUEUE_BYTES // (manifest.batch_size * manifest.row_bytes())
-        self._queue: queue.Queue[tuple[int, Batch, npt.NDArray[np.uint64]] | None] = queue.Queue(
+        self._queue: queue.Queue[tuple[int, Batch, npt.NDArray[np.uint64], int | None] | None] = queue.Queue(
             max(2, min(waiting, manifest.shard_size // manifest.batch_size))
         )
         self._error: BaseException | None = None
@@ -40,14 +40,20 @@ class BackgroundWriter:
         self._thread = threading.Thread(target=self._run, name="torchgenaug-shard-writer", daemon=True)
         self._thread.start()
 
-    def put(self, first_id: int, batch: Batch, seeds: npt.NDArray[np.uint64]) -> None:
+    def put(self, first_id: int, batch: Batch, seeds: npt.NDArray[np.uint64], call_size: int | None = None) -> None:
         """Hands over the samples from `first_id` on; waits while the queue is full.
+
+        Args:
+            first_id: id of the first.
+            batch: the samples, on the CPU.
+            seeds: their seeds.
+            call_size: as for `ShardWriter.write`.
 
         Raises:
             OSError: what the thread met when it wrote earlier samples.
         """
         self._raise()
-        self._queue.put((first_id, batch, seeds))
+        self._queue.put((first_id, batch, seeds, call_size))
 
     def finish(self) -> None:
         """Waits until all that was `put` is committed, and raises what went wrong."""
@@ -71,12 +77,12 @@ class BackgroundWriter:
             # After an error the queue is still emptied: `put` must never wait for a thread that has stopped.
             if self._error is not None or self._aborted:
                 continue
-            first_id, batch, seeds = item
+            first_id, batch, seeds, call_size = item
             try:
                 if writer is None:
                     writer = ShardWriter(self._folder, self._manifest, first_id // self._manifest.shard_size)
                 rows = {name: field.encode(batch[name]) for name, field in self._manifest.fields.items()}
-                writer.write(first_id, rows, seeds)
+                writer.write(first_id, rows, seeds, call_size)
                 if first_id + len(seeds) == writer.ids.stop:
                     done, writer = writer, None
                     self._on_commit(*done.commit())

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,6 +16,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from torchgenaug.errors import ConfigurationError, ShardError
+from torchgenaug.memory_retry import MemoryRetry
 from torchgenaug.screens import CollapseWatch
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.shards.background import BackgroundWriter
@@ -25,7 +27,9 @@ from torchgenaug.shards.plan import adopt_plan, lay_down, plan_render
 from torchgenaug.shards.ranks import Presence, Ranks, wait_for_others, wait_for_plan
 from torchgenaug.shards.reader import ShardSource
 from torchgenaug.shards.verify import damaged_shards
-from torchgenaug.shards.writer import filters
+from torchgenaug.shards.watchdog import Watchdog
+from torchgenaug.shards.writer import CALL_SIZE_ATTRIBUTE, filters
+from torchgenaug.types import Batch
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
 
@@ -45,6 +49,7 @@ def render_shards(
     resume: bool | Literal["verify"] = True,
     progress: bool | Progress | None = None,
     ranks: tuple[int, int] | None = None,
+    timeout_s: float | None = None,
 ) -> ShardSource:
     """Renders samples 0 to count - 1 into a folder of HDF5 shards, and opens it.
 
@@ -73,6 +78,8 @@ def render_shards(
             made, samples to make, bytes committed). Only rank 0 draws a bar, which counts its own part.
         ranks: (rank, world_size) of this process; default: what the launcher put into the environment (RANK,
             WORLD_SIZE), or (0, 1). With (0, 1) this process makes everything, whatever the environment says.
+        timeout_s: how long one batch may take: a model that hangs is given up, with ids and seeds. None: it is waited
+            for, and every batch that takes 10 minutes is told of on stderr. See `torchgenaug.shards.watchdog`.
 
     Returns:
         The finished folder as a source.
@@ -80,7 +87,7 @@ def render_shards(
     Raises:
         ConfigurationError: an argument outside its domain, or a folder that holds something else.
         ShardMismatchError: the folder holds a render of another plan; every difference is listed.
-        ShardError: not enough space on the disk. What was committed stays.
+        ShardError: not enough space on the disk, or a batch took longer than `timeout_s`. What was committed stays.
         ShardIncompleteError: this rank's part is done, but another rank ended without its own.
         BadSampleError: the synthesizer returned what it must not. What was committed stays.
 
@@ -105,6 +112,7 @@ def render_shards(
     manifest = plan_render(
         sequence, count, batch_size=batch_size, shard_size=shard_size, compression=compression, dtype=dtype
     )
+    watchdog = Watchdog(timeout_s)
     filters(compression)  # an absent package is found now, not after the first shard
     folder = Path(path)
     with _full_disk_named(folder):
@@ -125,7 +133,7 @@ def render_shards(
                 total = sum(len(manifest.shard_range(index)) for index in todo)
                 shown = progress if callable(progress) or part.rank == 0 else False
                 with _Report(shown, total, part) as report, _num_threads(manifest.num_threads):
-                    _render(sequence, folder, manifest, todo, report)
+                    _render(sequence, folder, manifest, todo, report, watchdog)
                     committed = report.names
             damage.clear(part.owns, committed)
     try:
@@ -160,24 +168,56 @@ def _num_threads(count: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _render(sequence: SyntheticSequence, folder: Path, manifest: Manifest, todo: list[int], report: _Report) -> None:
+def _render(
+    sequence: SyntheticSequence,
+    folder: Path,
+    manifest: Manifest,
+    todo: list[int],
+    report: _Report,
+    watchdog: Watchdog,
+) -> None:
     writer = BackgroundWriter(folder, manifest, report.committed)
-    collapsed = False
-    try:
+    maker, collapsed = MemoryRetry(sequence), False
+    with _committed_stay(folder, manifest, writer), watchdog:
         for index in todo:
             ids = manifest.shard_range(index)
             # Begun anew with each shard: what is noticed depends on the ids, not on where this run began.
             watch = CollapseWatch()
             for start in range(ids.start, ids.stop, manifest.batch_size):
                 batch_ids = range(start, min(start + manifest.batch_size, ids.stop))
-                batch = sequence.batch(batch_ids)
+                seeds = sequence.seeds(batch_ids)
+                watchdog.begin(batch_ids, seeds.tolist())
+                batch = _made(maker, batch_ids)
                 # A copy: the synthesizer may use its buffers again while the thread writes.
                 rows = {name: value.to("cpu", copy=True) for name, value in batch.items()}
-                writer.put(start, rows, sequence.seeds(batch_ids))
+                watchdog.end()
+                writer.put(start, rows, seeds, maker.call_size)
                 if not (collapsed or watch.is_over):
                     collapsed = watch.add(batch_ids, rows, stacklevel=3)
                 report.made(len(batch_ids))
         writer.finish()
+
+
+def _made(maker: MemoryRetry, ids: range) -> Batch:
+    """The samples; a warning where they took smaller calls of the model than planned."""
+    failures = maker.failures
+    batch = maker.batch(ids)
+    if maker.failures > failures:
+        warnings.warn(
+            f"Memory ran out at samples {ids.start} to {ids.stop - 1}: from here on the model is given "
+            f"{maker.call_size} samples at once instead of the planned batch. Their last bits may differ from the "
+            f"plan's (at most 1e-4); the shards say so (attribute {CALL_SIZE_ATTRIBUTE!r}).",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return batch
+
+
+@contextlib.contextmanager
+def _committed_stay(folder: Path, manifest: Manifest, writer: BackgroundWriter) -> Iterator[None]:
+    """Ends the writer after an error, and notes on it what is there and how to go on."""
+    try:
+        yield
     except BaseException as error:
         writer.abort()
         done = len(list_shards(folder))

@@ -24,7 +24,7 @@ from torchgenaug.shards.folder import TemporaryFile, file_digest
 from torchgenaug.shards.format import Manifest, shard_name
 
 ALIGNMENT = 64  # bytes; a cache line, and every vector register's width
-RENDER_ATTRIBUTE = "render"
+RENDER_ATTRIBUTE, CALL_SIZE_ATTRIBUTE = "render", "call_size"
 
 
 def is_chunked(manifest: Manifest, field: str) -> bool:
@@ -88,6 +88,7 @@ class ShardWriter:
     def __init__(self, folder: Path, manifest: Manifest, index: int) -> None:
         self.manifest, self.index, self.ids = manifest, index, manifest.shard_range(index)
         self._rows_missing = len(self.ids)
+        self._call_size: int | None = None
         self._temporary = TemporaryFile(folder)
         self._file: Any = None
         try:
@@ -97,14 +98,23 @@ class ShardWriter:
             self.abort()
             raise
 
-    def write(self, first_id: int, rows: Mapping[str, npt.NDArray[Any]], seeds: npt.NDArray[np.uint64]) -> None:
+    def write(
+        self,
+        first_id: int,
+        rows: Mapping[str, npt.NDArray[Any]],
+        seeds: npt.NDArray[np.uint64],
+        call_size: int | None = None,
+    ) -> None:
         """Writes consecutive samples.
 
         Args:
             first_id: id of the first.
             rows: field → stored values (n, *shape), from `StoredField.encode`.
             seeds: (n,) the samples' seeds.
+            call_size: how many samples the model was given at once, if fewer than planned. The shard will say so.
         """
+        if call_size is not None:
+            self._call_size = min(call_size, self._call_size or call_size)
         start = first_id - self.ids.start
         ids = list(range(first_id, first_id + len(seeds)))
         sums = [checksums(rows[name], ids) for name in self.manifest.fields]
@@ -120,10 +130,11 @@ class ShardWriter:
         if self._rows_missing:
             raise ValueError(f"shard {self.index} lacks {self._rows_missing} of {len(self.ids)} samples")
         try:
-            if self._file is not None:
-                with _system_errors():
+            with _system_errors():
+                self._note_call_size()
+                if self._file is not None:
                     self._file.close()
-                self._file = None
+                    self._file = None
             descriptor = self._temporary.descriptor
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
                 name = shard_name(self.index, file_digest(file))
@@ -142,6 +153,15 @@ class ShardWriter:
             with contextlib.suppress(OSError, RuntimeError):
                 file.close()
         self._temporary.discard()
+
+    def _note_call_size(self) -> None:
+        if self._call_size is None:
+            return
+        if self._file is None:
+            import h5py
+
+            self._file = h5py.File(self._temporary.path, "r+", libver="latest", locking=False)
+        self._file.attrs.create(CALL_SIZE_ATTRIBUTE, np.int64(self._call_size))
 
     def _lay_out(self) -> dict[str, int]:
         """Creates the data sets; returns where in the file each contiguous one begins (nothing if HDF5 is to write)."""
