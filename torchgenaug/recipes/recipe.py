@@ -109,6 +109,13 @@ class Recipe(Protocol):
 
 _HOMES: Mapping[str, str] = {
     "ddpm": "ddpm",
+    "ldm": "ldm",
+    "dcgan": "gan",
+    "wgan-gp": "gan",
+    "acgan": "gan",
+    "pix2pix": "pix2pix",
+    "spade": "pix2pix",
+    "cyclegan": "cyclegan",
 }
 
 

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+from fit_helpers import blobs, tiny
+
+from torchgenaug import SyntheticSequence, load_synthesizer
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes import FitOptions, fit, state
+from torchgenaug.recipes.objective import VelocityObjective
+from torchgenaug.recipes.report import HeldOutConditions
+
+pytest.importorskip("monai")
+
+CASES = [
+    ("ddpm", (16, 16), {"condition": "mask"}),
+    ("ddpm", (16, 16), {"condition": "source"}),
+    ("ddpm", (16, 16), {"with_mask": True}),
+    ("ddpm", (16, 16, 16), {"condition": "label"}),
+    ("ddpm", (16, 16, 16), {"with_mask": True}),
+    ("ldm", (16, 16), {"condition": "label"}),
+    ("ldm", (16, 24, 16), {}),
+]
+
+
+def run(out, family, data, options):
+    return fit(family, data, out, recipe=options, options=FitOptions(reports=1), device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(("family", "spatial", "options"), CASES)
+def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, options):
+    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+    data = blobs(spatial=spatial)
+    made = run(tmp_path / "model", family, data, tiny(steps=3, **options)).synthesizer
+    loaded = load_synthesizer(tmp_path / "model")
+    assert loaded.fingerprint == made.fingerprint
+    conditions = HeldOutConditions(data, options.get("condition"))
+    batch, again = (SyntheticSequence(each, conditions).batch([3, 4]) for each in (made, loaded))
+    assert batch["image"].shape == (2, 1, *spatial)
+    assert batch.keys() == again.keys()
+    for name, values in batch.items():
+        assert torch.equal(values, again[name])
+    if options.get("with_mask"):
+        assert set(batch["mask"].unique().tolist()) <= {0, 1}
+
+
+def test_told_a_source_the_model_learns_to_follow_it(tmp_path):
+    """The source is the inverted image: after some steps its sample must be nearer to its own image than to others."""
+    data = blobs(40)
+    options = tiny(steps=60, batch_size=16, condition="source", sampling_steps=5, learning_rate=5e-3)
+    synthesizer = run(tmp_path / "model", "ddpm", data, options).synthesizer
+    rows = list(range(8))
+    made = SyntheticSequence(synthesizer, HeldOutConditions(data, "source")).batch(rows)["image"]
+    real = torch.stack([data.samples[row]["image"] for row in rows])
+    distances = torch.cdist(made.flatten(1), real.flatten(1))
+    assert (distances.argmin(1) == torch.arange(8)).float().mean() >= 0.75
+
+
+def test_latent_diffusion_resumes_on_both_sides_of_its_phase_change(tmp_path, monkeypatch):
+    data, options = blobs(), tiny(steps=5)
+    whole = run(tmp_path / "whole", "ldm", data, options)
+    step = state.TrainingState.train_step
+
+    def watched(self, batches, progress):
+        losses = step(self, batches, progress)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    monkeypatch.setattr(state.TrainingState, "train_step", watched)
+    for _ in range(5):
+        result = run(tmp_path / "parts", "ldm", data, options)
+    assert result.finished
+    assert result.synthesizer.fingerprint == whole.synthesizer.fingerprint
+    assert result.synthesizer.scale_factor != 1.0
+
+
+def test_the_objective_is_zero_for_the_true_velocity():
+    alphas = torch.linspace(0.999, 0.001, 1000)
+    clean = torch.randn(6, 1, 8, 8)
+
+    def oracle(noisy, time):
+        alpha = alphas[time].view(-1, 1, 1, 1)
+        noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+
+    objective = VelocityObjective(alphas)
+    assert objective.loss(oracle, clean) < 1e-6
+    assert objective.loss(lambda noisy, time: oracle(noisy, time) + 1, clean) == pytest.approx(1, abs=1e-3)
+
+
+def test_sizes(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"halved three times, got \(20, 20\).*--size 24"):
+        run(tmp_path / "model", "ldm", blobs(spatial=(20, 20)), tiny())
+    with pytest.raises(ConfigurationError, match=r"`condition` must be one that ldm can take \(none, label\)"):
+        run(tmp_path / "model", "ldm", blobs(), tiny(condition="mask"))
