@@ -1,4 +1,4 @@
-"""Runs every benchmark: ``python -m benchmarks [--quick] [NAME ...]``."""
+"""Runs every benchmark and makes the report: ``python -m benchmarks [--quick] [--profile] [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from pathlib import Path
 
 import torch
 
-QUESTIONS = tuple(
-    sorted(
-        path.stem
-        for path in Path(__file__).parent.glob("*.py")
-        if path.stem not in ("__init__", "__main__", "harness", "report")
-    )
-)
+_HELPERS = ("__init__", "__main__", "harness", "profiles", "report", "targets")
+QUESTIONS = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _HELPERS))
+REPORT = "report"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which ones, of {', '.join(QUESTIONS)} (default: all)"
-    )
+    shown = ", ".join((*QUESTIONS, REPORT))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones, of {shown} (default: all)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, nothing kept: shows that everything runs")
+    parser.add_argument("--profile", action="store_true", help="then profile what missed its target")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    unknown = sorted(set(arguments.names) - set(QUESTIONS))
+    unknown = sorted(set(arguments.names) - {*QUESTIONS, REPORT})
     if unknown:
-        parser.error(f"unknown benchmarks {unknown}; there are {', '.join(QUESTIONS)}")
+        parser.error(f"unknown benchmarks {unknown}; there are {shown}")
     for name in arguments.names or QUESTIONS:
-        importlib.import_module(f"benchmarks.{name}").measure(quick=arguments.quick)
+        if name != REPORT:
+            importlib.import_module(f"benchmarks.{name}").measure(quick=arguments.quick)
+    if arguments.quick:
+        return
+    from benchmarks import profiles, report
+
+    if arguments.profile:
+        profiles.write(report.missed(report.load()))
+    print("\n".join(str(path) for path in report.write()))
 
 
 if __name__ == "__main__":

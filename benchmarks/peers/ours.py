@@ -9,14 +9,15 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from benchmarks.peers.contract import Job, Peer, by_batch
-from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, render_shards
+from benchmarks.peers.contract import Job, Peer, by_batch, nothing
+from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticPool, SyntheticSequence, render_shards
+from torchgenaug.contracts import SyntheticSource
 
 
 class Batches(Dataset[Tensor]):
     """Whole batches of a source, for a loader."""
 
-    def __init__(self, source: ShardSource) -> None:
+    def __init__(self, source: SyntheticSource) -> None:
         self.source = source
 
     def __len__(self) -> int:
@@ -26,7 +27,8 @@ class Batches(Dataset[Tensor]):
         return self.source.read(np.asarray(indices))["image"]
 
 
-def write(job: Job, compression: str | None) -> None:
+def sequence_of(job: Job) -> SyntheticSequence:
+    """The samples of a job, as a sequence."""
     fields = {"image": FieldSpec(job.shape, job.samples.dtype)}
     rows: dict[int, int] = {}
     synthesizer = FunctionSynthesizer(
@@ -34,11 +36,22 @@ def write(job: Job, compression: str | None) -> None:
     )
     sequence = SyntheticSequence(synthesizer)
     rows.update({seed: row for row, seed in enumerate(sequence.seeds(range(len(job.samples))).tolist())})
+    return sequence
+
+
+def write(job: Job, compression: str | None) -> None:
     size = max(1, len(job.samples) // 4)
     render_shards(
-        sequence, job.folder, len(job.samples), batch_size=min(32, size), shard_size=size, compression=compression,
-        progress=False, ranks=(0, 1),
+        sequence_of(job), job.folder, len(job.samples), batch_size=min(32, size), shard_size=size,
+        compression=compression, progress=False, ranks=(0, 1),
     )  # fmt: skip
+
+
+def pool(job: Job) -> Iterable[Any]:
+    size = len(job.samples)
+    full = SyntheticPool(sequence_of(job), size, refresh=0, batch_size=min(32, size), background=False)
+    full.set_epoch(0)  # workers do not fill it
+    return by_batch(Batches(full), job)
 
 
 def read(job: Job, verify: Any) -> Iterable[Any]:
@@ -51,6 +64,7 @@ def _peer(name: str, compression: str | None, verify: str) -> Peer:
 
 
 PEERS = (
+    Peer("SyntheticPool", nothing, pool, kind="ours, in memory"),
     _peer("ShardSource", None, "sample"),
     _peer("ShardSource, not verified", None, "off"),
     _peer("ShardSource, lz4", "lz4", "sample"),

@@ -1,0 +1,136 @@
+"""Where the time goes, function by function: kept in ``results/profiles`` for the targets that were missed."""
+
+from __future__ import annotations
+
+import cProfile
+import io
+import pstats
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.harness import RESULTS
+
+_LINES = 25
+
+
+def reading(compression: str | None) -> Callable[[], Any]:
+    """Whole batches of 1×64×64 from shards."""
+    from benchmarks.peers import ours
+    from benchmarks.peers.contract import Job
+    from benchmarks.reading import CELLS, one_pass, smooth
+
+    cell = CELLS[0]
+    folder = tempfile.mkdtemp(prefix="torchgenaug-profile-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    job = Job(smooth(cell), Path(folder), cell.batch)
+    ours.write(job, compression)
+    loader = ours.read(job, "sample")
+    one_pass(loader)
+    return lambda: [one_pass(loader) for _ in range(5)]
+
+
+def mixing() -> Callable[[], Any]:
+    from benchmarks.mixing import FIELDS, InMemory, epoch
+    from torchgenaug import SyntheticMixDataset
+
+    mixed = SyntheticMixDataset(InMemory(20_000, 0), InMemory(20_000, 1), 0.25, fields=FIELDS)
+    epoch(mixed, 0)
+    return lambda: epoch(mixed, 0)
+
+
+def loader() -> Callable[[], Any]:
+    from benchmarks.loader import BATCH, one_pass
+    from benchmarks.mixing import FIELDS, InMemory, InMemorySource
+    from torchgenaug import SyntheticMixLoader
+
+    batches = [[torch.rand(BATCH, 1, 64, 64), torch.zeros(BATCH, dtype=torch.int64)]] * 300
+    mixed = SyntheticMixLoader(batches, InMemorySource(InMemory(2000, 1)), 0.25, fields=FIELDS)
+    one_pass(mixed)
+    return lambda: one_pass(mixed)
+
+
+def scale() -> Callable[[], Any]:
+    """The start of a source with many shards."""
+    from benchmarks.scale import render
+    from torchgenaug import ShardSource
+
+    folder = tempfile.mkdtemp(prefix="torchgenaug-profile-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    render(Path(folder), 100_000, 1000)
+
+    def start() -> None:
+        source = ShardSource(folder)
+        source.read(np.arange(0, len(source), 100))
+
+    start()
+    return start
+
+
+def transforms() -> Callable[[], Any]:
+    from benchmarks.transforms import seeded
+
+    apply = seeded((1, 64, 64), "noise")
+    return lambda: [apply() for _ in range(20)]
+
+
+def generator() -> Callable[[], Any]:
+    import diffusers
+    from diffusers.models.unets.unet_2d import UNet2DOutput
+
+    from benchmarks.generator import BATCH, STEPS
+    from torchgenaug import DiffusersSynthesizer
+
+    class Identity(diffusers.UNet2DModel):  # type: ignore[misc]
+        def forward(self, sample: Any, timestep: Any, class_labels: Any = None, return_dict: bool = True) -> Any:
+            return UNet2DOutput(sample=sample) if return_dict else (sample,)
+
+    net = Identity(
+        sample_size=64, in_channels=1, out_channels=1, block_out_channels=(8, 8), norm_num_groups=4,
+        layers_per_block=1, down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    synthesizer = DiffusersSynthesizer(net, diffusers.DDIMScheduler(clip_sample=False), steps=STEPS, value_range=(0, 1))
+    synthesizer.synthesize(list(range(BATCH)))
+    return lambda: [synthesizer.synthesize(list(range(BATCH))) for _ in range(50)]
+
+
+MAKERS: dict[str, Callable[[], Callable[[], Any]]] = {
+    "generator": generator,
+    "loader": loader,
+    "mixing": mixing,
+    "reading": lambda: reading(None),
+    "reading-lz4": lambda: reading("lz4"),
+    "reading-zstd": lambda: reading("zstd"),
+    "scale": scale,
+    "transforms": transforms,
+}
+
+
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """Removes what the makers leave in memory-backed folders."""
+    import shutil
+
+    yield
+    where = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
+    for folder in where.glob("torchgenaug-profile-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write(names: list[str], folder: Path = RESULTS / "profiles") -> None:
+    """Profiles each of `names` and keeps the functions that took most time of their own."""
+    for name in names:
+        with _scratch():
+            run = MAKERS[name]()
+            profile = cProfile.Profile()
+            profile.runcall(run)
+        text = io.StringIO()
+        pstats.Stats(profile, stream=text).strip_dirs().sort_stats("tottime").print_stats(_LINES)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.txt").write_text(
+            "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines()) + "\n"
+        )
+        print(f"profile of {name}: {folder / name}.txt")

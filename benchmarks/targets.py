@@ -1,0 +1,150 @@
+"""What was promised, as numbers, and where the results say whether it was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Results = Mapping[str, Any]
+"""Question → its results."""
+
+SMALL, LARGE, VOLUME = "1×64×64 float32", "1×256×256 float32", "1×96×96×96 float32"
+SIZES = (SMALL, LARGE, "3×512×512 float32", VOLUME)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One promise.
+
+    Attributes:
+        what: what is measured.
+        measure: the number, from the results; KeyError if it was not measured.
+        limit: what it must reach.
+        at_most: whether smaller is better.
+        unit: after the number.
+        profile: the name of the profile that shows where the time goes.
+    """
+
+    what: str
+    measure: Callable[[Results], float]
+    limit: float
+    at_most: bool = False
+    unit: str = ""
+    profile: str = ""
+
+    def reached(self, value: float) -> bool:
+        return value <= self.limit if self.at_most else value >= self.limit
+
+    @property
+    def promise(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.limit:g}{self.unit}"
+
+
+def _read(name: str, cell: str = SMALL, table: str = "0 workers") -> Callable[[Results], float]:
+    return lambda results: float(results["reading"]["cells"][cell][table][name]["throughput"])
+
+
+def _over(mine: str, others: tuple[str, ...], cells: tuple[str, ...] = (SMALL,)) -> Callable[[Results], float]:
+    """The smallest lead over any of the others that was measured."""
+
+    def lead(results: Results) -> float:
+        leads = []
+        for cell in cells:
+            table = results["reading"]["cells"][cell]["0 workers"]
+            leads += [table[mine]["throughput"] / table[name]["throughput"] for name in others if name in table]
+        if not leads:
+            raise KeyError(others)
+        return float(min(leads))
+
+    return lead
+
+
+def _over_compressed(results: Results) -> float:
+    kinds = results["reading"]["kinds"]
+    peers = tuple(name for name, kind in kinds.items() if kind == "compressed")
+    return _over("ShardSource, lz4", peers, SIZES)(results)
+
+
+def _path(*keys: str) -> Callable[[Results], float]:
+    def value(results: Results) -> float:
+        entry: Any = results
+        for key in keys:
+            entry = entry[key]
+        return float(entry)
+
+    return value
+
+
+def _lead_over_pipeline(results: Results) -> float:
+    table = results["generator"]
+    return float(
+        table["DDIMPipeline, to numpy"]["us_per_sample"] / table["DiffusersSynthesizer, DDIM"]["us_per_sample"]
+    )
+
+
+def _flatness(results: Results) -> float:
+    """Cost per sample of the largest set over that of the set of 10⁵, in the same number of shards."""
+    table = results["scale"]["source"]
+    return float(
+        table["10000000 samples, 10 shards"]["us_per_sample"] / table["100000 samples, 10 shards"]["us_per_sample"]
+    )
+
+
+def _transform_overhead(results: Results) -> float:
+    return float(max(entry["overhead"] for size in results["transforms"]["sizes"].values() for entry in size.values()))
+
+
+_SOURCE = "1000000 samples, 1000 shards"
+_STREAMS = ("litdata", "webdataset", "MosaicML Streaming")
+
+TARGETS = (
+    Target("`SyntheticMixDataset`, 25 %, tuples, in memory, 0 workers: time over unwrapped",
+           _path("mixing", "tuple, 0 workers", "ratio 0.25, map-style", "ratio"), 1.05, True, "×", "mixing"),
+    Target("the same at ratio 0", _path("mixing", "tuple, 0 workers", "ratio 0", "ratio"), 1.02, True, "×", "mixing"),
+    Target("the same at 25 % with 2 workers",
+           _path("mixing", "tuple, 2 workers", "ratio 0.25, map-style", "ratio"), 1.03, True, "×", "mixing"),
+    Target("`SyntheticMixLoader` over whole batches, 25 %: throughput over the item loader",
+           _path("loader", "over whole batches, 0 workers", "whole batches, replace 0.25", "throughput"), 1.7, False,
+           "×", "loader"),
+    Target("`ShardSource`, verified, 1×64×64: throughput over the item loader in memory",
+           _read("ShardSource"), 1.4, False, "×", "reading"),
+    Target("the same, not verified", _read("ShardSource, not verified"), 1.6, False, "×", "reading"),
+    Target("verified, over litdata, webdataset, MosaicML Streaming (the closest), 1×64×64",
+           _over("ShardSource", _STREAMS), 25, False, "×", "reading"),
+    Target("verified, over plain h5py, 1×64×64", _over("ShardSource", ("h5py",)), 5, False, "×", "reading"),
+    Target("verified, over plain h5py, ≥ 256 KiB (the closest size)",
+           _over("ShardSource", ("h5py",), SIZES[1:]), 2.5, False, "×", "reading"),
+    Target("verified, over FFCV, 1×64×64", _over("ShardSource", ("FFCV",)), 1, False, "×", "reading"),
+    Target("lz4, 1×64×64", _read("ShardSource, lz4"), 0.38, False, "×", "reading-lz4"),
+    Target("zstd, 1×64×64", _read("ShardSource, zstd"), 0.15, False, "×", "reading-zstd"),
+    Target("lz4, 1×256×256", _read("ShardSource, lz4", LARGE), 0.45, False, "×", "reading-lz4"),
+    Target("zstd, 1×256×256", _read("ShardSource, zstd", LARGE), 0.25, False, "×", "reading-zstd"),
+    Target("lz4, over every peer's compressed format and size (the closest)", _over_compressed, 1, False, "×",
+           "reading-lz4"),
+    Target("synthetic only, from shards in the training process: throughput over the item loader",
+           _read("ShardSource"), 1.6, False, "×", "reading"),
+    Target("the same over the two-worker loader",
+           _read("ShardSource, in the training process", SMALL, "2 workers"), 10, False, "×", "reading"),
+    Target("real set behind 2 workers, extended by half from shards: samples/s over unmixed",
+           _path("loader", "over 2 workers", "extend 0.5, shards", "throughput"), 1.8, False, "×", "loader"),
+    Target("the same from the pool",
+           _path("loader", "over 2 workers", "extend 0.5, pool", "throughput"), 1.8, False, "×", "loader"),
+    Target("sampling outside the network, batch 64, 4 steps of DDIM",
+           _path("generator", "DiffusersSynthesizer, DDIM", "us_per_sample"), 25, True, " µs", "generator"),
+    Target("the same, times less than a diffusers pipeline's", _lead_over_pipeline, 5, False, "×", "generator"),
+    Target("pool read by 2 workers, over the item loader in memory",
+           _read("SyntheticPool", SMALL, "2 workers"), 1, False, "×"),
+    Target("start of a source with 1,000 shards and 10⁶ samples",
+           _path("scale", "source", _SOURCE, "start_s"), 0.5, True, " s", "scale"),
+    Target("its memory per worker", _path("scale", "source", _SOURCE, "unshared_MiB"), 64, True, " MiB"),
+    Target("cost per sample of 10⁷ samples over that of 10⁵", _flatness, 1.5, True, "×"),
+    Target("render, model that waits 1 ms per sample: time over the model's own",
+           _path("rendering", "render over synthesizer alone", "model that waits", "render", "ratio"), 1.03, True,
+           "×"),
+    Target("render, model that computes 1 ms per sample on the same CPU",
+           _path("rendering", "render over synthesizer alone", "model that computes", "render", "ratio"), 1.03,
+           True, "×"),
+    Target("seeding and conversion, added to TorchIO's transforms (the worst)", _transform_overhead, 0.03, True, "",
+           "transforms"),
+)  # fmt: skip
