@@ -17,6 +17,7 @@ from torchgenaug.errors import missing_extra
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes.data import TrainingData
 from torchgenaug.recipes.judge import copied_fraction, copies_too_much, sliced_wasserstein
+from torchgenaug.seeding import permutation
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import Batch
 
@@ -65,19 +66,20 @@ class Judge:
 
 
 class HeldOutConditions:
-    """Condition k is that of held-out sample k (again from the first after the last); nothing without a condition."""
+    """Condition k is that of the k-th held-out sample of a fixed shuffle, round and round; nothing without a condition."""
 
     fingerprint = "held-out"
 
     def __init__(self, held_out: TrainingData, condition: str | None) -> None:
         self.held_out, self.condition = held_out, condition
+        self._order = permutation(0, len(held_out)).tolist()
         self.fields = {} if condition is None else {condition: held_out.fields[condition]}
 
     def __call__(self, ids: Sequence[int]) -> Batch:
         """The conditions of samples `ids`."""
         if self.condition is None:
             return {}
-        rows = [k % len(self.held_out) for k in ids]
+        rows = [self._order[k % len(self._order)] for k in ids]
         return {self.condition: torch.stack([self.held_out.samples[row][self.condition] for row in rows])}
 
 
