@@ -66,7 +66,7 @@ class Judge:
 
 
 class HeldOutConditions:
-    """Condition k is that of the k-th held-out sample of a fixed shuffle, round and round; nothing without a condition."""
+    """Condition k is that of the k-th held-out sample of a fixed shuffle, round and round; or there is none."""
 
     fingerprint = "held-out"
 
