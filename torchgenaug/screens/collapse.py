@@ -116,7 +116,7 @@ class CollapseWatch:
         return len(self._ids) >= self._limit
 
     def add(self, ids: Sequence[int], batch: Batch, *, stacklevel: int = 2) -> bool:
-        """Looks at more samples of the stretch (after 16, 32, 64, … of them); returns whether it has warned.
+        """Looks at more samples of the stretch (after 16, 64 and 256 of them); returns whether it has warned.
 
         Args:
             ids: of the samples.
@@ -135,7 +135,7 @@ class CollapseWatch:
         if len(self._ids) < min(self._next_look, self._limit):
             return False
         while self._next_look <= len(self._ids):
-            self._next_look *= 2
+            self._next_look *= 4
         for name, means in self._means.items():
             rows, what = _alike(torch.cat(means), self._hashes[name], MAX_RATE, TOLERANCE)
             if rows:

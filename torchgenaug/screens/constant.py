@@ -85,9 +85,10 @@ def constant_rows(images: Tensor) -> list[int]:
     """The rows of `images` (batch, *shape) that hold one value only, but for rounding."""
     flat = images.flatten(1)
     places = flat[:, :: max(1, flat.shape[1] // _PROBES)]
-    suspects = torch.nonzero(_is_constant(places))[:, 0]
-    if not len(suspects):
+    suspected = _is_constant(places)
+    if not suspected.any():
         return []
+    suspects = torch.nonzero(suspected)[:, 0]
     rows: list[int] = suspects[_is_constant(flat[suspects])].tolist()
     return rows
 
@@ -98,8 +99,8 @@ def _is_constant(rows: Tensor) -> Tensor:
     low, high = torch.aminmax(rows, dim=1)
     if not rows.dtype.is_floating_point:
         return low == high
-    low, high = low.double(), high.double()
-    return high - low <= _ROUNDING * torch.maximum(low.abs(), high.abs())
+    # max(high, -low) is the largest magnitude. A difference that overflows compares as not constant.
+    return high - low <= _ROUNDING * torch.maximum(high, -low)
 
 
 def _some(values: list[int]) -> str:
