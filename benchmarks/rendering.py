@@ -6,22 +6,35 @@ on a GPU, and once as arithmetic on the same CPU, which has to share it with the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
 import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from benchmarks.harness import Timing, interleaved, publish, ratios
-from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, render_shards, verify_shards
+from torchgenaug import (
+    FieldSpec,
+    FunctionSynthesizer,
+    ShardSource,
+    SyntheticMixDataset,
+    SyntheticSequence,
+    render_shards,
+    verify_shards,
+)
+from torchgenaug.shards import folder as folder_module
+from torchgenaug.shards import writer as writer_module
 from torchgenaug.shards.format import Manifest
 from torchgenaug.shards.writer import ShardWriter, checksums
 
@@ -30,14 +43,20 @@ BATCH = 32
 _NOISE = torch.rand(BATCH, *SHAPE, generator=torch.Generator().manual_seed(0))
 
 
+def images(seeds: Any) -> torch.Tensor:
+    """Images that differ from seed to seed, at the cost of one multiplication."""
+    gains = torch.tensor([(seed >> 40) / (1 << 25) + 0.5 for seed in seeds])
+    return _NOISE[: len(seeds)] * gains.view(-1, 1, 1, 1)
+
+
 def waiting(seeds: Any, conditions: Any) -> dict[str, torch.Tensor]:
     time.sleep(0.001 * len(seeds))
-    return {"image": _NOISE[: len(seeds)]}
+    return {"image": images(seeds)}
 
 
 def computing(seeds: Any, conditions: Any) -> dict[str, torch.Tensor]:
     until = time.perf_counter() + 0.001 * len(seeds)
-    image = _NOISE[: len(seeds)]
+    image = images(seeds)
     calls = 0
     # As many calls as the first batch took: a constant amount of work, not of time.
     while calls < _calls.get(len(seeds), 1 << 30):
@@ -58,13 +77,32 @@ def sequence_of(function: Callable[..., Any]) -> SyntheticSequence:
 
 
 def render(function: Callable[..., Any], folder: Path, count: int, **options: Any) -> ShardSource:
-    shutil.rmtree(folder, ignore_errors=True)
     return render_shards(sequence_of(function), folder, count, batch_size=BATCH, progress=False, **options)
 
 
+@contextlib.contextmanager
+def no_safety() -> Iterator[None]:
+    """Renders without fsync, sha256 and checksums: what they cost is the difference."""
+
+    class Careless:
+        fsync = staticmethod(lambda descriptor: None)
+        __getattr__ = staticmethod(lambda name: getattr(os, name))
+
+    count = iter(range(1 << 30))
+    kept = folder_module.os, writer_module.file_digest, writer_module.checksums
+    folder_module.os = Careless()  # type: ignore[assignment]
+    writer_module.file_digest = lambda file: f"{next(count):064x}"
+    writer_module.checksums = lambda rows, ids: [0] * len(ids)
+    try:
+        yield
+    finally:
+        folder_module.os, writer_module.file_digest, writer_module.checksums = kept
+
+
 def beside_the_model(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
-    """Time of a render over that of the same calls of the model."""
+    """Time of a render over that of the same calls of the model; all of it, and without what it takes to begin."""
     table = {}
+    folder = scratch / "shards"
     for name, function in {"model that waits": waiting, "model that computes": computing}.items():
         synthesizer = sequence_of(function).synthesizer
 
@@ -72,15 +110,35 @@ def beside_the_model(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
             for start in range(0, count, BATCH):
                 synthesizer.synthesize(list(range(start, start + BATCH)))
 
-        contestants: dict[str, Callable[[], Any]] = {"synthesizer alone": alone}
-        for shown, options in {"render": {}, "render, lz4": {"compression": "lz4"}}.items():
-            contestants[shown] = lambda f=function, o=options: render(f, scratch / "shards", count, **o)
-        timings = interleaved(contestants, rounds=rounds)
-        entry = ratios(timings, "synthesizer alone")
+        def one_batch(synthesizer: Any = synthesizer) -> None:
+            synthesizer.synthesize(list(range(BATCH)))
+
+        def unsafe(function: Any = function) -> None:
+            with no_safety():
+                render(function, folder, count)
+
+        contestants: dict[str, Callable[[], Any]] = {
+            "synthesizer alone": alone,
+            "render": lambda f=function: render(f, folder, count),
+            "render, lz4": lambda f=function: render(f, folder, count, compression="lz4"),
+            "render without fsync, sha256, checksums": unsafe,
+        }
+        timings = interleaved(contestants, rounds=rounds, before=lambda _: shutil.rmtree(folder, ignore_errors=True))
+        entry: dict[str, Any] = ratios(timings, "synthesizer alone")
         for contestant, timing in timings.items():
             entry[contestant]["ms_per_sample"] = 1e3 * timing.median / count
+        starts = interleaved(
+            {"one batch": one_batch, "render of one batch": lambda f=function: render(f, folder, BATCH)},
+            rounds=max(rounds, 3),
+            before=lambda _: shutil.rmtree(folder, ignore_errors=True),
+        )
+        entry["fixed start, s"] = starts["render of one batch"].median - starts["one batch"].median
+        pairs = zip(timings["render"].seconds, timings["render without fsync, sha256, checksums"].seconds, strict=True)
+        entry["share of safety in a render"] = statistics.median((whole - bare) / whole for whole, bare in pairs)
+        shutil.rmtree(folder)
+        render(function, folder, 2 * BATCH)
+        assert verify_shards(folder).ok
         table[name] = entry
-    assert verify_shards(scratch / "shards").ok
     return table
 
 
@@ -177,6 +235,37 @@ def processes(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
     return ratios(timings, "1 process")
 
 
+def verifying(source: ShardSource, rounds: int) -> dict[str, Any]:
+    """Bytes per second of `verify_shards`, of a file that is in memory; by the clock and by the time of one core."""
+    files = source.manifest.num_shards
+    size = verify_shards(source.path).num_bytes
+    busy = []
+
+    def call() -> None:
+        began = time.process_time()
+        assert verify_shards(source.path).ok
+        busy.append(time.process_time() - began)
+
+    timing = interleaved({"verify": call}, rounds=rounds)["verify"]
+    return {
+        "files": files,
+        "GB": size / 1e9,
+        "GB_per_s": size / 1e9 / timing.median,
+        "GB_per_s_of_one_core": size / 1e9 / statistics.median(busy),
+    }
+
+
+def epoch(source: ShardSource, rounds: int) -> dict[str, Any]:
+    """An epoch that reads, mixes and collates, and does nothing else: the least that a training does."""
+    real = [{"image": image} for image in images(range(BATCH)).clone()] * (len(source) // BATCH)
+    loaders = {}
+    for verify in ("off", "sample"):
+        mixed = SyntheticMixDataset(real, ShardSource(source.path, verify=verify), ratio=0.5)
+        loaders[verify] = DataLoader(mixed, batch_size=64, shuffle=True)
+    timings = interleaved({name: lambda batches=loader: [*batches] for name, loader in loaders.items()}, rounds=rounds)
+    return ratios(timings, "off")
+
+
 def integrity(scratch: Path, source: ShardSource, rounds: int) -> dict[str, Any]:
     """Random batches of 64 with and without checksums; and what checksums and sha256 take of a render."""
     order = np.random.default_rng(1).permutation(len(source))
@@ -188,6 +277,7 @@ def integrity(scratch: Path, source: ShardSource, rounds: int) -> dict[str, Any]
     table: dict[str, Any] = {"reading": ratios(timings, "off")}
     for name, timing in timings.items():
         table["reading"][name]["us_per_sample"] = 1e6 * timing.median / len(order)
+    table["epoch that only reads and mixes"] = epoch(source, rounds)
     rows = source.read(np.arange(BATCH))["image"].numpy()
     parts = interleaved(
         {
@@ -203,16 +293,17 @@ def integrity(scratch: Path, source: ShardSource, rounds: int) -> dict[str, Any]
 
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
-    count, rounds = (64, 2) if quick else (2048, 5)
+    count, rounds = (64, 2) if quick else (8192, 5)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="torchgenaug-rendering-", dir=os.environ.get("TMPDIR")) as name:
         scratch = Path(name)
         results["render over synthesizer alone"] = beside_the_model(scratch, count, rounds)
         results["resume scan"] = resume_scan(scratch, 20 if quick else 1000, rounds)
         source = render(waiting, scratch / "source", count)
+        results["verify"] = verifying(source, 2 if quick else 21)
         results["writer"] = writers(scratch, source.manifest, 2 if quick else 11)
         results["integrity"] = integrity(scratch, source, 2 if quick else 21)
-        results["processes"] = processes(scratch, count, rounds)
+        results["processes"] = processes(scratch, count // 4, rounds)
     return publish("rendering", results, quick=quick)
 
 
