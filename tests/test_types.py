@@ -35,6 +35,12 @@ def test_is_frozen():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
+        ((8,), {}, r"`shape` must be a tuple of integers without the batch axis, got 8\. .*\(8,\) for a vector"),
+        (((1, 2.5),), {}, r"`shape` must be a tuple of integers .* got \(1, 2.5\)"),
+        (("8",), {}, "`shape` must be a tuple of integers .* got '8'"),
+        (((1, 3), "float32"), {}, "`dtype` must be a torch dtype, got 'float32'"),
+        (((1, 3),), {"value_range": 1}, r"`value_range` must be \(low, high\), .* got 1"),
+        (((1, 3),), {"value_range": (0, 1, 2)}, r"`value_range` must be \(low, high\)"),
         (((0, 3),), {}, r"`shape` must hold positive sizes, got \(0, 3\)"),
         (((1, 3),), {"kind": "image"}, "`kind` must be one of .*, got 'image'"),
         (((1, 3),), {"kind": "label_map"}, "integer dtype, got torch.float32.*int64"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -34,7 +35,8 @@ class FieldSpec:
         value_range: smallest and largest value that a sample may hold, both included; None where there is no limit.
 
     Raises:
-        ConfigurationError: unknown kind, negative size, empty range, or a label map that is not of an integer dtype.
+        ConfigurationError: unknown kind, negative size, empty range, a label map that is not of an integer dtype, or an
+            argument of another type.
 
     Example:
         >>> FieldSpec((1, 64, 64), value_range=(0.0, 1.0)).shape
@@ -54,7 +56,15 @@ class FieldSpec:
         kind: FieldKind = "intensity",
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        shape = tuple(int(size) for size in shape)
+        try:
+            shape = tuple(operator.index(size) for size in shape)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"`shape` must be a tuple of integers without the batch axis, got {shape!r}. For example (1, 64, 64) "
+                "for an image, (8,) for a vector, () for a single number."
+            ) from error
+        if not isinstance(dtype, torch.dtype):
+            raise ConfigurationError(f"`dtype` must be a torch dtype, got {dtype!r}. For example torch.float32.")
         if any(size < 1 for size in shape):
             raise ConfigurationError(f"`shape` must hold positive sizes, got {shape}.")
         if kind not in get_args(FieldKind):
@@ -65,7 +75,10 @@ class FieldSpec:
                 "Use dtype=torch.int64, or kind='intensity' for soft labels."
             )
         if value_range is not None:
-            low, high = (float(limit) for limit in value_range)
+            try:
+                low, high = (float(limit) for limit in value_range)
+            except (TypeError, ValueError):
+                low = high = math.nan
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ConfigurationError(f"`value_range` must be (low, high), finite, low < high, got {value_range}.")
             value_range = (low, high)

@@ -149,6 +149,7 @@ class Returns(nn.Module):
     [
         (lambda: wrap(lambda x: x), "`module` must be a torch.nn.Module, got function.*FunctionSynthesizer"),
         (lambda: wrap(latent_shape=()), r"`latent_shape` must hold positive sizes.*got \(\)"),
+        (lambda: wrap(latent_shape=128), r"`latent_shape` must hold positive sizes.*got 128\. For example \(128,\)"),
         (lambda: wrap(latent_shape=(0,)), r"`latent_shape`.*got \(0,\)"),
         (lambda: wrap(latent_shape=(7,)), r"latents of shape \(batch, 7\), got Sequential, which fails with: .*Check"),
         (lambda: wrap(num_classes=0), "`num_classes` must be a positive integer, got 0"),

@@ -82,7 +82,10 @@ class ModuleSynthesizer:
                 f"`module` must be a torch.nn.Module, got {type(module).__name__}. "
                 "Wrap a plain function as FunctionSynthesizer."
             )
-        self.latent_shape = tuple(int(size) for size in latent_shape)
+        try:
+            self.latent_shape = tuple(int(size) for size in latent_shape)
+        except (TypeError, ValueError):
+            self.latent_shape = ()
         if not self.latent_shape or min(self.latent_shape) < 1:
             raise ConfigurationError(
                 f"`latent_shape` must hold positive sizes, without the batch axis, got {latent_shape!r}. "
