@@ -107,6 +107,12 @@ class Recipe(Protocol):
         ...
 
 
+_PYTHAE = (
+    *("vae", "cvae", "rhvae", "hvae", "vae-gan", "vqvae", "vae-iaf", "vae-linnf", "info-vae", "beta-vae"),
+    *("disentangled-beta-vae", "beta-tcvae", "factor-vae", "iwae", "miwae", "piwae", "ciwae", "vamp", "msssim-vae"),
+    *("svae", "poincare-vae", "wae", "aae", "rae-l2", "rae-gp", "ae"),
+)
+
 _HOMES: Mapping[str, str] = {
     "ddpm": "ddpm",
     "ldm": "ldm",
@@ -116,6 +122,7 @@ _HOMES: Mapping[str, str] = {
     "pix2pix": "pix2pix",
     "spade": "pix2pix",
     "cyclegan": "cyclegan",
+    **dict.fromkeys(_PYTHAE, "autoencoders"),
 }
 
 
