@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.pythae_fit import fit_latents as fit_latents
     from torchgenaug.synthesizers.saved import load_synthesizer as load_synthesizer
     from torchgenaug.synthesizers.saved import save_synthesizer as save_synthesizer
+    from torchgenaug.synthesizers.transformed import TransformedSynthesizer as TransformedSynthesizer
     from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "ModuleSynthesizer": "module",
     "MonaiSynthesizer": "monai",
     "PythaeSynthesizer": "pythae",
+    "TransformedSynthesizer": "transformed",
     "TwoStageSynthesizer": "two_stage",
     "build_network": "blueprints",
     "fit_latents": "pythae_fit",
@@ -44,6 +46,7 @@ __all__ = [
     "ModuleSynthesizer",
     "MonaiSynthesizer",
     "PythaeSynthesizer",
+    "TransformedSynthesizer",
     "TwoStageSynthesizer",
     "build_network",
     "fit_latents",
