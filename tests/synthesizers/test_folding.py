@@ -106,3 +106,14 @@ def test_folding_does_not_change_the_scheduler(name):
 def test_a_network_may_return_its_very_input():
     steps = (FoldedStep(1.0, (Row(((0, 2.0), (1, 3.0))),)),)
     assert run_folded(steps, torch.ones(1, 1, 2, 2), lambda _, x: x).unique().tolist() == [5.0]
+
+
+@pytest.mark.parametrize("name", ["LMS", "PNDM", "Heun", "UniPC"])
+def test_a_network_may_use_its_output_buffer_again(name):
+    scheduler, _ = FOLDABLE[name]
+    scheduler.set_timesteps(6)
+    folded, buffer = fold(scheduler), torch.empty(2, 1, 4, 4)
+    start = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(2))
+    fresh = run_folded(folded, start.clone(), lambda number, x: torch.sin(x) + number)
+    again = run_folded(folded, start.clone(), lambda number, x: torch.sin(x, out=buffer).add_(number))
+    assert torch.equal(fresh, again)

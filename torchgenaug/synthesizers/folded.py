@@ -43,22 +43,41 @@ def run_folded(steps: tuple[FoldedStep, ...], latents: Tensor, outputs: Callable
         outputs: function (number of the step, scaled latents) → output of the network.
     """
     memory: list[Tensor] = []
+    # Allocated at once and used again: several large blocks would go back to the system after every call, and fetching
+    # them again page by page took longer than all the sums.
+    spare = list(latents.new_empty((_buffers(steps), *latents.shape)).unbind())
     for number, step in enumerate(steps):
         output = outputs(number, latents if step.scale == 1.0 else latents * step.scale)
         if output.data_ptr() == latents.data_ptr():
             output = output.clone()  # a network that returns its very input
-        latents, memory = _advanced(step, latents, output, memory)
+        latents, memory = _advanced(step, latents, output, memory, spare)
     return latents
 
 
-def _advanced(step: FoldedStep, latents: Tensor, output: Tensor, memory: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def _buffers(steps: tuple[FoldedStep, ...]) -> int:
+    """How many tensors like x a run needs at most, beside x."""
+    remembered = [0, *(len(step.kept) for step in steps)]
+    return max(
+        before + len(step.rows) - 1 + (SAMPLE in step.kept) + (OUTPUT in step.kept)
+        for before, step in zip(remembered, steps, strict=False)
+    )
+
+
+def _advanced(
+    step: FoldedStep, latents: Tensor, output: Tensor, memory: list[Tensor], spare: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
     """(the new x, the kept values); x takes the place of the old one unless that is kept."""
     values = [latents, output, *memory]
     for row in step.rows[:-1]:
-        values.append(_sum(row, values, torch.empty_like(latents), in_place=False))
+        values.append(_sum(row, values, spare.pop(), in_place=False))
     in_place = SAMPLE not in step.kept
-    new = _sum(step.rows[-1], values, latents if in_place else torch.empty_like(latents), in_place=in_place)
-    return new, [values[index] for index in step.kept]
+    new = _sum(step.rows[-1], values, latents if in_place else spare.pop(), in_place=in_place)
+    if OUTPUT in step.kept:
+        values[OUTPUT] = spare.pop().copy_(output)  # the network may use its own buffer again
+    kept = [values[index] for index in step.kept]
+    live = {id(value) for value in (new, output, *kept)}
+    spare += {id(value): value for value in values if id(value) not in live}.values()
+    return new, kept
 
 
 def _sum(row: Row, values: list[Tensor], target: Tensor, *, in_place: bool) -> Tensor:
