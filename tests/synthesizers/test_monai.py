@@ -325,6 +325,27 @@ def test_conditions_matter_and_are_needed(case):
             synthesizer.synthesize([7, 7], {key: value for key, value in conditions.items() if key != name})
 
 
+class Best(DiffusionModelUNet):
+    """The best prediction of the noise for data N(0, 0.5²): no network could do better."""
+
+    def __init__(self, levels):
+        super().__init__(2, 1, 1, 1, (8, 8), (False, False), 4, num_head_channels=4)
+        self.register_buffer("levels", levels)
+
+    def forward(self, x, timesteps, context=None, class_labels=None):
+        level = self.levels[timesteps.long()].reshape(-1, 1, 1, 1)
+        return (1 - level).sqrt() * x / (level * 0.25 + 1 - level)
+
+
+def test_the_noise_of_the_steps_is_new_at_every_step():
+    """With one noise for all steps, or a wrong strength of it, the spread would be another one."""
+    scheduler = DDPMScheduler(200, beta_end=0.1, clip_sample=False)
+    synthesizer = build(Best(scheduler.alphas_cumprod), scheduler, steps=200, size=(32, 32), value_range=(-1, 1))
+    image = synthesizer.synthesize([1, 2, 3, 4])["image"]
+    assert abs(image.std().item() - 0.5) < 0.03
+    assert image[0].flatten().dot(image[1].flatten()).abs() / image[0].square().sum() < 0.15
+
+
 def test_guidance_is_the_weighted_difference():
     network = tiny.unet(num_class_embeds=4)
     flow, label = RFlowScheduler(20), {"label": torch.tensor([1])}
