@@ -59,8 +59,5 @@ def samplers_by_class(sampler: Any, models: Mapping[int | None, Any]) -> dict[in
 def portable(model: Any) -> Any:
     """A copy of the model that can be described, or else its decoder alone."""
     if hasattr(model, "decode") and hasattr(model, "model"):
-        kept = copy.deepcopy(model)
-        if hasattr(model, "blueprint"):
-            kept.blueprint = model.blueprint
-        return kept
+        return copy.deepcopy(model)
     return as_network(model) or _Decoder(model)
