@@ -1,7 +1,9 @@
 """What does `SyntheticMixDataset` cost per sample, over a DataLoader on the same in-memory data set without it?
 
 1×64×64 float32 images with an int label, batch 64, shuffled. The synthetic set is in memory, too: as a map-style data
-set (what the target of 1.05 speaks of) and as a source that is read in batches.
+set (what the target of 1.05 speaks of) and as a source that is read in batches. Samples are tuples, dicts and
+Subjects; the real set is read item by item, or has ``__getitems__``; with and without a transform. Real labels are 0
+and synthetic ones 1, so that a pass can be checked.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, WeightedRandomS
 
 from benchmarks.harness import interleaved, publish, ratios
 from torchgenaug import FieldSpec, SyntheticMixDataset
+from torchgenaug.samples import is_subject
 
 FIELDS = ("image", "label")
 
@@ -65,6 +68,51 @@ class InMemorySource:
         return self.labels
 
 
+class Batched(InMemory):
+    """The same with ``__getitems__``."""
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
+        labels = self.labels
+        return [(image, labels[k]) for image, k in zip(self.images[indices].unbind(), indices, strict=True)]
+
+
+class Dicts(InMemory):
+    def __getitem__(self, index: int) -> Any:
+        return {"image": self.images[index], "label": self.labels[index]}
+
+
+class Subjects(Dataset[Any]):
+    """Subjects that are there already; nothing is copied."""
+
+    def __init__(self, size: int, label: int) -> None:
+        import torchio as tio
+
+        images = torch.rand(64, 64, 1).expand(size, 1, 64, 64, 1).clone()
+        self.subjects = [tio.Subject(image=tio.ScalarImage(tensor=image), label=label) for image in images]
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.subjects[index]
+
+
+class Flipped(InMemory):
+    """The transform as it is written without a mix."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return flipped(super().__getitem__(index))
+
+
+def flipped(sample: tuple[Tensor, int]) -> tuple[Tensor, int]:
+    return sample[0].flip(-1), sample[1]
+
+
+def labels_of(samples: list[Any]) -> tuple[Tensor, Tensor]:
+    """Collates Subjects."""
+    return torch.stack([one["image"].data for one in samples]), torch.tensor([int(one["label"]) for one in samples])
+
+
 def epoch(dataset: Dataset[Any], workers: int, sampler: Any = None) -> Tensor:
     """One pass; returns the labels that were seen."""
     loader = DataLoader(
@@ -74,32 +122,68 @@ def epoch(dataset: Dataset[Any], workers: int, sampler: Any = None) -> Tensor:
         sampler=sampler,
         num_workers=workers,
         generator=torch.Generator().manual_seed(0),
+        collate_fn=labels_of if is_subject(dataset[0]) else None,
     )
-    return torch.cat([labels for _, labels in loader])
+    return torch.cat([batch["label"] if isinstance(batch, dict) else batch[1] for batch in loader])
+
+
+def compared(kind: str, size: int, workers: int, rounds: int) -> dict[str, Any]:
+    """Passes over mixes of one kind of samples, relative to a pass over the unwrapped data set."""
+    make, options = KINDS[kind]
+    bare = InMemory if make is Flipped else make
+    base, real, synthetic = make(size, 0), bare(size, 0), bare(size, 1)
+    source = InMemorySource(InMemory(size, 1))
+    if make is Subjects:
+        source.images = source.images[..., None]
+        source.fields = {**source.fields, "image": FieldSpec((1, 64, 64, 1))}
+    datasets: dict[str, Any] = {"unwrapped": base, "ratio 0": SyntheticMixDataset(real, synthetic, 0.0, **options)}
+    for ratio in RATIOS:
+        datasets[f"ratio {ratio}, map-style"] = SyntheticMixDataset(real, synthetic, ratio, **options)
+        datasets[f"ratio {ratio}, source"] = SyntheticMixDataset(real, source, ratio, **options)
+    contestants: dict[str, Any] = {
+        name: (lambda d=dataset: next_epoch(d, workers)) for name, dataset in datasets.items()
+    }
+    if kind == "tuple":
+        both = ConcatDataset([real, synthetic])
+        weights = [0.75] * size + [0.25] * size
+        contestants["ConcatDataset + WeightedRandomSampler"] = lambda: epoch(
+            both, workers, WeightedRandomSampler(weights, size, generator=torch.Generator().manual_seed(0))
+        )
+    table = ratios(interleaved(contestants, rounds=rounds), "unwrapped")
+    for name, dataset in datasets.items():
+        ratio = float(name.removeprefix("ratio ").partition(",")[0]) if name.startswith("ratio") else 0.0
+        if int(next_epoch(dataset, 0).sum()) != round(ratio * size):
+            raise AssertionError(f"{kind}, {name}: not {ratio} of {size} samples are synthetic")
+    unwrapped = table["unwrapped"]["median_s"]
+    for entry in table.values():
+        entry["added_us_per_sample"] = 1e6 * (entry["median_s"] - unwrapped) / size
+    return table
+
+
+def next_epoch(dataset: Any, workers: int) -> Tensor:
+    if isinstance(dataset, SyntheticMixDataset):
+        dataset.set_epoch(dataset.epoch + 1)
+    return epoch(dataset, workers)
+
+
+RATIOS = (0.25, 0.9)
+_NAMED: dict[str, Any] = {"fields": FIELDS}
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "tuple": (InMemory, _NAMED),
+    "tuple, __getitems__": (Batched, _NAMED),
+    "tuple, transform": (Flipped, {**_NAMED, "transform": flipped}),
+    "dict": (Dicts, {}),
+    "Subject": (Subjects, {}),
+}
 
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
-    size, rounds = (640, 2) if quick else (20_000, 9)
-    real, synthetic = InMemory(size, 0), InMemory(size, 1)
-    source = InMemorySource(synthetic)
-    datasets: dict[str, Any] = {
-        "plain": real,
-        "wrapped, ratio 0": SyntheticMixDataset(real, synthetic, 0.0, fields=FIELDS),
-        "wrapped, ratio 0.25, map-style synthetic set": SyntheticMixDataset(real, synthetic, 0.25, fields=FIELDS),
-        "wrapped, ratio 0.25, batched source": SyntheticMixDataset(real, source, 0.25, fields=FIELDS),
-    }
-    both = ConcatDataset([real, synthetic])
-    weights = torch.cat([torch.full((size,), 0.75), torch.full((size,), 0.25)])
     results: dict[str, Any] = {}
-    for workers in (0,) if quick else (0, 2):
-        contestants = {name: (lambda d=dataset, w=workers: epoch(d, w)) for name, dataset in datasets.items()}
-        contestants["ConcatDataset + WeightedRandomSampler"] = lambda w=workers: epoch(
-            both, w, WeightedRandomSampler(weights.tolist(), size, generator=torch.Generator().manual_seed(0))
-        )
-        results[f"{workers} workers"] = ratios(interleaved(contestants, rounds=rounds), "plain")
-    for name, dataset in datasets.items():
-        expected = round(0.25 * size) if "0.25" in name else 0
-        assert int(epoch(dataset, 0).sum()) == expected, name
+    for kind in KINDS:
+        size, rounds = (640, 2) if quick else (20_000, 9) if kind == "tuple" else (4_000, 7)
+        results[f"{kind}, 0 workers"] = compared(kind, size, 0, rounds)
+    if not quick:
+        results["tuple, 2 workers"] = compared("tuple", 20_000, 2, 7)
     return publish("mixing", results, quick=quick)
 
 
