@@ -78,7 +78,7 @@ def load_monai_bundle(
             parts = load_monai_bundle("brain_image_synthesis_latent_diffusion_model", allow_pickle=True)
             synthesizer = MonaiSynthesizer(
                 **parts, size=(160, 224, 160), value_range=(0, 1), network_range=(0, 1),
-                covariates={"sex": (0, 1), "age": (44, 82), "ventricular_volume": (0, 1), "brain_volume": (0, 1)},
+                covariates={"sex": (0, 1), "age": (0, 1), "ventricular_volume": (0, 1), "brain_volume": (0, 1)},
             )
     """
     folder = Path(path)
