@@ -178,7 +178,7 @@ def load_data(name: str, *, split: Split = "train", size: int | Sequence[int] | 
     """Training data by name.
 
     Args:
-        name: ``"digits"`` or ``"brain"``.
+        name: ``"digits"``, ``"brain"`` or ``"nuclei"``.
         split: ``"train"`` or ``"held_out"``.
         size: spatial size; None: as the data are.
 

@@ -45,6 +45,24 @@ def brain(split: Split) -> TrainingData:
     )
 
 
+def nuclei(split: Split) -> TrainingData:
+    """Tiles 64 x 64 of fluorescent nuclei with mask, and oblique light as source."""
+    from torchgenaug.demo.nuclei import NucleiTiles
+
+    real = NucleiTiles(split)
+    return TrainingData(
+        samples=TensorSamples({"image": real.images, "source": real.sources, "mask": real.masks}),
+        fields={
+            "image": FieldSpec((1, 64, 64), value_range=_UNIT),
+            "source": FieldSpec((1, 64, 64), value_range=_UNIT),
+            "mask": mask_field((64, 64), 2),
+        },
+        ids=tuple(f"scratch-assay frame {frame} row {row} column {column}" for frame, row, column in real.places),
+        name="nuclei",
+        remarks=("One field of one dish over time: tiles are held out by place, not by dish.",),
+    )
+
+
 def class_field(num_classes: int) -> FieldSpec:
     """The field of a class label."""
     return FieldSpec((), torch.int64, kind="scalar", value_range=(0, num_classes - 1))
@@ -55,4 +73,4 @@ def mask_field(spatial: tuple[int, ...], num_classes: int) -> FieldSpec:
     return FieldSpec((1, *spatial), torch.int64, kind="label_map", value_range=(0, num_classes - 1))
 
 
-LOADERS: Mapping[str, Callable[[Split], TrainingData]] = {"digits": digits, "brain": brain}
+LOADERS: Mapping[str, Callable[[Split], TrainingData]] = {"digits": digits, "brain": brain, "nuclei": nuclei}
