@@ -90,7 +90,7 @@ class FunctionSynthesizer:
                 raise ConfigurationError(
                     "`function` must be a function of seeds and conditions alone, got other samples for the same "
                     f"seeds: {self!r} draws from a global generator. Nothing could be rendered again, resumed or "
-                    "compared. Draw with torchgenaug.seeding.normal(seeds, shape), or seed the generator for each sample."
+                    "compared. Draw with torchgenaug.seeding.normal(seeds, shape), or seed it for each sample."
                 )
         self._seen = True
         return batch
