@@ -1,0 +1,179 @@
+"""Quality, speed and variety of every family at small size: the review's trilemma (Kebaili et al. 2023, section 2.4).
+
+Each family is trained by `torchgenaug.recipes.fit` on real data for the same number of minutes, then sampled, saved,
+loaded, rendered and read back. What is told apart:
+
+* quality: sliced Wasserstein distance to held-out images, as a multiple of the distance of real training images to
+  them (1: as far as real images); the same for noise, and for the untrained networks;
+* variety: mean distance between two samples of a class or condition, as a multiple of that between two real images;
+* copies: how many samples lie closer to a training image than that one to any other (and held-out images likewise);
+* speed: samples per second on one thread.
+
+    python -m benchmarks.families --minutes 5 --out FOLDER        # goes on where it was interrupted
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.harness import publish
+from torchgenaug import ShardSource, SyntheticSequence, load_synthesizer, render_shards
+from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
+from torchgenaug.recipes.recipe import build_recipe, describe_family
+from torchgenaug.recipes.report import HeldOutConditions, Judge
+
+
+class Row(NamedTuple):
+    """One row of the table; `per_minute` is how many steps are planned for each minute of training."""
+
+    family: str
+    data: str
+    options: Options
+    per_minute: int
+
+
+ROWS = (
+    Row("vae", "digits", Options(condition="label"), 200),
+    Row("rhvae", "digits", Options(condition="label"), 120),
+    Row("vae-gan", "digits", Options(condition="label"), 80),
+    Row("vqvae", "digits", Options(), 300),
+    Row("dcgan", "digits", Options(condition="label"), 250),
+    Row("wgan-gp", "digits", Options(condition="label"), 150),
+    Row("acgan", "digits", Options(condition="label"), 250),
+    Row("ddpm", "digits", Options(condition="label", batch_size=32), 100),
+    Row("ldm", "digits", Options(condition="label", batch_size=32), 200),
+    Row("pix2pix", "brain", Options(condition="mask"), 80),
+    Row("spade", "brain", Options(condition="mask"), 60),
+    Row("ddpm", "brain", Options(condition="mask"), 40),
+    Row("pix2pix", "brain-t1-t2", Options(condition="source"), 80),
+    Row("cyclegan", "brain-t1-t2", Options(condition="source"), 40),
+    Row("ddpm", "brain-t1-t2", Options(condition="source"), 40),
+    Row("ddpm", "nuclei", Options(with_mask=True), 40),
+    Row("pix2pix", "nuclei", Options(condition="source"), 80),
+    Row("vae", "brain-3d", Options(batch_size=8), 60),
+    Row("dcgan", "brain-3d", Options(batch_size=8), 40),
+    Row("ldm", "brain-3d", Options(batch_size=4), 40),
+)
+
+
+def measure_row(row: Row, minutes: float, folder: Path) -> dict[str, Any]:
+    """Trains and judges one family."""
+    data, held_out = load_data(row.data), load_data(row.data, split="held_out")
+    steps = max(2, round(row.per_minute * minutes))
+    options = replace(row.options, steps=steps)
+    started = time.process_time()
+    result = fit(
+        row.family,
+        data,
+        folder,
+        held_out=held_out,
+        recipe=options,
+        options=FitOptions(reports=2),
+        device="cpu",
+        progress=False,
+        rotate=int(row.data.startswith("brain")),
+    )
+    seconds = time.process_time() - started
+    judge = Judge(data, held_out, row.options.condition)
+    synthesizer = load_synthesizer(folder)
+    began = time.process_time()
+    samples = judge.samples(synthesizer)
+    sampling = time.process_time() - began
+    distance = judge.distance(samples)
+    copied, too_much = judge.copied(samples)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        about = describe_family(row.family)
+        filled = replace(options, batch_size=options.batch_size or about.batch_size)
+        recipe = build_recipe(row.family, data, filled)
+        untrained = judge.distance(judge.samples(recipe.synthesizer(recipe.networks)))
+    conditions = HeldOutConditions(held_out, row.options.condition)
+    sequence = SyntheticSequence(synthesizer, conditions if row.options.condition else None)
+    render_shards(sequence, folder / "training" / "shards", 16, batch_size=16, shard_size=16, ranks=(0, 1))
+    read = ShardSource(folder / "training" / "shards").read(torch.arange(16).numpy())
+    if not torch.equal(read["image"], samples["image"][:16]):
+        raise RuntimeError("shards and samples differ")
+    return {
+        "family": row.family,
+        "data": row.data,
+        "dims": data.spatial_dims,
+        "shape": list(data.image_shape),
+        "condition": row.options.condition or ("with mask" if row.options.with_mask else "none"),
+        "steps": result.steps,
+        "train_cpu_minutes": seconds / 60,
+        "distance": distance / judge.floor,
+        "distance_untrained": untrained / judge.floor,
+        "distance_noise": judge.noise / judge.floor,
+        "variety": _variety(samples["image"], samples.get("label")) / _variety_of(data),
+        "copied": copied,
+        "copied_held_out": judge.reference,
+        "copies_too_much": too_much,
+        "samples_per_cpu_second": len(samples["image"]) / sampling,
+        "million_parameters": sum(each.numel() for network in recipe.networks.values() for each in network.parameters())
+        / 1e6,
+    }
+
+
+def _variety(images: Tensor, labels: Tensor | None) -> float:
+    """Mean Euclidean distance between two images, of one class where there are labels."""
+    flat = images.flatten(1).float()
+    distances = torch.cdist(flat, flat)
+    same = torch.ones_like(distances, dtype=torch.bool) if labels is None else labels[:, None] == labels
+    same.fill_diagonal_(False)
+    return float(distances[same].mean())
+
+
+def _variety_of(data: TrainingData) -> float:
+    rows = range(0, len(data), max(1, len(data) // 300))
+    images = torch.stack([data.samples[row]["image"] for row in rows])
+    labels = torch.stack([data.samples[row]["label"] for row in rows]) if "label" in data.fields else None
+    return _variety(images, labels)
+
+
+def measure(*, quick: bool = False, minutes: float = 5.0, out: Path | None = None, only: Collection[str] = ()) -> None:
+    """All rows, one after the other; with `out`, each finished row is kept there and not measured again."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of copies: they are a column of the table
+        if quick:
+            measure_row(Row("vae", "digits", Options(width=8, latent_dim=4), 2), 1.0, Path(scratch) / "model")
+            return
+        for row in ROWS:
+            if only and row.family not in only:
+                continue
+            folder = (out or Path(scratch)) / f"{row.family}-{row.data}-{row.options.condition or 'none'}"
+            kept = folder / "row.json"
+            if not kept.exists():
+                print(f"{row.family} on {row.data} …", flush=True)
+                folder.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(measure_row(row, minutes, folder)))
+            rows.append(json.loads(kept.read_text()))
+            print(rows[-1], flush=True)
+    publish("families", {"planned_minutes": minutes, "rows": rows}, quick=False)
+
+
+def main() -> None:
+    """Trains all families, one after the other; each finished row is kept in FOLDER and not measured again."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=5.0, help="planned training time of each family")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trained synthesizers")
+    parser.add_argument("--only", help="families, with commas between them")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    only = () if arguments.only is None else arguments.only.split(",")
+    measure(minutes=arguments.minutes, out=arguments.out, only=only)
+
+
+if __name__ == "__main__":
+    main()
