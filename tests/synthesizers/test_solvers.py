@@ -173,12 +173,21 @@ def test_a_solver_is_as_good_as_the_scheduler_itself():
             r"dpm\+\+, flow, unipc for a flow-matching model, got 'ddim'",
         ),
         (diffusers.EDMEulerScheduler(), "dpm++", "`solver` must be None for EDMEulerScheduler, got 'dpm"),
-        (given("epsilon", rescale_betas_zero_snr=True), "ddpm", "`solver` must be one of"),
     ],
 )
 def test_what_cannot_work_is_refused(scheduler, solver, message):
     with pytest.raises(ConfigurationError, match=message):
         with_solver(scheduler, solver, 4)
+
+
+def test_predicted_variances():
+    """DPM-Solver++ of diffusers cuts them off after three channels, and only then."""
+    scheduler = given("epsilon", variance_type="learned_range")
+    options = {"solver": "dpm++", "steps": 3, "value_range": (-1, 1)}
+    made = DiffusersSynthesizer(tiny_nets.unet(3, out_channels=6), scheduler, **options)
+    assert made.synthesize([1])["image"].shape == (1, 3, 8, 8)
+    with pytest.raises(ConfigurationError, match=r"denoise in 3 steps, got DPMSolverMultistepScheduler"):
+        DiffusersSynthesizer(tiny_nets.unet(out_channels=2), scheduler, **options)
 
 
 class OtherLevels(diffusers.DDPMScheduler):

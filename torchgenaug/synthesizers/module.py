@@ -40,8 +40,9 @@ class ModuleSynthesizer:
             generator that ends in tanh.
         device: where to compute and where samples are made; default: where the module's parameters are.
         dtype: dtype of weights and latents, default float32. Samples are float32. Half precision pays on GPUs.
-        channels_last: memory layout of convolutions' weights, 2D and 3D. None: as they are. Channels last pays on CPUs
-            for plain convolutions, less for transposed ones, and on GPUs with half precision.
+        channels_last: memory layout of convolutions' weights, 2D and 3D. None: as they are. Which pays depends on the
+            network: with channels last, on a CPU, a DCGAN and a 3D decoder took a fifth less time, a decoder with
+            GroupNorm a tenth more.
         compile: compile the module with torch.compile, once for every batch size, which takes half a minute to minutes
             and pays from some thousands of samples on. True is "inductor"; or the name of another backend.
         cuda_graph: replay the module as a CUDA graph, captured once for every batch size. Pays for small networks and
