@@ -55,7 +55,8 @@ class Cell:
         return f"{size} {self.dtype}" + (", cold" if self.cold else "")
 
 
-# All sizes in float32, the smallest and the largest sample in the others. 67 MB of float32 each: twice the last-level cache of the machine that the published figures come from.
+# All sizes in float32, the smallest and the largest sample in the others. 67 MB of float32 each: twice the last-level
+# cache of the machine that the published figures come from.
 CELLS = (
     Cell((1, 64, 64), "float32", 4096, 64, 5, workers=True),
     Cell((1, 256, 256), "float32", 256, 16, 5, workers=True),
