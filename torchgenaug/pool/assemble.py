@@ -12,6 +12,7 @@ import torch
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.pool.filler import Filler
 from torchgenaug.pool.fit import build_ring
+from torchgenaug.pool.limit import checked_limit
 from torchgenaug.pool.process import ProcessSupply
 from torchgenaug.pool.ring import Ring
 from torchgenaug.pool.supply import LocalSupply, Supply, open_render
@@ -42,12 +43,15 @@ def assemble(
     device: torch.device | str | None,
     timeout_s: float,
     shards: ShardSource | str | os.PathLike[str] | None,
+    offload: bool,
+    memory_limit: float | None,
 ) -> Parts:
     """The parts of a pool whose filler is at work; arguments and errors as for `SyntheticPool`."""
     in_process = background == "process"
+    memory_limit = checked_limit(memory_limit, in_process=in_process)
     maker: SyntheticSequence | ProcessSupply
     if in_process and callable(sequence):
-        maker = ProcessSupply(sequence, timeout_s)
+        maker = ProcessSupply(sequence, timeout_s, offload=offload, memory_limit=memory_limit)
     elif not isinstance(sequence, SyntheticSequence):
         raise ConfigurationError(
             f"`sequence` must be a SyntheticSequence, got {type(sequence).__name__}. "
@@ -55,8 +59,10 @@ def assemble(
         )
     elif not isinstance(background, bool) and not in_process:
         raise ConfigurationError(f"`background` must be True (a thread), 'process' or False, got {background!r}.")
+    elif in_process:
+        maker = ProcessSupply(sequence, timeout_s, offload=offload, memory_limit=memory_limit)
     else:
-        maker = ProcessSupply(sequence, timeout_s) if in_process else sequence
+        maker = sequence
     try:
         fields = dict(maker.fields)
         render = None if shards is None else open_render(shards, maker.fingerprint, fields)
@@ -66,7 +72,7 @@ def assemble(
             maker.prepare(window.batch_size, render)
             supply = maker
         else:
-            supply = LocalSupply(maker, render)
+            supply = LocalSupply(maker, render, offload=offload)
         filler = Filler(supply, ring, window, seed=maker.seed, timeout_s=timeout_s, background=bool(background))
     except BaseException:
         if isinstance(maker, ProcessSupply):

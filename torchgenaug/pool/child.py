@@ -16,7 +16,9 @@ from typing import Any
 import torch
 
 from torchgenaug.errors import ConfigurationError, PoolError
+from torchgenaug.pool.limit import apply_limit, private_bytes
 from torchgenaug.pool.supply import LocalSupply
+from torchgenaug.pool.weights import weights_of
 from torchgenaug.sequence import SyntheticSequence
 
 _LOOK_S = 0.5
@@ -33,14 +35,19 @@ def numeric_settings() -> dict[str, Any]:
     }
 
 
-def serve(connection: Connection, owner: int, settings: Mapping[str, Any]) -> None:
+def serve(
+    connection: Connection, owner: int, settings: Mapping[str, Any], offload: bool, memory_limit: float | None
+) -> None:
     """Answers the owner's requests until it is killed: by the owner, or by itself when the owner is gone.
 
     Args:
         connection: first brings the pickled sequence, or the function that builds it; then staging memory and render;
-            then ids, again and again. Every message is answered by (True, result) or (False, (exception, traceback)).
+            then ids, again and again, or None to rest. Every message is answered by (True, result) or (False,
+            (exception, traceback)).
         owner: the process that asks.
         settings: its `numeric_settings`.
+        offload: see `LocalSupply`.
+        memory_limit: see `torchgenaug.pool.limit`.
     """
     # Ctrl-C goes to all processes of a terminal; what it means for this one, the owner decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -48,6 +55,7 @@ def serve(connection: Connection, owner: int, settings: Mapping[str, Any]) -> No
     threading.Thread(target=_end_with, args=(owner,), name="torchgenaug-owner", daemon=True).start()
     try:
         _apply(settings)
+        before = private_bytes()
         source = pickle.loads(connection.recv_bytes())  # noqa: S301 (from the process that started this one)
         sequence = source if isinstance(source, SyntheticSequence) else source()
         if not isinstance(sequence, SyntheticSequence):
@@ -55,9 +63,13 @@ def serve(connection: Connection, owner: int, settings: Mapping[str, Any]) -> No
                 f"`sequence` must be a SyntheticSequence or a function that builds one, got a function that returned "
                 f"{type(sequence).__name__}."
             )
+        if offload:
+            weights_of(sequence.synthesizer)
+        if memory_limit is not None:
+            apply_limit(memory_limit, torch.device(getattr(sequence.synthesizer, "device", "cpu")), before)
         _answer(connection, True, (dict(sequence.fields), sequence.fingerprint, sequence.seed))
         staging, shards = pickle.loads(connection.recv_bytes())  # noqa: S301
-        supply = LocalSupply(sequence, shards)
+        supply = LocalSupply(sequence, shards, offload=offload)
     except EOFError:
         return
     except BaseException as error:  # whatever it is, the owner has to hear of it
@@ -69,6 +81,12 @@ def serve(connection: Connection, owner: int, settings: Mapping[str, Any]) -> No
         except EOFError:
             return
         try:
+            if ids is None:
+                supply.rest()
+                if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                    torch.cuda.empty_cache()  # what torch keeps for later, the training process could not have
+                _answer(connection, True, None)
+                continue
             delivery = supply.batch(ids)
             staging.put(delivery.samples)
             _answer(connection, True, dataclasses.replace(delivery, samples={}))

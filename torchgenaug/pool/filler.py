@@ -6,23 +6,23 @@ import atexit
 import os
 import threading
 import time
-import traceback
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from torchgenaug import seeding
 from torchgenaug.errors import PoolError
 from torchgenaug.pool import forks
 from torchgenaug.pool.ring import CLOSED, FAILED, RUNNING, SYNCHRONOUS, Ring
 from torchgenaug.pool.supply import Supply
+from torchgenaug.pool.texts import CLOSED_TEXT, failed_text, hung_text, moved_text
 from torchgenaug.pool.window import Window
 
 _EXIT_S = 10.0
 # After a fork the thread rests this long: a DataLoader forks its workers one after another, and each fork would have to
 # wait for another batch.
 _QUIET_S = 0.1
+_REST = -1  # stands for a batch: nothing is missing, and the supply may rest
 
 
 class Filler:
@@ -47,7 +47,7 @@ class Filler:
         self._maker: int | None = None  # the thread that makes a batch right now
         self._error: BaseException | None = None
         self._error_was_raised = False
-        self._stopped = False
+        self._stopped, self._rests = False, not supply.rests
         self._forking, self._quiet_until_s = 0, 0.0
         self._thread: threading.Thread | None = None
         initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -165,7 +165,7 @@ class Filler:
                     if self._stopped:
                         return
                     self._error, self._error_was_raised = error, False
-                    self._ring.fail(self._failed_text(batch, error))
+                    self._ring.fail(failed_text(self._window, self._seed, batch, error))
                     self._changed.notify_all()
 
     def _await_work(self) -> int | None:
@@ -196,7 +196,9 @@ class Filler:
 
     def _missing(self, batches: npt.NDArray[np.int64]) -> int | None:
         missing = batches[~self._ring.holds(batches)]
-        return int(missing[0]) if len(missing) else None
+        if len(missing):
+            return int(missing[0])
+        return None if self._rests else _REST
 
     def _fill(self, turn: int) -> None:
         """Makes all that is missing of a turn, in the caller's thread."""
@@ -214,13 +216,18 @@ class Filler:
                 try:
                     self._make(batch)
                 except Exception as error:
-                    raise PoolError(self._failed_text(batch, error)) from error
+                    raise PoolError(failed_text(self._window, self._seed, batch, error)) from error
         finally:
             self._ring.add_wait(since)
 
     def _make(self, batch: int) -> None:
         since = time.monotonic()
         try:
+            if batch == _REST:
+                self._supply.rest()
+                self._rests = True
+                return
+            self._rests = not self._supply.rests
             delivery = self._supply.batch(self._window.ids(batch))
             with self._changed:
                 # After a jump to another turn the place may be that of a batch which is needed now.
@@ -240,38 +247,6 @@ class Filler:
             raise PoolError(CLOSED_TEXT)
         if self._ring.get("turn") != turn:
             raise PoolError(moved_text(self._ring, turn))
-
-    def _failed_text(self, batch: int, error: BaseException) -> str:
-        ids = self._window.ids(batch)
-        seeds = ", ".join(map(str, seeding.derive(self._seed, seeding.SAMPLE, ids[:4]).tolist()))
-        return (
-            f"The pool could not make samples {ids[0]} to {ids[-1]} (seeds {seeds}{', …' if len(ids) > 4 else ''}): "
-            f"{type(error).__name__}: {error}. Call `set_epoch` to try again.\n\n"
-            + "".join(traceback.format_exception(error, limit=-12))
-        )
-
-
-CLOSED_TEXT = "The pool is closed. Build a new one: equal arguments give equal samples."
-
-
-def moved_text(ring: Ring, turn: int) -> str:
-    """The error of a read of `turn` that the pool moved away under."""
-    now, then = (ring.window.name(number) for number in (ring.get("turn"), turn))
-    return (
-        f"The pool moved to {now} while {then} was being read. Nothing wrong was handed out. "
-        "Call `set_epoch` between epochs, when no worker reads any more."
-    )
-
-
-def hung_text(ring: Ring, timeout_s: float) -> str:
-    """The error of a wait that took too long."""
-    making = ring.get("making")
-    ids = ring.window.ids(making)
-    what = "no batch is being made" if making < 0 else f"samples {ids[0]} to {ids[-1]} are still being made"
-    return (
-        f"Waited for samples longer than `timeout_s` = {timeout_s:g} s: {what}. "
-        "Raise `timeout_s` if one batch may take that long, or lower `batch_size`; otherwise the model hangs."
-    )
 
 
 def _stop_all() -> None:

@@ -35,6 +35,8 @@ class ProcessSupply:
     Args:
         source: a picklable sequence, or a picklable function that builds it in that process.
         timeout_s: how long it may take to build.
+        offload: whether the weights go to host memory in `rest`.
+        memory_limit: how much memory it may take; see `torchgenaug.pool.limit`.
 
     Attributes:
         fields: of the sequence.
@@ -48,8 +50,15 @@ class ProcessSupply:
 
     elsewhere = True
 
-    def __init__(self, source: SyntheticSequence | Callable[[], SyntheticSequence], timeout_s: float) -> None:
-        self._source, self._timeout_s = source, timeout_s
+    def __init__(
+        self,
+        source: SyntheticSequence | Callable[[], SyntheticSequence],
+        timeout_s: float,
+        *,
+        offload: bool = False,
+        memory_limit: float | None = None,
+    ) -> None:
+        self._source, self._timeout_s, self.rests, self._memory_limit = source, timeout_s, offload, memory_limit
         self._staging: Staging | None = None
         self._shards: ShardSource | None = None
         self._closed = False
@@ -79,6 +88,12 @@ class ProcessSupply:
         delivery = cast(Delivery, self._receive(None))
         return dataclasses.replace(delivery, samples=self._staging.samples)
 
+    def rest(self) -> None:
+        """See `Supply.rest`. A process that is gone has given everything back."""
+        if not self._closed and self._process.is_alive():
+            self._send(pickle.dumps(None))
+            self._receive(None)
+
     def close(self) -> None:
         """Kills the process: nothing in it is worth waiting for."""
         self._closed = True
@@ -96,7 +111,10 @@ class ProcessSupply:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
-            target=serve, args=(theirs, os.getpid(), numeric_settings()), name="torchgenaug-pool", daemon=True
+            target=serve,
+            args=(theirs, os.getpid(), numeric_settings(), self.rests, self._memory_limit),
+            name="torchgenaug-pool",
+            daemon=True,
         )
         # The child begins with the mask of this thread: Ctrl-C cannot reach it before it is prepared.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

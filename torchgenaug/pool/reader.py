@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug.errors import PoolError
-from torchgenaug.pool.filler import CLOSED_TEXT, Filler, hung_text, moved_text
+from torchgenaug.pool.filler import Filler
 from torchgenaug.pool.ring import CLOSED, FAILED, SYNCHRONOUS, Ring
+from torchgenaug.pool.texts import CLOSED_TEXT, hung_text, moved_text
 from torchgenaug.types import Batch
 
 _SHORTEST_S, _LONGEST_S = 0.001, 0.05

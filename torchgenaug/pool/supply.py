@@ -13,6 +13,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.memory_retry import MemoryRetry
+from torchgenaug.pool.weights import weights_of
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
 
@@ -44,12 +45,18 @@ class Supply(Protocol):
 
     Attributes:
         elsewhere: whether the model is in another process, so that this one may fork while it works.
+        rests: whether `rest` does anything.
     """
 
     elsewhere: bool
+    rests: bool
 
     def batch(self, ids: npt.NDArray[np.int64]) -> Delivery:
         """Samples `ids`, and where they come from."""
+        ...
+
+    def rest(self) -> None:
+        """Told when nothing is needed for the time being: the weights may go to host memory until the next batch."""
         ...
 
     def close(self) -> None:
@@ -66,12 +73,20 @@ class LocalSupply:
     Args:
         sequence: makes the samples.
         shards: a render of it, checked by `open_render`; or None.
+        offload: whether the weights of the model go to host memory in `rest`.
+
+    Raises:
+        ConfigurationError: weights that cannot be found are to be moved.
     """
 
     elsewhere = False
 
-    def __init__(self, sequence: SyntheticSequence, shards: ShardSource | None = None) -> None:
+    def __init__(
+        self, sequence: SyntheticSequence, shards: ShardSource | None = None, *, offload: bool = False
+    ) -> None:
         self._retry, self._shards = MemoryRetry(sequence), shards
+        self._weights = weights_of(sequence.synthesizer) if offload else None
+        self._took, self.rests = False, offload
 
     def batch(self, ids: npt.NDArray[np.int64]) -> Delivery:
         """See `Supply.batch`."""
@@ -79,6 +94,9 @@ class LocalSupply:
         stored = self._shards.read(held) if self._shards is not None and len(held) else {}
         if len(held) == len(ids):
             return self._delivery(stored, 0, len(held))
+        if self._weights is not None and not self._took:
+            self._weights.take()
+            self._took = True
         samples = self._retry.batch(ids)
         if stored:
             rows = torch.from_numpy(np.flatnonzero(np.isin(ids, held)))
@@ -87,8 +105,18 @@ class LocalSupply:
                 value[rows.to(value.device)] = stored[name].to(value.device)
         return self._delivery(samples, len(ids), len(held))
 
+    def rest(self) -> None:
+        """See `Supply.rest`."""
+        if self._weights is not None:
+            if not self._took:  # nothing was made yet: they lie where they were loaded
+                self._weights.take()
+            self._took = False
+            self._weights.let_go()
+
     def close(self) -> None:
-        """Nothing to end."""
+        """Brings the weights back."""
+        if self._weights is not None:
+            self._weights.restore()
 
     def _delivery(self, samples: Batch, generated: int, loaded: int) -> Delivery:
         return Delivery(samples, generated, loaded, self._retry.call_size, self._retry.failures)

@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,13 +20,14 @@ from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import reader
 from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions, checked_turn
 from torchgenaug.pool.assemble import assemble
-from torchgenaug.pool.filler import CLOSED_TEXT, Filler, moved_text
+from torchgenaug.pool.filler import Filler
 from torchgenaug.pool.ranks import find_rank
 from torchgenaug.pool.ring import Ring
 from torchgenaug.pool.stats import PoolStats, summary
+from torchgenaug.pool.texts import CLOSED_TEXT, moved_text
 from torchgenaug.pool.window import Window
 from torchgenaug.sequence import SyntheticSequence
-from torchgenaug.types import Batch, FieldSpec
+from torchgenaug.types import Batch
 
 if TYPE_CHECKING:
     from torchgenaug.shards import ShardSource
@@ -52,9 +53,8 @@ class SyntheticPool:
     Of several ranks, each has a pool whose samples no other has: rank r of W has of every W·B ids in a row the r-th B
     (``B = batch_size``), in this order, and the windows move over those. Together they are the sequence.
 
-    Samples are made in aligned batches of ids [k·B, (k+1)·B), so that they are bit-equal to those of shards rendered
-    with the same `batch_size`. The pool therefore makes and holds up to 2·(B - 1) samples more than it shows;
-    `batch_size` may exceed `capacity`.
+    Samples are made in aligned batches of ids [k·B, (k+1)·B): bit-equal to shards rendered with this one, which
+    may exceed `capacity`. The pool therefore makes and holds up to 2·(B - 1) samples more than it shows.
 
     Args:
         sequence: the samples; not asked from two threads at once. With ``background="process"`` also a function that
@@ -77,6 +77,11 @@ class SyntheticPool:
             says where it is initialized, else the environment's RANK.
         world_size: how many there are; None: likewise, or WORLD_SIZE. With ``rank=0, world_size=1`` all processes have
             the same samples: then a mixed sample does not depend on the rank that draws it.
+        offload: keep the weights of the model in pinned host memory while nothing is missing, so that the training has
+            their place on the GPU. Until the pool is closed, nothing but pools with `offload` may use the model then.
+        memory_limit: how much memory the model may take, its weights included: bytes, or a fraction of the GPU's, or of
+            what the host has free for a model on the CPU, (0.0, 1.0]. Where that does not suffice, the model is given
+            fewer samples at once. With ``background="process"`` only: a thread's memory is that of the training, too.
 
     Where memory runs out, the model is given half as many samples at once from then on, `stats.call_size`; their last
     bits may differ.
@@ -108,20 +113,26 @@ class SyntheticPool:
         shards: ShardSource | str | os.PathLike[str] | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        offload: bool = False,
+        memory_limit: float | None = None,
     ) -> None:
         capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
         refresh = checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
         self.timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
         step, num_parts = round(refresh * capacity), checked_count("refreshes_per_epoch", refreshes_per_epoch)
-        self._window = Window(
-            capacity, step, batch_size, step if background else 0, *find_rank(rank, world_size), parts=num_parts
-        )
+        ahead = step if background else 0
+        self._window = Window(capacity, step, batch_size, ahead, *find_rank(rank, world_size), parts=num_parts)
         made = assemble(
-            sequence, self._window, background=background, device=device, timeout_s=self.timeout_s, shards=shards
+            sequence,
+            self._window,
+            background=background,
+            device=device,
+            timeout_s=self.timeout_s,
+            shards=shards,
+            offload=offload,
+            memory_limit=memory_limit,
         )
-        self.fields: Mapping[str, FieldSpec] = made.fields
-        self.fingerprint: str = made.fingerprint
-        self._seed = made.seed
+        self.fields, self.fingerprint, self._seed = made.fields, made.fingerprint, made.seed
         self._ring: Ring | None = made.ring
         self._filler: Filler | None = made.filler
         self._last_stats: PoolStats | None = None
@@ -190,16 +201,12 @@ class SyntheticPool:
         return batch
 
     def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
-        """`read`, into tensors that are there.
+        """`read`, with its errors, into tensors that are there.
 
         Args:
             positions: as for `read`.
             out: some or all of the fields: each (n, *spec.shape) of the spec's dtype, contiguous, on any device. An
                 error leaves them in any state.
-
-        Raises:
-            SampleIndexError: as for `read`.
-            PoolError: as for `read`.
         """
         ring = self._open_ring()
         turn = ring.get("turn")
@@ -291,4 +298,3 @@ class SyntheticPool:
 
     def _checked(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return checked_positions(positions, len(self))
-
