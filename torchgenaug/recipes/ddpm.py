@@ -44,13 +44,14 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     Raises:
         ConfigurationError: sizes that the network cannot halve.
     """
-    if data.spatial_dims == 2 and options.condition in (None, "label"):
-        return PixelDiffusion(data, options)
-    return ConditionalDiffusion(data, options)
+    return PixelDiffusion(data, options)
 
 
 class PixelDiffusion:
-    """A `UNet2DModel` that denoises images, or images and soft one-hot masks as further channels."""
+    """A network that denoises images, or images and soft one-hot masks as further channels.
+
+    diffusers' where it has one (2D, told nothing but a class), MONAI's otherwise.
+    """
 
     averaged = frozenset({"unet"})
 
@@ -58,62 +59,16 @@ class PixelDiffusion:
         self.data, self.options = data, options
         self.mask_classes = (data.num_mask_classes or 0) if options.with_mask else 0
         self.num_classes = data.num_classes if options.condition == "label" else None
+        self.by_diffusers = data.spatial_dims == 2 and options.condition in (None, "label")
         channels, *spatial = data.image_shape
-        self.networks: Mapping[str, nn.Module] = {
-            "unet": build_unet(channels + self.mask_classes, spatial, options.width or 16, self.num_classes)
-        }
-        self.scheduler = _dpm_solver()
-        self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """AdamW, as in most published diffusion models."""
-        return {"unet": denoiser_optimizer(self.networks["unet"], self.options)}
-
-    def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
-        """One denoising step at a random time for every sample."""
-        labels, unet = dropped_labels(batch, self.num_classes), self.networks["unet"]
-        loss = self.objective.loss(
-            lambda noisy, time: unet(noisy, time, class_labels=labels).sample, with_scores(batch, self.mask_classes)
+        made, told, width = channels + self.mask_classes, condition_channels(data, options), options.width or 16
+        unet = (
+            build_unet(made, spatial, width, self.num_classes)
+            if self.by_diffusers
+            else build_monai_unet(len(spatial), made + told, made, spatial, width, self.num_classes)
         )
-        update("unet", loss)
-        return {"denoising": loss}
-
-    def synthesizer(self, networks: Mapping[str, nn.Module]) -> Synthesizer:
-        """DPM-Solver++ of second order, 20 steps."""
-        return DiffusersSynthesizer(
-            networks["unet"],
-            self.scheduler,
-            steps=self.options.sampling_steps or 20,
-            guidance_scale=self.options.guidance_scale,
-            value_range=image_range(self.data),
-            clip=True,
-            label_channels=self.mask_classes,
-            null_class=self.num_classes,
-        )
-
-
-class ConditionalDiffusion:
-    """A `DiffusionModelUNet` of MONAI: volumes, and images told by a mask or another image."""
-
-    averaged = frozenset({"unet"})
-
-    def __init__(self, data: TrainingData, options: Options) -> None:
-        self.data, self.options = data, options
-        self.mask_classes = (data.num_mask_classes or 0) if options.with_mask else 0
-        self.num_classes = data.num_classes if options.condition == "label" else None
-        channels, *spatial = data.image_shape
-        out = channels + self.mask_classes
-        self.networks: Mapping[str, nn.Module] = {
-            "unet": build_monai_unet(
-                len(spatial),
-                out + condition_channels(data, options),
-                out,
-                spatial,
-                options.width or 16,
-                self.num_classes,
-            )
-        }
-        self.scheduler = ddim_scheduler()
+        self.networks: Mapping[str, nn.Module] = {"unet": unet}
+        self.scheduler = _dpm_solver() if self.by_diffusers else ddim_scheduler()
         self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -126,27 +81,40 @@ class ConditionalDiffusion:
         told = told_channels(batch, self.data, self.options)
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-            velocity: Tensor = unet(torch.cat([noisy, *told], 1), time, class_labels=labels)
-            return velocity
+            velocity = unet(torch.cat([noisy, *told], 1), time, class_labels=labels)
+            made: Tensor = velocity.sample if self.by_diffusers else velocity
+            return made
 
         loss = self.objective.loss(denoise, with_scores(batch, self.mask_classes))
         update("unet", loss)
         return {"denoising": loss}
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> Synthesizer:
-        """DDIM, 25 steps."""
+        """DPM-Solver++ of second order, 20 steps; or DDIM, 25 steps."""
+        options, value_range = self.options, image_range(self.data)
+        if self.by_diffusers:
+            return DiffusersSynthesizer(
+                networks["unet"],
+                self.scheduler,
+                steps=options.sampling_steps or 20,
+                guidance_scale=options.guidance_scale,
+                value_range=value_range,
+                clip=True,
+                label_channels=self.mask_classes,
+                null_class=self.num_classes,
+            )
         return MonaiSynthesizer(
             networks["unet"],
             self.scheduler,
             size=self.data.image_shape[1:],
-            steps=self.options.sampling_steps or 25,
-            guidance_scale=self.options.guidance_scale,
-            null_class=self.num_classes,
-            mask_classes=self.data.num_mask_classes if self.options.condition == "mask" else None,
-            source=self.data.fields["source"] if self.options.condition == "source" else None,
-            value_range=image_range(self.data),
-            label_channels=self.mask_classes,
+            steps=options.sampling_steps or 25,
+            guidance_scale=options.guidance_scale,
+            value_range=value_range,
             clip=True,
+            label_channels=self.mask_classes,
+            null_class=self.num_classes,
+            mask_classes=self.data.num_mask_classes if options.condition == "mask" else None,
+            source=self.data.fields["source"] if options.condition == "source" else None,
         )
 
 
