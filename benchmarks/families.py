@@ -6,7 +6,7 @@ loaded, rendered and read back. What is told apart:
 * quality: sliced Wasserstein distance to held-out images, as a multiple of the distance of real training images to
   them (1: as far as real images); the same for noise, and for the untrained networks;
 * variety: mean distance between two samples of a class or condition, as a multiple of that between two real images;
-* copies: how many samples lie closer to a training image than that one to any other (and held-out images likewise);
+* copies: how many samples count as copies of training images (by chance 5 %), see `CopyTest`;
 * speed: samples per second on one thread.
 
     python -m benchmarks.families --minutes 5 --out FOLDER        # goes on where it was interrupted
@@ -117,7 +117,6 @@ def measure_row(row: Row, minutes: float, folder: Path) -> dict[str, Any]:
         "distance_noise": judge.noise / judge.floor,
         "variety": _variety(samples["image"], samples.get("label")) / _variety_of(data),
         "copied": copied,
-        "copied_held_out": judge.reference,
         "copies_too_much": too_much,
         "samples_per_cpu_second": len(samples["image"]) / sampling,
         "million_parameters": sum(each.numel() for network in recipe.networks.values() for each in network.parameters())

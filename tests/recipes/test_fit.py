@@ -182,7 +182,7 @@ def test_copies_are_warned_of(tmp_path, monkeypatch):
     (message,) = [
         str(each.message) for each in caught if "copy" in str(each.message) and "samples" in str(each.message)
     ]
-    assert re.match(r"At step 1, 90% of the samples lie closer to a training image.*begins to copy", message)
+    assert re.match(r"At step 1, 90% of the samples lie nearer to training images.*begins to copy", message)
 
 
 def test_gradients_are_accumulated(tmp_path):

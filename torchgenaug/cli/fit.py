@@ -162,7 +162,7 @@ def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path)
         lines += [
             f"Distance to held-out images {result.distance:.3f}: real training images {result.floor:.3f}, noise "
             f"{result.noise:.3f} (sliced Wasserstein).",
-            f"Samples that lie closer to a training image than others do: {result.copied:.0%}; of held-out images: "
+            f"Samples that count as copies of training images: {result.copied:.0%}; by chance "
             f"{result.copied_reference:.0%}.",
             f"Look at {out}/training/samples and {out}/training/losses.png, then:",
             f"  {_render_command(train, recipe, out)}",

@@ -36,8 +36,8 @@ class FitResult:
         distance: sliced Wasserstein distance of its samples to held-out images.
         floor: that of training images to held-out ones.
         noise: that of noise to held-out ones.
-        copied: fraction of samples that copy training images.
-        copied_reference: that of held-out images.
+        copied: fraction of samples that count as copies of training images, see `CopyTest`.
+        copied_reference: how many would by chance.
         seconds: time of this call.
     """
 
@@ -215,10 +215,10 @@ class _Loop:
         self.run.accelerator.wait_for_everyone()
 
     def _copy_warning(self, fraction: float) -> str:
-        reference = self.judge.reference if self.judge else 0.0
+        expected = self.judge.reference if self.judge else 0.0
         return (
-            f"At step {self.run.step}, {fraction:.0%} of the samples lie closer to a training image than that one to "
-            f"any other ({reference:.0%} of held-out images do): the model begins to copy. Stop earlier (--steps, "
+            f"At step {self.run.step}, {fraction:.0%} of the samples lie nearer to training images than held-out "
+            f"images do (by chance {expected:.0%} would): the model begins to copy. Stop earlier (--steps, "
             "--patience), make it smaller (--width), or add data."
         )
 

@@ -16,7 +16,7 @@ from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import missing_extra
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes.data import TrainingData
-from torchgenaug.recipes.judge import copied_fraction, copies_too_much, sliced_wasserstein
+from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
 from torchgenaug.seeding import permutation
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import Batch
@@ -31,7 +31,7 @@ class Judge:
     Attributes:
         floor: distance of training images to held-out ones: no generator of these data should do better.
         noise: distance of uniform noise to held-out images.
-        reference: fraction of held-out images that "copy" training images: chance.
+        reference: fraction of samples that count as copies of training images by chance.
     """
 
     data: TrainingData
@@ -47,7 +47,8 @@ class Judge:
         uniform = torch.rand(self._real.shape, generator=torch.Generator().manual_seed(0)) * (high - low) + low
         self.floor = sliced_wasserstein(self._train[:: max(1, len(self._train) // NUM_JUDGED)], self._real)
         self.noise = sliced_wasserstein(uniform, self._real)
-        self.reference = copied_fraction(self._real, self._train)
+        self._copies = CopyTest(self._train, _images(self.held_out, _MAX_TRAIN))
+        self.reference = self._copies.expected
 
     def samples(self, synthesizer: Synthesizer) -> Batch:
         """`NUM_JUDGED` samples of ids 0, 1, …; conditions are those of held-out samples."""
@@ -61,8 +62,8 @@ class Judge:
 
     def copied(self, samples: Batch) -> tuple[float, bool]:
         """Fraction of the samples that copy training images, and whether that is too much."""
-        fraction = copied_fraction(samples["image"], self._train)
-        return fraction, copies_too_much(fraction, self.reference, NUM_JUDGED)
+        fraction = self._copies.fraction(samples["image"])
+        return fraction, self._copies.alarming(fraction, len(samples["image"]))
 
 
 class HeldOutConditions:

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
+
+
+def pictures(count, seed, spatial=(32, 32)):
+    """Smooth random textures with a bright disc at a random place."""
+    draw = torch.Generator().manual_seed(seed)
+    noise = torch.randn((count, 1, *spatial), generator=draw)
+    pool = nn.functional.avg_pool2d if len(spatial) == 2 else nn.functional.avg_pool3d
+    smooth = pool(noise, 5, stride=1, padding=2)
+    grid = torch.stack(torch.meshgrid(*(torch.arange(size) for size in spatial), indexing="ij")).float()
+    middle = torch.tensor(spatial).float() * (0.3 + 0.4 * torch.rand((count, len(spatial)), generator=draw))
+    distance = (grid[None] - middle.view(count, -1, *[1] * len(spatial))).norm(dim=1, keepdim=True)
+    return smooth + torch.sigmoid(6 - distance)
+
+
+@pytest.mark.parametrize("spatial", [(32, 32), (33, 40), (16, 16), (16, 24, 16)])
+def test_distance_orders_what_a_person_would_order(spatial):
+    real, others = pictures(64, 1, spatial), pictures(64, 2, spatial)
+    same = sliced_wasserstein(others, real)
+    pool = nn.functional.avg_pool2d if len(spatial) == 2 else nn.functional.avg_pool3d
+    blurred = sliced_wasserstein(pool(others, 3, stride=1, padding=1), real)
+    noise = sliced_wasserstein(torch.rand(64, 1, *spatial), real)
+    collapsed = sliced_wasserstein(others[:1].expand(64, *others.shape[1:]), real)
+    assert sliced_wasserstein(real, real) == 0
+    assert same < 0.5 * blurred
+    assert same < 0.5 * collapsed
+    assert blurred < noise
+
+
+def test_distance_sees_a_loss_of_contrast():
+    real, others = pictures(64, 1), pictures(64, 2)
+    assert sliced_wasserstein(0.7 * others, real) > 3 * sliced_wasserstein(others, real)
+
+
+def test_distance_is_a_function_of_its_arguments():
+    real, others = pictures(16, 1), pictures(20, 2)
+    before = torch.get_rng_state()
+    assert sliced_wasserstein(others, real) == sliced_wasserstein(others, real)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+TRAIN, HELD_OUT = pictures(400, 3), pictures(80, 4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images: images,
+        lambda images: images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0)),
+        lambda images: 1.05 * images,
+        lambda images: images.roll(1, -1),
+    ],
+    ids=["exact", "noise", "gain", "shift"],
+)
+def test_copies_are_found(change):
+    test = CopyTest(TRAIN, HELD_OUT)
+    fraction = test.fraction(change(TRAIN[::6]))
+    assert fraction > 0.9
+    assert test.alarming(fraction, 64)
+
+
+@pytest.mark.parametrize("seed", range(5, 15))
+def test_new_images_raise_no_alarm(seed):
+    test = CopyTest(TRAIN, HELD_OUT)
+    fraction = test.fraction(pictures(64, seed))
+    assert not test.alarming(fraction, 64)
+
+
+def test_blurred_images_are_no_copies():
+    """An autoencoder's images lie in the middle of all: near to training images, and as near to any others."""
+    test = CopyTest(TRAIN, HELD_OUT)
+    blurred = nn.functional.avg_pool2d(pictures(64, 20), 9, stride=1, padding=4)
+    assert not test.alarming(test.fraction(blurred), 64)
+
+
+def test_a_few_copies_among_many_are_found():
+    mixed = torch.cat([TRAIN[:16], pictures(48, 21)])
+    test = CopyTest(TRAIN, HELD_OUT)
+    assert test.alarming(test.fraction(mixed), 64)
