@@ -118,7 +118,7 @@ def with_network(device: str, batch: int, steps: int, widths: tuple[int, ...], *
         table[name]["mean_distance"] = (image - exact).abs().mean().item()
     for name in (PIPELINE, "channels_last=False", "compile"):
         assert table[name]["max_distance"] <= 1e-2, (name, table[name])
-    return {"device": device, "batch": batch, "steps": steps, "widths": list(widths), "contestants": table}
+    return table
 
 
 def unet_config(widths: tuple[int, ...], *, attention: bool) -> dict[str, Any]:
@@ -180,14 +180,14 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results: dict[str, Any] = {"outside_the_network": outside_the_network(3 if quick else 31)}
+        cases: list[tuple[str, int, int, tuple[int, ...]]] = [("cpu", 8, 4, (32, 64, 64))]
         if quick:
-            results["with_network"] = [with_network("cpu", 2, 2, (4, 8), quick=True)]
-        else:
-            results["with_network"] = [with_network("cpu", 8, 4, (32, 64, 64), quick=False)]
-            if torch.cuda.is_available():
-                results["with_network"] += [
-                    with_network("cuda", batch, 20, (64, 128, 256), quick=False) for batch in (8, 64)
-                ]
+            cases = [("cpu", 2, 2, (4, 8))]
+        elif torch.cuda.is_available():
+            cases += [("cuda", batch, 20, (64, 128, 256)) for batch in (8, 64)]
+        for device, batch, steps, widths in cases:
+            name = f"UNet {'-'.join(map(str, widths))} on {device}, {batch} images, {steps} steps"
+            results[name] = with_network(device, batch, steps, widths, quick=quick)
     results["load_average"] = {"before": load, "after": os.getloadavg(), "cores": os.cpu_count()}
     return publish("generator", results, quick=quick)
 
