@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from collections import namedtuple
+from collections import OrderedDict, UserDict, defaultdict, namedtuple
 
 import numpy as np
 import pytest
@@ -13,12 +13,22 @@ from torchgenaug.types import FieldSpec
 
 LARGE = torch.rand(1, 64, 64, 16)
 Pair = namedtuple("Pair", ["image", "label"])
+
+
+class Tagged(torch.Tensor):
+    """A tensor with a class of its own, as MONAI's MetaTensor."""
+
+
 VARIANTS = {
     "tensor": (LARGE, None),
     "tuple": ((LARGE, 3), ("image", "label")),
     "list": ([LARGE, 3], ("image", "label")),
     "namedtuple": (Pair(LARGE, 3), None),
     "dict": ({"image": LARGE, "label": 3}, None),
+    "ordered": (OrderedDict(label=3, image=LARGE), None),
+    "default": (defaultdict(int, image=LARGE, label=3), None),
+    "user": (UserDict(image=LARGE, label=3), None),
+    "tagged": ({"image": LARGE.as_subclass(Tagged), "label": 3}, None),
     "numpy": ({"image": LARGE.numpy(), "label": np.int64(3)}, None),
     "numpy tuple": ((LARGE.numpy(), 3), ("image", "label")),
     "subject": (tio.Subject(image=tio.ScalarImage(tensor=LARGE, affine=np.diag([2, 2, 2, 1])), label=3), None),

@@ -11,26 +11,23 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from torchgenaug import provenance, seeding
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import (
     ConfigurationError,
     EmptyDatasetError,
-    FieldMismatchError,
     RepeatedEpochWarning,
     SampleIndexError,
     StateMismatchError,
 )
-from torchgenaug.intensity import warn_if_intensities_differ
-from torchgenaug.map_source import MapSource, check_map_style, whole_labels
-from torchgenaug.plan import ClassMembers, Counts, MixPlan, Mode, Ratio
+from torchgenaug.map_source import MapSource, check_map_style, read_labels
+from torchgenaug.matching import ClassMembers
+from torchgenaug.plan import Counts, MixPlan, Mode, Ratio
+from torchgenaug.sample_mixer import SampleMixer
 from torchgenaug.samples import SampleLayout
-from torchgenaug.transforms import SeededTransform
 from torchgenaug.types import FieldKind
 
 _JUST_SET = -1
 _PASSES_BEFORE_WARNING = 3
-_PROBED = 4  # samples of either kind that are looked at when the mix is built
 
 
 class SyntheticMixDataset(Dataset[Any]):
@@ -129,10 +126,11 @@ class SyntheticMixDataset(Dataset[Any]):
         refreshes = getattr(self.source, "refreshes_per_epoch", 1)
         if refreshes > 1:
             raise ConfigurationError(
-                f"`synthetic` must hold one window of samples per epoch, got refreshes_per_epoch={refreshes}. A sampler asks for the samples of an epoch in any order, and "
-                "workers ask ahead of the training loop, so all its windows would be needed at once. Use "
-                "SyntheticMixLoader(loader, pool), which knows the order; or refreshes_per_epoch=1 and shorter epochs: "
-                "RandomSampler(mixed, num_samples=len(mixed) // 4), with a set_epoch for each."
+                f"`synthetic` must hold one window of samples per epoch, got refreshes_per_epoch={refreshes}. A "
+                "sampler asks for the samples of an epoch in any order, and workers ask ahead of the training loop, so "
+                "all its windows would be needed at once. Use SyntheticMixLoader(loader, pool), which knows the order; "
+                "or refreshes_per_epoch=1 and shorter epochs: RandomSampler(mixed, num_samples=len(mixed) // 4), with "
+                "a set_epoch for each."
             )
         kinds: Mapping[str, FieldKind]
         if isinstance(self.source, MapSource):
@@ -142,22 +140,28 @@ class SyntheticMixDataset(Dataset[Any]):
             if not transformed:
                 self.layout.check(self.source.fields)
 
-        def seeded(transform: Callable[[Any], Any] | None) -> SeededTransform | None:
-            return None if transform is None else SeededTransform(transform, self.layout, kinds)
-
-        self._transforms = (seeded(real_transform), seeded(synthetic_transform), seeded(transform))
         self._match: str | None = None
         labels: npt.NDArray[np.int64] | None = None
         if match is not None:
-            self._match, labels = self._real_labels(match)
+            self._match, labels = read_labels(real, self.layout, match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
+        self._mixer = SampleMixer(
+            real,
+            self.source,
+            self.layout,
+            kinds,
+            transforms=(real_transform, synthetic_transform, transform),
+            seed=self.plan.seed,
+            provenance=provenance,
+        )
         self._members: tuple[int, ClassMembers] | None = None
         # The epoch, and how many samples were read since it was set: in shared memory, for all workers.
         self._epoch = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
         self._epoch[0] = getattr(self.source, "epoch", 0)
         if self.plan.num_drawn(0) or (callable(ratio) and len(self.source)):
-            self._probe(kinds)
+            self._current_members(self.epoch)
+            self._mixer.probe()
 
     def __len__(self) -> int:
         return self.plan.counts(self.epoch).total
@@ -197,8 +201,8 @@ class SyntheticMixDataset(Dataset[Any]):
         epoch, num_read = self._epoch.tolist()
         self._epoch[1] = (0 if num_read == _JUST_SET else num_read) + len(indices)
         draws = self.plan.counts(epoch).synthetic > 0
-        if not draws and not self.provenance and not any(self._transforms):
-            return self._real_samples(list(indices))
+        if not draws and not self._mixer.changes_samples:
+            return self._mixer.real_samples(list(indices))
         if num_read > _PASSES_BEFORE_WARNING * self.plan.counts(epoch).total:
             self._warn_of_repetition(epoch)
         if draws and getattr(self.source, "epoch", epoch) != epoch:
@@ -207,14 +211,18 @@ class SyntheticMixDataset(Dataset[Any]):
                 "samples are not those of this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
             )
         codes = self.plan.codes(indices, epoch, self._current_members(epoch)).tolist()
-        made = iter(self._synthetic_samples([~code for code in codes if code < 0]))
-        taken = iter(self._real_samples([code for code in codes if code >= 0]))
-        samples = [next(made) if code < 0 else next(taken) for code in codes]
-        if any(self._transforms):
-            samples = self._transformed(samples, codes, np.asarray(indices, np.int64), epoch)
-        if self.provenance:
-            samples = [self._with_provenance(sample, code) for sample, code in zip(samples, codes, strict=True)]
-        return samples
+        return self._mixer.samples(codes, indices, epoch)
+
+    def dry_iter(self) -> list[Any]:
+        """A `torchio.Subject` for each index of the current epoch, its images not loaded: what `torchio.Queue` counts.
+
+        A hollow one stands in for synthetic samples, unless each says how many patches it gives (``num_samples``).
+
+        Raises:
+            ConfigurationError: the samples are no Subjects.
+        """
+        members = self._current_members(self.epoch)
+        return self._mixer.subjects(*self.plan.look_up(np.arange(len(self)), self.epoch, members))
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the samples, and the epoch; JSON-ready."""
@@ -266,61 +274,6 @@ class SyntheticMixDataset(Dataset[Any]):
             stacklevel=3,
         )
 
-    def _real_samples(self, positions: list[int]) -> list[Any]:
-        batched = getattr(self.real, "__getitems__", None)
-        samples: list[Any] = []
-        if callable(batched):
-            samples += batched(positions)
-            if len(samples) != len(positions):
-                raise FieldMismatchError(
-                    f"`real.__getitems__` must return one sample per index, got {len(samples)} for {len(positions)}."
-                )
-        else:
-            try:
-                for position in positions:
-                    samples.append(self.real[position])
-            except Exception as error:
-                error.add_note(f"while reading real sample {positions[len(samples)]}")
-                raise
-        return [self.layout.restrict(sample) for sample in samples] if self.layout.restricted else samples
-
-    def _synthetic_samples(self, positions: list[int]) -> list[Any]:
-        if not positions:
-            return []
-        if isinstance(self.source, MapSource):
-            return self.source.samples(positions)
-        return self.layout.samples(self.source.read(np.array(positions)), len(positions))
-
-    def _transformed(self, samples: list[Any], codes: list[int], index: npt.NDArray[np.int64], epoch: int) -> list[Any]:
-        real, synthetic, both = self._transforms
-        for transform, wanted, purpose in (
-            (real, False, seeding.REAL_TRANSFORM),
-            (synthetic, True, seeding.SYNTHETIC_TRANSFORM),
-        ):
-            rows = [row for row, code in enumerate(codes) if (code < 0) == wanted]
-            if transform is not None and rows:
-                seeds = seeding.derive(self.plan.seed, purpose, epoch, index[rows])
-                for row, sample in zip(rows, transform([samples[row] for row in rows], seeds), strict=True):
-                    samples[row] = sample
-        if both is not None:
-            samples = both(samples, seeding.derive(self.plan.seed, seeding.TRANSFORM, epoch, index))
-        return samples
-
-    def _with_provenance(self, sample: Any, code: int) -> Any:
-        origin = provenance.of_real(code) if code >= 0 else provenance.of_synthetic(self.source, ~code)
-        return provenance.attach(sample, self.layout.container, origin)
-
-    def _real_labels(self, match: str | Mapping[str, Sequence[int]]) -> tuple[str, npt.NDArray[np.int64]]:
-        if isinstance(match, Mapping):
-            name, labels = next(iter(match.items()))
-            _check_named(name, self.layout)
-            return name, whole_labels(labels, name)
-        _check_named(match, self.layout)
-        from tqdm import tqdm
-
-        every = tqdm(range(len(self.real)), desc=f"reading {match!r} of the real samples", delay=3, leave=False)
-        return match, whole_labels((self.layout.split(self.real[k])[match] for k in every), match)
-
     def _current_members(self, epoch: int) -> ClassMembers | None:
         """The source's positions by class: of this epoch, where the source changes with it."""
         if self._match is None:
@@ -334,25 +287,6 @@ class SyntheticMixDataset(Dataset[Any]):
             self._members = (key, self.plan.group(labels))
         return self._members[1]
 
-    def _probe(self, kinds: Mapping[str, FieldKind]) -> None:
-        """Looks at a few samples of either kind: transformed, they must fit each other, and should look alike."""
-        self._current_members(self.epoch)
-        real_at = np.unique(np.linspace(0, len(self.real) - 1, _PROBED).astype(np.int64))
-        synthetic_at = np.arange(min(_PROBED, len(self.source)))
-        pairs = []
-        for positions, synthetic in ((real_at, False), (synthetic_at, True)):
-            drawn = (self._synthetic_samples if synthetic else self._real_samples)(positions.tolist())
-            side = self._transforms[1 if synthetic else 0]
-            seeds = seeding.derive(self.plan.seed, seeding.PLAN, 0, positions)
-            pairs.append(drawn if side is None else side(drawn, seeds))
-        real, synthetic_samples = pairs
-        fields = self.layout.names
-        layout = SampleLayout.of(real[0], fields)
-        MapSource([synthetic_samples[0]], layout)
-        for name in fields:
-            if kinds.get(name) == "intensity":
-                warn_if_intensities_differ(real, synthetic_samples, layout, name)
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # Plain pickle copies; the copy's workers must see its epoch change, too.
@@ -362,8 +296,3 @@ class SyntheticMixDataset(Dataset[Any]):
         return (
             f"SyntheticMixDataset({self.counts().real} real + {self.counts().synthetic} synthetic, epoch {self.epoch})"
         )
-
-
-def _check_named(match: str, layout: SampleLayout) -> None:
-    if match not in layout.names:
-        raise ConfigurationError(f"`match` must name a field of the samples {layout.names}, got {match!r}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,25 @@ class MapSource:
                 + "\n  - ".join(problems)
                 + "\nConvert them in the synthetic data set, or with `synthetic_transform`."
             )
+
+
+def read_labels(
+    real: Any, layout: SampleLayout, match: str | Mapping[str, Sequence[int]]
+) -> tuple[str, npt.NDArray[np.int64]]:
+    """The name of the class field, and the class of each real sample: as given, or read once.
+
+    Raises:
+        ConfigurationError: not a field of the samples, or not whole numbers.
+    """
+    name = match if isinstance(match, str) else next(iter(match))
+    if name not in layout.names:
+        raise ConfigurationError(f"`match` must name a field of the samples {layout.names}, got {name!r}.")
+    if not isinstance(match, str):
+        return name, whole_labels(match[name], name)
+    from tqdm import tqdm
+
+    every = tqdm(range(len(real)), desc=f"reading {name!r} of the real samples", delay=3, leave=False)
+    return name, whole_labels((layout.split(real[k])[name] for k in every), name)
 
 
 def whole_labels(values: Iterable[Any], name: str) -> npt.NDArray[np.int64]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -19,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from torchgenaug import seeding
-from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, SampleIndexError
+from torchgenaug.matching import ClassMembers, ClassOrder
+from torchgenaug.seeding import Int64Array as Int64Array
 
 Mode: TypeAlias = Literal["replace", "extend"]
 Ratio: TypeAlias = float | Callable[[int], float]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 _MOST_KEPT = 1 << 22
 _REAL_ORDER, _SYNTHETIC_ORDER, _CLASS_ORDER = 0, 1, 2
@@ -39,42 +39,6 @@ class Counts(NamedTuple):
     def total(self) -> int:
         """Length of the epoch."""
         return self.real + self.synthetic
-
-
-@dataclass(frozen=True, slots=True)
-class ClassMembers:
-    """Positions of a source grouped by class, each class in a fixed shuffle.
-
-    Args:
-        order: all positions, class by class.
-        starts: where each class begins in `order`, indexed like `classes`.
-        sizes: members of each class.
-    """
-
-    order: Int64Array
-    starts: Int64Array
-    sizes: Int64Array
-
-    @classmethod
-    def group(cls, labels: npt.ArrayLike, classes: Int64Array, seed: int) -> ClassMembers:
-        """Groups positions 0, 1, … by their labels; `classes` are the sorted labels that must all be there.
-
-        Raises:
-            FieldMismatchError: a class without a single synthetic sample.
-        """
-        values = np.asarray(labels, dtype=np.int64).reshape(-1)
-        shuffle = np.argsort(seeding.permutation(seed, len(values)), kind="stable")
-        order = shuffle[np.argsort(values[shuffle], kind="stable")]
-        grouped = values[order]
-        starts = np.searchsorted(grouped, classes, side="left")
-        sizes = np.searchsorted(grouped, classes, side="right") - starts
-        if (sizes == 0).any():
-            raise FieldMismatchError(
-                "`match` needs synthetic samples of every real class, "
-                f"got none of class {classes[sizes == 0].tolist()}. "
-                "Generate them (for example with conditions=ClassLabels(num_classes)), or drop `match`."
-            )
-        return cls(order.astype(np.int64), starts.astype(np.int64), sizes.astype(np.int64))
 
 
 class MixPlan:
@@ -232,10 +196,10 @@ class MixPlan:
             return self.look_up(indices, epoch)[0]
         return self._unmatched.look_up(indices, epoch)[0]
 
-    @cached_property
+    @property
     def classes(self) -> Int64Array:
         """The sorted classes of the real set (empty without labels)."""
-        return np.unique(self.labels) if self.labels is not None else np.zeros(0, np.int64)
+        return self._class_order.classes if self.labels is not None else np.zeros(0, np.int64)
 
     def group(self, source_labels: npt.ArrayLike) -> ClassMembers:
         """The `members` that `look_up` needs, for a source whose samples have these labels."""
@@ -249,11 +213,7 @@ class MixPlan:
             raise ConfigurationError(
                 "`members` must be given for a plan with labels. Build it with plan.group(labels)."
             )
-        # The real sample that draw q stands for is element q of the shuffle; q counts through its class likewise.
-        lap, rank = np.divmod(draws, self.num_real)
-        kind = self._class_of_rank[rank]
-        nth = lap * self._class_sizes[kind] + self._nth_of_rank[rank]
-        return members.order[members.starts[kind] + nth % members.sizes[kind]]
+        return self._class_order.positions(draws, members)
 
     def _numbers(self, epoch: int) -> tuple[int, int, int]:
         """Samples drawn in `epoch`, its length, and the draws before it; the last epoch asked for is remembered."""
@@ -273,23 +233,8 @@ class MixPlan:
         return seeding.permutation(int(seeding.derive(self.seed, _SYNTHETIC_ORDER)), self.num_synthetic)
 
     @cached_property
-    def _class_of_rank(self) -> Int64Array:
-        kinds = np.empty(self.num_real, np.int64)
-        kinds[self._real_rank] = np.searchsorted(self.classes, self.labels if self.labels is not None else [])
-        return kinds
-
-    @cached_property
-    def _class_sizes(self) -> Int64Array:
-        return np.bincount(self._class_of_rank, minlength=len(self.classes)).astype(np.int64)
-
-    @cached_property
-    def _nth_of_rank(self) -> Int64Array:
-        """Place in the shuffle → how many of the same class come before it."""
-        by_class = np.argsort(self._class_of_rank, kind="stable")
-        starts = np.cumsum(self._class_sizes) - self._class_sizes
-        nth = np.empty(self.num_real, np.int64)
-        nth[by_class] = np.arange(self.num_real) - starts[self._class_of_rank[by_class]]
-        return nth
+    def _class_order(self) -> ClassOrder:
+        return ClassOrder(self._real_rank, self.labels if self.labels is not None else np.zeros(0, np.int64))
 
     @cached_property
     def _unmatched(self) -> MixPlan:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.same_type import mapping_like, tensor_like
 from torchgenaug.types import Batch, FieldKind, FieldSpec
 
 Container: TypeAlias = Literal["tensor", "tuple", "list", "namedtuple", "dict", "subject"]
@@ -113,7 +114,7 @@ class SampleLayout:
         if self.container == "tensor":
             return values[self.names[0]]
         if self.container == "dict":
-            return {**like, **values}
+            return mapping_like(like, {**like, **values})
         if self.container == "subject":
             return _subject(values, like)
         row = [values[name] for name in self.names]
@@ -122,7 +123,7 @@ class SampleLayout:
     def restrict(self, sample: Any) -> Any:
         """A sample with only the fields that are handed out."""
         kept = {name: sample[name] for name in self.names}
-        return type(sample)(kept) if self.container == "subject" else kept
+        return type(sample)(kept) if self.container == "subject" else mapping_like(sample, kept)
 
     def samples(self, batch: Batch, count: int) -> list[Any]:
         """`count` synthetic samples of this layout, from a batch of their fields."""
@@ -133,7 +134,8 @@ class SampleLayout:
         if self.container == "tuple":
             return list(rows)
         if self.container == "dict":
-            return [dict(zip(self.names, row, strict=True)) for row in rows]
+            made = [dict(zip(self.names, row, strict=True)) for row in rows]
+            return made if type(self.template) is dict else [mapping_like(self.template, row) for row in made]
         if self.container == "subject":
             base = {name: self.template[name] for name in self.names}
             return [_subject(dict(zip(self.names, row, strict=True)), base) for row in rows]
@@ -201,7 +203,7 @@ def infer_kind(name: str, value: Any) -> FieldKind:
 def _hollow(value: Any) -> Any:
     """The sample without its voxels: tensors and arrays keep shape and dtype, but share a single element."""
     if isinstance(value, Tensor):
-        return torch.zeros((), dtype=value.dtype).expand(value.shape)
+        return tensor_like(value, torch.zeros((), dtype=value.dtype).expand(value.shape))
     if isinstance(value, np.ndarray):
         return np.broadcast_to(np.zeros((), value.dtype), value.shape)
     if is_subject(value):
@@ -209,7 +211,7 @@ def _hollow(value: Any) -> Any:
     if type(value).__module__.startswith("torchio.") and hasattr(value, "affine"):
         return type(value)(tensor=_hollow(value.data), affine=value.affine)
     if isinstance(value, Mapping):
-        return {name: _hollow(part) for name, part in value.items()}
+        return mapping_like(value, {name: _hollow(part) for name, part in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(_hollow, value))
     if isinstance(value, (tuple, list)):
@@ -220,8 +222,8 @@ def _hollow(value: Any) -> Any:
 def _without_arrays(template: Any) -> Any:
     if isinstance(template, np.ndarray):
         return np.empty((0,) * template.ndim, template.dtype)
-    if isinstance(template, dict) and not is_subject(template):
-        return {name: _without_arrays(part) for name, part in template.items()}
+    if isinstance(template, Mapping) and not is_subject(template):
+        return mapping_like(template, {name: _without_arrays(part) for name, part in template.items()})
     if isinstance(template, (tuple, list)) and any(isinstance(part, np.ndarray) for part in template):
         parts = [_without_arrays(part) for part in template]
         return type(template)(*parts) if hasattr(template, "_fields") else type(template)(parts)
@@ -248,7 +250,8 @@ def _column(values: Tensor, like: Any) -> list[Any]:
     if isinstance(like, Tensor):
         if values.ndim == like.ndim and like.ndim == 4 and like.shape[-1] == 1:  # (C, W, H) beside (C, W, H, 1)
             values = values.unsqueeze(-1)
-        return list(values.unbind(0))
+        parts = values.unbind(0)
+        return list(parts) if type(like) is Tensor else [tensor_like(like, part) for part in parts]
     if isinstance(like, np.ndarray):
         return list(values.numpy())
     if isinstance(like, np.generic):
