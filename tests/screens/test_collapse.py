@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 
 import numpy as np
 import pytest
@@ -36,10 +35,9 @@ def test_an_alarm_within_256_samples(shape, modes):
     seeds = seeding.derive(1, np.arange(256))
     images = smooth(seeds, shape, jitter=1e-3, modes=modes)
     watch = CollapseWatch()
-    with pytest.warns(CollapseWarning, match="the model may have collapsed"):
-        alarms = [watch.add(ids(32, start), {"image": images[start : start + 32]}) for start in range(0, 256, 32)]
-    assert any(alarms)
-    assert alarms.index(True) == 0 or modes > 10
+    alarms = [watch.add(ids(32, start), {"image": images[start : start + 32]}) for start in range(0, 256, 32)]
+    assert any("the model may have collapsed" in alarm for alarm in alarms)
+    assert alarms[0] or modes > 10
     with pytest.raises(BadSampleError, match=r"Field 'image' must differ .* 256 samples 0 to 255"):
         CollapseScreen()(ids(256), seeds.tolist(), {"image": images})
 
@@ -47,10 +45,8 @@ def test_an_alarm_within_256_samples(shape, modes):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_no_alarm_for_images_that_differ(shape):
     seeds = seeding.derive(2, np.arange(256))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        watch = CollapseWatch()
-        assert not watch.add(ids(256), {"image": smooth(seeds, shape)})
+    watch = CollapseWatch()
+    assert watch.add(ids(256), {"image": smooth(seeds, shape)}) == ""
     assert watch.is_over
     CollapseScreen()(ids(256), seeds.tolist(), {"image": smooth(seeds, shape)})
 

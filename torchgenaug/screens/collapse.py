@@ -14,13 +14,12 @@ References:
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from torchgenaug.errors import BadSampleError, CollapseWarning, ConfigurationError
+from torchgenaug.errors import BadSampleError, ConfigurationError
 from torchgenaug.screens.fields import chosen_images
 from torchgenaug.screens.likeness import block_means, content_hashes, have_copies, have_near_copies
 from torchgenaug.types import Batch
@@ -95,7 +94,7 @@ class CollapseScreen:
 
 
 class CollapseWatch:
-    """Warns if too many of a stretch of samples look alike, however small the batches are that they come in.
+    """Notices if too many of a stretch of samples look alike, however small the batches are that they come in.
 
     Keeps only block means and a hash of each image. The stretch begins with the watch: start one where ids say so, not
     where a run happens to begin, and the alarm depends on the ids alone.
@@ -115,16 +114,15 @@ class CollapseWatch:
         """Whether the stretch has been seen whole."""
         return len(self._ids) >= self._limit
 
-    def add(self, ids: Sequence[int], batch: Batch, *, stacklevel: int = 2) -> bool:
-        """Looks at more samples of the stretch (after 16, 64 and 256 of them); returns whether it has warned.
+    def add(self, ids: Sequence[int], batch: Batch) -> str:
+        """Looks at more samples of the stretch (after 16, 64 and 256 of them).
 
         Args:
             ids: of the samples.
             batch: the samples.
-            stacklevel: of the warning.
 
-        Warns:
-            CollapseWarning: too many of them look alike.
+        Returns:
+            What is wrong, for a `CollapseWarning`; nothing if all is well.
         """
         ids = ids[: self._limit - len(self._ids)]
         self._ids += ids
@@ -133,21 +131,18 @@ class CollapseWatch:
             self._means.setdefault(name, []).append(block_means(images).cpu())
             self._hashes.setdefault(name, []).extend(content_hashes(images))
         if len(self._ids) < min(self._next_look, self._limit):
-            return False
+            return ""
         while self._next_look <= len(self._ids):
             self._next_look *= 4
         for name, means in self._means.items():
             rows, what = _alike(torch.cat(means), self._hashes[name], MAX_RATE, TOLERANCE)
             if rows:
-                warnings.warn(
+                return (
                     f"Field {name!r} has {what} in {len(rows)} of the {len(self._ids)} samples {self._ids[0]} to "
                     f"{self._ids[-1]}: the model may have collapsed to few images. They were kept. Look at them with "
-                    "torchgenaug preview; to refuse such batches, SyntheticSequence(..., screens=[CollapseScreen()]).",
-                    CollapseWarning,
-                    stacklevel=stacklevel + 1,
+                    "torchgenaug preview; to refuse such batches, SyntheticSequence(..., screens=[CollapseScreen()])."
                 )
-                return True
-        return False
+        return ""
 
 
 def _alike(means: Tensor, hashes: Sequence[int], max_rate: float, tolerance: float) -> tuple[list[int], str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from torchgenaug.screens import CollapseWatch
 from torchgenaug.shards.format import Manifest
 from torchgenaug.shards.writer import ShardWriter
 from torchgenaug.types import Batch
@@ -27,6 +28,10 @@ class BackgroundWriter:
         folder: the shard folder.
         manifest: its manifest.
         on_commit: called in the thread with (file name, bytes) after each commit.
+
+    Attributes:
+        alarm: what `CollapseWatch` noticed about the first samples of a shard; empty if all is well. Looked for until
+            something is found, anew in each shard: so it depends on the ids, not on where this run began.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, on_commit: Callable[[str, int], None]) -> None:
@@ -37,6 +42,7 @@ class BackgroundWriter:
         )
         self._error: BaseException | None = None
         self._aborted = False
+        self.alarm = ""
         self._thread = threading.Thread(target=self._run, name="torchgenaug-shard-writer", daemon=True)
         self._thread.start()
 
@@ -73,6 +79,7 @@ class BackgroundWriter:
 
     def _run(self) -> None:
         writer: ShardWriter | None = None
+        watch = CollapseWatch()
         while (item := self._queue.get()) is not None:
             # After an error the queue is still emptied: `put` must never wait for a thread that has stopped.
             if self._error is not None or self._aborted:
@@ -81,6 +88,9 @@ class BackgroundWriter:
             try:
                 if writer is None:
                     writer = ShardWriter(self._folder, self._manifest, first_id // self._manifest.shard_size)
+                    watch = CollapseWatch()
+                if not (self.alarm or watch.is_over):
+                    self.alarm = watch.add(range(first_id, first_id + len(seeds)), batch)
                 rows = {name: field.encode(batch[name]) for name, field in self._manifest.fields.items()}
                 writer.write(first_id, rows, seeds, call_size)
                 if first_id + len(seeds) == writer.ids.stop:

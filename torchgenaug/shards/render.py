@@ -15,9 +15,8 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from torchgenaug.errors import ConfigurationError, ShardError
+from torchgenaug.errors import CollapseWarning, ConfigurationError, ShardError
 from torchgenaug.memory_retry import MemoryRetry
-from torchgenaug.screens import CollapseWatch
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.shards.background import BackgroundWriter
 from torchgenaug.shards.damage import Damage, truncated_shards
@@ -177,25 +176,31 @@ def _render(
     watchdog: Watchdog,
 ) -> None:
     writer = BackgroundWriter(folder, manifest, report.committed)
-    maker, collapsed = MemoryRetry(sequence), False
+    maker, warned = MemoryRetry(sequence), False
     with _committed_stay(folder, manifest, writer), watchdog:
         for index in todo:
             ids = manifest.shard_range(index)
-            # Begun anew with each shard: what is noticed depends on the ids, not on where this run began.
-            watch = CollapseWatch()
+            all_seeds = sequence.seeds(ids)
             for start in range(ids.start, ids.stop, manifest.batch_size):
                 batch_ids = range(start, min(start + manifest.batch_size, ids.stop))
-                seeds = sequence.seeds(batch_ids)
-                watchdog.begin(batch_ids, seeds.tolist())
+                seeds = all_seeds[start - ids.start : batch_ids.stop - ids.start]
+                watchdog.begin(batch_ids, seeds)
                 batch = _made(maker, batch_ids)
                 # A copy: the synthesizer may use its buffers again while the thread writes.
                 rows = {name: value.to("cpu", copy=True) for name, value in batch.items()}
                 watchdog.end()
                 writer.put(start, rows, seeds, maker.call_size)
-                if not (collapsed or watch.is_over):
-                    collapsed = watch.add(batch_ids, rows, stacklevel=3)
+                warned = warned or _warned(writer.alarm)
                 report.made(len(batch_ids))
         writer.finish()
+        if not warned:
+            _warned(writer.alarm)
+
+
+def _warned(alarm: str) -> bool:
+    if alarm:
+        warnings.warn(alarm, CollapseWarning, stacklevel=4)
+    return bool(alarm)
 
 
 def _made(maker: MemoryRetry, ids: range) -> Batch:

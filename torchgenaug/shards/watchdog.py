@@ -10,6 +10,9 @@ import time
 import traceback
 from types import TracebackType
 
+import numpy as np
+import numpy.typing as npt
+
 from torchgenaug.errors import ConfigurationError, ShardError
 
 NOTICE_S = 600.0
@@ -40,12 +43,12 @@ class Watchdog:
         self._timeout_s = timeout_s
         self._watched = threading.get_ident()
         self._in_main = threading.current_thread() is threading.main_thread()
-        self._batch: tuple[float, range, list[int]] | None = None
+        self._batch: tuple[float, range, npt.NDArray[np.uint64]] | None = None
         self._expired = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="torchgenaug-watchdog", daemon=True)
 
-    def begin(self, ids: range, seeds: list[int]) -> None:
+    def begin(self, ids: range, seeds: npt.NDArray[np.uint64]) -> None:
         """The model is about to be asked for these samples."""
         self._batch = (time.monotonic(), ids, seeds)
 
@@ -80,7 +83,7 @@ class Watchdog:
             told = batch
             sys.stderr.write(f"{self._text(batch)} It is waited for; {self._where()}\n")
 
-    def _interrupt(self, batch: tuple[float, range, list[int]]) -> None:
+    def _interrupt(self, batch: tuple[float, range, npt.NDArray[np.uint64]]) -> None:
         self._expired = f"{self._text(batch)} It was interrupted: `timeout_s` is {self._timeout_s:g}."
         where = self._where()
         signal.pthread_kill(self._watched, signal.SIGINT)
@@ -92,9 +95,9 @@ class Watchdog:
             sys.stderr.flush()
             os._exit(_EXIT_STATUS)
 
-    def _text(self, batch: tuple[float, range, list[int]]) -> str:
+    def _text(self, batch: tuple[float, range, npt.NDArray[np.uint64]]) -> str:
         began, ids, seeds = batch
-        shown = ", ".join(map(str, seeds[:4])) + (", …" if len(seeds) > 4 else "")
+        shown = ", ".join(map(str, seeds[:4].tolist())) + (", …" if len(seeds) > 4 else "")
         return (
             f"The synthesizer has not returned samples {ids.start} to {ids.stop - 1} (seeds {shown}) for "
             f"{time.monotonic() - began:.0f} s."
