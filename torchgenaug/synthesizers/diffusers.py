@@ -65,6 +65,7 @@ class DiffusersSynthesizer:
     Attributes:
         fields: ``image``: (channels, height, width) float32; ``mask`` with `label_channels`: (1, height, width) int64.
         num_classes: labels lie in [0, num_classes); None for an unconditional model.
+        execution: layout, compilation and CUDA graphs, as chosen.
         trained_on: what the model was trained on, JSON-ready; None where unknown. `save_synthesizer` keeps it.
 
     Raises:

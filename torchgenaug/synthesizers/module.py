@@ -50,6 +50,7 @@ class ModuleSynthesizer:
 
     Attributes:
         fields: ``image``: (channels, *spatial) float32 in `value_range`.
+        execution: layout, compilation and CUDA graphs, as chosen.
         trained_on: what the model was trained on, JSON-ready; None where unknown. `save_synthesizer` keeps it.
 
     Raises:
