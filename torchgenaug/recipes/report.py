@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import missing_extra
 from torchgenaug.pictures import contact_sheet
+from torchgenaug.recipes.checkpoint import data_fingerprint
 from torchgenaug.recipes.data import TrainingData
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
 from torchgenaug.seeding import permutation
@@ -69,10 +71,10 @@ class Judge:
 class HeldOutConditions:
     """Condition k is that of the k-th held-out sample of a fixed shuffle, round and round; or there is none."""
 
-    fingerprint = "held-out"
-
     def __init__(self, held_out: TrainingData, condition: str | None) -> None:
         self.held_out, self.condition = held_out, condition
+        known = f"{condition} {data_fingerprint(held_out)}"
+        self.fingerprint = hashlib.sha256(known.encode()).hexdigest()
         self._order = permutation(0, len(held_out)).tolist()
         self.fields = {} if condition is None else {condition: held_out.fields[condition]}
 
