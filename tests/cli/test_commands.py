@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import torchgenaug.demo
 from torchgenaug import ClassLabels, DiffusersSynthesizer, ShardSource, SyntheticSequence, load_synthesizer
 from torchgenaug.cli import app, main
+from torchgenaug.errors import ShardError
 from torchgenaug.testing import AnalyticSynthesizer
 
 FACTORIES = """
@@ -33,13 +34,20 @@ def sequence():
     return SyntheticSequence(classes(), ClassLabels(3), seed=4)
 
 class Slow(AnalyticSynthesizer):
+    def __init__(self, spatial, pause=0.02):
+        super().__init__(spatial)
+        self.pause = pause
+
     def synthesize(self, seeds, conditions=None):
         import time
-        time.sleep(0.02)
+        time.sleep(self.pause)
         return super().synthesize(seeds, conditions)
 
 def slow():
     return Slow((8, 8))
+
+def hanging():
+    return Slow((8, 8), pause=3600)
 
 def nothing():
     return None
@@ -237,6 +245,11 @@ def test_stopped_renders_say_how_to_go_on(here, number):
     assert "Run the same render again to make the rest." in errors
     assert "Traceback" not in errors
     assert not list(here.glob("shards/.*"))
+
+
+def test_a_model_that_hangs(here):
+    with pytest.raises(ShardError, match=r"has not returned samples 0 to 1 \(seeds \d+, \d+\) for \d s"):
+        run("render", "factories_for_cli:hanging", "--out", "shards", "--count", 2, "--timeout", 0.2)
 
 
 def test_steps_and_threads(here):

@@ -184,7 +184,7 @@ def cut_power(tmp_path, image, cuts, *, how="", seed=0):
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("cuts", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cuts", [4, pytest.param(200, marks=pytest.mark.slow)])
 def test_power_cuts_on_a_disk_of_its_own(tmp_path, image, cuts):
     there, lost = cut_power(tmp_path, image, cuts, seed=cuts)
     assert there > cuts
@@ -192,5 +192,5 @@ def test_power_cuts_on_a_disk_of_its_own(tmp_path, image, cuts):
 
 
 def test_without_fsync_a_power_cut_would_lose_shards(tmp_path, image):
-    there, lost = cut_power(tmp_path, image, 6, how="without fsync", seed=3)
+    there, lost = cut_power(tmp_path, image, 3, how="without fsync", seed=3)
     assert lost > there / 2
