@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -258,11 +259,16 @@ def verifying(source: ShardSource, rounds: int) -> dict[str, Any]:
 def epoch(source: ShardSource, rounds: int) -> dict[str, Any]:
     """An epoch that reads, mixes and collates, and does nothing else: the least that a training does."""
     real = [{"image": image} for image in images(range(BATCH)).clone()] * (len(source) // BATCH)
-    loaders = {}
-    for verify in ("off", "sample"):
-        mixed = SyntheticMixDataset(real, ShardSource(source.path, verify=verify), ratio=0.5)
-        loaders[verify] = DataLoader(mixed, batch_size=64, shuffle=True)
-    timings = interleaved({name: lambda batches=loader: [*batches] for name, loader in loaders.items()}, rounds=rounds)
+    mixed = {
+        verify: SyntheticMixDataset(real, ShardSource(source.path, verify=verify), ratio=0.5)
+        for verify in ("off", "sample")
+    }
+    turn = itertools.count()
+    timings = interleaved(
+        {name: lambda one=one: [*DataLoader(one, batch_size=64, shuffle=True)] for name, one in mixed.items()},
+        rounds=rounds,
+        before=lambda name: mixed[name].set_epoch(next(turn)),
+    )
     return ratios(timings, "off")
 
 
