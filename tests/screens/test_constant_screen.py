@@ -89,7 +89,12 @@ def test_a_sequence_refuses_constants_unless_told_otherwise():
 
 
 def test_no_images_no_screen():
-    fields = {"latent": FieldSpec((64,)), "tiny": FieldSpec((1, 3, 3)), "mask": FIELDS["mask"]}
+    fields = {
+        "latent": FieldSpec((64,)),
+        "binary": FieldSpec((1, 8, 8), torch.bool),
+        "tiny": FieldSpec((1, 3, 3)),
+        "mask": FIELDS["mask"],
+    }
     synthesizer = FunctionSynthesizer(lambda seeds, _: {}, fields, fingerprint="none")
     assert SyntheticSequence(synthesizer).screens == ()
 

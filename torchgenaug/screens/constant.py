@@ -76,7 +76,10 @@ def default_screens(fields: Mapping[str, FieldSpec]) -> tuple[Screen, ...]:
     images = [
         name
         for name, spec in fields.items()
-        if spec.kind == "intensity" and len(spec.shape) > 1 and math.prod(spec.shape) >= MIN_ELEMENTS
+        if spec.kind == "intensity"
+        and len(spec.shape) > 1
+        and math.prod(spec.shape) >= MIN_ELEMENTS
+        and spec.dtype is not torch.bool  # of black and white, a blank image is none too rare
     ]
     return (ConstantScreen(images),) if images else ()
 
