@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchgenaug.nets.code_latents import CodeLatents as CodeLatents
+    from torchgenaug.nets.critic import Critic as Critic
     from torchgenaug.nets.flow_latents import FlowLatents as FlowLatents
     from torchgenaug.nets.flow_latents import SecondStageLatents as SecondStageLatents
     from torchgenaug.nets.gan import DCGANGenerator as DCGANGenerator
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from torchgenaug.nets.latents import SphereLatents as SphereLatents
     from torchgenaug.nets.manifold_latents import ManifoldLatents as ManifoldLatents
     from torchgenaug.nets.pythae import PythaeNetwork as PythaeNetwork
+    from torchgenaug.nets.spade import SpadeGenerator as SpadeGenerator
+    from torchgenaug.nets.translation import TranslationUNet as TranslationUNet
 
 _HOMES = {
     "BallLatents": "latents",
     "CodeLatents": "code_latents",
+    "Critic": "critic",
     "DCGANGenerator": "gan",
     "FlowLatents": "flow_latents",
     "ManifoldLatents": "manifold_latents",
@@ -30,12 +34,15 @@ _HOMES = {
     "NormalLatents": "latents",
     "PythaeNetwork": "pythae",
     "SecondStageLatents": "flow_latents",
+    "SpadeGenerator": "spade",
     "SphereLatents": "latents",
+    "TranslationUNet": "translation",
 }
 
 __all__ = [
     "BallLatents",
     "CodeLatents",
+    "Critic",
     "DCGANGenerator",
     "FlowLatents",
     "ManifoldLatents",
@@ -43,7 +50,9 @@ __all__ = [
     "NormalLatents",
     "PythaeNetwork",
     "SecondStageLatents",
+    "SpadeGenerator",
     "SphereLatents",
+    "TranslationUNet",
 ]
 
 

@@ -1,0 +1,84 @@
+"""Critic of a small GAN: images and volumes → one score each, by class where there are classes.
+
+The discriminator of Radford, Metz, Chintala (2016) without BatchNorm, which gradient penalties forbid (Gulrajani et
+al., 2017, section 4); classes by projection (Miyato and Koyama, 2018, "cGANs with projection discriminator", eq. 3) or
+by an auxiliary classifier (Odena, Olah, Shlens, 2017); variety within the batch as a further feature (Karras et al.,
+2018, "Progressive growing of GANs", section 3).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.gan import halvings_of
+
+_CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class Critic(nn.Module):
+    """Images → scores, higher for real ones.
+
+    Args:
+        shape: (channels, *spatial) of an image, 2D or 3D.
+        width: half the channels of the first layer, which halves the image; each layer after it halves the image and
+            has twice as many, up to 8 · `width`.
+        num_classes: classes of the images; None: unconditional.
+        auxiliary: tell the classes with a classifier instead of being told them; needs `num_classes`.
+        batch_spread: let the critic see how much the images of a batch differ. Its score of an image then depends on
+            the others of the batch: not for penalties on the gradient of single images.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        width: int = 32,
+        num_classes: int | None = None,
+        auxiliary: bool = False,
+        batch_spread: bool = False,
+    ) -> None:
+        super().__init__()
+        channels, *spatial = shape
+        count = halvings_of(spatial)
+        convolution = _CONVOLUTIONS[len(spatial)]
+        if auxiliary and num_classes is None:
+            raise ConfigurationError("`num_classes` must be given with auxiliary=True, got None.")
+        widths = [channels, *(width * min(8, 2**level) for level in range(1, count + 1))]
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [convolution(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers)
+        self.batch_spread = batch_spread
+        places = math.prod(size // 2**count for size in spatial)
+        features = widths[-1]
+        self.join = nn.Sequential(
+            nn.Flatten(), nn.Linear(places * (features + int(batch_spread)), features), nn.LeakyReLU(0.2)
+        )
+        self.score = nn.Linear(features, 1)
+        self.classify = nn.Linear(features, num_classes or 1) if auxiliary else None
+        self.embedding = None if num_classes is None or auxiliary else nn.Embedding(num_classes, features)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Scores (batch,), and with `auxiliary` the unnormalised class scores (batch, classes).
+
+        Args:
+            images: (batch, *shape).
+            labels: int64 (batch,), for a critic with classes that is told them.
+        """
+        features = self.layers(images)
+        if self.batch_spread:
+            spread = features.std(0, correction=0).mean().expand(len(features), 1, *features.shape[2:])
+            features = torch.cat([features, spread.to(features.dtype)], 1)
+        features = self.join(features)
+        scores: Tensor = self.score(features)[:, 0]
+        if self.embedding is not None:
+            if labels is None:
+                raise ConfigurationError("`labels` must be given to a critic with classes, got None.")
+            scores = scores + (self.embedding(labels) * features).sum(1) / math.sqrt(features.shape[1])
+        return scores, None if self.classify is None else self.classify(features)
