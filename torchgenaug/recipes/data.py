@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -42,6 +43,10 @@ class TensorSamples:
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {name: column[index] for name, column in self.columns.items()}
 
+    def labels(self) -> Tensor | None:
+        """(samples,) int64; None without labels."""
+        return self.columns.get("label")
+
     @property
     def num_bytes(self) -> int:
         """Memory of all fields."""
@@ -60,8 +65,13 @@ class SelectedSamples:
     def __getitem__(self, index: int) -> Mapping[str, Tensor]:
         return self.samples[self.rows[index]]
 
+    def labels(self) -> Tensor | None:
+        """(samples,) int64; None without labels."""
+        found = _known_labels(self.samples)
+        return None if found is None else found[self.rows]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class TrainingData:
     """Real samples to train a generative model on.
 
@@ -75,18 +85,44 @@ class TrainingData:
         patients: one per sample; empty where nobody said. `split` keeps the samples of one patient together.
         class_names: name of each class of `label`; empty: the numbers are the names.
         remarks: what a user should know about how the data were read, a sentence each.
+        varies: whether reading a sample twice gives two things: a data set that augments.
     """
 
-    samples: Samples = field(repr=False)
+    samples: Samples
     fields: Mapping[str, FieldSpec]
-    ids: tuple[str, ...] = field(repr=False)
+    ids: tuple[str, ...]
     name: str
-    patients: tuple[str, ...] = field(default=(), repr=False)
+    patients: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = field(default=(), repr=False)
+    remarks: tuple[str, ...] = ()
+    varies: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self):,} samples"]
+        if self.patients:
+            parts.append(f"{len(set(self.patients))} patients")
+        for name, spec in self.fields.items():
+            if spec.value_range is None:
+                parts.append(f"{name} {spec.shape}")
+            elif spec.kind == "intensity":
+                parts.append(f"{name} {spec.shape} in [{spec.value_range[0]:g}, {spec.value_range[1]:g}]")
+            elif spec.kind == "label_map":
+                parts.append(f"{name} of {_num_values(spec)} classes")
+        labels = self.labels()
+        if labels is not None:
+            parts.append(f"labels {_counted(labels, self.num_classes or 0, self.class_names)}")
+        return f"TrainingData({self.name!r}: {', '.join(parts)}; {self._memory()})"
+
+    def _memory(self) -> str:
+        samples: object = self.samples
+        while isinstance(samples, SelectedSamples):
+            samples = samples.samples
+        if isinstance(samples, TensorSamples):
+            return f"{samples.num_bytes / 1e6:.1f} MB in memory"
+        return "read anew each time"
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -112,6 +148,9 @@ class TrainingData:
         """The class of every sample (samples,); None without labels."""
         if "label" not in self.fields:
             return None
+        known = _known_labels(self.samples)
+        if known is not None:
+            return known.numpy()
         return np.array([int(self.samples[k]["label"]) for k in range(len(self))], np.int64)
 
     def select(self, rows: Sequence[int]) -> TrainingData:
@@ -170,6 +209,21 @@ class TrainingData:
         return self.select(sorted(kept))
 
 
+def _known_labels(samples: Samples) -> Tensor | None:
+    """Labels that can be had without reading images."""
+    labels = getattr(samples, "labels", None)
+    return labels() if callable(labels) else None
+
+
+def _counted(labels: npt.NDArray[np.int64], num_classes: int, names: Sequence[str]) -> str:
+    """How many of each class: "0: 20, 1: 30, …", at most eight of them."""
+    counts = np.bincount(labels, minlength=num_classes).tolist()
+    if len(set(counts)) == 1:
+        return f"{len(counts)} classes of {counts[0]}"
+    shown = [f"{names[k] if names else k}: {count}" for k, count in enumerate(counts[:8])]
+    return ", ".join([*shown, f"… ({len(counts)} classes)"] if len(counts) > 8 else shown)
+
+
 def _num_values(spec: FieldSpec | None) -> int | None:
     return None if spec is None or spec.value_range is None else int(spec.value_range[1]) + 1
 
@@ -178,23 +232,45 @@ def load_data(name: str, *, split: Split = "train", size: int | Sequence[int] | 
     """Training data by name.
 
     Args:
-        name: ``"digits"``, ``"brain"`` or ``"nuclei"``.
-        split: ``"train"`` or ``"held_out"``.
-        size: spatial size; None: as the data are.
+        name: ``"digits"``, ``"brain"``, ``"brain-3d"``, ``"brain-t1-t2"`` or ``"nuclei"``; a folder of images or
+            volumes, see `torchgenaug.recipes.folder.from_folder`; or ``"package.module:factory"``, see
+            `torchgenaug.recipes.factory.from_factory`. Write ``./digits`` for a folder of such a name.
+        split: ``"train"``, or ``"held_out"`` of an embedded set; the others are split by `TrainingData.split`.
+        size: spatial size: one number for a square or a cube, or one per axis. Images are scaled with their
+            proportions, antialiased, and padded; masks take the nearest value. None: as the data are, sizes rounded
+            up to multiples of 8.
 
     Raises:
-        ConfigurationError: an unknown name.
-        MissingExtraError: the package that holds the data is not installed.
+        ConfigurationError: an unknown name, or data that cannot be trained on.
+        EmptyDatasetError: no samples.
+        MissingExtraError: the package that holds or reads the data is not installed.
     """
     from torchgenaug.recipes import embedded
 
     loader = embedded.LOADERS.get(name)
-    if loader is None:
-        raise ConfigurationError(f"DATA must be one of {', '.join(embedded.LOADERS)}, got {name!r}.")
-    data = loader(split)
-    if not len(data):
-        raise EmptyDatasetError(f"{name!r} has no samples in split {split!r}.")
-    return data
+    if loader is not None:
+        data = embedded.resized(loader(split), size)
+        if not len(data):
+            raise EmptyDatasetError(f"{name!r} has no samples in split {split!r}.")
+        return data
+    folder = Path(name).expanduser()
+    if split != "train" and (folder.exists() or ":" in name):
+        raise ConfigurationError(
+            f"`split` must be 'train' for data of your own, got {split!r} for {name!r}. "
+            "Part them: load_data(…).split()."
+        )
+    if folder.is_dir():
+        from torchgenaug.recipes.folder import from_folder
+
+        return from_folder(folder, size)
+    if ":" in name and not folder.exists():
+        from torchgenaug.recipes.factory import from_factory
+
+        return from_factory(name, size)
+    raise ConfigurationError(
+        f"DATA must be one of {', '.join(embedded.LOADERS)}, a folder, or package.module:factory, got {name!r}, which "
+        f"is {'a file' if folder.exists() else 'none of them'}. Check the path."
+    )
 
 
 __all__ = ["Samples", "SelectedSamples", "Split", "TensorSamples", "TrainingData", "load_data"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
 from torchgenaug.recipes.data import Split, TensorSamples, TrainingData
+from torchgenaug.recipes.resize import fit_image, fit_mask, target_size
 from torchgenaug.types import FieldSpec
 
 _UNIT = (0.0, 1.0)
@@ -61,6 +63,24 @@ def nuclei(split: Split) -> TrainingData:
         name="nuclei",
         remarks=("One field of one dish over time: tiles are held out by place, not by dish.",),
     )
+
+
+def resized(data: TrainingData, size: int | Sequence[int] | None) -> TrainingData:
+    """The data at another spatial size, see `fit_image`; embedded sets keep theirs without one."""
+    spatial = data.image_shape[1:]
+    target = target_size(spatial, size) if size is not None else spatial
+    if target == spatial:
+        return data
+    columns, fields = {}, {}
+    for name, spec in data.fields.items():
+        values = [data.samples[k][name] for k in range(len(data))]
+        if spec.kind != "scalar":
+            values = [
+                fit_image(each, target) if spec.kind == "intensity" else fit_mask(each, target) for each in values
+            ]
+            spec = FieldSpec((spec.shape[0], *target), spec.dtype, kind=spec.kind, value_range=spec.value_range)
+        columns[name], fields[name] = torch.stack(values), spec
+    return replace(data, samples=TensorSamples(columns), fields=fields)
 
 
 def class_field(num_classes: int) -> FieldSpec:

@@ -1,0 +1,98 @@
+"""Bringing images and masks to one size: proportions kept, antialiased, centred."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug.errors import ConfigurationError
+
+MULTIPLE = 8
+"""Sizes that every family can halve often enough are multiples of this."""
+
+
+def target_size(spatial: Sequence[int], size: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The spatial size that images of size `spatial` are brought to.
+
+    Args:
+        spatial: of an image as it was read.
+        size: one number for a square or a cube, or one per axis; None: `spatial`, each rounded up to a multiple of 8.
+
+    Raises:
+        ConfigurationError: a size below 1, or of another number of axes.
+    """
+    if size is None:
+        return tuple(math.ceil(each / MULTIPLE) * MULTIPLE for each in spatial)
+    wanted = (size,) * len(spatial) if isinstance(size, int) else tuple(size)
+    if len(wanted) != len(spatial) or any(each < 1 for each in wanted):
+        raise ConfigurationError(
+            f"`size` must be one positive number, or {len(spatial)} of them for images of {tuple(spatial)}, got "
+            f"{size!r}. For example size={max(MULTIPLE, *target_size(spatial, None))}."
+        )
+    return wanted
+
+
+def fit_image(image: Tensor, size: Sequence[int]) -> Tensor:
+    """The image scaled to fit into `size` and centred there; what is missing gets the median of the image's border.
+
+    Args:
+        image: (channels, *spatial) float32, 2D or 3D.
+        size: spatial size of the result.
+    """
+    inner = _inner_size(image.shape[1:], size)
+    return _centre(_scale(image, inner), size, _border_median(image))
+
+
+def fit_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """The same for a mask (1, *spatial) of integers: nearest neighbour, 0 outside."""
+    inner = _inner_size(mask.shape[1:], size)
+    if inner != tuple(mask.shape[1:]):
+        # float64 holds every class exactly; the resampling copies values.
+        mask = nn.functional.interpolate(mask[None].double(), inner, mode="nearest-exact")[0].to(mask.dtype)
+    return _centre(mask, size, torch.zeros(1, dtype=mask.dtype))
+
+
+def only_pads(spatial: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether images of `spatial` keep their pixels."""
+    return _inner_size(spatial, size) == tuple(spatial)
+
+
+def _inner_size(spatial: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
+    """What `spatial` becomes, scaled by one factor to fill `size` along one axis at least."""
+    if all(0 <= wanted - each < MULTIPLE for wanted, each in zip(size, spatial, strict=True)):
+        return tuple(spatial)  # A few pixels are added, not interpolated: 28 stays 28 in 32.
+    factor = min(wanted / each for wanted, each in zip(size, spatial, strict=True))
+    return tuple(min(max(1, round(each * factor)), wanted) for each, wanted in zip(spatial, size, strict=True))
+
+
+def _scale(image: Tensor, inner: tuple[int, ...]) -> Tensor:
+    if inner == tuple(image.shape[1:]):
+        return image
+    # torch antialiases two axes at a time, so a volume takes two turns: (z, y, x) in the last two axes, then in (z, y).
+    if image.ndim == 4:
+        image = _scale_plane(image, inner[1:])
+        return _scale_plane(image.transpose(1, 2), (inner[0], inner[2])).transpose(1, 2).contiguous()
+    return _scale_plane(image[None], inner)[0]
+
+
+def _scale_plane(images: Tensor, size: Sequence[int]) -> Tensor:
+    return nn.functional.interpolate(images, tuple(size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _centre(values: Tensor, size: Sequence[int], fill: Tensor) -> Tensor:
+    if tuple(values.shape[1:]) == tuple(size):
+        return values
+    framed = fill.reshape(-1, *[1] * len(size)).expand(len(values), *size).clone()
+    first = [(wanted - have) // 2 for wanted, have in zip(size, values.shape[1:], strict=True)]
+    window = tuple(slice(start, start + have) for start, have in zip(first, values.shape[1:], strict=True))
+    framed[(slice(None), *window)] = values
+    return framed
+
+
+def _border_median(image: Tensor) -> Tensor:
+    """(channels,) the median of the outermost pixels: black around a head, white around tissue on a slide."""
+    edges = [image.movedim(axis, 1)[:, [0, -1]].flatten(1) for axis in range(1, image.ndim)]
+    return torch.cat(edges, 1).median(1).values
