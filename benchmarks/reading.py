@@ -76,11 +76,12 @@ QUICK = (
 
 
 def smooth(cell: Cell) -> Tensor:
-    """Images that compress as medical ones do: coarse noise, interpolated."""
+    """Coarse noise, interpolated, in steps of 12 bits, as scanners give them: such images compress."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(cell.count, cell.shape[0], *(max(2, size // 8) for size in cell.shape[1:]), generator=generator)
     mode = "bilinear" if len(cell.shape) == 3 else "trilinear"
     images = torch.nn.functional.interpolate(coarse, cell.shape[1:], mode=mode, align_corners=True)
+    images = (images * 4096).round() / 4096
     return (images * 255 if cell.dtype == "uint8" else images).to(getattr(torch, cell.dtype)).contiguous()
 
 

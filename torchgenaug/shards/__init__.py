@@ -2,9 +2,9 @@
 
 ``format`` (the manifest) · ``storage`` (how one field is stored) · ``folder`` (names, journal, atomic files) ·
 ``writer`` and ``background`` (one shard, and the thread that writes it) · ``render`` · ``layout``, ``chunks``,
-``frame`` and ``opened`` (checks and maps one shard) · ``reader`` · ``verify`` · ``combined`` and ``selected`` (folders as one;
-classes kept and balanced) · ``remote`` (folders behind a URL). Nothing outside imports h5py, and h5py is loaded
-when the first shard is written or opened.
+``blosc``, ``frame`` and ``opened`` (checks and maps one shard) · ``reader`` · ``verify`` · ``combined`` and
+``selected`` (folders as one; classes kept and balanced) · ``remote`` (folders behind a URL). Nothing outside imports
+h5py, and h5py is loaded when the first shard is written or opened.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ that equals it byte by byte outside of the data is known to hold its data sets a
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +51,14 @@ class Frame:
         if sum(stop - start for start, stop in gaps) > _MOST_BYTES:
             return None
         return cls(len(mapped), offsets, tuple(gaps), _content(mapped, gaps))
+
+    def may_be(self, path: Path) -> bool:
+        """Whether a path is a regular file, no link, of the right size: only such a one is mapped unseen."""
+        try:
+            status = path.lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == self.size
 
     def fits(self, mapped: npt.NDArray[np.uint8]) -> bool:
         """Whether a file has the same size, and the same bytes where there are no data."""

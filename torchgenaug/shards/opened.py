@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ import xxhash
 
 from torchgenaug import seeding
 from torchgenaug.errors import ShardIncompleteError
+from torchgenaug.shards.blosc import MappedBloscRows, find_decoder
 from torchgenaug.shards.chunks import BloscRows, Extents, GzipRows, check_blosc
 from torchgenaug.shards.format import Manifest, shard_name
 from torchgenaug.shards.frame import Frame
@@ -25,7 +25,7 @@ from torchgenaug.shards.layout import ShardFault, corrupt, open_checked
 MAX_MAPS = 16_384
 """Maps hold no file handle, so this bounds only address space and some 3 KiB of memory each."""
 MAX_FILES = 128
-"""Shards compressed with Blosc are read through HDF5, which keeps a handle."""
+"""Where shards compressed with Blosc are read through HDF5, each keeps a handle."""
 
 
 class OpenShard:
@@ -67,7 +67,7 @@ class OpenShard:
         self._file: Any = None
         chunks: dict[str, Extents] = {}
         new, mapped, frame = known is None, None, (frames or {}).get(len(self.ids))
-        if new and frame is not None and not digest and _is_file_of(path, frame.size):
+        if new and frame is not None and not digest and frame.may_be(path):
             mapped = _map_file(path, self.ids)
             known = frame.offsets if frame.fits(mapped) else None
         if known is None or manifest.compression is not None:
@@ -112,7 +112,7 @@ class OpenShard:
             self._part(mapped, name, count * field.row_bytes).data if name in self.offsets else memoryview(b"")
             for name, field in manifest.fields.items()
         ]
-        self.compressed: list[BloscRows | GzipRows | None] = []
+        self.compressed: list[BloscRows | MappedBloscRows | GzipRows | None] = []
         for name, field in manifest.fields.items():
             if name in self.offsets:
                 self.compressed.append(None)
@@ -120,7 +120,12 @@ class OpenShard:
                 self.compressed.append(GzipRows(mapped, chunks[name]))
             else:
                 check_blosc(mapped, chunks[name], field.row_bytes)
-                self.compressed.append(BloscRows(self._file[name].id))
+                decoder = find_decoder()
+                self.compressed.append(
+                    BloscRows(self._file[name].id)
+                    if decoder is None
+                    else MappedBloscRows(mapped, chunks[name], decoder)
+                )
         self.sums = self._part(mapped, "checksum", count * len(manifest.fields), "uint64").data
 
     def _check_numbers(self, mapped: npt.NDArray[np.uint8], manifest: Manifest) -> None:
@@ -200,12 +205,15 @@ def copy_rows(
 def _decode_rows(
     out: npt.NDArray[Any], shards: Mapping[int, OpenShard], indices: Sequence[int], rows: Sequence[int], column: int
 ) -> None:
-    for target, index, row in zip(out, indices, rows, strict=True):
+    address, size = out.ctypes.data, out[0].nbytes
+    for k, (index, row) in enumerate(zip(indices, rows, strict=True)):
         shard = shards[index]
         source = shard.compressed[column]
         try:
-            if source is not None:
-                source.read(row, target)
+            if isinstance(source, MappedBloscRows):
+                source.decode(row, address + k * size, size)
+            elif source is not None:
+                source.read(row, out[k])
         except (OSError, RuntimeError, ValueError) as error:
             here = range(shard.ids[row], shard.ids[row] + 1)
             raise corrupt(shard.path, here, f"it cannot be decoded ({error})") from error
@@ -226,7 +234,8 @@ class OpenShards:
     def __init__(self, folder: Path, manifest: Manifest, digests: npt.NDArray[np.uint8], *, hashed: bool) -> None:
         self.pid = os.getpid()
         self._folder, self._manifest, self._digests, self._hashed = folder, manifest, digests, hashed
-        self._limit = MAX_MAPS if manifest.compression in (None, "gzip") else MAX_FILES
+        by_maps = manifest.compression in (None, "gzip") or find_decoder() is not None
+        self._limit = MAX_MAPS if by_maps else MAX_FILES
         self._lock = threading.Lock()
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._offsets: dict[int, dict[str, int]] = {}
@@ -268,15 +277,6 @@ class OpenShards:
         previous = next(reversed(self._offsets.values()), shard.offsets)
         self._offsets[index] = previous if previous == shard.offsets else shard.offsets
         return shard
-
-
-def _is_file_of(path: Path, size: int) -> bool:
-    """Whether a path is a regular file, no link, of that size."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 def _map_file(path: Path, ids: range) -> npt.NDArray[np.uint8]:
