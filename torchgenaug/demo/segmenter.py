@@ -18,14 +18,14 @@ from torchgenaug.demo.brain import NUM_TISSUES, BrainSlice
 
 
 class Segmenter(nn.Module):
-    """A two-level U-Net with 0.03 M parameters: (batch, 1, 64, 64) in [0, 1] → (batch, 4, 64, 64) logits."""
+    """A two-level U-Net with 0.03 M parameters: (batch, channels, 64, 64) in [0, 1] → (batch, classes, 64, 64) logits."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 16, *, channels: int = 1, num_classes: int = NUM_TISSUES) -> None:
         super().__init__()
-        self.fine = _block(1, width)
+        self.fine = _block(channels, width)
         self.coarse = _block(width, 2 * width)
         self.merge = _block(3 * width, width)
-        self.head = nn.Conv2d(width, NUM_TISSUES, 1)
+        self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Tissue logits of a batch of images."""
