@@ -1,8 +1,7 @@
-"""`ModuleSynthesizer`: any network that maps latents to images: GAN generators, VAE decoders, flows."""
+"""`ModuleSynthesizer`: any network to images: GAN generators, VAE decoders, flows, translators of masks and images."""
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,14 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.checks import checked_dtype, checked_labels, checked_value_range
 from torchgenaug.synthesizers.execution import Caller, checked_execution, with_layout
 from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
+from torchgenaug.synthesizers.module_conditions import (
+    Told,
+    checked_condition,
+    code_of,
+    frozen_copy,
+    packed,
+    unpacked,
+)
 from torchgenaug.synthesizers.stored import Stored
 from torchgenaug.types import Batch, FieldSpec
 
@@ -24,18 +31,26 @@ _PROBE_TOLERANCE = 0.05  # of the largest value: bfloat16 keeps 3 digits, and a 
 
 
 class ModuleSynthesizer:
-    """A network from standard normal latents (and class labels) to images, as a synthesizer.
+    """A network from standard normal latents, class labels, masks or images to images, as a synthesizer.
 
-    Deterministic and picklable (if the module is); safe in threads if the module's forward is. The module is
-    **copied**, set to eval mode (so that BatchNorm uses its running statistics and dropout is off) and kept without
-    gradients; the given one stays as it is. Two probe calls with one and two latents, at construction, find the output
-    shape and make sure that a sample depends on its own latent alone.
+    Deterministic and picklable (if the module is, or is of TorchScript); safe in threads if the module's forward is.
+    The module is **copied**, set to eval mode (so that BatchNorm uses its running statistics and dropout is off) and
+    kept without gradients; the given one stays as it is. Two probe calls with one and two latents, at construction,
+    find the output shape and make sure that a sample depends on its own latent (and condition) alone.
 
     Args:
         module: called as ``module(latents)`` or ``module(latents, labels)``: latents (batch, *latent_shape) in `dtype`,
-            labels int64 (batch,). Returns images (batch, channels, *spatial), floating point.
+            labels int64 (batch,). With `condition` as ``module(latents, condition)``, without latents as
+            ``module(condition)``. Returns images (batch, channels, *spatial), floating point. TorchScript
+            (`torch.jit.load`) and ``torch.export.load(path).module()`` are modules, too; they cannot be saved by
+            `save_synthesizer`, and the latter must have been exported in eval mode with a batch axis of any size.
         latent_shape: shape of one latent: ``(128,)`` for most generators, (channels, *spatial) for most decoders.
-        num_classes: number of classes; the condition ``label`` is then needed. None for an unconditional module.
+            None for a module of its condition alone, whose samples are the same for all seeds.
+        num_classes: number of classes; the condition ``label`` is then needed, or with condition="mask" the classes of
+            the masks, background included. None for a module without classes.
+        condition: ``"mask"``: the module is given one-hot masks (batch, num_classes, *spatial) of 0 and 1 in `dtype`;
+            ``"source"``: images (batch, channels, *spatial) in `dtype`, in their own unit. None: neither.
+        condition_spec: of the condition: its shape, and of source images the range.
         value_range: what the outputs can be, stated and not changed: neither mapped nor clamped. (-1, 1) for a
             generator that ends in tanh.
         device: where to compute and where samples are made; default: where the module's parameters are.
@@ -70,8 +85,10 @@ class ModuleSynthesizer:
         self,
         module: nn.Module,
         *,
-        latent_shape: Sequence[int],
+        latent_shape: Sequence[int] | None,
         num_classes: int | None = None,
+        condition: Told | None = None,
+        condition_spec: FieldSpec | None = None,
         value_range: tuple[float, float],
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -85,10 +102,11 @@ class ModuleSynthesizer:
                 "Wrap a plain function as FunctionSynthesizer."
             )
         try:
-            self.latent_shape = tuple(int(size) for size in latent_shape)
+            self.latent_shape = None if latent_shape is None else tuple(int(size) for size in latent_shape)
         except (TypeError, ValueError):
             self.latent_shape = ()
-        if not self.latent_shape or min(self.latent_shape) < 1:
+        without = latent_shape is None and condition is not None
+        if not without and (not self.latent_shape or min(self.latent_shape) < 1):
             raise ConfigurationError(
                 f"`latent_shape` must hold positive sizes, without the batch axis, got {latent_shape!r}. "
                 "For example (128,) for a vector."
@@ -101,6 +119,7 @@ class ModuleSynthesizer:
                 "module."
             )
         self.num_classes = num_classes
+        self.condition = checked_condition(condition, condition_spec, num_classes)
         self.value_range = checked_value_range(value_range)
         self.trained_on: Mapping[str, Any] | None = None
         self.dtype = checked_dtype(dtype)
@@ -109,7 +128,7 @@ class ModuleSynthesizer:
             device = torch.device("cpu") if parameter is None else parameter.device
         self.device = torch.device(device)
         self.execution = checked_execution(channels_last, compile, cuda_graph, self.device)
-        self.module = copy.deepcopy(module).to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
+        self.module = frozen_copy(module, self.device, self.dtype)
         if channels_last is not None:
             with_layout(self.module, channels_last)
         self._caller = Caller(_image, self.execution)
@@ -118,7 +137,7 @@ class ModuleSynthesizer:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over parameters and buffers, the class and printed structure of the module, and the settings."""
-        structure = re.sub(r" at 0x[0-9a-f]+", "", repr(self.module))
+        structure = re.sub(r" at 0x[0-9a-f]+", "", repr(self.module)) + code_of(self.module)
         return settings_digest(
             {
                 "family": "module",
@@ -129,6 +148,7 @@ class ModuleSynthesizer:
                 "num_classes": self.num_classes,
                 "value_range": self.value_range,
                 "dtype": str(self.dtype),
+                **({} if self.condition is None else self.condition.settings),
                 **self.execution.decisive,
             }
         )
@@ -138,24 +158,26 @@ class ModuleSynthesizer:
 
         Args:
             seeds: integers in [0, 2^64), at least one.
-            conditions: ``label``, int64 (batch,), if the module has classes.
+            conditions: ``label``, int64 (batch,), if the module has classes; ``mask``, integers (batch, 1, *spatial),
+                or ``source``, (batch, channels, *spatial), if it has such a condition.
 
         Raises:
-            ConfigurationError: no seeds, or labels that are missing, surplus or out of range.
+            ConfigurationError: no seeds, or conditions that are missing, surplus or out of range.
         """
         if len(seeds) == 0:
             raise ConfigurationError("`seeds` must hold at least one seed, got none.")
-        labels = checked_labels(conditions, len(seeds), self.num_classes)
+        told = self._told(conditions, len(seeds))
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            made = self._caller(self.module, self._latents(seeds), None if labels is None else labels.to(self.device))
+            made = self._caller(self.module, self._latents(seeds), told)
         return {"image": made.float().contiguous()}
 
     def stored(self) -> Stored:
         """What `save_synthesizer` writes; the module must come from `build_network`."""
         settings = {
-            "latent_shape": list(self.latent_shape),
+            "latent_shape": None if self.latent_shape is None else list(self.latent_shape),
             "num_classes": self.num_classes,
+            **({} if self.condition is None else self.condition.settings),
             "value_range": list(self.value_range),
             "dtype": str(self.dtype).removeprefix("torch."),
             **self.execution.settings,
@@ -167,18 +189,30 @@ class ModuleSynthesizer:
         """The other way round."""
         settings = dict(stored.settings)
         saved_dtype = getattr(torch, settings.pop("dtype"))
+        if "condition_spec" in settings:
+            settings["condition_spec"] = FieldSpec.from_json(settings["condition_spec"])
         if device.type != "cuda":
             settings.pop("cuda_graph", None)  # it changes no sample, and other devices have none
         return cls(stored.networks["module"], **settings, device=device, dtype=dtype or saved_dtype)
 
-    def _latents(self, seeds: Sequence[int]) -> Tensor:
+    def _latents(self, seeds: Sequence[int]) -> Tensor | None:
+        if self.latent_shape is None:
+            return None
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         return noise.to(self.dtype)
 
-    def _images(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+    def _told(self, conditions: Batch | None, count: int) -> Tensor | None:
+        """What the module is told beside the latents: labels, one-hot masks or source images."""
+        if self.condition is not None:
+            checked_labels(conditions, count, None)
+            return self.condition.given(conditions, count).to(self.device, self.dtype)
+        labels = checked_labels(conditions, count, self.num_classes)
+        return None if labels is None else labels.to(self.device)
+
+    def _images(self, latents: Tensor | None, told: Tensor | None) -> Tensor:
         """What the module makes, called plainly and checked."""
         with torch.no_grad():
-            made = _image(self.module, latents, None if labels is None else labels.to(self.device))
+            made = _image(self.module, latents, told)
         if not isinstance(made, Tensor) or not made.is_floating_point() or made.ndim < 3:
             raise ConfigurationError(
                 "`module` must return one floating-point tensor of images (batch, channels, *spatial), got "
@@ -188,18 +222,20 @@ class ModuleSynthesizer:
 
     def _probe(self) -> tuple[int, ...]:
         """The shape of one image."""
-        latents = self._latents([0, 1])
-        labels = None if self.num_classes is None else torch.zeros(2, dtype=torch.int64)
+        latents, told = self._latents([0, 1]), None
+        if self.condition is not None:
+            told = self.condition.probe(2).to(self.device, self.dtype)
+        elif self.num_classes is not None:
+            told = torch.zeros(2, dtype=torch.int64, device=self.device)
         try:
-            both = self._images(latents, labels)
-            second = self._images(latents[1:], None if labels is None else labels[1:])
+            both = self._images(latents, told)
+            second = self._images(*(None if each is None else each[1:] for each in (latents, told)))
         except ConfigurationError:
             raise
         except Exception as error:
             raise ConfigurationError(
-                f"`module` must take latents of shape (batch, {', '.join(map(str, self.latent_shape))})"
-                f"{'' if labels is None else ' and labels (batch,)'}, got {type(self.module).__name__}, which fails "
-                f"with: {error!r}. Check `latent_shape` and `num_classes`."
+                f"`module` must take {self._asked()}, got {type(self.module).__name__}, which fails "
+                f"with: {error!r}. Check `latent_shape`, `num_classes` and `condition`."
             ) from error
         if both.shape[0] != 2 or second.shape != both[1:].shape:
             raise ConfigurationError(
@@ -216,13 +252,29 @@ class ModuleSynthesizer:
             )
         return tuple(both.shape[1:])
 
+    def _asked(self) -> str:
+        asked = []
+        if self.latent_shape is not None:
+            asked.append(f"latents of shape (batch, {', '.join(map(str, self.latent_shape))})")
+        if self.condition is not None:
+            asked.append(str(self.condition))
+        elif self.num_classes is not None:
+            asked.append("labels (batch,)")
+        return " and ".join(asked)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "module": packed(self.module)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, module=unpacked(state["module"], state["device"]))
+
     def __repr__(self) -> str:
         classes = "" if self.num_classes is None else f", num_classes={self.num_classes}"
         return f"ModuleSynthesizer({type(self.module).__name__}, {self.fields['image'].shape}{classes}, {self.device})"
 
 
-def _image(module: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
-    made = module(latents) if labels is None else module(latents, labels)
+def _image(module: nn.Module, latents: Tensor | None, told: Tensor | None) -> Tensor:
+    made = module(*(each for each in (latents, told) if each is not None))
     image: Tensor = made[0] if isinstance(made, tuple | list) and len(made) == 1 else made
     return image
 

@@ -1,0 +1,151 @@
+"""GANs and translators: they learn, are saved, go on where they were stopped, and refuse what they cannot do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fit_helpers import blobs, tiny
+
+from torchgenaug import load_synthesizer
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes import FitOptions, adversarial, fit
+from torchgenaug.recipes.gan import LatentGAN
+from torchgenaug.recipes.recipe import build_recipe
+from torchgenaug.recipes.report import HeldOutConditions
+
+pytest.importorskip("monai")
+
+CASES = [
+    ("dcgan", None, (16, 16)),
+    ("dcgan", "label", (8, 16, 8)),
+    ("wgan-gp", "label", (16, 16)),
+    ("wgan-gp", None, (8, 8, 8)),
+    ("acgan", "label", (16, 16)),
+    ("pix2pix", "mask", (16, 16)),
+    ("pix2pix", "source", (16, 16, 16)),
+    ("spade", "mask", (16, 24)),
+    ("spade", "mask", (8, 16, 16)),
+    ("cyclegan", "source", (16, 16)),
+    ("cyclegan", "source", (16, 16, 16)),
+]
+ONE_EACH = {case[0]: case for case in reversed(CASES)}.values()
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+
+
+def run(out, family, condition, spatial, steps=3, **options):
+    data = blobs(spatial=spatial)
+    recipe = tiny(condition=condition, steps=steps, width=4, latent_dim=4)
+    loop = FitOptions(reports=1, **options)
+    return fit(
+        family, data, out, held_out=blobs(17, spatial), recipe=recipe, options=loop, device="cpu", progress=False
+    )
+
+
+@pytest.mark.filterwarnings("ignore:At step")
+@pytest.mark.parametrize(("family", "condition", "spatial"), CASES)
+def test_trained_saved_and_sampled(tmp_path, family, condition, spatial):
+    made = run(tmp_path / "model", family, condition, spatial)
+    assert made.finished
+    loaded = load_synthesizer(tmp_path / "model")
+    assert loaded.fingerprint == made.synthesizer.fingerprint
+    asked = HeldOutConditions(blobs(17, spatial), condition)([0, 1, 2])
+    images, again = (each.synthesize([3, 4, 5], asked)["image"] for each in (made.synthesizer, loaded))
+    assert torch.equal(images, again)
+    assert images.shape == (3, 1, *spatial)
+    assert images.min() >= 0
+    assert images.max() <= 100
+    rows = (tmp_path / "model" / "training" / "losses.csv").read_text().splitlines()
+    assert all(float("-inf") < float(value) < float("inf") for value in rows[-1].split(",") if value)
+
+
+@pytest.mark.filterwarnings("ignore:At step")
+@pytest.mark.parametrize(("family", "condition", "spatial"), ONE_EACH)
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, family, condition, spatial):
+    whole = run(tmp_path / "whole", family, condition, spatial, steps=4)
+    # Two steps, a checkpoint, and the rest.
+    monkeypatch.setattr("torchgenaug.recipes.fit._Loop._late", lambda self: self.run.step == 2)
+    assert run(tmp_path / "parts", family, condition, spatial, steps=4).steps == 2
+    monkeypatch.setattr("torchgenaug.recipes.fit._Loop._late", lambda self: False)
+    resumed = run(tmp_path / "parts", family, condition, spatial, steps=4)
+    assert resumed.steps == 4
+    assert resumed.synthesizer.fingerprint == whole.synthesizer.fingerprint
+
+
+@pytest.mark.parametrize(("family", "condition", "spatial"), ONE_EACH)
+def test_every_network_learns(family, condition, spatial):
+    torch.manual_seed(0)
+    data = blobs(spatial=spatial)
+    recipe = build_recipe(family, data, tiny(condition=condition, width=4, latent_dim=4))
+    optimizers = recipe.optimizers()
+    before = {name: [p.clone() for p in net.parameters()] for name, net in recipe.networks.items()}
+    samples = [data.samples[k] for k in range(4)]
+    batch = {name: torch.stack([each[name] for each in samples]) for name in data.fields}
+    batch |= {name: batch[name] / 50 - 1 for name in ("image", "source")}
+
+    def update(name, loss):
+        loss.backward(inputs=[p for group in optimizers[name].param_groups for p in group["params"]])
+        optimizers[name].step()
+        optimizers[name].zero_grad()
+
+    losses = recipe.train_step(batch, update, 0.0)
+    assert all(value.isfinite() for value in losses.values())
+    for name, net in recipe.networks.items():
+        assert any(not torch.equal(old, new) for old, new in zip(before[name], net.parameters(), strict=True))
+
+
+def test_the_generator_of_wgan_gp_learns_in_every_third_step():
+    recipe = build_recipe("wgan-gp", blobs(), tiny(steps=6, width=4))
+    batch = {"image": torch.zeros(2, 1, 16, 16)}
+    updated = []
+    for step in range(6):
+        recipe.train_step(batch, lambda name, loss, step=step: updated.append((name, step)), step / 6)
+    assert [step for name, step in updated if name == "generator"] == [0, 3]
+    assert [step for name, step in updated if name == "critic"] == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("family", "condition", "spatial", "message"),
+    [
+        ("acgan", None, (16, 16), r"`condition` must be one that acgan can take \(label\), got 'none'"),
+        ("spade", "source", (16, 16), "`condition` must be one that spade can take"),
+        ("cyclegan", "mask", (16, 16), "`condition` must be one that cyclegan can take"),
+        ("dcgan", None, (32, 36), "`shape` must hold sizes that can be halved 3 times"),
+        ("pix2pix", "mask", (4, 4), "`shape` must be .* at least 8"),
+        ("spade", "mask", (32, 36), r"Pad or resize the images to \(32, 40\)"),
+    ],
+)
+def test_what_cannot_work_is_refused(family, condition, spatial, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build_recipe(family, blobs(spatial=spatial), tiny(condition=condition))
+
+
+def test_gradients_pass_the_augmentation_and_masks_keep_their_brightness():
+    torch.manual_seed(0)
+    images = torch.zeros((64, 3, 16, 16), requires_grad=True)
+    shown = adversarial.diff_augment(images, bright=1)
+    shown.sum().backward()
+    assert set(images.grad.unique().tolist()) == {0.0, 1.0}
+    assert set(shown[:, 1:].unique().tolist()) == {-1.0, 0.0}
+    assert shown[:, 0].unique().numel() > 60
+
+
+def test_the_lipschitz_penalty_of_a_linear_critic_is_known():
+    real, fake = torch.randn(2, 5, 1, 4, 4).unbind()
+    assert adversarial.lipschitz_penalty(lambda x: x.flatten(1).sum(1) / 4, real, fake) < 1e-6
+    assert abs(adversarial.lipschitz_penalty(lambda x: x.flatten(1).sum(1) * 0.75, real, fake).item() - 4) < 1e-4
+    images = torch.randn(5, 1, 4, 4, requires_grad=True)
+    assert torch.allclose(adversarial.squared_gradient(images.flatten(1).sum(1) * 2, images), torch.full((5,), 64.0))
+
+
+def test_batch_norms_have_the_statistics_of_the_average():
+    """Wrong running statistics do not reach the synthesizer."""
+    recipe = LatentGAN("dcgan", blobs(), tiny(width=4))
+    made = recipe.synthesizer(recipe.networks).synthesize([1, 2])["image"]
+    for layer in recipe.networks["generator"].modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean += 10
+    assert torch.equal(recipe.synthesizer(recipe.networks).synthesize([1, 2])["image"], made)
