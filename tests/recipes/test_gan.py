@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from fit_helpers import blobs, tiny
@@ -67,9 +69,10 @@ def test_trained_saved_and_sampled(tmp_path, family, condition, spatial):
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, family, condition, spatial):
     whole = run(tmp_path / "whole", family, condition, spatial, steps=4)
     # Two steps, a checkpoint, and the rest.
-    monkeypatch.setattr("torchgenaug.recipes.fit._Loop._late", lambda self: self.run.step == 2)
+    loop = importlib.import_module("torchgenaug.recipes.fit")._Loop
+    monkeypatch.setattr(loop, "_late", lambda self: self.run.step == 2)
     assert run(tmp_path / "parts", family, condition, spatial, steps=4).steps == 2
-    monkeypatch.setattr("torchgenaug.recipes.fit._Loop._late", lambda self: False)
+    monkeypatch.setattr(loop, "_late", lambda self: False)
     resumed = run(tmp_path / "parts", family, condition, spatial, steps=4)
     assert resumed.steps == 4
     assert resumed.synthesizer.fingerprint == whole.synthesizer.fingerprint

@@ -5,6 +5,7 @@ References:
     Gulrajani et al. (2017), "Improved training of Wasserstein GANs", eq. 3.
     Mescheder, Geiger, Nowozin (2018), "Which training methods for GANs do actually converge?", eq. 9 (R1).
     Zhao, Liu, Lin, Zhu, Han (2020), "Differentiable augmentation for data-efficient GAN training" (DiffAugment).
+    Mao et al. (2019), "Mode seeking generative adversarial networks for diverse image synthesis".
     Brock, Donahue, Simonyan (2019), "Large scale GAN training", section 3.1 and appendix B (standing statistics).
 """
 
@@ -46,6 +47,21 @@ def lipschitz_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     between = torch.lerp(real, fake, place).requires_grad_()
     # The root of zero has no gradient.
     return ((squared_gradient(score(between), between) + 1e-12).sqrt() - 1).square().mean()
+
+
+def sameness(images: Tensor, others: Tensor, latents: Tensor) -> Tensor:
+    """Mean of 1 / (1 + ratio): ratio = |image - other| / |latent - other latent| over its usual value, a twentieth.
+
+    It keeps latents from being ignored: Mao et al. (2019), eq. 5, bounded.
+
+    Args:
+        images: of the first half of `latents`.
+        others: of the second half, from the same conditions.
+        latents: (2 · batch, length).
+    """
+    first, second = latents.chunk(2)
+    apart = (images - others).abs().flatten(1).mean(1) / (first - second).abs().mean(1)
+    return (1 / (1 + 20 * apart)).mean()
 
 
 def diff_augment(images: Tensor, *, bright: int | None = None) -> Tensor:

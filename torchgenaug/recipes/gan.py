@@ -50,6 +50,7 @@ FAMILIES = {
     ),
 }
 _R1_WEIGHT, _LIPSCHITZ_WEIGHT, _CLASS_WEIGHT = 0.2, 10.0, 1.0
+_VARIETY_WEIGHT = 1.0
 _CRITIC_STEPS = 3  # of wgan-gp, for each of the generator
 _LATENT_DIM = 64
 _FEW = 1000  # images, below which the critic would learn them by heart
@@ -109,6 +110,11 @@ class LatentGAN:
         if self.family == "wgan-gp" and step % _CRITIC_STEPS:
             return losses
         made = self._generator_losses(fake, labels)
+        if labels is not None:
+            # Told the class, a small generator soon makes one image of each.
+            again = torch.randn_like(noise)
+            other = self.networks["generator"](again, labels)
+            made["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, torch.cat([noise, again]))
         update("generator", torch.stack(list(made.values())).sum())
         return losses | made
 

@@ -108,7 +108,7 @@ class PairedTranslation:
             gaps = [functional.l1_loss(a, b) for a, b in zip(seen[:-1], wanted[:-1], strict=True)]
             distance = torch.stack(gaps).mean()
         losses["distance_to_real"] = _DISTANCE_WEIGHTS[self.family, self.condition] * distance
-        losses["sameness"] = _VARIETY_WEIGHT * sameness(fake, other, noise)
+        losses["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, noise)
         update("generator", losses["generator"] + losses["distance_to_real"] + losses["sameness"])
         return losses
 
@@ -143,16 +143,3 @@ def patch_critic(data: TrainingData, channels: int, width: int) -> nn.Module:
         num_layers_d=2 if min(data.image_shape[1:]) >= 32 else 1,
         norm="INSTANCE",
     )
-
-
-def sameness(images: Tensor, others: Tensor, latents: Tensor) -> Tensor:
-    """Mean of 1 / (1 + ratio): ratio = |image - other| / |latent - other latent| over its usual value, a twentieth.
-
-    Args:
-        images: of the first half of `latents`.
-        others: of the second half, from the same conditions.
-        latents: (2 · batch, length).
-    """
-    first, second = latents.chunk(2)
-    apart = (images - others).abs().flatten(1).mean(1) / (first - second).abs().mean(1)
-    return (1 / (1 + 20 * apart)).mean()
