@@ -1,0 +1,74 @@
+"""The critic, the U-Net and the SPADE generator: shapes, ranges, what decides their outputs, what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets import Critic, SpadeGenerator, TranslationUNet
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 24), (1, 8, 16, 8)])
+def test_critics_give_a_score_and_class_scores(shape):
+    images = torch.randn(5, *shape)
+    scores, classes = Critic(shape=shape, width=2, batch_spread=True)(images)
+    assert scores.shape == (5,)
+    assert classes is None
+    scores, classes = Critic(shape=shape, width=2, num_classes=3, auxiliary=True)(images)
+    assert classes.shape == (5, 3)
+
+
+def test_a_critic_is_told_the_class():
+    critic, images = Critic(shape=(1, 8, 8), width=2, num_classes=2), torch.randn(1, 1, 8, 8)
+    assert critic(images, torch.tensor([0]))[0] != critic(images, torch.tensor([1]))[0]
+    with pytest.raises(ConfigurationError, match="`labels` must be given to a critic"):
+        critic(images)
+    with pytest.raises(ConfigurationError, match="`num_classes` must be given with auxiliary"):
+        Critic(shape=(1, 8, 8), auxiliary=True)
+
+
+def test_only_with_batch_spread_does_a_score_depend_on_the_batch():
+    images = torch.randn(4, 1, 8, 8)
+    for batch_spread in (False, True):
+        critic = Critic(shape=(1, 8, 8), width=2, batch_spread=batch_spread)
+        alone, together = critic(images[:1])[0], critic(images)[0][:1]
+        assert torch.allclose(alone, together, atol=1e-6) != batch_spread
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 16, 24), (1, 8, 16, 8)])
+def test_translators_keep_size_and_range(shape):
+    condition = torch.rand(2, 3, *shape[1:]) * 100
+    net = TranslationUNet(in_channels=3, shape=shape, width=2, value_range=(-1000, 2000), source_range=(0, 100))
+    images = net(condition)
+    assert images.shape == (2, *shape)
+    assert images.min() >= -1000
+    assert images.max() <= 2000
+    plain = TranslationUNet(in_channels=3, shape=shape, width=2)
+    plain.load_state_dict(net.state_dict())
+    assert torch.allclose(plain(condition / 50 - 1) * 1500 + 500, images, atol=0.1)
+
+
+def test_latents_decide_and_must_be_given():
+    net = TranslationUNet(in_channels=1, shape=(1, 8, 8), width=2, latent_dim=3)
+    condition = torch.randn(1, 1, 8, 8)
+    assert not torch.equal(net(torch.randn(1, 3), condition), net(torch.randn(1, 3), condition))
+    with pytest.raises(ConfigurationError, match="must be called with latents and a condition, got 1"):
+        net(condition)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 8, 16, 8)])
+def test_spade_follows_latents_and_masks(shape):
+    pytest.importorskip("monai")
+    torch.manual_seed(0)
+    net = SpadeGenerator(latent_dim=3, mask_classes=2, shape=shape, width=2, hidden=2, value_range=(0, 10))
+    one = torch.zeros(1, 2, *shape[1:])
+    one[:, 0] = 1
+    latents = torch.randn(1, 3)
+    images = net(latents, one)
+    assert images.shape == (1, *shape)
+    assert images.min() >= 0
+    assert images.max() <= 10
+    assert not torch.equal(net(torch.randn(1, 3), one), images)
+    # Which class fills the image matters, too: normalised modulation maps would lose it.
+    assert (net(latents, one.flip(1)) - images).abs().max() > 1e-3
