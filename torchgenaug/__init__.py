@@ -17,6 +17,7 @@ _HOMES = {
     "CombinedSource": "shards",
     "ConstantScreen": "screens",
     "Covariates": "conditions",
+    "DiTSynthesizer": "synthesizers",
     "DiffusersSynthesizer": "synthesizers",
     "EnsembleSynthesizer": "synthesizers",
     "FieldSpec": "types",
@@ -54,6 +55,7 @@ __all__ = [
     "CombinedSource",
     "ConstantScreen",
     "Covariates",
+    "DiTSynthesizer",
     "DiffusersSynthesizer",
     "EnsembleSynthesizer",
     "FieldSpec",
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     )
     from torchgenaug.synthesizers import (
         DiffusersSynthesizer,
+        DiTSynthesizer,
         EnsembleSynthesizer,
         FunctionSynthesizer,
         ModuleSynthesizer,

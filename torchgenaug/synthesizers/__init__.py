@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchgenaug.synthesizers.blueprints import build_network as build_network
     from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer as DiffusersSynthesizer
+    from torchgenaug.synthesizers.dit import DiTSynthesizer as DiTSynthesizer
     from torchgenaug.synthesizers.ensemble import EnsembleSynthesizer as EnsembleSynthesizer
     from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
     from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
 _HOMES = {
+    "DiTSynthesizer": "dit",
     "DiffusersSynthesizer": "diffusers",
     "EnsembleSynthesizer": "ensemble",
     "FunctionSynthesizer": "function",
@@ -40,6 +42,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DiTSynthesizer",
     "DiffusersSynthesizer",
     "EnsembleSynthesizer",
     "FunctionSynthesizer",

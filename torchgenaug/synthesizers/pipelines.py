@@ -12,6 +12,18 @@ from torch import nn
 from torchgenaug.errors import SynthesizerLoadError
 
 UNETS = ("UNet2DModel",)
+HOMES = {
+    "DiTPipeline": "DiTSynthesizer",
+    "LatentConsistencyModelImg2ImgPipeline": "StableDiffusionSynthesizer",
+    "LatentConsistencyModelPipeline": "StableDiffusionSynthesizer",
+    "StableDiffusionControlNetImg2ImgPipeline": "StableDiffusionSynthesizer",
+    "StableDiffusionControlNetInpaintPipeline": "StableDiffusionSynthesizer",
+    "StableDiffusionControlNetPipeline": "StableDiffusionSynthesizer",
+    "StableDiffusionImg2ImgPipeline": "StableDiffusionSynthesizer",
+    "StableDiffusionInpaintPipeline": "StableDiffusionSynthesizer",
+    "StableDiffusionPipeline": "StableDiffusionSynthesizer",
+}
+"""Pipeline of diffusers → the class that samples such a folder; all others: `DiffusersSynthesizer`."""
 VAES = ("AutoencoderKL", "VQModel")
 _WEIGHTS = "diffusion_pytorch_model"
 
@@ -23,7 +35,7 @@ def load_components(path: str | Path, revision: str | None = None) -> tuple[nn.M
         SynthesizerLoadError: no such folder, pickled weights, a custom pipeline, or a class that is not one of
             diffusers' own.
     """
-    folder = _local_folder(path, revision)
+    folder = local_folder(path, revision)
     _check_index(folder)
     for name in ("unet", "scheduler"):
         if not (folder / name).is_dir():
@@ -35,8 +47,8 @@ def load_components(path: str | Path, revision: str | None = None) -> tuple[nn.M
     vaes = [folder / name for name in ("vae", "vqvae") if (folder / name).is_dir()]
     if len(vaes) > 1:
         raise SynthesizerLoadError(f"`path` must hold vae/ or vqvae/, got both in {folder}. Remove the one not in use.")
-    vae = _load_net(vaes[0], VAES) if vaes else None
-    return _load_net(folder / "unet", UNETS), load_scheduler(folder / "scheduler"), vae
+    vae = load_net(vaes[0], VAES) if vaes else None
+    return load_net(folder / "unet", UNETS), load_scheduler(folder / "scheduler"), vae
 
 
 def load_scheduler(folder: Path) -> Any:
@@ -51,7 +63,7 @@ def scheduler_from_config(config: dict[str, Any], place: Path | str) -> Any:
     name = config.get("_class_name")
     known = isinstance(name, str) and name.endswith("Scheduler") and name in dir(diffusers)
     if not known:
-        raise _unknown_class(name, place, "a scheduler")
+        raise unknown_class(name, place, "a scheduler")
     return getattr(diffusers, str(name)).from_config(config)
 
 
@@ -61,7 +73,7 @@ def net_class(config: dict[str, Any], allowed: tuple[str, ...], place: Path | st
 
     name = config.get("_class_name")
     if name not in allowed:
-        raise _unknown_class(name, place, " or ".join(allowed))
+        raise unknown_class(name, place, " or ".join(allowed))
     return getattr(diffusers, name)
 
 
@@ -78,7 +90,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _local_folder(path: str | Path, revision: str | None) -> Path:
+def check_home(pipeline: object, cls: str, folder: Path) -> None:
+    """Raises `SynthesizerLoadError` where a folder of this pipeline belongs to another class than `cls`."""
+    home = HOMES.get(str(pipeline), "DiffusersSynthesizer")
+    if home != cls and str(pipeline) in HOMES:
+        raise SynthesizerLoadError(
+            f"`path` must hold a pipeline that {cls} samples, got {pipeline} in {folder}. Load it with "
+            f"{home}.from_pretrained({str(folder)!r}, value_range=(0, 1))."
+        )
+
+
+def local_folder(path: str | Path, revision: str | None) -> Path:
+    """The folder itself, or where a pinned commit of a repository on the hub was downloaded to."""
     folder = Path(path)
     if folder.is_dir():
         return folder
@@ -108,8 +131,9 @@ def _check_index(folder: Path) -> None:
         return
     index = read_json(folder / "model_index.json")
     name = index.get("_class_name")
+    check_home(name, "DiffusersSynthesizer", folder)
     if not (isinstance(name, str) and name.endswith("Pipeline") and name in dir(diffusers)):
-        raise _unknown_class(name, folder / "model_index.json", "a pipeline")
+        raise unknown_class(name, folder / "model_index.json", "a pipeline")
     for component, entry in index.items():
         if component.startswith("_") or not isinstance(entry, list) or entry == [None, None]:
             continue
@@ -121,7 +145,8 @@ def _check_index(folder: Path) -> None:
             )
 
 
-def _load_net(folder: Path, allowed: tuple[str, ...]) -> nn.Module:
+def load_net(folder: Path, allowed: tuple[str, ...]) -> nn.Module:
+    """The network of one subfolder, from safetensors."""
     cls = net_class(read_json(folder / "config.json"), allowed, folder / "config.json")
     weights = sorted(file.name for file in folder.glob(f"{_WEIGHTS}*"))
     variants = [name for name in weights if name.endswith(".safetensors")]
@@ -146,7 +171,8 @@ def _load_net(folder: Path, allowed: tuple[str, ...]) -> nn.Module:
     return net
 
 
-def _unknown_class(name: object, place: Path | str, expected: str) -> SynthesizerLoadError:
+def unknown_class(name: object, place: Path | str, expected: str) -> SynthesizerLoadError:
+    """The error for a class that is not loaded."""
     return SynthesizerLoadError(
         f"`_class_name` must be {expected} of diffusers itself, got {name!r} at {place}. Code that comes with a model "
         "is never run. Build the parts yourself and pass them to DiffusersSynthesizer(unet, scheduler, …)."

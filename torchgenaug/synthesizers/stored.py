@@ -20,7 +20,9 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "monai": ("torchgenaug.synthesizers.monai", "MonaiSynthesizer"),
     "pythae": ("torchgenaug.synthesizers.pythae", "PythaeSynthesizer"),
     "two_stage": ("torchgenaug.synthesizers.two_stage", "TwoStageSynthesizer"),
+    "dit": ("torchgenaug.synthesizers.dit", "DiTSynthesizer"),
     "ensemble": ("torchgenaug.synthesizers.ensemble", "EnsembleSynthesizer"),
+    "stable_diffusion": ("torchgenaug.synthesizers.stable_diffusion", "StableDiffusionSynthesizer"),
 }
 """Family → module and class. (The family ``diffusers`` keeps the layout of diffusers: `stored_diffusers`.)"""
 
