@@ -21,8 +21,8 @@ def test_proportions_are_kept(spatial, scale):
     inside = (fitted[0] > 7.5).nonzero().float()
     extent = inside.max(0).values - inside.min(0).values + 1
     assert extent.max() - extent.min() <= 2
-    assert extent.mean() == pytest.approx(12 * scale, abs=2)
-    assert fitted[0].flatten()[0] == pytest.approx(image[0].flatten()[0], abs=0.01)
+    assert extent.mean().item() == pytest.approx(12 * scale, abs=2)
+    assert fitted.flatten()[0].item() == pytest.approx(image.flatten()[0].item(), abs=0.01)
 
 
 def test_shrinking_is_antialiased():

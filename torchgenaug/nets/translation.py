@@ -106,4 +106,5 @@ class _Up(nn.Module):
             return features
         ones = [1] * (features.ndim - 2)
         scale, shift = self.style(latents).unflatten(1, (2, -1, *ones)).unbind(1)
-        return features * (1 + scale) + shift
+        styled: Tensor = features * (1 + scale) + shift
+        return styled

@@ -141,5 +141,5 @@ def unpacked(packed_module: Any, device: torch.device) -> nn.Module:
     if not isinstance(packed_module, bytes):
         module: nn.Module = packed_module
         return module
-    loaded: nn.Module = torch.jit.load(io.BytesIO(packed_module), map_location=device)
+    loaded: nn.Module = torch.jit.load(io.BytesIO(packed_module), map_location=device)  # type: ignore[no-untyped-call]
     return loaded
