@@ -42,7 +42,7 @@ FAMILIES = {
     ),
 }
 _DISTANCE_WEIGHTS = {("pix2pix", "mask"): 25.0, ("pix2pix", "source"): 50.0, ("spade", "mask"): 10.0}
-_VARIETY_WEIGHT = 0.1  # with 1, white matter of two latents differed by turning white and black
+_VARIETY_WEIGHT = 0.1
 _LATENT_DIM = {"pix2pix": 16, "spade": 32}
 
 
