@@ -106,6 +106,7 @@ def test_workers_see_every_epoch(start_method, persistent, workers, background):
         del loader
 
 
+@pytest.mark.filterwarnings("ignore::torchgenaug.errors.CollapseWarning")  # 4 x 4 pixels look alike
 def test_workers_wait_for_samples_and_forks_for_the_model():
     sequence = SyntheticSequence(Busy(batch_s=0.02))
     for _ in range(4):

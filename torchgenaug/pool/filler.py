@@ -6,17 +6,20 @@ import atexit
 import os
 import threading
 import time
+import warnings
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from torchgenaug.errors import PoolError
+from torchgenaug.errors import CollapseWarning, PoolError
 from torchgenaug.pool import forks
 from torchgenaug.pool.ring import CLOSED, FAILED, RUNNING, SYNCHRONOUS, Ring
 from torchgenaug.pool.supply import Supply
 from torchgenaug.pool.texts import CLOSED_TEXT, failed_text, hung_text, moved_text
 from torchgenaug.pool.window import Window
+from torchgenaug.screens import CollapseWatch
+from torchgenaug.types import Batch
 
 _EXIT_S = 10.0
 # After a fork the thread rests this long: a DataLoader forks its workers one after another, and each fork would have to
@@ -48,6 +51,7 @@ class Filler:
         self._error: BaseException | None = None
         self._error_was_raised = False
         self._stopped, self._rests = False, not supply.rests
+        self._watch, self._looked, self._alarm = CollapseWatch(), 0, ""
         self._forking, self._quiet_until_s = 0, 0.0
         self._thread: threading.Thread | None = None
         initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -229,6 +233,7 @@ class Filler:
                 return
             self._rests = not self._supply.rests
             delivery = self._supply.batch(self._window.ids(batch))
+            self._look(batch, delivery.samples)
             with self._changed:
                 # After a jump to another turn the place may be that of a batch which is needed now.
                 if not self._stopped and batch in self._window.batches_ahead(self._ring.get("turn")):
@@ -241,6 +246,16 @@ class Filler:
                 self._ring.set("making", -1)
                 self._ring.set("progress_at_s", time.monotonic())
                 self._changed.notify_all()
+
+    def _look(self, batch: int, samples: Batch) -> None:
+        """Warns, once, if the first samples of this pool look alike."""
+        # A pool that is moved makes samples again, which are no copies.
+        if self._alarm or self._watch.is_over or batch < self._looked:
+            return
+        self._looked = batch + 1
+        self._alarm = self._watch.add(self._window.ids(batch).tolist(), samples)
+        if self._alarm:
+            warnings.warn(self._alarm, CollapseWarning, stacklevel=2)
 
     def _check_still(self, turn: int) -> None:
         if self._stopped:
