@@ -49,14 +49,22 @@ class BrainSlice(TypedDict):
 
 def load_volumes() -> npt.NDArray[np.float32]:
     """T1, CSF, grey- and white-matter maps of ICBM152: (4, 192, 192, 100) float32 in [0, 1], 1 mm, RAS+ axes."""
+    return read_maps((slice(_CROP_X, _CROP_X + _SIDE), slice(_CROP_Y, _CROP_Y + _SIDE), slice(_FIRST, _LAST)))
+
+
+def read_maps(window: tuple[slice, slice, slice]) -> npt.NDArray[np.float32]:
+    """The same four maps in another window of the 197 x 233 x 189 voxels.
+
+    Raises:
+        MissingExtraError: nilearn is not installed.
+    """
     try:
         from nilearn import datasets
     except ImportError as error:
         raise missing_extra("The brain demo", package="nilearn", extra="demo") from error
 
     def voxels(image: Any) -> npt.NDArray[np.float32]:
-        data: npt.NDArray[np.float32] = np.asarray(image.dataobj, dtype=np.float32)
-        return data[_CROP_X : _CROP_X + _SIDE, _CROP_Y : _CROP_Y + _SIDE, _FIRST:_LAST]
+        return np.asarray(image.dataobj, dtype=np.float32)[window]
 
     brain = voxels(datasets.load_mni152_brain_mask(resolution=1))
     t1 = voxels(datasets.load_mni152_template(resolution=1)) * brain

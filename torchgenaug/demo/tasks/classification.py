@@ -26,8 +26,8 @@ from torchgenaug.demo.tasks.report import Section, draw, show
 from torchgenaug.recipes import Options, TrainingData, load_data
 from torchgenaug.shards import render_shards
 
-FAMILY = "ddpm"
-_PER_CLASS, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 10, 200, 1000, 3, 20
+FAMILY = "acgan"
+_PER_CLASS, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 10, 200, 500, 3, 15
 _RENDER_BATCH = 50
 
 
@@ -96,14 +96,27 @@ def run(out: Path, effort: Effort, console: Console) -> list[Section]:
         few = everything.limit(_PER_CLASS, seed)
         options = Options(condition="label", steps=effort.steps or _STEPS)
         fitted = fit_unseen(
-            FAMILY, few, test, out / f"generator-{seed}", options, console, held_out=load_data("digits", split="held_out")
+            FAMILY,
+            few,
+            test,
+            out / f"generator-{seed}",
+            options,
+            console,
+            held_out=load_data("digits", split="held_out"),
         )
         seen |= set(fitted.synthesizer.trained_on["samples"])
         sequence = SyntheticSequence(fitted.synthesizer, ClassLabels(10), seed=seed)
         shards = render_shards(sequence, out / f"shards-{seed}", count, batch_size=_RENDER_BATCH)
         with closing(SyntheticPool(sequence, count, refresh=0.25, batch_size=_RENDER_BATCH)) as pool:
             arms = standard_arms(
-                Pairs(few), shards, pool, count, torchio_transform(), fields=("image", "label"), match="label", seed=seed
+                Pairs(few),
+                shards,
+                pool,
+                count,
+                torchio_transform(),
+                fields=("image", "label"),
+                match="label",
+                seed=seed,
             )
             for name, each in compare(arms, job, [seed], console, f"Training, draw {seed}").items():
                 outcomes.setdefault(name, []).extend(each)

@@ -170,9 +170,7 @@ def train(arm: Arm, job: Job, seed: int) -> Outcome:
     model.eval()
     with torch.no_grad():
         score = job.score(model)
-    return Outcome(
-        real, added if arm.added == "repeated" else 0, added if arm.added == "synthetic" else 0, score
-    )
+    return Outcome(real, added if arm.added == "repeated" else 0, added if arm.added == "synthetic" else 0, score)
 
 
 def provenance(batch: Any) -> Mapping[str, Any]:
@@ -203,7 +201,7 @@ def fit_unseen(
         out,
         held_out=held_out,
         recipe=options,
-        options=FitOptions(reports=2),
+        options=FitOptions(reports=1),
         device="cpu",
         rotate=rotate,
         progress=console.is_terminal,

@@ -39,9 +39,7 @@ def tasks() -> tuple[str, ...]:
     return _TASKS
 
 
-def run_task(
-    task: str, out: Path, *, effort: Effort | None = None, console: Console | None = None
-) -> dict[str, Any]:
+def run_task(task: str, out: Path, *, effort: Effort | None = None, console: Console | None = None) -> dict[str, Any]:
     """Runs a task; writes generators, shards, pictures and ``summary.json`` into `out`.
 
     A generator that was trained there before, with the same settings, is used again.

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.demo.tasks.comparison import BASELINES, Outcome, mean_and_spread
+from torchgenaug.demo.tasks.comparison import BASELINES, REAL, REPEATED, TORCHIO, Outcome, mean_and_spread
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes import TrainingData
 from torchgenaug.types import FieldSpec
 
-_SHOWN = 10
+_SHOWN, _FEWEST = 10, 3
+_SHORT = {REAL: "real", REPEATED: "again", TORCHIO: "TorchIO"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,11 @@ class Section:
 def show(section: Section, console: Console) -> None:
     """Prints table, verdicts and caution."""
     title = f"{section.title}: {section.metric} on {len(section.test_ids)} real test samples"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("trained on", no_wrap=True)
     baselines = [name for name in BASELINES if name in section.outcomes]
-    shorter = (f"vs {name.replace('real ', '').replace('real, ', '').replace('+ ', '')}" for name in baselines)
-    for heading in ("real", "real\nagain", "synth.", section.metric, *(name.replace(" ", "\n") for name in shorter)):
+    gaps_of = (f"vs\n{_SHORT[name]}" for name in baselines)
+    for heading in ("real", "again", "synth.", section.metric, *gaps_of):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, outcomes in section.outcomes.items():
         mean, spread = mean_and_spread([each.score for each in outcomes])
@@ -85,9 +86,11 @@ def verdicts(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
             gaps = difference(outcomes, name, other)
             mean, wins = sum(gaps) / len(gaps), sum(gap > 0 for gap in gaps)
             losses = sum(gap < 0 for gap in gaps)
-            word = "better" if wins == len(gaps) else "worse" if losses == len(gaps) else "no clear difference"
-            parts.append(f"{word} than {other} ({mean:+.3f}; better {wins}, worse {losses} of {len(gaps)})")
-        lines.append(f"{name}: " + "; ".join(parts) + ".")
+            word = "better than" if wins == len(gaps) else "worse than" if losses == len(gaps) else "no clear gap to"
+            parts.append(f"{word} {_SHORT[other]} ({mean:+.3f}; {wins} up, {losses} down)")
+        lines.append(f"{name}: " + ", ".join(parts) + ".")
+    if lines and len(next(iter(outcomes.values()))) < _FEWEST:
+        lines.append("One or two trainings each: chance alone gives such gaps. Take --seeds 3 or more.")
     return lines
 
 
@@ -98,7 +101,13 @@ def _signed(gaps: Sequence[float]) -> str:
 
 
 def draw(
-    real: TrainingData, source: SyntheticSource, names: Sequence[str], path: Path, *, rotate: int = 0, shown: int = _SHOWN
+    real: TrainingData,
+    source: SyntheticSource,
+    names: Sequence[str],
+    path: Path,
+    *,
+    rotate: int = 0,
+    shown: int = _SHOWN,
 ) -> Path:
     """A picture of `shown` real samples, spread over the set, and below them as many synthetic ones."""
     count = min(shown, len(real), len(source))
@@ -108,7 +117,9 @@ def draw(
     samples += [{name: made[name][k] for name in names} for k in range(count)]
     fields: Mapping[str, FieldSpec] = {name: real.fields[name] for name in names}
     marks = ["real"] * count + ["synthetic"] * count
-    return contact_sheet(samples, fields, path, marks=marks, columns=count if count <= 5 else -(-count // 2), rotate=rotate)
+    return contact_sheet(
+        samples, fields, path, marks=marks, columns=count if count <= 5 else -(-count // 2), rotate=rotate
+    )
 
 
 def write_summary(
@@ -120,7 +131,9 @@ def write_summary(
         rows = []
         for name, outcomes in section.outcomes.items():
             mean, spread = mean_and_spread([each.score for each in outcomes])
-            rows.append({"trained_on": name, "mean": mean, "spread": spread, "runs": [asdict(each) for each in outcomes]})
+            rows.append(
+                {"trained_on": name, "mean": mean, "spread": spread, "runs": [asdict(each) for each in outcomes]}
+            )
         summary["sections"].append(
             {
                 "title": section.title,
