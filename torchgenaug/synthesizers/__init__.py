@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
     from torchgenaug.synthesizers.monai import MonaiSynthesizer as MonaiSynthesizer
     from torchgenaug.synthesizers.monai_bundle import load_monai_bundle as load_monai_bundle
+    from torchgenaug.synthesizers.prompt_encoding import encode_prompts as encode_prompts
     from torchgenaug.synthesizers.pythae import PythaeSynthesizer as PythaeSynthesizer
     from torchgenaug.synthesizers.pythae_fit import fit_latents as fit_latents
     from torchgenaug.synthesizers.saved import load_synthesizer as load_synthesizer
     from torchgenaug.synthesizers.saved import save_synthesizer as save_synthesizer
+    from torchgenaug.synthesizers.stable_diffusion import StableDiffusionSynthesizer as StableDiffusionSynthesizer
     from torchgenaug.synthesizers.transformed import TransformedSynthesizer as TransformedSynthesizer
     from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
@@ -32,9 +34,11 @@ _HOMES = {
     "ModuleSynthesizer": "module",
     "MonaiSynthesizer": "monai",
     "PythaeSynthesizer": "pythae",
+    "StableDiffusionSynthesizer": "stable_diffusion",
     "TransformedSynthesizer": "transformed",
     "TwoStageSynthesizer": "two_stage",
     "build_network": "blueprints",
+    "encode_prompts": "prompt_encoding",
     "fit_latents": "pythae_fit",
     "load_monai_bundle": "monai_bundle",
     "load_synthesizer": "saved",
@@ -49,9 +53,11 @@ __all__ = [
     "ModuleSynthesizer",
     "MonaiSynthesizer",
     "PythaeSynthesizer",
+    "StableDiffusionSynthesizer",
     "TransformedSynthesizer",
     "TwoStageSynthesizer",
     "build_network",
+    "encode_prompts",
     "fit_latents",
     "load_monai_bundle",
     "load_synthesizer",
