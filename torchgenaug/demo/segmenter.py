@@ -18,7 +18,7 @@ from torchgenaug.demo.brain import NUM_TISSUES, BrainSlice
 
 
 class Segmenter(nn.Module):
-    """A two-level U-Net with 0.03 M parameters: (batch, channels, 64, 64) in [0, 1] → (batch, classes, 64, 64) logits."""
+    """Two-level U-Net, 0.03 M parameters: (batch, channels, 64, 64) in [0, 1] → logits (batch, classes, 64, 64)."""
 
     def __init__(self, width: int = 16, *, channels: int = 1, num_classes: int = NUM_TISSUES) -> None:
         super().__init__()

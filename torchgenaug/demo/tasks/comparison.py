@@ -206,10 +206,12 @@ def fit_unseen(
         rotate=rotate,
         progress=console.is_terminal,
     )
+    if not result.finished:
+        raise KeyboardInterrupt  # `fit` took the signal and kept its checkpoint; the task must end, too
     check_unseen(result.synthesizer.trained_on, test)
     console.print(
-        f"Generator: {family}, {result.steps} steps on {len(train_data)} real samples, {result.seconds:.0f} s. Distance "
-        f"to real images {result.distance:.2f} (real training images {result.floor:.2f}, noise {result.noise:.2f}); "
+        f"Generator: {family}, {result.steps} steps on {len(train_data)} real samples, {result.seconds:.0f} s. "
+        f"Distance to real images {result.distance:.2f} (training images {result.floor:.2f}, noise {result.noise:.2f}); "
         f"copies {result.copied:.0%} (chance {result.copied_reference:.0%}).",
         highlight=False,
     )

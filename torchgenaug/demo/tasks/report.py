@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from torchgenaug.contracts import SyntheticSource
 from torchgenaug.demo.tasks.comparison import BASELINES, REAL, REPEATED, TORCHIO, Outcome, mean_and_spread
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes import TrainingData
-from torchgenaug.types import FieldSpec
+from torchgenaug.types import Batch, FieldSpec
 
 _SHOWN, _FEWEST = 10, 3
 _SHORT = {REAL: "real", REPEATED: "again", TORCHIO: "TorchIO"}
@@ -102,7 +100,7 @@ def _signed(gaps: Sequence[float]) -> str:
 
 def draw(
     real: TrainingData,
-    source: SyntheticSource,
+    made: Batch,
     names: Sequence[str],
     path: Path,
     *,
@@ -110,10 +108,9 @@ def draw(
     shown: int = _SHOWN,
 ) -> Path:
     """A picture of `shown` real samples, spread over the set, and below them as many synthetic ones."""
-    count = min(shown, len(real), len(source))
+    count = min(shown, len(real), len(made[names[0]]))
     rows = [round(k * (len(real) - 1) / max(1, count - 1)) for k in range(count)]
     samples = [{name: real.samples[row][name] for name in names} for row in rows]
-    made = source.read(torch.arange(count).numpy())
     samples += [{name: made[name][k] for name in names} for k in range(count)]
     fields: Mapping[str, FieldSpec] = {name: real.fields[name] for name in names}
     marks = ["real"] * count + ["synthetic"] * count

@@ -5,10 +5,10 @@
 
 The translator (pix2pix) is trained on the few complete pairs. `FillMissing` then completes the other samples: made when
 they are read, rendered into shards, or held in a pool. A segmenter that takes the filled modality alone is trained on
-them, and scored by Dice on real test samples; so is one that had the true modality of all of them, the most that filling
-can give. The translation itself is measured on real test pairs.
+them, and scored by Dice on real test samples; so is one that had the true modality of all of them, the most that
+filling can give. The translation itself is measured on real test pairs.
 
-About X minutes on two cores.
+Minutes on two cores.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def translation_quality(synthesizer: Any, train: TrainingData, test: TrainingDat
     made = torch.cat(
         [
             synthesizer.synthesize(list(range(k, k + len(part))), {"source": part})["image"]
-            for k, part in zip(range(0, len(test), _RENDER_BATCH), sources.split(_RENDER_BATCH), strict=True)
+            for k, part in zip(range(0, len(test), _RENDER_BATCH), torch.split(sources, _RENDER_BATCH), strict=True)
         ]
     )
     mean = torch.stack([train.samples[k]["image"] for k in range(len(train))]).mean(0).expand_as(truth)
@@ -206,18 +206,4 @@ def ssim(images: Tensor, truth: Tensor, data_range: float) -> float:
 def _draw_pairs(test: TrainingData, sequence: SyntheticSequence, path: Path, rotate: int) -> Path:
     """Real test pairs and, below them, the translations of the same sources."""
     rows = permutation(0, len(test))[:6].tolist()  # the order of HeldOutConditions
-    return draw(test.select(rows), _First(sequence, 6), ("source", "image"), path, rotate=rotate, shown=6)
-
-
-class _First:
-    """The first samples of a sequence, made at once."""
-
-    def __init__(self, sequence: SyntheticSequence, count: int) -> None:
-        self.count, self.batch = count, sequence.batch(list(range(count)))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self, positions: Any) -> Any:
-        """The samples at `positions`."""
-        return {name: value[torch.as_tensor(positions)] for name, value in self.batch.items()}
+    return draw(test.select(rows), sequence.batch(list(range(6))), ("source", "image"), path, rotate=rotate, shown=6)
