@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,26 @@ def test_order_of_keys_matters():
 @given(st.integers(0, 2**63 - 1), st.integers(0, 200))
 def test_permutation_is_one(seed, size):
     assert sorted(seeding.permutation(seed, size).tolist()) == list(range(size))
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize("seed", [0, 7, 2**63 - 1, 2**64 - 1, -5])
+def test_permutation_sorts_by_hash(seed, size):
+    """However it is computed, this is what it is: users' plans rest on it."""
+    hashes = seeding.derive(seed, seeding.PLAN, np.arange(size, dtype=np.uint64))
+    order = seeding.permutation(seed, size)
+    assert order.dtype == np.int64
+    assert np.array_equal(order, np.argsort(hashes, kind="stable"))
+
+
+def test_permutation_takes_no_memory_but_its_own():
+    tracemalloc.start()
+    try:
+        seeding.permutation(0, 1_000_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 def test_permutation_is_unbiased():

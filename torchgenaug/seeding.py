@@ -56,9 +56,31 @@ def derive(*keys: int | npt.ArrayLike) -> UInt64Array:
 
 
 def permutation(seed: int, size: int) -> npt.NDArray[np.int64]:
-    """A fixed shuffle of ``range(size)``, the same for every version of numpy."""
-    order = np.argsort(derive(seed, PLAN, np.arange(size, dtype=np.uint64)), kind="stable")
-    return order.astype(np.int64, copy=False)
+    """A fixed shuffle of ``range(size)``, the same for every version of numpy: in the order of its hashes.
+
+    No memory but that of the result.
+    """
+    # The hash is a bijection: there are no ties, and a sorted hash still says which number it is of. To sort the hashes
+    # and undo them is several times as fast as to sort an index by them.
+    state, numbers = derive(seed, PLAN), np.arange(size, dtype=np.uint64)
+    work = np.empty(min(size, _BLOCK), np.uint64)
+    blocks = [numbers[start : start + _BLOCK] for start in range(0, size, _BLOCK)]
+    gamma = np.uint64(_GAMMA)
+    with np.errstate(over="ignore"):
+        for block in blocks:
+            block += gamma
+            _mix_in_place(block, work[: len(block)])
+            block ^= state
+            block += gamma
+            _mix_in_place(block, work[: len(block)])
+        numbers.sort()
+        for block in blocks:
+            _unmix_in_place(block, work[: len(block)])
+            block -= gamma
+            block ^= state
+            _unmix_in_place(block, work[: len(block)])
+            block -= gamma
+    return numbers.view(np.int64)
 
 
 def normal(seeds: Sequence[int] | UInt64Array, shape: Sequence[int], *, device: torch.device = _CPU) -> Tensor:
@@ -129,6 +151,17 @@ def _mix_in_place(x: UInt64Array, work: UInt64Array) -> None:
         np.bitwise_xor(x, work, out=x)
         if factor is not None:
             np.multiply(x, np.uint64(factor), out=x)
+
+
+def _unmix_in_place(x: UInt64Array, work: UInt64Array) -> None:
+    """The inverse of `_mix_in_place`: x ^ (x >> s) is undone by x ^ (x >> s) ^ (x >> 2s), for s > 21."""
+    for shift, factor in ((31, _MULTIPLY_2), (27, _MULTIPLY_1), (30, None)):
+        np.right_shift(x, np.uint64(shift), out=work)
+        np.bitwise_xor(x, work, out=x)
+        np.right_shift(work, np.uint64(shift), out=work)
+        np.bitwise_xor(x, work, out=x)
+        if factor is not None:
+            np.multiply(x, np.uint64(pow(factor, -1, 1 << 64)), out=x)
 
 
 def _fill_on_cpu(noise: Tensor, keys: UInt64Array) -> None:
