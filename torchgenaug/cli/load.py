@@ -71,6 +71,7 @@ def load_sequence(
     classes = num_classes
     if classes is None:
         classes = getattr(made, "num_classes", None) if weights is None else len(weights)
+    _check_given(made, name)
     return SyntheticSequence(made, None if classes is None else ClassLabels(classes, weights=weights), seed=seed)
 
 
@@ -100,10 +101,12 @@ def own_device(device: str | None) -> str:
 def _load(name: str, steps: int | None, value_range: tuple[float, float] | None, device: str) -> Any:
     """What `name` stands for, sampled in `steps` steps."""
     if is_diffusers_folder(name):
-        from torchgenaug.synthesizers import DiffusersSynthesizer
+        from torchgenaug import synthesizers
+        from torchgenaug.synthesizers.layouts import pipeline_home
 
         limits = DIFFUSERS_RANGE if value_range is None else value_range
-        return DiffusersSynthesizer.from_pretrained(name, steps=steps or 50, value_range=limits, device=device)
+        home = getattr(synthesizers, pipeline_home(name))
+        return home.from_pretrained(name, steps=steps or 50, value_range=limits, device=device)
     if value_range is not None:
         raise ConfigurationError(
             f"--value-range must be left out unless SYNTHESIZER is a plain diffusers folder, got {name!r}, which "
@@ -114,6 +117,22 @@ def _load(name: str, steps: int | None, value_range: tuple[float, float] | None,
     if steps is None or not isinstance(made, Synthesizer):
         return made
     return _with_steps(made, steps)
+
+
+def _check_given(synthesizer: Synthesizer, name: str) -> None:
+    """Raises `ConfigurationError` where a model needs more than class labels: at once, not at the first sample."""
+    needed = {field: spec for field, spec in getattr(synthesizer, "condition_fields", {}).items() if field != "label"}
+    if not needed:
+        return
+    texts = "Prompts(texts, encode_prompts(folder, texts))"
+    images = [field for field in needed if field != "prompt_embeds"]
+    parts = [texts] * ("prompt_embeds" in needed) + [f"RealFields(dataset, {images})"] * bool(images)
+    example = parts[0] if len(parts) == 1 else f"JointConditions({', '.join(parts)})"
+    raise ConfigurationError(
+        f"--conditions must be given for {name!r}, which is conditioned on "
+        f"{'; '.join(f'{field}: {spec}' for field, spec in needed.items())}. Write a function without arguments that "
+        f"returns {example} and name it: --conditions my_module:my_conditions"
+    )
 
 
 def _load_conditions(name: str) -> Conditions:
@@ -138,11 +157,21 @@ def _numbers(text: str) -> list[float]:
 def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:
     """The same diffusion model with another number of sampling steps."""
     from torchgenaug.synthesizers import DiffusersSynthesizer
+    from torchgenaug.synthesizers.stored import Storable
 
     if not isinstance(synthesizer, DiffusersSynthesizer):
-        raise ConfigurationError(
-            f"--steps must be left out for a {type(synthesizer).__name__}, which has no sampling steps, got {steps}."
+        made_of = synthesizer.stored() if isinstance(synthesizer, Storable) else None
+        if made_of is None or "steps" not in made_of.settings:
+            raise ConfigurationError(
+                f"--steps must be left out for a {type(synthesizer).__name__}, which has no sampling steps, got "
+                f"{steps}."
+            )
+        shorter = made_of._replace(settings={**made_of.settings, "steps": steps})
+        other: Synthesizer = type(synthesizer).from_stored(  # type: ignore[attr-defined]
+            shorter, device=getattr(synthesizer, "device", torch.device("cpu")), dtype=None
         )
+        other.trained_on = synthesizer.trained_on  # type: ignore[attr-defined]
+        return other
     settings = synthesizer.settings | {"steps": steps, "dtype": synthesizer.dtype}
     changed = DiffusersSynthesizer(
         synthesizer.unet, synthesizer.scheduler, vae=synthesizer.vae, device=synthesizer.device, **settings

@@ -34,6 +34,7 @@ from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import pipelines, stored, stored_diffusers
 from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer
+from torchgenaug.synthesizers.layouts import pipeline_home
 from torchgenaug.synthesizers.stored import Storable, json_bytes
 
 FORMAT, VERSION = "torchgenaug.synthesizer", 1
@@ -230,10 +231,10 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], bytes]:
     path = folder / _INDEX
     if not path.is_file():
         remedy = "Check the path, or write such a folder with save_synthesizer(synthesizer, path)."
-        if (folder / "unet").is_dir():
+        if (folder / "unet").is_dir() or (folder / "model_index.json").is_file():
             remedy = (
                 "This is a plain diffusers folder; it does not say what the intensities are. Load it with "
-                f"DiffusersSynthesizer.from_pretrained({str(folder)!r}, value_range=(0, 1))."
+                f"{pipeline_home(folder)}.from_pretrained({str(folder)!r}, value_range=(0, 1))."
             )
         raise SynthesizerLoadError(f"`path` must be a folder with {_INDEX}, got {str(folder)!r} without it. {remedy}")
     content = path.read_bytes()
