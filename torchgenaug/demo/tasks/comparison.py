@@ -211,7 +211,7 @@ def fit_unseen(
     check_unseen(result.synthesizer.trained_on, test)
     console.print(
         f"Generator: {family}, {result.steps} steps on {len(train_data)} real samples, {result.seconds:.0f} s. "
-        f"Distance to real images {result.distance:.2f} (training images {result.floor:.2f}, noise {result.noise:.2f}); "
+        f"Distance to real ones {result.distance:.2f} (training images {result.floor:.2f}, noise {result.noise:.2f}); "
         f"copies {result.copied:.0%} (chance {result.copied_reference:.0%}).",
         highlight=False,
     )
