@@ -4,7 +4,7 @@ Shows a generator of volumes (pix2pix in 3D, told the mask), new masks for free 
 transform, shards and a pool of volumes, and a small 3D segmenter of CSF, grey and white matter. The score is Dice on
 volumes that nothing was trained on.
 
-Minutes on two cores.
+Its time on two idle cores has not been measured yet.
 """
 
 from __future__ import annotations
