@@ -18,6 +18,7 @@ FLOORS = {
     "seeding": 0,
     "matching": 1,
     "plan": 1,
+    "plan_arguments": 1,
     "contracts": 1,
     "same_type": 1,
     "samples": 1,
@@ -42,7 +43,8 @@ FLOORS = {
     "recipes": 5,
     "testing": 5,
     "demo": 5,
-    "cli": 6,
+    "tasks": 6,
+    "cli": 7,
 }
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")
 

@@ -57,6 +57,6 @@ def demo(
 
         run_demo(out, epochs=epochs or 6, ratio=ratio)
         return
-    from torchgenaug.demo.tasks import Effort, run_task
+    from torchgenaug.tasks import Effort, run_task
 
     run_task(task.value, out / task.value, effort=Effort(steps, seeds, epochs, synthetic))

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from torchgenaug import RealFields, SyntheticPool, SyntheticSequence
-from torchgenaug.demo.tasks.comparison import Job, compare, fit_unseen, standard_arms
-from torchgenaug.demo.tasks.effort import Effort
-from torchgenaug.demo.tasks.report import Section, draw, show
-from torchgenaug.demo.tasks.segmentation import dice_on, segmentation_loss
 from torchgenaug.recipes import Options, load_data
 from torchgenaug.shards import render_shards
+from torchgenaug.tasks.comparison import Job, compare, fit_unseen, standard_arms
+from torchgenaug.tasks.effort import Effort
+from torchgenaug.tasks.report import Section, draw, show
+from torchgenaug.tasks.segmentation import dice_on, segmentation_loss
 
 FAMILY = "pix2pix"
 _REAL, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 4, 12, 200, 3, 8

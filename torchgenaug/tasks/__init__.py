@@ -5,6 +5,6 @@ trains a small network on every mix, scores it on real test data that neither th
 and prints gains and losses against real data only, real data repeated, and real data with TorchIO.
 """
 
-from torchgenaug.demo.tasks.effort import Effort, run_task, tasks
+from torchgenaug.tasks.effort import Effort, run_task, tasks
 
 __all__ = ["Effort", "run_task", "tasks"]

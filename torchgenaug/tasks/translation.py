@@ -27,14 +27,14 @@ from torch.utils.data import Dataset
 
 from torchgenaug import FillMissing, SyntheticMixDataset, SyntheticPool, SyntheticSequence
 from torchgenaug.demo.segmenter import Segmenter
-from torchgenaug.demo.tasks.comparison import REAL, REPEATED, TORCHIO, Arm, Job, compare, fit_unseen
-from torchgenaug.demo.tasks.effort import Effort
-from torchgenaug.demo.tasks.report import Section, draw, show
-from torchgenaug.demo.tasks.segmentation import dice_on, segmentation_loss, torchio_transform
 from torchgenaug.recipes import Options, TrainingData, load_data
 from torchgenaug.recipes.report import HeldOutConditions
 from torchgenaug.seeding import permutation
 from torchgenaug.shards import render_shards
+from torchgenaug.tasks.comparison import REAL, REPEATED, TORCHIO, Arm, Job, compare, fit_unseen
+from torchgenaug.tasks.effort import Effort
+from torchgenaug.tasks.report import Section, draw, show
+from torchgenaug.tasks.segmentation import dice_on, segmentation_loss, torchio_transform
 
 FAMILY = "pix2pix"
 _COMPLETE, _LACKING, _STEPS, _SEEDS, _EPOCHS = 16, 48, 600, 3, 15

@@ -26,11 +26,11 @@ from torch.utils.data import Dataset
 
 from torchgenaug import RealFields, SyntheticPool, SyntheticSequence
 from torchgenaug.demo.segmenter import Segmenter
-from torchgenaug.demo.tasks.comparison import Job, compare, fit_unseen, standard_arms
-from torchgenaug.demo.tasks.effort import Effort
-from torchgenaug.demo.tasks.report import Section, draw, show
 from torchgenaug.recipes import Options, TrainingData, load_data
 from torchgenaug.shards import render_shards
+from torchgenaug.tasks.comparison import Job, compare, fit_unseen, standard_arms
+from torchgenaug.tasks.effort import Effort
+from torchgenaug.tasks.report import Section, draw, show
 
 _SEEDS, _EPOCHS, _SYNTHETIC = 3, 20, 48
 _NUCLEI, _NUCLEI_FAMILY, _NUCLEI_STEPS = 24, "pix2pix", 800

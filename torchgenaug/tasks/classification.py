@@ -22,11 +22,11 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from torchgenaug import ClassLabels, SyntheticPool, SyntheticSequence
-from torchgenaug.demo.tasks.comparison import Job, Outcome, compare, fit_unseen, standard_arms
-from torchgenaug.demo.tasks.effort import Effort
-from torchgenaug.demo.tasks.report import Section, draw, show
 from torchgenaug.recipes import Options, TrainingData, load_data
 from torchgenaug.shards import render_shards
+from torchgenaug.tasks.comparison import Job, Outcome, compare, fit_unseen, standard_arms
+from torchgenaug.tasks.effort import Effort
+from torchgenaug.tasks.report import Section, draw, show
 
 FAMILY = "acgan"
 _PER_CLASS, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 10, 200, 500, 3, 15

@@ -10,12 +10,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from torchgenaug.demo.tasks import Effort, run_task
-from torchgenaug.demo.tasks.comparison import BASELINES, BOTH, POOL, SHARDS, Outcome, check_unseen
-from torchgenaug.demo.tasks.report import verdicts
-from torchgenaug.demo.tasks.translation import FILLED_POOL, FILLED_SHARDS, TRUE, psnr, ssim
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import load_data
+from torchgenaug.tasks import Effort, run_task
+from torchgenaug.tasks.comparison import BASELINES, BOTH, POOL, SHARDS, Outcome, check_unseen
+from torchgenaug.tasks.report import verdicts
+from torchgenaug.tasks.translation import FILLED_POOL, FILLED_SHARDS, TRUE, psnr, ssim
 
 pytestmark = pytest.mark.filterwarnings("ignore:At step", "ignore::torchgenaug.errors.CollapseWarning")
 SYNTHETIC = 10  # one of each digit

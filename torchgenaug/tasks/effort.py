@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from torchgenaug.demo.tasks.report import Section, write_summary
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.tasks.report import Section, write_summary
 
 _TASKS = ("classification", "segmentation", "translation", "volumes")
 
@@ -67,6 +67,6 @@ def run_task(task: str, out: Path, *, effort: Effort | None = None, console: Con
     began, console = time.perf_counter(), console or Console()
     torch.set_num_threads(1)  # the pool shares the machine with the training loop
     out.mkdir(parents=True, exist_ok=True)
-    module = importlib.import_module(f"torchgenaug.demo.tasks.{task}")
+    module = importlib.import_module(f"torchgenaug.tasks.{task}")
     sections: list[Section] = module.run(out, effort, console)
     return write_summary(task, sections, out, time.perf_counter() - began, console)

@@ -12,9 +12,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from torchgenaug.demo.tasks.comparison import BASELINES, REAL, REPEATED, TORCHIO, Outcome, mean_and_spread
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes import TrainingData
+from torchgenaug.tasks.comparison import BASELINES, REAL, REPEATED, TORCHIO, Outcome, mean_and_spread
 from torchgenaug.types import Batch, FieldSpec
 
 _SHOWN, _FEWEST = 10, 3
