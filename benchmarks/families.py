@@ -146,7 +146,8 @@ def measure(*, quick: bool = False, minutes: float = 5.0, out: Path | None = Non
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of copies: they are a column of the table
         if quick:
-            measure_row(Row("vae", "digits", Options(width=8, latent_dim=4), 2), 1.0, Path(scratch) / "model")
+            row = Row("vae", "digits", Options(width=8, latent_dim=4), 2)
+            publish("families", {"rows": [measure_row(row, 1.0, Path(scratch) / "model")]}, quick=True)
             return
         for row in ROWS:
             if only and row.family not in only:
@@ -159,7 +160,7 @@ def measure(*, quick: bool = False, minutes: float = 5.0, out: Path | None = Non
                 kept.write_text(json.dumps(measure_row(row, minutes, folder)))
             rows.append(json.loads(kept.read_text()))
             print(rows[-1], flush=True)
-    publish("families", {"planned_minutes": minutes, "rows": rows}, quick=False)
+    publish("families", {"planned_minutes": minutes, "rows": rows}, quick=quick)
 
 
 def main() -> None:
