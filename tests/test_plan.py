@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,3 +201,52 @@ def test_a_class_without_synthetic_samples():
         plan.group([0, 2, 2])
     with pytest.raises(ConfigurationError, match="`members` must be given"):
         plan.look_up([0, 1, 2, 3], 0)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [3, 0, 39],
+        [],
+        (1, 2),
+        range(5),
+        np.array([4, 4]),
+        [np.int64(7), np.uint8(8)],
+        [torch.tensor(9), 1],
+        torch.tensor([2, 1]),
+        [True, False],
+        [1.0, 2.0],
+        [np.float64(3.0)],
+    ],
+    ids=repr,
+)
+def test_a_list_of_codes_is_what_the_array_is(indices, kept):
+    plan = MixPlan(40, 9, 0.4, seed=3)
+    expected = plan.codes(indices, 2).tolist()
+    assert any(code < 0 for code in plan.codes(np.arange(40), 2))
+    if not kept:
+        plan = MixPlan(40, 9, 0.4, seed=3)
+    codes = plan.code_list(indices, 2)
+    assert codes == expected
+    assert all(type(code) is int for code in codes)
+
+
+@pytest.mark.parametrize("indices", [[0, 40], [-1], [1 << 70], ["a"], [None], [0, [1]]], ids=repr)
+def test_a_list_of_codes_fails_as_the_array_does(indices):
+    plan = MixPlan(40, 9, 0.4)
+    plan.code_list([0], 0)
+    with pytest.raises((SampleIndexError, OverflowError, ValueError, TypeError)) as by_array:
+        plan.codes(indices, 0)
+    with pytest.raises(by_array.type, match=re.escape(str(by_array.value))):
+        plan.code_list(indices, 0)
+
+
+def test_a_list_of_codes_follows_the_epoch_and_the_members():
+    labels = np.arange(40) % 2
+    plan = MixPlan(40, 12, 0.5, labels=labels)
+    one, two = plan.group(np.arange(12) % 2), plan.group(np.arange(12) // 6)
+    every = list(range(40))
+    for members, epoch in ((one, 0), (two, 0), (two, 1), (one, 1), (one, 0)):
+        fresh = MixPlan(40, 12, 0.5, labels=labels)
+        assert plan.code_list(every, epoch, members) == fresh.codes(every, epoch, members).tolist()

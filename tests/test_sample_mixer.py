@@ -80,3 +80,49 @@ def test_other_samples_are_refused():
     )
     with pytest.raises(ConfigurationError, match="for samples that are torchio Subjects, got the type tuple"):
         mixed.dry_iter()
+
+
+class Fragile(list):
+    """A data set that cannot be read at one position."""
+
+    bad = -1
+
+    def __getitem__(self, index):
+        if index == self.bad:
+            raise OSError("disk")
+        return super().__getitem__(index)
+
+
+class FragileBatches(Fragile):
+    def __getitems__(self, indices):
+        return [self[k] for k in indices]
+
+
+@pytest.mark.parametrize("synthetic", [Fragile, FragileBatches])
+@pytest.mark.parametrize("real", [Fragile, FragileBatches])
+def test_one_by_one_or_in_batches_the_samples_are_the_same(real, synthetic):
+    mixed = SyntheticMixDataset(
+        real((torch.zeros(2), k) for k in range(20)),
+        synthetic((torch.ones(2), k) for k in range(9)),
+        0.4,
+        fields=("image", "label"),
+    )
+    flags, positions = mixed.plan.look_up(range(20), 0)
+    order = [7, 3, *range(8, 20), 3]
+    assert [label for _, label in mixed.__getitems__(order)] == positions[order].tolist()
+    assert [bool(image.all()) for image, _ in mixed.__getitems__(order)] == flags[order].tolist()
+
+
+@pytest.mark.parametrize("synthetic", [Fragile, FragileBatches])
+def test_only_a_real_sample_that_fails_is_called_one(synthetic):
+    real, made = Fragile((torch.zeros(2), k) for k in range(20)), synthetic((torch.ones(2), k) for k in range(9))
+    mixed = SyntheticMixDataset(real, made, 0.4, fields=("image", "label"))
+    flags, positions = mixed.plan.look_up(range(20), 0)
+    real.bad = int(positions[~flags][3])
+    with pytest.raises(OSError, match="disk") as error:
+        mixed.__getitems__(list(range(20)))
+    assert error.value.__notes__ == [f"while reading real sample {real.bad}"]
+    real.bad, made.bad = -1, int(positions[flags][3])
+    with pytest.raises(OSError, match="disk") as error:
+        mixed.__getitems__(list(range(20)))
+    assert not hasattr(error.value, "__notes__")

@@ -45,9 +45,16 @@ class MapSource:
 
     def samples(self, positions: list[int]) -> list[Any]:
         """The samples at `positions`, as the data set hands them out."""
-        batched = getattr(self.dataset, "__getitems__", None)
-        samples = list(batched(positions)) if callable(batched) else [self.dataset[place] for place in positions]
+        dataset = self.dataset
+        samples = (
+            list(dataset.__getitems__(positions)) if reads_batches(dataset) else [dataset[place] for place in positions]
+        )
         return [self.layout.restrict(sample) for sample in samples] if self._has_names else samples
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a sample is just what ``dataset[position]`` gives."""
+        return not self._has_names and not reads_batches(self.dataset)
 
     @property
     def _has_names(self) -> bool:
@@ -122,6 +129,11 @@ def whole_labels(values: Iterable[Any], name: str) -> npt.NDArray[np.int64]:
                 "Map the classes to integers in the data set, or drop `match`."
             )
     return np.array(raw, np.int64)
+
+
+def reads_batches(dataset: object) -> bool:
+    """Whether a data set hands out whole batches, with ``__getitems__``."""
+    return callable(getattr(dataset, "__getitems__", None))
 
 
 def check_map_style(dataset: object, name: str) -> None:

@@ -64,7 +64,7 @@ class ClassOrder:
         classes: the sorted classes of the real set.
     """
 
-    def __init__(self, rank: Int64Array, labels: Int64Array) -> None:
+    def __init__(self, rank: npt.NDArray[np.int64 | np.int32], labels: Int64Array) -> None:
         self.classes: Int64Array
         self.classes, kinds = np.unique(labels, return_inverse=True)
         self._kind = np.empty(len(rank), np.int64)  # place in the shuffle → number of its class

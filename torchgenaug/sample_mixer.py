@@ -13,7 +13,7 @@ from torchgenaug import provenance, seeding
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.intensity import warn_if_intensities_differ
-from torchgenaug.map_source import MapSource
+from torchgenaug.map_source import MapSource, reads_batches
 from torchgenaug.samples import SampleLayout
 from torchgenaug.transforms import SeededTransform
 from torchgenaug.types import FieldKind
@@ -50,11 +50,12 @@ class SampleMixer:
         self._transforms = [
             None if transform is None else SeededTransform(transform, layout, kinds) for transform in transforms
         ]
+        self._transforms_samples = any(transform is not None for transform in transforms)
 
     @property
     def changes_samples(self) -> bool:
         """Whether a real sample is handed out as something else than the object that the real set returns."""
-        return self.provenance or any(self._transforms)
+        return self.provenance or self._transforms_samples
 
     def samples(self, codes: Sequence[int], indices: Sequence[int], epoch: int) -> list[Any]:
         """A batch of samples.
@@ -64,13 +65,31 @@ class SampleMixer:
             indices: (n,) their indices in the mix, which their transforms depend on.
             epoch: which their transforms depend on, too.
         """
-        made = iter(self.synthetic_samples([~code for code in codes if code < 0]))
-        taken = iter(self.real_samples([code for code in codes if code >= 0]))
-        samples = [next(made) if code < 0 else next(taken) for code in codes]
-        if any(self._transforms):
+        samples = self._read(codes)
+        if self._transforms_samples:
             samples = self._transformed(samples, codes, np.asarray(indices, np.int64), epoch)
         if self.provenance:
             samples = [self._with_provenance(sample, code) for sample, code in zip(samples, codes, strict=True)]
+        return samples
+
+    def _read(self, codes: Sequence[int]) -> list[Any]:
+        """The samples as they are stored, in the order of `codes`."""
+        source, layout = self.source, self.layout
+        if not isinstance(source, MapSource) or not source.one_by_one or layout.restricted or reads_batches(self.real):
+            made = iter(self.synthetic_samples([~code for code in codes if code < 0])).__next__
+            taken = iter(self.real_samples([code for code in codes if code >= 0])).__next__
+            return [made() if code < 0 else taken() for code in codes]
+        # As an unmixed loader reads: nothing is sorted out first and put together again.
+        real, synthetic = self.real, source.dataset
+        samples: list[Any] = []
+        append, code = samples.append, -1
+        try:
+            for code in codes:
+                append(real[code] if code >= 0 else synthetic[~code])
+        except Exception as error:
+            if code >= 0:
+                error.add_note(f"while reading real sample {code}")
+            raise
         return samples
 
     def probe(self) -> None:
@@ -93,18 +112,18 @@ class SampleMixer:
 
     def real_samples(self, positions: list[int]) -> list[Any]:
         """Samples of the real set as they are, with only the fields that are handed out."""
-        batched = getattr(self.real, "__getitems__", None)
         samples: list[Any] = []
-        if callable(batched):
-            samples += batched(positions)
+        if reads_batches(self.real):
+            samples += self.real.__getitems__(positions)
             if len(samples) != len(positions):
                 raise FieldMismatchError(
                     f"`real.__getitems__` must return one sample per index, got {len(samples)} for {len(positions)}."
                 )
         else:
+            real, append = self.real, samples.append
             try:
                 for position in positions:
-                    samples.append(self.real[position])
+                    append(real[position])
             except Exception as error:
                 error.add_note(f"while reading real sample {positions[len(samples)]}")
                 raise

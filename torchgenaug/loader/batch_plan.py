@@ -20,7 +20,8 @@ import numpy as np
 
 from torchgenaug import seeding
 from torchgenaug.errors import EmptyDatasetError
-from torchgenaug.plan import Int64Array, Mode, Ratio, check_epoch, check_mode_and_seed, check_ratio
+from torchgenaug.plan_arguments import Mode, Ratio, check_epoch, check_mode_and_seed, check_ratio
+from torchgenaug.seeding import Int64Array
 
 _HASHED_AT_ONCE = 64  # batches; a call of `derive` costs 50 µs however little it hashes
 _ORDER, _START, _ROWS = 1, 2, 3  # _ORDER as in MixPlan: dataset and loader of one seed read in one order

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import FieldMismatchError
-from torchgenaug.plan import Int64Array
 from torchgenaug.samples import MEMBER, PARENT, Container, SampleLayout
+from torchgenaug.seeding import Int64Array
 from torchgenaug.types import FieldSpec
 
 _DATA = "data"  # where a TorchIO batch keeps the tensor of an image

@@ -18,7 +18,7 @@ from torchgenaug.loader.moving_source import MovingSource
 from torchgenaug.loader.transfer import copied_ahead
 from torchgenaug.loader.waste import WasteMeter
 from torchgenaug.loader.wrapped import WrappedLoader
-from torchgenaug.plan import Mode, Ratio
+from torchgenaug.plan_arguments import Mode, Ratio
 
 Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None]
 """A batch, what mixes it, and the state of the loader after it, where the loader runs ahead of the loop."""

@@ -17,9 +17,9 @@ from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.intensity import warn_if_intensities_differ
 from torchgenaug.loader.batches import BatchLayout, raise_mismatch
-from torchgenaug.plan import Int64Array
 from torchgenaug.provenance import attach, fingerprints
 from torchgenaug.samples import MEMBER, PARENT, SampleLayout
+from torchgenaug.seeding import Int64Array
 from torchgenaug.transforms import is_torchio_transform, random_state_restored
 from torchgenaug.types import Batch
 

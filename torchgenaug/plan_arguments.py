@@ -1,0 +1,60 @@
+"""The arguments of a plan, checked: ratio, mode, seed, count, epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from torchgenaug.errors import ConfigurationError
+
+Mode: TypeAlias = Literal["replace", "extend"]
+Ratio: TypeAlias = float | Callable[[int], float]
+
+
+def check_mode_and_seed(mode: object, seed: object) -> None:
+    """Raises `ConfigurationError` unless both are in their domain."""
+    if mode not in get_args(Mode):
+        raise ConfigurationError(f"`mode` must be 'replace' or 'extend', got {mode!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
+        raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+
+
+def check_ratio(ratio: object, mode: Mode, where: str = "") -> None:
+    """Raises `ConfigurationError` unless `ratio` is a number that `mode` can reach; `where` is added to the message."""
+    limits = "[0, 1]" if mode == "replace" else "[0, 1)"
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float, np.integer, np.floating)) or math.isnan(ratio):
+        raise ConfigurationError(
+            f"`ratio` must be a number in {limits}, or a function of the epoch, got {ratio!r}{where}."
+        )
+    if not 0 <= ratio <= 1 or (mode == "extend" and ratio == 1):
+        remedy = ""
+        if mode == "extend" and ratio == 1:
+            remedy = " No number of added samples makes an epoch all synthetic. Use mode='replace' for that."
+        elif 1 < ratio <= 100:
+            remedy = (
+                f" Write percentages as fractions, for example {ratio / 100:g}; or give an absolute number as `count`."
+            )
+        raise ConfigurationError(f"`ratio` must be in {limits}, got {ratio!r} in mode {mode!r}{where}.{remedy}")
+
+
+def checked_count(count: int | None, num_real: int, mode: Mode) -> int | None:
+    """`count` as an int, or None; raises `ConfigurationError` unless that many samples can be synthetic."""
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
+        raise ConfigurationError(f"`count` must be a non-negative integer, got {count!r}.")
+    if mode == "replace" and count > num_real:
+        raise ConfigurationError(
+            f"`count` must be at most the number of real samples ({num_real}) in mode 'replace', got {count}. "
+            "Use mode='extend' to add more than that."
+        )
+    return int(count)
+
+
+def check_epoch(epoch: object) -> None:
+    """Raises `ConfigurationError` unless `epoch` is an integer from 0."""
+    if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
+        raise ConfigurationError(f"`epoch` must be a non-negative integer, got {epoch!r}.")
