@@ -39,6 +39,15 @@ def test_every_key_bit_moves_about_half_of_the_seed_bits():
             assert 12 <= (base ^ int(changed)).bit_count() <= 52
 
 
+def test_the_low_half_of_a_seed_depends_on_every_bit_of_a_key():
+    """torch's CPU generator keeps nothing but the low 32 bits."""
+    low = 0xFFFFFFFF
+    base = int(seeding.derive(1, 2, 3)) & low
+    for bit in range(62):
+        for changed in (seeding.derive(1, 2, 3 ^ (1 << bit)), seeding.derive(1, 2 ^ (1 << bit), 3)):
+            assert 4 <= (base ^ (int(changed) & low)).bit_count() <= 28
+
+
 def test_order_of_keys_matters():
     assert seeding.derive(1, 2, 3) != seeding.derive(1, 3, 2)
     assert seeding.derive(0, 0) != seeding.derive(0, 0, 0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torchio as tio
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.samples import SampleLayout
-from torchgenaug.transforms import SeededTransform
+from torchgenaug.transforms import SeededTransform, draws_from_torch_only
 
 SPATIAL = tio.Compose(
     [
@@ -182,3 +183,41 @@ def test_functions_get_a_copy_and_must_return_it():
 def test_samples_without_images_pass_through():
     sample = {"label": 3}
     assert SeededTransform(ALL, SampleLayout.of(sample), {"label": "scalar"})([sample], SEEDS[:1])[0] is sample
+
+
+class Inherited(tio.RandomFlip):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        (ALL, True),
+        (tio.Compose([tio.OneOf({tio.RandomNoise(): 0.5, tio.RandomMotion(): 0.5}), tio.ZNormalization()]), True),
+        (tio.ZNormalization(masking_method=tio.ZNormalization.mean), True),
+        (tio.ZNormalization(masking_method=lambda image: image > np.random.random()), False),
+        (tio.Compose([ALL, tio.Lambda(lambda image: image * np.random.random())]), False),
+        (tio.OneOf([Inherited(), tio.RandomFlip()]), False),
+        (lambda sample: sample, False),
+    ],
+)
+def test_what_draws_from_torch_only(transform, expected):
+    assert draws_from_torch_only(transform) == expected
+
+
+def test_torchio_draws_the_same_whether_others_are_seeded_or_not():
+    layout = SampleLayout.of(pair())
+    lean, full = (SeededTransform(ALL, layout, KINDS) for _ in range(2))
+    full._torch_only = False
+    np.random.seed(5)
+    random.seed(5)
+    before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())
+    one, two = (transform([pair(), pair()], SEEDS) for transform in (lean, full))
+    assert lean._torch_only
+    for left, right in zip(one, two, strict=True):
+        assert torch.equal(left["image"], right["image"])
+        assert torch.equal(left["mask"], right["mask"])
+    assert not torch.equal(one[0]["image"], one[1]["image"])
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
