@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import Synthesizer
-from torchgenaug.errors import missing_extra
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes.checkpoint import data_fingerprint
 from torchgenaug.recipes.data import TrainingData
@@ -95,7 +94,7 @@ def draw_samples(samples: Batch, synthesizer: Synthesizer, data: TrainingData, p
 
 
 def write_history(history: Sequence[Mapping[str, float]], folder: Path) -> None:
-    """Writes ``losses.csv`` and ``losses.png``: one row, one point per report."""
+    """Writes ``losses.csv`` and, where matplotlib is installed, ``losses.png``: one row, one point per report."""
     names = list(dict.fromkeys(name for row in history for name in row))
     draft = folder / f".losses.{os.getpid()}.csv"
     with draft.open("w", newline="") as file:
@@ -110,8 +109,8 @@ def _draw_curves(history: Sequence[Mapping[str, float]], names: Sequence[str], p
     try:
         # The object interface: pyplot would choose a backend for the whole process.
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_extra("The loss curve", package="matplotlib", extra="fit") from error
+    except ImportError:
+        return
     figure = Figure(figsize=(7, 2.2 * len(names)), layout="constrained")
     panels: Any = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for panel, name in zip(panels, names, strict=True):
