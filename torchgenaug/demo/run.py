@@ -116,7 +116,7 @@ def _train(
     console: Console,
 ) -> float:
     """Trains a new segmenter on the mix, appends a row per epoch, and returns its Dice on held-out real slices."""
-    mixed = _mix(real, source, ratio)
+    mixes = {"plain": _mix(real, source, 0.0), "mixed": _mix(real, source, ratio)}
     loaders = {
         kind: DataLoader(
             dataset,
@@ -126,7 +126,7 @@ def _train(
             persistent_workers=True,
             generator=torch.Generator().manual_seed(0),
         )
-        for kind, dataset in (("plain", _mix(real, source, 0.0)), ("mixed", mixed))
+        for kind, dataset in mixes.items()
     }
     for loader in loaders.values():
         _drain(loader)  # starts the workers
@@ -135,7 +135,8 @@ def _train(
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     waited_before = 0.0
     for epoch in track(range(epochs), f"Training on {name}", console=console):
-        mixed.set_epoch(epoch)
+        for mix in mixes.values():
+            mix.set_epoch(epoch)
         losses, synthetic, total = [], 0, 0
         for batch in loaders["mixed"]:
             losses.append(train_step(model, optimizer, batch))
