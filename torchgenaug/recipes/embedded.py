@@ -47,6 +47,38 @@ def brain(split: Split) -> TrainingData:
     )
 
 
+def brain_3d(split: Split) -> TrainingData:
+    """Brain volumes 32 x 40 x 32 with tissue mask: one template, deformed."""
+    from torchgenaug.demo.brain_volumes import NUM_TISSUES, SHAPE, BrainVolumes
+
+    real = BrainVolumes(split)
+    return TrainingData(
+        samples=TensorSamples({"image": real.images, "mask": real.masks}),
+        fields={"image": FieldSpec((1, *SHAPE), value_range=_UNIT), "mask": mask_field(SHAPE, NUM_TISSUES)},
+        ids=tuple(f"ICBM152 deformation {split} {index}" for index in range(len(real))),
+        name="brain-3d",
+        remarks=("One template, deformed: train and held-out brains differ by their deformation only.",),
+    )
+
+
+def brain_t1_t2(split: Split) -> TrainingData:
+    """Simulated T1-weighted slices 64 x 64 as source, T2-weighted ones as image, with tissue mask."""
+    from torchgenaug.demo.brain_contrasts import BrainContrasts
+
+    real = BrainContrasts(split)
+    return TrainingData(
+        samples=TensorSamples({"image": real.images, "source": real.sources, "mask": real.masks}),
+        fields={
+            "image": FieldSpec((1, 64, 64), value_range=_UNIT),
+            "source": FieldSpec((1, 64, 64), value_range=_UNIT),
+            "mask": mask_field((64, 64), 4),
+        },
+        ids=tuple(f"ICBM152 axial row {row} deformation {variant}" for row, variant in real.places),
+        name="brain-t1-t2",
+        remarks=("Both contrasts are simulated from tissue maps of one brain; slices are held out by place.",),
+    )
+
+
 def nuclei(split: Split) -> TrainingData:
     """Tiles 64 x 64 of fluorescent nuclei with mask, and oblique light as source."""
     from torchgenaug.demo.nuclei import NucleiTiles
@@ -93,4 +125,10 @@ def mask_field(spatial: tuple[int, ...], num_classes: int) -> FieldSpec:
     return FieldSpec((1, *spatial), torch.int64, kind="label_map", value_range=(0, num_classes - 1))
 
 
-LOADERS: Mapping[str, Callable[[Split], TrainingData]] = {"digits": digits, "brain": brain, "nuclei": nuclei}
+LOADERS: Mapping[str, Callable[[Split], TrainingData]] = {
+    "digits": digits,
+    "brain": brain,
+    "brain-3d": brain_3d,
+    "brain-t1-t2": brain_t1_t2,
+    "nuclei": nuclei,
+}

@@ -129,7 +129,7 @@ def _positions(sample: Sequence[Any], index: int) -> dict[str, Any]:
     else:
         got = f"{len(sample)} of them"
     raise ConfigurationError(
-        "A tuple must be (image,), (image, label) with a whole number, or (image, mask) with a mask of whole numbers of "
+        "A tuple must be (image,), (image, label) with a whole number, or (image, mask) with a mask of integers of "
         f"its size, got {got} at index {index}. Return a dict instead: {{'image': …, 'source': …}}."
     )
 
