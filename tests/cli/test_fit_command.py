@@ -86,7 +86,7 @@ def test_a_dry_run_writes_nothing(tmp_path, discs):
 
 
 def test_families_are_listed():
-    result = run("list", "list")
+    result = run("list")
     assert result.exit_code == 0
     assert "ddpm" in result.output
 
@@ -96,6 +96,7 @@ def test_mistakes(tmp_path, discs):
         run("dragon", discs, "--out", str(tmp_path / "model"))
     with pytest.raises(ConfigurationError, match="The data must have 'mask' for this"):
         run("ddpm", discs, "--with-mask", "--out", str(tmp_path / "model"), *SMALL)
+    assert "images to train on are needed" in run("ddpm", "--out", str(tmp_path / "model")).output
     forgotten = run("ddpm", discs, *SMALL)
     assert forgotten.exit_code == 2
     assert "--out" in forgotten.output

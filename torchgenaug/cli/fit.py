@@ -39,13 +39,14 @@ class Precision(StrEnum):
 
 
 def fit(
-    family: Annotated[str, typer.Argument(help="What to train; `torchgenaug fit list list` explains each.")],
+    family: Annotated[str, typer.Argument(help="What to train; `torchgenaug fit list` explains each.")],
     data: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="A folder of images or NIfTI volumes, package.module:factory, or an embedded set: digits, brain, …"
+            help="A folder of images or volumes, package.module:factory, or an embedded set: digits, brain, nuclei, …",
+            show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the synthesizer; a run that stopped there goes on.")
     ] = None,
@@ -92,13 +93,15 @@ def fit(
 
         torchgenaug fit dcgan mypackage.data:train_set --condition label --limit 50 --patience 3 --out gan
 
-        torchgenaug fit list list
+        torchgenaug fit list
     """
     from torchgenaug.recipes.recipe import Options
 
     if family == "list":
         _list_families()
         return
+    if data is None:
+        raise typer.BadParameter("images to train on are needed.", param_hint="DATA")
     if threads is not None:
         import torch
 
@@ -212,18 +215,17 @@ def _dry_run(family: str, train: TrainingData, recipe: Options) -> None:
 
 
 def _list_families() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from torchgenaug.recipes.recipe import describe_family, families
 
-    table = Table("FAMILY", "What it is", "2D, 3D", "--condition", "Steps", "Batch size")
     for name in families():
         about = describe_family(name)
-        dims = ", ".join(f"{each}D" for each in about.dims)
+        dims = " and ".join(f"{each}D" for each in about.dims)
         conditions = ", ".join(each or "none" for each in about.conditions)
-        table.add_row(name, about.summary, dims, conditions, str(about.steps), str(about.batch_size))
-    Console().print(table)
+        mask = "; --with-mask" if about.with_mask else ""
+        _say(
+            f"{name}: {about.summary}",
+            f"    {dims}; --condition {conditions}{mask}; {about.steps} steps of {about.batch_size}",
+        )
 
 
 def _say(*lines: str) -> None:

@@ -153,7 +153,7 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
         allowed = ", ".join("none" if each is None else each for each in about.conditions)
         raise ConfigurationError(
             f"`condition` must be one that {family} can take ({allowed}), got {options.condition or 'none'!r}. "
-            "`torchgenaug fit list list` shows what each family can do."
+            "`torchgenaug fit list` shows what each family can do."
         )
     if data.spatial_dims not in about.dims:
         able = [name for name in families() if data.spatial_dims in describe_family(name).dims]
