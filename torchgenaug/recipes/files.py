@@ -120,7 +120,8 @@ def _open_picture(path: Path, *, as_colours: bool) -> Array:
         from PIL import Image
     except ImportError as error:
         raise missing_extra(f"A {path.suffix} file", package="pillow", extra="fit") from error
-    with Image.open(path) as picture:
+    with Image.open(path) as opened:
+        picture: Any = opened
         palette = picture.mode in ("P", "PA")
         if (palette and as_colours) or picture.mode in ("RGBA", "CMYK", "YCbCr", "LAB", "HSV"):
             picture = picture.convert("RGB")
@@ -141,7 +142,8 @@ def _tiff(path: Path) -> Array:
 def _nifti(path: Path) -> Array:
     import nibabel
 
-    image = nibabel.as_closest_canonical(nibabel.load(path))
+    library: Any = nibabel  # parts of it have no types
+    image = library.as_closest_canonical(library.load(path))
     array: Array = np.asanyarray(image.dataobj)
     if array.dtype == np.float64:
         array = array.astype(np.float32)

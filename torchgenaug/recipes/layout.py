@@ -63,8 +63,11 @@ def read_layout(folder: Path) -> tuple[list[FileRecord], tuple[str, ...]]:
     for part in ("masks", "sources"):
         if root is inner and (folder / part).is_dir():
             partners = _partners(images, folder / part)
-            name = part.removesuffix("s")
-            records = [replace(each, **{name: path}) for each, path in zip(records, partners, strict=True)]
+            pairs = zip(records, partners, strict=True)
+            if part == "masks":
+                records = [replace(each, mask=path) for each, path in pairs]
+            else:
+                records = [replace(each, source=path) for each, path in pairs]
     table = folder / _TABLE
     if table.exists():
         return _with_table(records, root, table)
