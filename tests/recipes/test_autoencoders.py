@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from fit_helpers import blobs, tiny
@@ -93,9 +95,17 @@ def test_a_class_model_makes_its_class(tmp_path):
     assert brightness[1] - brightness[0] == pytest.approx(real[1] - real[0], rel=0.5)
 
 
+def test_what_must_be_told_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+    made = run(tmp_path / "model", "cvae", blobs(), tiny(steps=1, latent_dim=4)).synthesizer
+    assert made.num_classes == 2
+
+
 def test_what_cannot_be(tmp_path):
+    unlabelled = blobs()
+    unlabelled = dataclasses.replace(unlabelled, fields={"image": unlabelled.fields["image"]})
     with pytest.raises(ConfigurationError, match=r"cvae can take \(label\), got 'none'"):
-        run(tmp_path / "model", "cvae", blobs(), tiny())
+        run(tmp_path / "model", "cvae", unlabelled, tiny())
     with pytest.raises(ConfigurationError, match=r"at least 2 training images.*got fewer of \[1, 2\]"):
         run(tmp_path / "model", "cvae", blobs(10, classes=3).select([0, 1, 3, 4]), tiny(condition="label"))
     with pytest.raises(ConfigurationError, match="must be a multiple of 4"):

@@ -95,7 +95,7 @@ def fit(
 
         torchgenaug fit list
     """
-    from torchgenaug.recipes.recipe import Options
+    from torchgenaug.recipes.recipe import Options, with_condition
 
     if family == "list":
         _list_families()
@@ -124,6 +124,7 @@ def fit(
         sampling_steps=sampling_steps,
         guidance_scale=guidance_scale,
     )
+    recipe = with_condition(family, train, recipe)
     _say(repr(train), *train.remarks)
     if dry_run:
         _dry_run(family, train, recipe)

@@ -16,7 +16,7 @@ from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.data import TrainingData
 from torchgenaug.recipes.options import FitOptions
-from torchgenaug.recipes.recipe import Options, build_recipe, describe_family
+from torchgenaug.recipes.recipe import Options, build_recipe, describe_family, with_condition
 from torchgenaug.recipes.report import Judge, draw_samples, write_history
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.stopping import Stop, stoppable
@@ -92,6 +92,7 @@ def fit(
     options, recipe = options or FitOptions(), recipe or Options()
     about = describe_family(family)
     _check(recipe, options)
+    recipe = with_condition(family, data, recipe)
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     frozen = _frozen(family, data, recipe, options)
     if held_out is None:

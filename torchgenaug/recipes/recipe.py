@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor, nn
@@ -139,6 +139,15 @@ def describe_family(family: str) -> Family:
     """
     about: Family = _home(family).FAMILIES[family]
     return about
+
+
+def with_condition(family: str, data: TrainingData, options: Options) -> Options:
+    """The options; a family that must be told something is told the first such thing that the data have."""
+    able = describe_family(family).conditions
+    if options.condition is not None or None in able:
+        return options
+    known = [each for each in able if each in data.fields]
+    return replace(options, condition=known[0]) if known else options
 
 
 def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
