@@ -299,7 +299,7 @@ def integrity(scratch: Path, source: ShardSource, rounds: int) -> dict[str, Any]
 
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
-    count, rounds = (64, 2) if quick else (8192, 5)
+    count, rounds = (64, 2) if quick else (8192, 3)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="torchgenaug-rendering-", dir=os.environ.get("TMPDIR")) as name:
         scratch = Path(name)
