@@ -7,8 +7,10 @@ on a GPU, and once as arithmetic on the same CPU, which has to share it with the
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
+import math
 import multiprocessing
 import os
 import shutil
@@ -56,19 +58,23 @@ def waiting(seeds: Any, conditions: Any) -> dict[str, torch.Tensor]:
 
 
 def computing(seeds: Any, conditions: Any) -> dict[str, torch.Tensor]:
-    until = time.perf_counter() + 0.001 * len(seeds)
+    """A constant amount of work, not of time: about 1 ms per sample on an idle core."""
     image = images(seeds)
-    calls = 0
-    # As many calls as the first batch took: a constant amount of work, not of time.
-    while calls < _calls.get(len(seeds), 1 << 30):
+    for _ in range(_calls(len(seeds))):
         torch.nn.functional.avg_pool2d(image, 5, 1, 2)
-        calls += 1
-        if len(seeds) not in _calls and time.perf_counter() > until:
-            _calls[len(seeds)] = calls
     return {"image": image}
 
 
-_calls: dict[int, int] = {}
+@functools.cache
+def _calls(count: int) -> int:
+    """How many calls take 1 ms per sample, by the fastest of many: the first ones are slow."""
+    image = images(range(count))
+    fastest = float("inf")
+    for _ in range(300):
+        began = time.perf_counter()
+        torch.nn.functional.avg_pool2d(image, 5, 1, 2)
+        fastest = min(fastest, time.perf_counter() - began)
+    return math.ceil(0.001 * count / fastest)
 
 
 def sequence_of(function: Callable[..., Any]) -> SyntheticSequence:

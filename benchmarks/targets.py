@@ -143,7 +143,7 @@ TARGETS = (
     Target("render, model that waits 1 ms per sample: time over the model's own",
            _path("rendering", "render over synthesizer alone", "model that waits", "render", "ratio"), 1.03, True,
            "×"),
-    Target("render, model that computes 1 ms per sample on the same CPU",
+    Target("render, model that computes on the same CPU (its ms per sample stand below)",
            _path("rendering", "render over synthesizer alone", "model that computes", "render", "ratio"), 1.03,
            True, "×"),
     Target("seeding and conversion, added to TorchIO's transforms (the worst)", _transform_overhead, 0.03, True, "",
