@@ -16,6 +16,7 @@ from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import networks, pipelines
 from torchgenaug.synthesizers.checks import checked_dtype, checked_labels, checked_value_range
+from torchgenaug.synthesizers.dit_networks import checked_shapes, denoise
 from torchgenaug.synthesizers.execution import Caller, checked_execution
 from torchgenaug.synthesizers.fingerprints import component_description, settings_digest, weights_digest
 from torchgenaug.synthesizers.latents import checked_guidance, decoded
@@ -88,7 +89,7 @@ class DiTSynthesizer:
         compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
         cuda_graph: bool = False,
     ) -> None:
-        self.latent_shape, out_channels = _checked_shapes(transformer)
+        self.latent_shape, out_channels = checked_shapes(transformer)
         networks.check_scheduler(scheduler, steps)
         scheduler = with_solver(scheduler, solver, steps)
         self._sample_shape = networks.checked_sample_shape(self.latent_shape, vae)
@@ -103,7 +104,7 @@ class DiTSynthesizer:
         self.vae: nn.Module | None = None
         if vae is not None:
             self.vae = networks.frozen_copy(vae, self.device, networks.vae_dtype(vae, self.dtype), channels_last)
-        self._denoiser = Caller(_denoise, self.execution)
+        self._denoiser = Caller(denoise, self.execution)
         channels = self.latent_shape[0]
         learned = str(scheduler.config.get("variance_type")).startswith("learned")
         if learned and out_channels == channels:
@@ -286,37 +287,3 @@ class DiTSynthesizer:
             f"DiTSynthesizer({self._sample_shape}, {scheduler}, steps={self.steps}, num_classes={self.num_classes}, "
             f"{self.device})"
         )
-
-
-def _denoise(transformer: nn.Module, latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
-    # It takes one timestep a sample, and broadcasts none.
-    times = timestep.expand(latents.shape[0])
-    output: Tensor = transformer(latents, timestep=times, class_labels=labels, return_dict=False)[0]
-    return output
-
-
-def _checked_shapes(transformer: nn.Module) -> tuple[tuple[int, int, int], int]:
-    """(channels, size, size) of what the network denoises, and its output channels."""
-    from diffusers import DiTTransformer2DModel, Transformer2DModel
-
-    config: Any = getattr(transformer, "config", {})
-    known = isinstance(transformer, DiTTransformer2DModel | Transformer2DModel)
-    if not known or config.norm_type != "ada_norm_zero" or config.patch_size is None:
-        raise ConfigurationError(
-            f"`transformer` must be a diffusers.DiTTransformer2DModel, got {type(transformer).__name__}"
-            f"{f' with norm_type={config.norm_type!r}' if known else ''}. Networks on prompts belong to "
-            "StableDiffusionSynthesizer, UNet2DModel to DiffusersSynthesizer; wrap others as FunctionSynthesizer."
-        )
-    channels, size, patch = int(config.in_channels), int(config.sample_size), int(config.patch_size)
-    if size % patch:
-        raise ConfigurationError(
-            f"`transformer.config.sample_size` must be a multiple of patch_size={patch}, got {size}. The patches at "
-            f"the border would be lost. Train it with sample_size={-(-size // patch) * patch}."
-        )
-    out_channels = int(config.out_channels or channels)
-    if out_channels not in (channels, 2 * channels):
-        raise ConfigurationError(
-            f"`transformer.config.out_channels` must be {channels}, or {2 * channels} with variances, for "
-            f"{channels} input channels, got {out_channels}. The result could not be added to the latents."
-        )
-    return (channels, size, size), out_channels
