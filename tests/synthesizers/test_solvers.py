@@ -8,6 +8,7 @@ import pytest
 import tiny_nets
 import torch
 
+from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import DiffusersSynthesizer
 from torchgenaug.synthesizers.solvers import SOLVERS, with_solver
@@ -147,6 +148,24 @@ def test_a_shift_is_kept():
 def test_lcm_takes_as_many_steps_as_are_asked_for():
     made = gaussian(given("epsilon"), "consistency", solver="lcm", steps=80)
     assert len(made.scheduler.timesteps) == 80
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_lcm_agrees_with_the_loop_of_diffusers(prediction, steps):
+    """Its own scheduler, stepped as its pipelines do, on the same network and noise."""
+    net, trained = tiny_nets.unet().eval(), given(prediction)
+    own = diffusers.LCMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=prediction, clip_sample=False)
+    own.set_timesteps(steps)
+    seeds = SEEDS[:3]
+    x = seeding.normal(seeding.derive(seeds, seeding.NOISE), (1, 8, 8)) * own.init_noise_sigma
+    each = [torch.Generator().manual_seed(k) for k in seeding.derive(seeds, seeding.STEP_NOISE).tolist()]
+    with torch.no_grad():
+        for time in own.timesteps:
+            output = net(own.scale_model_input(x, time), time, return_dict=False)[0]
+            x, denoised = own.step(output, time, x, generator=each, return_dict=False)
+    made = DiffusersSynthesizer(net, trained, solver="lcm", steps=steps, value_range=(-1, 1))
+    assert (made.synthesize(seeds)["image"] - denoised).abs().max() <= 1e-4 * max(1, denoised.abs().max())
 
 
 def test_a_solver_is_as_good_as_the_scheduler_itself():
