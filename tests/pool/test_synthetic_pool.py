@@ -43,6 +43,22 @@ def aligned(sequence, ids, batch_size):
     return {name: torch.stack([row[name] for row in rows]) for name in sequence.fields}
 
 
+def test_many_samples_are_those_that_few_are():
+    """They are located and counted in different ways."""
+    positions = np.arange(300) * 7 % 100
+    with SyntheticPool(SyntheticSequence(BatchBound(), seed=3), 100, refresh=0.37, batch_size=13) as pool:
+        for epoch in (0, 3):
+            pool.set_epoch(epoch)
+            served = pool.stats.served
+            many, few = pool.read(positions), [pool.read(positions[start : start + 50]) for start in range(0, 300, 50)]
+            assert all(torch.equal(many[name], torch.cat([part[name] for part in few])) for name in many)
+            assert pool.stats.served == served + 600
+        assert pool.stats.reuse_max >= 6
+        for wrong in (np.append(positions, 100), np.append(positions, -1), np.array([3, 100]), np.array([-1])):
+            with pytest.raises(SampleIndexError, match="positions"):
+                pool.read(wrong)
+
+
 @given(
     capacity=st.integers(1, 25),
     refresh=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]),

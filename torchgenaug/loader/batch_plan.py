@@ -115,6 +115,7 @@ class EpochPlan:
         self._whole, self._step = 2 * common, 2 * int(share * common)
         self._offset = 2 * int(begin * common) + common
         self._block, self._shuffles = -1, np.zeros((0, 0), np.int64)
+        self._kept: dict[int, Int64Array] = {}  # how many rows are kept → which, for each batch of the block
 
     def draws(self, seen: int, size: int) -> range:
         """The draws, one per synthetic sample, of a batch of `size` real samples that comes after `seen` others."""
@@ -123,6 +124,9 @@ class EpochPlan:
 
     def positions(self, draws: range) -> Int64Array:
         """Where these draws are read in the source."""
+        start = draws.start % max(1, len(self._order))
+        if start + len(draws) <= len(self._order):
+            return self._order[start : start + len(draws)].copy()  # as in most batches; by far the cheapest
         return self._order[np.arange(draws.start, draws.stop) % len(self._order)]
 
     def kept(self, batch: int, size: int, count: int) -> Int64Array:
@@ -133,9 +137,10 @@ class EpochPlan:
         if block != self._block:
             batches = np.arange(_HASHED_AT_ONCE)[:, None] + block * _HASHED_AT_ONCE
             self._block, self._shuffles = block, np.argsort(seeding.derive(self._key, batches, np.arange(size)))
+            self._kept.clear()
         if self._shuffles.shape[1] == size:
-            rows = self._shuffles[row, size - count :].copy()
-        else:
-            rows = np.argsort(seeding.derive(self._key, batch, np.arange(size)))[size - count :]
-        rows.sort()
-        return rows
+            if count not in self._kept:  # one of two, with a constant ratio
+                self._kept[count] = np.sort(self._shuffles[:, size - count :])
+            rows: Int64Array = self._kept[count][row]
+            return rows
+        return np.sort(np.argsort(seeding.derive(self._key, batch, np.arange(size)))[size - count :])

@@ -57,9 +57,9 @@ class BatchLayout:
             FieldMismatchError: a field that is no tensor, or has a different number of rows.
         """
         values = [value[_DATA] if _is_image(value) else value for value in self._values(batch)]
-        size = values[0].shape[:1] if isinstance(values[0], Tensor) else ()
+        size = values[0].shape[0] if isinstance(values[0], Tensor) and values[0].ndim else None
         for name, value in zip(self.names, values, strict=True):
-            if not isinstance(value, Tensor) or not size or value.shape[:1] != size:
+            if not isinstance(value, Tensor) or not value.ndim or value.shape[0] != size:
                 what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise FieldMismatchError(
                     f"Every field of a batch must be a tensor with one row per sample, got {what} for {name!r}. Name "

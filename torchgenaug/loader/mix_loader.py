@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import StateMismatchError
+from torchgenaug.loader.batch_memory import BatchMemory
 from torchgenaug.loader.batch_plan import BatchPlan
 from torchgenaug.loader.batches import BatchLayout
 from torchgenaug.loader.mixer import BatchMixer, BatchTransform, BatchTransforms
@@ -179,6 +180,7 @@ class SyntheticMixLoader:
         epoch, batch, seen = self._epoch, self._batch, self._seen
         plan = self.plan.epoch(epoch, rank=rank, world_size=world_size)
         self._moving.begin(epoch, batch)
+        memory = BatchMemory()
         arrivals = self._arrivals(self._wrapped.batches(batch))
         replaces, since = self.plan.mode == "replace", perf_counter()
         while True:
@@ -200,7 +202,7 @@ class SyntheticMixLoader:
             if plan.share and not self._probed:
                 mixer.probe(raw, tensors, (epoch, rank, batch))
                 self._probed = True
-            result = [mixer.mix(raw, tensors, rows, plan.positions(draws), (epoch, rank, batch))]
+            result = [mixer.mix(raw, tensors, rows, plan.positions(draws), (epoch, rank, batch), memory)]
             del arrival, raw, tensors  # its memory can hold the next batch, while it is in the cache
             self._latest = (kept, len(draws))
             batch, seen = batch + 1, seen + size

@@ -16,6 +16,7 @@ from torchgenaug import seeding
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.intensity import warn_if_intensities_differ
+from torchgenaug.loader.batch_memory import BatchMemory
 from torchgenaug.loader.batches import BatchLayout, raise_mismatch
 from torchgenaug.provenance import attach, fingerprints
 from torchgenaug.samples import MEMBER, PARENT, SampleLayout
@@ -113,7 +114,15 @@ class BatchMixer:
         if callable(getattr(source, "read_into", None)) and set(layout.names) <= set(source.fields):
             self._written = [(source.fields[name].shape, source.fields[name].dtype) for name in layout.names]
 
-    def mix(self, raw: Any, real: Sequence[Tensor], rows: Int64Array | None, positions: Int64Array, key: Key) -> Any:
+    def mix(
+        self,
+        raw: Any,
+        real: Sequence[Tensor],
+        rows: Int64Array | None,
+        positions: Int64Array,
+        key: Key,
+        memory: BatchMemory,
+    ) -> Any:
         """One batch.
 
         Args:
@@ -122,6 +131,7 @@ class BatchMixer:
             rows: which of its rows are kept, ascending; None: all.
             positions: where the synthetic samples are read.
             key: what the random numbers of its transforms depend on.
+            memory: where it may lie.
         """
         layout, added, device = self.layout, len(positions), real[0].device
         read: Batch = {}
@@ -129,11 +139,11 @@ class BatchMixer:
             read = self.source.read(positions) if added else read
             mixed = self._sides(raw, real, rows, read, added, key)
         elif added and self._fits(real):
-            joined, read = self._written_beside(real, rows, positions)
+            joined, read = self._written_beside(real, rows, positions, memory)
             mixed = layout.build(raw, joined, rows, added)
         elif added:
             read = self.source.read(positions)
-            mixed = layout.build(raw, self._joined(real, rows, read, added), rows, added)
+            mixed = layout.build(raw, self._joined(real, rows, read, added, memory), rows, added)
         elif all(mine is theirs for mine, theirs in zip(real, layout.tensors(raw), strict=True)):
             mixed = layout.restrict(raw)
         else:
@@ -175,16 +185,16 @@ class BatchMixer:
         return len(self._written) == len(real)
 
     def _written_beside(
-        self, real: Sequence[Tensor], rows: Int64Array | None, positions: Int64Array
+        self, real: Sequence[Tensor], rows: Int64Array | None, positions: Int64Array, memory: BatchMemory
     ) -> tuple[list[Tensor], Batch]:
         """What `_joined` makes, with each row copied only once; and what was read."""
         added, kept = len(positions), len(real[0]) if rows is None else len(rows)
-        index = None if rows is None else torch.from_numpy(rows).to(real[0].device)
+        index = None if rows is None else _index(rows, real[0])
         joined: list[Tensor] = []
         read: Batch = {}
-        for name, tensor, (shape, _) in zip(self.layout.names, real, self._written, strict=True):
-            whole = torch.empty((kept + added, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
-            head, tail = whole.narrow(0, 0, kept), whole.narrow(0, kept, added)
+        for field, (name, tensor) in enumerate(zip(self.layout.names, real, strict=True)):
+            whole, head, tail = memory.place(field, tensor, kept, added)
+            shape = self._written[field][0]
             if index is None:
                 head.copy_(tensor)
             else:
@@ -198,21 +208,26 @@ class BatchMixer:
         return joined, read
 
     def _joined(
-        self, real: Sequence[Tensor], rows: Int64Array | None, read: Mapping[str, Tensor], added: int
+        self,
+        real: Sequence[Tensor],
+        rows: Int64Array | None,
+        read: Mapping[str, Tensor],
+        added: int,
+        memory: BatchMemory,
     ) -> list[Tensor]:
         """The kept rows of the real tensors, and the synthetic ones after them: one new tensor per field."""
         synthetic = self.layout.fit(real, [read[name] for name in self.layout.names])
-        index = None if rows is None else torch.from_numpy(rows).to(real[0].device)
+        index = None if rows is None else _index(rows, real[0])
         kept = len(real[0]) if rows is None else len(rows)
         joined = []
-        for tensor, made in zip(real, synthetic, strict=True):
-            out = torch.empty((kept + added, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+        for field, (tensor, made) in enumerate(zip(real, synthetic, strict=True)):
+            whole, head, tail = memory.place(field, tensor, kept, added)
             if index is None:
-                out.narrow(0, 0, kept).copy_(tensor)
+                head.copy_(tensor)
             else:
-                torch.index_select(tensor, 0, index, out=out.narrow(0, 0, kept))
-            out.narrow(0, kept, added).copy_(made, non_blocking=True)
-            joined.append(out)
+                torch.index_select(tensor, 0, index, out=head)
+            tail.copy_(made, non_blocking=True)
+            joined.append(whole)
         return joined
 
     def _sides(
@@ -227,7 +242,7 @@ class BatchMixer:
         """The same with the transforms of real and of synthetic rows before, each on a batch of its own."""
         layout, device, parts = self.layout, real[0].device, []
         if rows is None or len(rows):
-            taken = real if rows is None else [part[torch.from_numpy(rows).to(device)] for part in real]
+            taken = real if rows is None else [part[_index(rows, part)] for part in real]
             batch = layout.build(raw, taken, rows)
             parts.append(self.transforms.apply(seeding.REAL_TRANSFORM, batch, key, device))
         if added:
@@ -239,7 +254,7 @@ class BatchMixer:
         if len(parts) == 1:
             return parts[0]
         first, second = (layout.tensors(part) for part in parts)
-        joined = self._joined(first, None, dict(zip(layout.names, second, strict=True)), added)
+        joined = self._joined(first, None, dict(zip(layout.names, second, strict=True)), added, BatchMemory())
         return layout.build(parts[0], joined, None, added)
 
     def _origins(
@@ -256,6 +271,12 @@ class BatchMixer:
             **{name: torch.from_numpy(np.concatenate([nobody, who])).to(device) for name, who in said.items()},
             "fingerprint": [""] * kept + (fingerprints(source, positions) if added else []),
         }
+
+
+def _index(rows: Int64Array, like: Tensor) -> Tensor:
+    """Numbers of rows, where `like` lies."""
+    index = torch.from_numpy(rows)
+    return index if like.device.type == "cpu" else index.to(like.device)
 
 
 @contextmanager

@@ -68,9 +68,10 @@ class MovingSource:
         Raises:
             StateMismatchError: somebody else moved the source.
         """
-        if self.epoch not in (None, epoch):
+        there = self.epoch
+        if there is not None and there != epoch:
             raise StateMismatchError(
-                f"`synthetic` must be at the epoch of the mix, {epoch}, got {self.epoch}. Its samples are not those of "
+                f"`synthetic` must be at the epoch of the mix, {epoch}, got {there}. Its samples are not those of "
                 "this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
             )
         if self.parts > 1 and self._part != self._part_of(batch):

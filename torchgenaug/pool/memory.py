@@ -9,8 +9,6 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,39 @@ _GROUP_FILES = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
+
+
+class Exclusive:
+    """A lock of threads and processes, to be used with ``with``.
+
+    A record lock of the kernel, unlike a semaphore, dies with its owner: a killed worker cannot block the others. It
+    belongs to the process, so that threads need a lock of their own.
+
+    Args:
+        descriptor: a file that all of them have open.
+    """
+
+    # A class, not a generator with `contextmanager`: between two training steps that one takes 36 µs, and this one 16.
+    __slots__ = ("_descriptor", "_pid", "_threads")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._threads, self._pid = descriptor, threading.Lock(), os.getpid()
+
+    def __enter__(self) -> None:
+        if self._pid != os.getpid():  # forked, perhaps while another thread of the parent held the lock
+            self._threads, self._pid = threading.Lock(), os.getpid()
+        self._threads.acquire()
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+        finally:
+            self._threads.release()
 
 
 class SharedMemory:
@@ -49,23 +80,11 @@ class SharedMemory:
         # Without atexit: at exit the kernel closes it, and until then a thread may still use it.
         weakref.finalize(self, os.close, descriptor).atexit = False
         self.buffer = mmap.mmap(descriptor, size)
-        self._thread_lock, self._lock_pid = threading.Lock(), os.getpid()
+        self._exclusive = Exclusive(descriptor)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Keeps all other threads and processes out of their own `exclusive` sections.
-
-        A record lock of the kernel, unlike a semaphore, dies with its owner: a killed worker cannot block the others.
-        It belongs to the process, so that threads need a lock of their own.
-        """
-        if self._lock_pid != os.getpid():  # forked, perhaps while another thread of the parent held the lock
-            self._thread_lock, self._lock_pid = threading.Lock(), os.getpid()
-        with self._thread_lock:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+    def exclusive(self) -> Exclusive:
+        """Keeps all other threads and processes out of their own `exclusive` sections."""
+        return self._exclusive
 
     def __getstate__(self) -> dict[str, Any]:
         if multiprocessing.context.get_spawning_popen() is not None:

@@ -11,23 +11,21 @@ import torch
 
 from torchgenaug.errors import PoolError
 from torchgenaug.pool.filler import Filler
-from torchgenaug.pool.ring import CLOSED, FAILED, SYNCHRONOUS, Ring
+from torchgenaug.pool.ring import CLOSED, FAILED, SYNCHRONOUS, Ring, Rows
 from torchgenaug.pool.texts import CLOSED_TEXT, hung_text, moved_text
 from torchgenaug.types import Batch
 
 _SHORTEST_S, _LONGEST_S = 0.001, 0.05
 
 
-def copy(
-    ring: Ring, filler: Filler | None, turn: int, places: npt.NDArray[np.int64], out: Batch, timeout_s: float
-) -> None:
+def copy(ring: Ring, filler: Filler | None, turn: int, rows: Rows, out: Batch, timeout_s: float) -> None:
     """Copies samples of `turn` into `out` when they are there; see `Ring.copy`.
 
     Args:
         ring: holds them.
         filler: makes them; None in a process that can only read.
         turn: which the ring should be at.
-        places: where on the line they are.
+        rows: where they lie.
         out: some fields, (n, *shape).
         timeout_s: see `wait_for`.
 
@@ -43,13 +41,13 @@ def copy(
         if filler is not None:
             filler.raise_failure()
         raise PoolError(ring.failure)
-    batches = places // ring.window.batch_size
-    if not ring.holds(batches).all():
+    if not ring.holds_all(rows.batches):
+        batches = np.array(sorted(rows.batches))
         if filler is not None:
             filler.wait_for(turn, batches)
         else:
             wait_for(ring, turn, batches, timeout_s)
-    ring.copy(places, out)
+    ring.copy(rows, out)
 
 
 def wait_for(ring: Ring, turn: int, batches: npt.NDArray[np.int64], timeout_s: float) -> None:

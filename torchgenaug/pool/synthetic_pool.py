@@ -210,9 +210,9 @@ class SyntheticPool:
         """
         ring = self._open_ring()
         turn = ring.get("turn")
-        places = self._checked(positions) + self._window.start(turn)
-        reader.copy(ring, self._own_filler(), turn, places, out, self.timeout_s)
-        if not ring.served(places):
+        rows = ring.locate(self._checked(positions), self._window.start(turn))
+        reader.copy(ring, self._own_filler(), turn, rows, out, self.timeout_s)
+        if not ring.served(rows):
             raise PoolError(moved_text(ring, turn))
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -235,9 +235,9 @@ class SyntheticPool:
             raise ConfigurationError(f"`field` must be a scalar field, one of {scalars}, got {field!r}.")
         ring = self._open_ring()
         turn = ring.get("turn")
-        places = np.arange(len(self)) + self._window.start(turn)
+        rows = ring.locate(np.arange(len(self)), self._window.start(turn))
         out = ring.empty(len(self), [field])
-        reader.copy(ring, self._own_filler(), turn, places, out, self.timeout_s)
+        reader.copy(ring, self._own_filler(), turn, rows, out, self.timeout_s)
         if not ring.holds(self._window.batches(turn)).all():
             raise PoolError(moved_text(ring, turn))
         return out[field]
