@@ -63,6 +63,9 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.")] = None,
     sampling_steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps of a sample.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance; 1: none.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of the trained ddpm or ldm that progressive makes fast.")
+    ] = None,
     augment: Annotated[bool, typer.Option(help="Mild random affine transforms of the training images.")] = True,
     precision: Annotated[Precision, typer.Option(help="Mixed precision.")] = Precision.no,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches per step.")] = 1,
@@ -92,6 +95,8 @@ def fit(
         torchgenaug fit ddpm slices/ --with-mask --size 64 --out slices-ddpm --dry-run
 
         torchgenaug fit dcgan mypackage.data:train_set --condition label --limit 50 --patience 3 --out gan
+
+        torchgenaug fit progressive digits --teacher digits-ddpm --sampling-steps 4 --out digits-fast
 
         torchgenaug fit list
     """
@@ -123,6 +128,7 @@ def fit(
         learning_rate=learning_rate,
         sampling_steps=sampling_steps,
         guidance_scale=guidance_scale,
+        teacher=None if teacher is None else str(teacher),
     )
     recipe = with_condition(family, train, recipe)
     _say(repr(train), *train.remarks)
@@ -222,10 +228,11 @@ def _list_families() -> None:
         about = describe_family(name)
         dims = " and ".join(f"{each}D" for each in about.dims)
         conditions = ", ".join(each or "none" for each in about.conditions)
-        mask = "; --with-mask" if about.with_mask else ""
+        mask = "; --with-mask" if about.with_mask and not about.teacher else ""
+        told = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
         _say(
             f"{name}: {about.summary}",
-            f"    {dims}; --condition {conditions}{mask}; {about.steps} steps of {about.batch_size}",
+            f"    {dims}; {told}{mask}; {about.steps} steps of {about.batch_size}",
         )
 
 

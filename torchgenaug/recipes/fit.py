@@ -20,6 +20,7 @@ from torchgenaug.recipes.recipe import Options, build_recipe, describe_family, w
 from torchgenaug.recipes.report import Judge, draw_samples, write_history
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.stopping import Stop, stoppable
+from torchgenaug.recipes.teachers import Teacher, chosen_teacher, taught_on, warn_of_seen
 from torchgenaug.synthesizers.saved import rewrite_synthesizer
 
 _RUN_FOLDER = "training"
@@ -85,6 +86,7 @@ def fit(
 
     Raises:
         ConfigurationError: data or options that the family cannot use; a run with other settings in `out`.
+        SynthesizerLoadError: no model in the folder of the teacher, or a damaged checkpoint.
     """
     from accelerate import Accelerator
 
@@ -92,11 +94,19 @@ def fit(
     options, recipe = options or FitOptions(), recipe or Options()
     about = describe_family(family)
     _check(recipe, options)
+    if about.staged and options.patience is not None:
+        raise ConfigurationError(
+            f"`patience` must be left out for {family}, got {options.patience}. Its samples are good at the end of its "
+            "last stage only; a run that stops before has learnt something else. Give fewer --steps."
+        )
     recipe = with_condition(family, data, recipe)
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
-    frozen = _frozen(family, data, recipe, options)
+    teacher = chosen_teacher(recipe, out)
+    frozen = _frozen(family, data, recipe, options, teacher)
     if held_out is None:
         data, held_out = data.split(0.1, options.seed)
+    if teacher is not None:
+        warn_of_seen(teacher, held_out)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=options.precision)
     folder = Path(out) / _RUN_FOLDER
     # Everything draws from torch's global generators, which get back the state that they had.
@@ -110,7 +120,8 @@ def fit(
         accelerator.wait_for_everyone()
         run.resume(folder)
         judge = Judge(data, held_out, recipe.condition) if accelerator.is_main_process else None
-        return _Loop(run, data, judge, recipe, options, Path(out), folder, rotate, started).train(stop, progress)
+        loop = _Loop(run, data, judge, recipe, options, Path(out), folder, rotate, started, teacher)
+        return loop.train(stop, progress)
 
 
 class _Loop:
@@ -127,9 +138,11 @@ class _Loop:
         folder: Path,
         rotate: int,
         started: float,
+        teacher: Teacher | None,
     ) -> None:
         self.run, self.data, self.judge, self.options = run, data, judge, options
         self.out, self.folder, self.rotate, self.started = out, folder, rotate, started
+        self.teacher = teacher
         self.steps, self.batch_size = recipe.steps or 1, recipe.batch_size or 1
         self.every = max(1, self.steps // max(1, options.reports))
 
@@ -223,13 +236,14 @@ class _Loop:
             "--patience), make it smaller (--width), or add data."
         )
 
-    def _trained_on(self) -> dict[str, Any]:
-        return {
+    def _trained_on(self) -> dict[str, Any] | None:
+        own = {
             "data": self.data.name,
             "samples": list(self.data.ids),
             "patients": sorted(set(self.data.patients)),
             "steps": self.run.step,
         }
+        return own if self.teacher is None else taught_on(self.teacher, own)
 
     def _exhausted(self) -> bool:
         return self.options.patience is not None and self._agreed(self.run.since_best >= self.options.patience)
@@ -248,10 +262,13 @@ class _Loop:
         return bool(broadcast(flag).item())
 
 
-def _frozen(family: str, data: TrainingData, recipe: Options, options: FitOptions) -> dict[str, Any]:
+def _frozen(
+    family: str, data: TrainingData, recipe: Options, options: FitOptions, teacher: Teacher | None
+) -> dict[str, Any]:
     """What a resume must not change."""
     return {
         "family": family,
+        "teacher_fingerprint": None if teacher is None else teacher.synthesizer.fingerprint,
         "data": data.name,
         "data_sha256": checkpoint.data_fingerprint(data),
         **asdict(recipe),

@@ -35,6 +35,8 @@ class Options:
         learning_rate: of the (first) optimizer.
         sampling_steps: denoising steps of a diffusion model when it is sampled.
         guidance_scale: classifier-free guidance when it is sampled; see `DiffusersSynthesizer`.
+        teacher: folder of a trained model (families that are distilled from one). What it is told, and whether it makes
+            masks, is then what `condition` and `with_mask` are unless they are given.
     """
 
     condition: Condition | None = None
@@ -46,6 +48,7 @@ class Options:
     learning_rate: float | None = None
     sampling_steps: int | None = None
     guidance_scale: float | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Family:
         conditions: what it can be told; None stands for nothing.
         dims: 2, 3 or both.
         with_mask: whether it can make masks together with images.
+        teacher: whether it learns from a trained model, and needs one.
+        staged: whether only the end of its training makes the model that is wanted, so that it must not stop early.
     """
 
     summary: str
@@ -67,6 +72,8 @@ class Family:
     conditions: tuple[Condition | None, ...] = (None,)
     dims: tuple[int, ...] = (2,)
     with_mask: bool = False
+    teacher: bool = False
+    staged: bool = False
 
 
 class Recipe(Protocol):
@@ -116,6 +123,7 @@ _PYTHAE = (
 _HOMES: Mapping[str, str] = {
     "ddpm": "ddpm",
     "ldm": "ldm",
+    "progressive": "progressive",
     "dcgan": "gan",
     "wgan-gp": "gan",
     "acgan": "gan",
@@ -142,8 +150,27 @@ def describe_family(family: str) -> Family:
 
 
 def with_condition(family: str, data: TrainingData, options: Options) -> Options:
-    """The options; a family that must be told something is told the first such thing that the data have."""
-    able = describe_family(family).conditions
+    """The options; a family that must be told something is told the first such thing that the data have.
+
+    A family that learns from a teacher is told what that one is told.
+
+    Raises:
+        ConfigurationError: an unknown family, a teacher that is missing or surplus, or another kind of model.
+        SynthesizerLoadError: no model in the teacher's folder.
+    """
+    about = describe_family(family)
+    if about.teacher != (options.teacher is not None):
+        learners = ", ".join(name for name in families() if describe_family(name).teacher)
+        raise ConfigurationError(
+            f"`teacher` must be the folder of a trained ddpm or ldm for {family}, got none. Give it: --teacher FOLDER"
+            if about.teacher
+            else f"`teacher` must be left out for {family}, got {options.teacher!r}. {learners} learns from one."
+        )
+    if options.teacher is not None:
+        from torchgenaug.recipes.teachers import like_teacher, load_teacher
+
+        return like_teacher(load_teacher(options.teacher), options)
+    able = about.conditions
     if options.condition is not None or None in able:
         return options
     known = [each for each in able if each in data.fields]
