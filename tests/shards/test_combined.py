@@ -44,6 +44,18 @@ class Counting:
         return torch.arange(self.size) + self.base
 
 
+class ReadsOnly:
+    """A source without what is optional."""
+
+    def __init__(self, source):
+        self._source = source
+        self.read, self.ids, self.seeds, self.column = source.read, source.ids, source.seeds, source.column
+        self.fields, self.fingerprint = source.fields, source.fingerprint
+
+    def __len__(self):
+        return len(self._source)
+
+
 class TestTwoFoldersOfOneSequence(SourceConformance):
     """A combination of stretches of one sequence is a source of that sequence."""
 
@@ -104,6 +116,21 @@ def test_one_read_per_source_that_is_needed():
     positions = np.random.default_rng(0).integers(0, 100, 64)
     assert combined.read(positions)["label"].tolist() == [int(p) if p < 50 else int(p) + 50 for p in positions]
     assert [source.calls for source in sources] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("positions", [[], [4], [5, 6], [7, 0, 6, 6, 2]])
+def test_rows_are_read_into_what_is_there(tmp_path, positions):
+    """From sources with and without a `read_into` of their own, nested, and all fields or some."""
+    shards = render(tmp_path / "one", 5)
+    only_read = SelectedSource(ReadsOnly(shards), [4, 0, 3])
+    source = SelectedSource(CombinedSource([shards, only_read]), [7, 6, 5, 4, 3, 2, 1, 0])
+    expected = source.read(np.array(positions, np.int64))
+    out = {name: torch.full_like(values, 77) for name, values in expected.items()}
+    source.read_into(np.array(positions, np.int64), out)
+    assert all(torch.equal(out[name], values) for name, values in expected.items())
+    some = {"label": torch.full_like(expected["label"], 77)}
+    source.read_into(np.array(positions, np.int64), some)
+    assert torch.equal(some["label"], expected["label"])
 
 
 def test_ids_and_seeds_stay_those_of_the_origin(tmp_path):

@@ -1,7 +1,6 @@
 """What a batch looks like: where its fields lie in a tensor, tuple, list, NamedTuple, dict or TorchIO batch.
 
-`torchio.SubjectsLoader` makes of each image a dict of its own: ``{"data": (B, C, W, H, D), "affine": …, "path": […],
-…}``. A `BatchLayout` is read off the first batch of a loader, and puts other tensors into the same structure.
+A `BatchLayout` is read off the first batch of a loader, and puts other tensors into the same structure.
 """
 
 from __future__ import annotations
@@ -11,17 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from torchgenaug.errors import FieldMismatchError
+from torchgenaug.loader.beside import DATA, is_image, said_of
 from torchgenaug.samples import MEMBER, PARENT, Container, SampleLayout
 from torchgenaug.seeding import Int64Array
 from torchgenaug.types import FieldSpec
-
-_DATA = "data"  # where a TorchIO batch keeps the tensor of an image
-_OF_THE_FILE = ("path", "stem")  # what a synthetic image does not have
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class BatchLayout:
         Raises:
             FieldMismatchError: a field that is no tensor, or has a different number of rows.
         """
-        values = [value[_DATA] if _is_image(value) else value for value in self._values(batch)]
+        values = [value[DATA] if is_image(value) else value for value in self._values(batch)]
         size = values[0].shape[0] if isinstance(values[0], Tensor) and values[0].ndim else None
         for name, value in zip(self.names, values, strict=True):
             if not isinstance(value, Tensor) or not value.ndim or value.shape[0] != size:
@@ -73,17 +69,12 @@ class BatchLayout:
         Args:
             like: a batch of this layout.
             tensors: one per field.
-            rows: which rows of `like` the first ones of `tensors` are (None: all); what TorchIO says about an image
-                beside its tensor is taken from there.
+            rows: which rows of `like` the first ones of `tensors` are (None: all); what TorchIO and MONAI say about an
+                image beside its tensor is taken from there.
             added: how many rows of `tensors` follow that are not in `like`: they get the affine of its first row, and
                 no path.
         """
-        values = [
-            {key: part if key == _DATA else _column(key, entry, rows, added) for key, entry in old.items()}
-            if _is_image(old)
-            else part
-            for old, part in zip(self._values(like), tensors, strict=True)
-        ]
+        values = [said_of(old, part, rows, added) for old, part in zip(self._values(like), tensors, strict=True)]
         if self.container == "tensor":
             return values[0]
         if self.container in ("dict", "subject"):
@@ -106,7 +97,7 @@ class BatchLayout:
         values = dict(zip(self.names, self._values(batch), strict=True))
         problems = [f"missing {name!r}: the real batches have it" for name in values if name not in specs]
         for name, value in values.items():
-            data = value[_DATA] if _is_image(value) else value
+            data = value[DATA] if is_image(value) else value
             if name in specs and not isinstance(data, Tensor):
                 problems.append(f"{name!r}: real is of type {type(data).__name__}, which cannot be made from a tensor")
             elif name in specs:
@@ -166,20 +157,3 @@ def _difference(name: str, real: Tensor, shape: tuple[int, ...], dtype: torch.dt
     if dtype_fits and (shape == expected or ((*shape, 1) == expected and len(expected) == 4)):
         return []
     return [f"{name!r}: real {expected} {real.dtype}, synthetic {shape} {dtype}"]
-
-
-def _is_image(value: object) -> bool:
-    return not isinstance(value, Tensor) and isinstance(value, Mapping) and _DATA in value
-
-
-def _column(key: str, entry: Any, rows: Int64Array | None, added: int) -> Any:
-    """An entry beside the tensor of an image (one per row of the batch) for the rows kept and the rows added."""
-    if isinstance(entry, np.ndarray):
-        return np.concatenate([entry if rows is None else entry[rows], np.repeat(entry[:1], added, axis=0)])
-    if isinstance(entry, Tensor):
-        kept = entry if rows is None else entry[torch.from_numpy(rows).to(entry.device)]
-        return torch.cat([kept, entry[:1].expand(added, *entry.shape[1:])])
-    if not isinstance(entry, list) or not entry:
-        return entry
-    filler = "" if key in _OF_THE_FILE else entry[0]
-    return [*(entry if rows is None else [entry[row] for row in rows]), *[filler] * added]

@@ -29,11 +29,12 @@ class SyntheticMixLoader:
     """Mixes synthetic samples into every batch of a loader; iterate it instead.
 
     Batches keep their structure: tensors, tuples, lists, NamedTuples, dicts, and the nested dicts of
-    `torchio.SubjectsLoader`. In each of them come first the real rows that are kept, in their order, then the synthetic
-    ones (`is_synthetic` tells). Of B real samples, ``mode="replace"`` replaces ratio · B, chosen pseudo-randomly for
-    each (seed, epoch, batch); ``"extend"`` adds ratio / (1 - ratio) · B. Every batch, and every run of batches, is less
-    than one sample from that. Which samples of the source are read runs on through the epochs: all of them are used
-    equally often (±1), within an epoch always, and over epochs if the loader knows its length and its batch size.
+    `torchio.SubjectsLoader`; MONAI's `MetaTensor` keeps its metadata (synthetic rows: those of the first row, but no
+    file name). First come the real rows that are kept, in their order, then the synthetic ones (`is_synthetic`). Of B
+    real samples, ``mode="replace"`` replaces ratio · B, chosen pseudo-randomly for each (seed, epoch, batch);
+    ``"extend"`` adds ratio / (1 - ratio) · B. Every batch, and every run of batches, is less than one sample from that.
+    Which samples of the source are read runs on through the epochs: all of them are used equally often (±1), within an
+    epoch always, and over epochs if the loader knows its length and its batch size.
 
     Synthetic samples are read in whole batches where the loop runs: no worker and no transport between processes. Under
     `torch.distributed` each rank draws others. A batch is a function of (seed, epoch, batch number, rank, the loader's

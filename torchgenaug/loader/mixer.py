@@ -18,6 +18,7 @@ from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.intensity import warn_if_intensities_differ
 from torchgenaug.loader.batch_memory import BatchMemory
 from torchgenaug.loader.batches import BatchLayout, raise_mismatch
+from torchgenaug.loader.beside import bare
 from torchgenaug.provenance import attach, fingerprints
 from torchgenaug.samples import MEMBER, PARENT, SampleLayout
 from torchgenaug.seeding import Int64Array
@@ -172,7 +173,7 @@ class BatchMixer:
         both = layout.tensors(self._sides(raw, real, rows, self.source.read(np.arange(few)), few, key))
         for name, tensor in zip(layout.names, both, strict=True):
             if fields[name].kind == "intensity":
-                samples = [{name: row} for row in tensor.cpu()]
+                samples = [{name: row} for row in bare(tensor).cpu()]
                 one = SampleLayout.of(samples[0])
                 warn_if_intensities_differ(samples[: len(rows)], samples[len(rows) :], one, name)
 
@@ -196,9 +197,9 @@ class BatchMixer:
             whole, head, tail = memory.place(field, tensor, kept, added)
             shape = self._written[field][0]
             if index is None:
-                head.copy_(tensor)
+                head.copy_(bare(tensor))
             else:
-                torch.index_select(tensor, 0, index, out=head)
+                torch.index_select(bare(tensor), 0, index, out=head)
             read[name] = tail if tail.ndim == len(shape) + 1 else tail.view(added, *shape)
             joined.append(whole)
         for name in (PARENT, MEMBER):
@@ -223,10 +224,10 @@ class BatchMixer:
         for field, (tensor, made) in enumerate(zip(real, synthetic, strict=True)):
             whole, head, tail = memory.place(field, tensor, kept, added)
             if index is None:
-                head.copy_(tensor)
+                head.copy_(bare(tensor))
             else:
-                torch.index_select(tensor, 0, index, out=head)
-            tail.copy_(made, non_blocking=True)
+                torch.index_select(bare(tensor), 0, index, out=head)
+            tail.copy_(bare(made), non_blocking=True)
             joined.append(whole)
         return joined
 
@@ -242,7 +243,7 @@ class BatchMixer:
         """The same with the transforms of real and of synthetic rows before, each on a batch of its own."""
         layout, device, parts = self.layout, real[0].device, []
         if rows is None or len(rows):
-            taken = real if rows is None else [part[_index(rows, part)] for part in real]
+            taken = [bare(part) if rows is None else bare(part)[_index(rows, part)] for part in real]
             batch = layout.build(raw, taken, rows)
             parts.append(self.transforms.apply(seeding.REAL_TRANSFORM, batch, key, device))
         if added:

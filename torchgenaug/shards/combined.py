@@ -133,6 +133,21 @@ class CombinedSource:
                 result[name][torch.from_numpy(rows).to(values.device)] = values
         return result
 
+    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
+        """`read`, into tensors that are there: some or all of the fields. An error leaves them in any state."""
+        parts, within = self.locate(positions)
+        needed = np.unique(parts).tolist()
+        if len(needed) == 1:
+            read_into(self.sources[needed[0]], within, out)
+            return
+        for part in needed:
+            rows = np.flatnonzero(parts == part)
+            # No source writes to scattered rows: those of each source are read together, and then put into place.
+            read = {name: values.new_empty((len(rows), *values.shape[1:])) for name, values in out.items()}
+            read_into(self.sources[part], within[rows], read)
+            for name, values in read.items():
+                out[name].index_copy_(0, torch.from_numpy(rows).to(values.device), values)
+
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The sample's id in its own source's sequence."""
         parts, within = self.locate(positions)
@@ -177,6 +192,17 @@ class CombinedSource:
     def __repr__(self) -> str:
         parts = zip(np.diff(self._starts).tolist(), self.sources, strict=True)
         return f"CombinedSource({', '.join(f'{count} of {source!r}' for count, source in parts)})"
+
+
+def read_into(source: SyntheticSource, positions: npt.NDArray[np.int64], out: Batch) -> None:
+    """Reads samples of `source` into `out`, some of its fields, whether it has a ``read_into`` or not."""
+    write: Any = getattr(source, "read_into", None)
+    if write is not None:
+        write(positions, out)
+        return
+    batch = source.read(positions)
+    for name, values in out.items():
+        values.copy_(batch[name])
 
 
 def is_changing(source: SyntheticSource) -> bool:

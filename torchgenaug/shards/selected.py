@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
-from torchgenaug.shards.combined import apportion, checked_positions, checked_weights, is_changing
+from torchgenaug.shards.combined import apportion, checked_positions, checked_weights, is_changing, read_into
 from torchgenaug.types import Batch, FieldSpec
 
 
@@ -59,6 +59,10 @@ class SelectedSource:
     def read(self, positions: npt.NDArray[np.int64]) -> Batch:
         """The chosen samples at `positions`."""
         return self.source.read(self._there(positions))
+
+    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
+        """`read`, into tensors that are there: some or all of the fields. An error leaves them in any state."""
+        read_into(self.source, self._there(positions), out)
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Their ids in the sequence of the source."""
