@@ -40,6 +40,12 @@ def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
     return dtype
 
 
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises `ConfigurationError` unless there is at least one."""
+    if len(seeds) == 0:
+        raise ConfigurationError("`seeds` must hold at least one seed, got none.")
+
+
 def checked_labels(
     conditions: Batch | None, count: int, num_classes: int | None, *, null_class: int | None = None
 ) -> Tensor | None:
@@ -88,6 +94,21 @@ def checked_labels(
             f"{int(wrong.nonzero()[0, 0])}. Use ClassLabels({num_classes}), with weights for classes to leave out."
         )
     return given
+
+
+def check_label_channels(label_channels: int, channels: int) -> None:
+    """Raises `ConfigurationError` unless 0, or at least 2 classes that leave at least one channel to the image."""
+    whole = isinstance(label_channels, int) and not isinstance(label_channels, bool)
+    if not whole or label_channels < 0 or label_channels == 1:
+        raise ConfigurationError(
+            f"`label_channels` must be 0 or at least 2, got {label_channels!r}. One score per class, the background "
+            "included."
+        )
+    if label_channels >= channels:
+        raise ConfigurationError(
+            f"`label_channels` must be less than the {channels} channels of a sample, got {label_channels}. "
+            "No channel would remain for the image."
+        )
 
 
 def check_finite(samples: Tensor, seeds: Sequence[int]) -> None:

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
-from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import networks
-from torchgenaug.synthesizers.checks import checked_dtype, checked_labels, checked_value_range
-from torchgenaug.synthesizers.execution import Caller, checked_execution
-from torchgenaug.synthesizers.fingerprints import component_description, settings_digest, weights_digest
+from torchgenaug.synthesizers.checks import check_label_channels, check_seeds, checked_labels, checked_value_range
+from torchgenaug.synthesizers.diffusion_arguments import checked_computing, checked_scheduler, shared_settings
+from torchgenaug.synthesizers.execution import Caller
+from torchgenaug.synthesizers.fingerprints import diffusion_digest
+from torchgenaug.synthesizers.guidance import guided, is_guided, twice
+from torchgenaug.synthesizers.latents import decoded
 from torchgenaug.synthesizers.outputs import OVERSHOOT, image_fields, to_image_fields
 from torchgenaug.synthesizers.sampling import prepare_schedule, run_schedule
-from torchgenaug.synthesizers.solvers import with_solver
 from torchgenaug.types import Batch, FieldSpec
 
 __all__ = ["OVERSHOOT", "DiffusersSynthesizer"]
@@ -97,23 +98,19 @@ class DiffusersSynthesizer:
         cuda_graph: bool = False,
     ) -> None:
         self.latent_shape = networks.checked_latent_shape(unet, scheduler)
-        networks.check_scheduler(scheduler, steps)
-        scheduler = with_solver(scheduler, solver, steps)
+        scheduler = checked_scheduler(scheduler, steps, solver)
         self._embeddings = networks.checked_class_embeddings(unet, null_class, guidance_scale)
         self._sample_shape = networks.checked_sample_shape(self.latent_shape, vae)
         self.value_range = checked_value_range(value_range)
-        networks.check_label_channels(label_channels, self._sample_shape[0])
+        check_label_channels(label_channels, self._sample_shape[0])
         self.steps, self.label_channels, self.clip = steps, label_channels, bool(clip)
         self.guidance_scale = None if guidance_scale is None else float(guidance_scale)
         self.null_class = null_class
-        self.dtype = checked_dtype(dtype)
-        self.device = next(unet.parameters()).device if device is None else torch.device(device)
+        computing = checked_computing(unet, device, dtype, channels_last, compile, cuda_graph)
+        self.device, self.dtype, self.execution = computing
         self.trained_on: Mapping[str, Any] | None = None
-        self.execution = checked_execution(channels_last, compile, cuda_graph, self.device)
-        self.unet = networks.frozen_copy(unet, self.device, self.dtype, channels_last)
-        self.vae: nn.Module | None = None
-        if vae is not None:
-            self.vae = networks.frozen_copy(vae, self.device, networks.vae_dtype(vae, self.dtype), channels_last)
+        self.unet = computing.frozen(unet)
+        self.vae = None if vae is None else computing.frozen_vae(vae)
         self._denoiser = Caller(_denoise, self.execution)
         config: Any = unet.config
         self._schedule = prepare_schedule(
@@ -125,7 +122,7 @@ class DiffusersSynthesizer:
         )
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: D417 (the others are those of the constructor)
         cls,
         path: str | Path,
         *,
@@ -150,18 +147,10 @@ class DiffusersSynthesizer:
         Args:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
-            steps: as in the constructor, and so are the arguments that follow.
-            solver: walk the scheduler's noise levels by another solver.
-            guidance_scale: weight of classifier-free guidance.
-            value_range: intensities that the model's -1 and 1 stand for.
-            label_channels: number of trailing channels that are class scores.
-            clip: clamp the image to `value_range`.
-            null_class: class index that stands for "any class".
             device: where to compute; default: CPU.
             dtype: compute dtype; float32 even for float16 weights unless given.
-            channels_last: memory layout of the weights.
-            compile: compile the network.
-            cuda_graph: replay the network as a CUDA graph.
+
+        The other arguments are those of the constructor.
 
         Raises:
             SynthesizerLoadError: no such folder, pickled weights, or a class that is not one of diffusers' own.
@@ -208,26 +197,23 @@ class DiffusersSynthesizer:
     @property
     def settings(self) -> dict[str, Any]:
         """The sampling settings, JSON-ready: what the constructor needs beside networks, scheduler and device."""
+        shared = shared_settings(self)
         return {
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
-            "value_range": list(self.value_range),
+            "value_range": shared["value_range"],
+            # Between the shared ones, as in the folders that exist: the same synthesizer is saved as the same bytes.
             "label_channels": self.label_channels,
             "clip": self.clip,
             "null_class": self.null_class,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            **self.execution.settings,
+            **shared,
         }
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over weights (in the compute dtype), configurations and settings; not the device, nor CUDA graphs."""
-        settings = {name: value for name, value in self.settings.items() if name != "cuda_graph"}
-        components = {"scheduler": component_description(self._schedule.scheduler)}
-        for name, net in (("unet", self.unet), ("vae", self.vae)):
-            if net is not None:
-                components[name] = component_description(net) | {"weights": weights_digest(net)}
-        return settings_digest({"family": "diffusers", "settings": settings} | components)
+        nets = {"unet": self.unet} | ({} if self.vae is None else {"vae": self.vae})
+        return diffusion_digest({"family": "diffusers"}, self.settings, self._schedule.scheduler, nets)
 
     def synthesize(self, seeds: Sequence[int], conditions: Batch | None = None) -> Batch:
         """One sample per seed.
@@ -243,42 +229,28 @@ class DiffusersSynthesizer:
             ConfigurationError: no seeds, or labels that are missing, surplus or out of range.
             BadSampleError: NaN or Inf that `clip` or the argmax of the mask would hide.
         """
-        if len(seeds) == 0:
-            raise ConfigurationError("`seeds` must hold at least one seed, got none.")
+        check_seeds(seeds)
         labels = checked_labels(conditions, len(seeds), self.num_classes, null_class=self.null_class)
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
             predict = partial(self._predict, None if labels is None else self._embedded(labels))
-            samples = self._decode(run_schedule(self._schedule, predict, noise, seeds))
+            samples = decoded(run_schedule(self._schedule, predict, noise, seeds), self.vae)
             return to_image_fields(samples, seeds, self.value_range, label_channels=self.label_channels, clip=self.clip)
-
-    @property
-    def _guided(self) -> bool:
-        return self.guidance_scale is not None and self.guidance_scale != 1
 
     def _embedded(self, labels: Tensor) -> Tensor:
         """The labels on the device, doubled for guidance."""
         labels = labels.to(self.device)
-        return torch.cat([labels, torch.full_like(labels, self.null_class or 0)]) if self._guided else labels
+        if not is_guided(self.guidance_scale):
+            return labels
+        return torch.cat([labels, torch.full_like(labels, self.null_class or 0)])
 
     def _predict(self, labels: Tensor | None, latents: Tensor, timestep: Tensor) -> Tensor:
         inputs = latents.to(self.dtype)
-        if self._guided:
-            inputs = torch.cat([inputs, inputs])
-        output = self._denoiser(self.unet, inputs, timestep, labels).float()
-        if not self._guided:
-            return output
-        with_label, without = output.chunk(2)
-        return torch.lerp(without, with_label, float(self.guidance_scale or 0))
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        if self.vae is None:
-            return latents
-        decoded: Tensor = self.vae.decode(  # type: ignore[operator]
-            networks.to_vae_scale(latents, self.vae).to(next(self.vae.parameters()).dtype), return_dict=False
-        )[0]
-        return decoded.float()
+        if not is_guided(self.guidance_scale):
+            return self._denoiser(self.unet, inputs, timestep, labels).float()
+        output = self._denoiser(self.unet, twice(inputs), timestep, labels).float()
+        return guided(output, self.guidance_scale)
 
     def __repr__(self) -> str:
         scheduler = type(self._schedule.scheduler).__name__

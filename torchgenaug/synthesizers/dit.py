@@ -14,15 +14,17 @@ from torch import Tensor, nn
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers import networks, pipelines
-from torchgenaug.synthesizers.checks import checked_dtype, checked_labels, checked_value_range
+from torchgenaug.synthesizers.checks import check_seeds, checked_labels, checked_value_range
+from torchgenaug.synthesizers.diffusion_arguments import checked_computing, checked_scheduler, shared_settings
 from torchgenaug.synthesizers.dit_networks import checked_shapes, denoise
-from torchgenaug.synthesizers.execution import Caller, checked_execution
-from torchgenaug.synthesizers.fingerprints import component_description, settings_digest, weights_digest
-from torchgenaug.synthesizers.latents import checked_guidance, decoded
+from torchgenaug.synthesizers.execution import Caller
+from torchgenaug.synthesizers.fingerprints import diffusion_digest
+from torchgenaug.synthesizers.guidance import checked_guidance, guided, is_guided, twice
+from torchgenaug.synthesizers.latents import decoded
+from torchgenaug.synthesizers.networks import checked_sample_shape
 from torchgenaug.synthesizers.outputs import image_fields, to_image_fields
+from torchgenaug.synthesizers.pipelines import scheduler_from_config
 from torchgenaug.synthesizers.sampling import prepare_schedule, run_schedule
-from torchgenaug.synthesizers.solvers import with_solver
 from torchgenaug.synthesizers.stored import Stored
 from torchgenaug.types import Batch, FieldSpec
 
@@ -90,20 +92,16 @@ class DiTSynthesizer:
         cuda_graph: bool = False,
     ) -> None:
         self.latent_shape, out_channels = checked_shapes(transformer)
-        networks.check_scheduler(scheduler, steps)
-        scheduler = with_solver(scheduler, solver, steps)
-        self._sample_shape = networks.checked_sample_shape(self.latent_shape, vae)
+        scheduler = checked_scheduler(scheduler, steps, solver)
+        self._sample_shape = checked_sample_shape(self.latent_shape, vae)
         self.value_range = checked_value_range(value_range)
         self.steps, self.clip, self.guidance_scale = steps, bool(clip), checked_guidance(guidance_scale)
         self.num_classes: int = int(transformer.config.num_embeds_ada_norm)  # type: ignore[union-attr, arg-type]
-        self.dtype = checked_dtype(dtype)
-        self.device = next(transformer.parameters()).device if device is None else torch.device(device)
+        computing = checked_computing(transformer, device, dtype, channels_last, compile, cuda_graph)
+        self.device, self.dtype, self.execution = computing
         self.trained_on: Mapping[str, Any] | None = None
-        self.execution = checked_execution(channels_last, compile, cuda_graph, self.device)
-        self.transformer = networks.frozen_copy(transformer, self.device, self.dtype, channels_last)
-        self.vae: nn.Module | None = None
-        if vae is not None:
-            self.vae = networks.frozen_copy(vae, self.device, networks.vae_dtype(vae, self.dtype), channels_last)
+        self.transformer = computing.frozen(transformer)
+        self.vae = None if vae is None else computing.frozen_vae(vae)
         self._denoiser = Caller(denoise, self.execution)
         channels = self.latent_shape[0]
         learned = str(scheduler.config.get("variance_type")).startswith("learned")
@@ -119,7 +117,7 @@ class DiTSynthesizer:
         )
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: D417 (the others are those of the constructor)
         cls,
         path: str | Path,
         *,
@@ -142,16 +140,10 @@ class DiTSynthesizer:
         Args:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
-            steps: as in the constructor, and so are the arguments that follow.
-            solver: walk the scheduler's noise levels by another solver.
-            guidance_scale: weight of classifier-free guidance.
-            value_range: intensities that the model's -1 and 1 stand for.
-            clip: clamp the image to `value_range`.
             device: where to compute; default: CPU.
             dtype: compute dtype; float32 even for float16 weights unless given.
-            channels_last: memory layout of the weights.
-            compile: compile the network.
-            cuda_graph: replay the network as a CUDA graph.
+
+        The other arguments are those of the constructor.
 
         Raises:
             SynthesizerLoadError: no such folder, another layout, pickled weights, or a class that is not one of
@@ -195,23 +187,13 @@ class DiTSynthesizer:
     @property
     def settings(self) -> dict[str, Any]:
         """The sampling settings, JSON-ready: what the constructor needs beside networks, scheduler and device."""
-        return {
-            "steps": self.steps,
-            "guidance_scale": self.guidance_scale,
-            "value_range": list(self.value_range),
-            "clip": self.clip,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            **self.execution.settings,
-        }
+        return shared_settings(self)
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over weights (in the compute dtype), configurations and settings; not the device, nor CUDA graphs."""
-        settings = {name: value for name, value in self.settings.items() if name != "cuda_graph"}
-        components = {"scheduler": component_description(self._schedule.scheduler)}
-        for name, network in self._networks().items():
-            components[name] = component_description(network) | {"weights": weights_digest(network)}
-        return settings_digest({"family": self.family, "settings": settings} | components)
+        described = {"family": self.family}
+        return diffusion_digest(described, self.settings, self._schedule.scheduler, self._networks())
 
     def synthesize(self, seeds: Sequence[int], conditions: Batch | None = None) -> Batch:
         """One sample per seed.
@@ -227,14 +209,13 @@ class DiTSynthesizer:
             ConfigurationError: no seeds, or labels that are missing or do not fit.
             BadSampleError: NaN or Inf that `clip` would hide.
         """
-        if len(seeds) == 0:
-            raise ConfigurationError("`seeds` must hold at least one seed, got none.")
+        check_seeds(seeds)
         labels = checked_labels(conditions, len(seeds), self.num_classes)
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
             asked = torch.zeros(0, dtype=torch.int64) if labels is None else labels.to(self.device)
-            if self._guided:
+            if is_guided(self.guidance_scale):
                 asked = torch.cat([asked, torch.full_like(asked, self.num_classes)])
             samples = run_schedule(self._schedule, partial(self._predict, asked), noise, seeds)
             return to_image_fields(
@@ -249,37 +230,30 @@ class DiTSynthesizer:
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Self:
         """The synthesizer that `stored` describes; see `Storable.from_stored`."""
-        settings = dict(stored.settings)
-        saved_dtype = getattr(torch, settings.pop("dtype"))
-        if device.type != "cuda":
-            settings.pop("cuda_graph", None)  # it changes no sample, and other devices have none
+        arguments = stored.arguments(device, dtype)
         return cls(
             stored.networks["transformer"],
-            pipelines.scheduler_from_config(settings.pop("scheduler"), "settings of the saved synthesizer"),
+            scheduler_from_config(arguments.pop("scheduler"), "settings of the saved synthesizer"),
             vae=stored.networks.get("vae"),
-            device=device,
-            dtype=saved_dtype if dtype is None else dtype,
-            **settings,
+            **arguments,
         )
-
-    @property
-    def _guided(self) -> bool:
-        return self.guidance_scale is not None and self.guidance_scale != 1
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer} | ({} if self.vae is None else {"vae": self.vae})
 
     def _predict(self, labels: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:
         inputs = latents.to(self.dtype)
-        if self._guided:
-            inputs = torch.cat([inputs, inputs])
-        output = self._denoiser(self.transformer, inputs, timestep, labels).float()[:, : self._used_channels]
-        if not self._guided:
-            return output
-        with_label, without = output.chunk(2)
+        if not is_guided(self.guidance_scale):
+            return self._output(inputs, timestep, labels)
+        output = self._output(twice(inputs), timestep, labels)
         channels = self.latent_shape[0]
-        guided = torch.lerp(without[:, :channels], with_label[:, :channels], float(self.guidance_scale or 0))
-        return guided if self._used_channels == channels else torch.cat([guided, with_label[:, channels:]], 1)
+        prediction = guided(output[:, :channels], self.guidance_scale)
+        if self._used_channels == channels:
+            return prediction
+        return torch.cat([prediction, output[: len(inputs), channels:]], 1)
+
+    def _output(self, inputs: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
+        return self._denoiser(self.transformer, inputs, timestep, labels).float()[:, : self._used_channels]
 
     def __repr__(self) -> str:
         scheduler = type(self._schedule.scheduler).__name__

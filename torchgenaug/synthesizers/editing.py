@@ -21,6 +21,8 @@ from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.sampling import Predict
 
+_STRENGTHS = {"image": 0.8, "inpaint": 1.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -39,6 +41,29 @@ class Edit:
     begin: int
     draws_noise: bool
     from_noise: bool = False
+
+
+def checked_strength(strength: float | None, mode: str) -> float | None:
+    """How much of a source image goes, by default that of the mode; None in mode "text", which has none.
+
+    Raises:
+        ConfigurationError: one in mode "text", or one that is not in (0, 1].
+    """
+    if mode == "text":
+        if strength is not None:
+            raise ConfigurationError(
+                f"`strength` must be None in mode 'text', got {strength!r}. It says how much of a source image goes. "
+                "Use mode='image'."
+            )
+        return None
+    if strength is None:
+        return _STRENGTHS[mode]
+    number = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not number or not 0 < strength <= 1:
+        raise ConfigurationError(
+            f"`strength` must be in (0, 1], got {strength!r}. Near 0 the source image stays, at 1 nearly nothing of it."
+        )
+    return float(strength)
 
 
 def prepare_edit(

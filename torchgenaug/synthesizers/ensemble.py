@@ -14,6 +14,7 @@ from torchgenaug import seeding
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples import MEMBER
+from torchgenaug.synthesizers.checks import check_seeds
 from torchgenaug.synthesizers.fingerprints import settings_digest
 from torchgenaug.synthesizers.stored import Stored
 from torchgenaug.types import Batch, FieldSpec
@@ -107,8 +108,7 @@ class EnsembleSynthesizer:
         Raises:
             ConfigurationError: no seeds, or what a member raises.
         """
-        if len(seeds) == 0:
-            raise ConfigurationError("`seeds` must hold at least one seed, got none.")
+        check_seeds(seeds)
         chosen = torch.from_numpy(self.chosen(seeds))
         batch: Batch = {}
         for index in np.unique(chosen.numpy()).tolist():

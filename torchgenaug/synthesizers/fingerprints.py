@@ -38,6 +38,24 @@ def component_description(component: Any) -> dict[str, Any]:
     return {"class": type(component).__name__, "config": settings}
 
 
+def diffusion_digest(
+    described: Mapping[str, Any], settings: Mapping[str, Any], scheduler: Any, networks: Mapping[str, nn.Module]
+) -> str:
+    """sha256 over a diffusion model of diffusers: not its device, nor CUDA graphs, which run the very same kernels.
+
+    Args:
+        described: the family, and what else decides the samples, JSON-ready.
+        settings: the sampling settings, JSON-ready.
+        scheduler: the scheduler that is stepped.
+        networks: name → network in the compute dtype, each a model of diffusers.
+    """
+    decisive = {name: value for name, value in settings.items() if name != "cuda_graph"}
+    components = {"scheduler": component_description(scheduler)}
+    for name, network in networks.items():
+        components[name] = component_description(network) | {"weights": weights_digest(network)}
+    return settings_digest({**described, "settings": decisive} | components)
+
+
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """sha256 over JSON-ready settings, whatever their order."""
     return hashlib.sha256(_json(settings).encode()).hexdigest()

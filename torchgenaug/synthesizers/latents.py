@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.networks import to_vae_scale
 
 
@@ -43,16 +41,3 @@ def from_vae_scale(latents: Tensor, vae: nn.Module) -> Tensor:
         mean, std = (torch.tensor(values, device=latents.device).reshape(1, -1, 1, 1) for values in (mean, std))
         return (latents - mean) * float(config.scaling_factor) / std
     return (latents - float(config.get("shift_factor") or 0.0)) * float(config.scaling_factor)
-
-
-def checked_guidance(guidance_scale: float | None) -> float | None:
-    """The scale as a float; raises `ConfigurationError` unless None or finite and at least 0."""
-    if guidance_scale is None:
-        return None
-    number = isinstance(guidance_scale, int | float) and not isinstance(guidance_scale, bool)
-    if not number or not math.isfinite(guidance_scale) or guidance_scale < 0:
-        raise ConfigurationError(
-            f"`guidance_scale` must be finite and at least 0, got {guidance_scale!r}. 1 means no guidance, 4 to 8 is "
-            "common with classes or prompts."
-        )
-    return float(guidance_scale)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.checks import checked_dtype, checked_labels, checked_value_range
+from torchgenaug.synthesizers.checks import check_seeds, checked_dtype, checked_labels, checked_value_range
 from torchgenaug.synthesizers.execution import Caller, checked_execution, with_layout
 from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
 from torchgenaug.synthesizers.module_conditions import (
@@ -164,8 +164,7 @@ class ModuleSynthesizer:
         Raises:
             ConfigurationError: no seeds, or conditions that are missing, surplus or out of range.
         """
-        if len(seeds) == 0:
-            raise ConfigurationError("`seeds` must hold at least one seed, got none.")
+        check_seeds(seeds)
         told = self._told(conditions, len(seeds))
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
@@ -187,13 +186,10 @@ class ModuleSynthesizer:
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> ModuleSynthesizer:
         """The other way round."""
-        settings = dict(stored.settings)
-        saved_dtype = getattr(torch, settings.pop("dtype"))
-        if "condition_spec" in settings:
-            settings["condition_spec"] = FieldSpec.from_json(settings["condition_spec"])
-        if device.type != "cuda":
-            settings.pop("cuda_graph", None)  # it changes no sample, and other devices have none
-        return cls(stored.networks["module"], **settings, device=device, dtype=dtype or saved_dtype)
+        arguments = stored.arguments(device, dtype)
+        if "condition_spec" in arguments:
+            arguments["condition_spec"] = FieldSpec.from_json(arguments["condition_spec"])
+        return cls(stored.networks["module"], **arguments)
 
     def _latents(self, seeds: Sequence[int]) -> Tensor | None:
         if self.latent_shape is None:

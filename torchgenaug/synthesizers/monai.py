@@ -12,15 +12,22 @@ from torch import Tensor, nn
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import monai_networks as networks
-from torchgenaug.synthesizers.checks import check_finite, checked_dtype, checked_labels, checked_value_range
-from torchgenaug.synthesizers.diffusers import OVERSHOOT
+from torchgenaug.synthesizers.checks import (
+    check_finite,
+    check_label_channels,
+    check_seeds,
+    checked_dtype,
+    checked_labels,
+    checked_value_range,
+)
 from torchgenaug.synthesizers.fingerprints import settings_digest
+from torchgenaug.synthesizers.guidance import checked_classes, guided, is_guided, twice
 from torchgenaug.synthesizers.monai_conditions import in_network_range
 from torchgenaug.synthesizers.monai_denoiser import Denoiser, checked_sample_shape
 from torchgenaug.synthesizers.monai_schedulers import described, rebuilt
 from torchgenaug.synthesizers.monai_steps import planned_steps, run_steps
 from torchgenaug.synthesizers.monai_wiring import Asked, wired
-from torchgenaug.synthesizers.networks import check_label_channels
+from torchgenaug.synthesizers.outputs import image_fields
 from torchgenaug.synthesizers.stored import Stored
 from torchgenaug.types import Batch, FieldSpec
 
@@ -104,7 +111,8 @@ class MonaiSynthesizer:
             networks.check_class(autoencoder, "autoencoder", networks.AUTOENCODERS)
         if controlnet is not None:
             networks.check_class(controlnet, "controlnet", networks.CONTROLNETS)
-        self._embeddings = networks.checked_classes(unet, null_class, guidance_scale)
+        classes: Any = unet.num_class_embeds
+        self._embeddings = checked_classes(classes, null_class, guidance_scale)
         self.value_range, self.network_range = checked_value_range(value_range), checked_value_range(network_range)
         self.scale_factor = networks.checked_scale_factor(scale_factor, autoencoder)
         self.dtype = checked_dtype(dtype)
@@ -160,16 +168,7 @@ class MonaiSynthesizer:
     @cached_property
     def fields(self) -> Mapping[str, FieldSpec]:
         """``image``, and ``mask`` with `label_channels`."""
-        channels, *spatial = self._sample_shape
-        low, high = self.value_range
-        margin = 0.0 if self.clip else OVERSHOOT * (high - low)
-        fields = {
-            "image": FieldSpec((channels - self.label_channels, *spatial), value_range=(low - margin, high + margin))
-        }
-        if self.label_channels:
-            scores = (0, self.label_channels - 1)
-            fields["mask"] = FieldSpec((1, *spatial), torch.int64, kind="label_map", value_range=scores)
-        return fields
+        return image_fields(self._sample_shape, self.value_range, label_channels=self.label_channels, clip=self.clip)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -213,8 +212,7 @@ class MonaiSynthesizer:
             ConfigurationError: no seeds, or conditions that are missing or do not fit.
             BadSampleError: NaN or Inf that `clip` or the argmax of the mask would hide.
         """
-        if len(seeds) == 0:
-            raise ConfigurationError("`seeds` must hold at least one seed, got none.")
+        check_seeds(seeds)
         labels = checked_labels(conditions, len(seeds), self.num_classes, null_class=self.null_class)
         start = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
 
@@ -228,7 +226,7 @@ class MonaiSynthesizer:
                 conditions, len(seeds), device=self.device, dtype=self.dtype, encode=self._encoding()
             )
             asked = asked._replace(labels=None if labels is None else labels.to(self.device))
-            ready = asked.doubled(self.null_class or 0) if self._guided else asked
+            ready = asked.doubled(self.null_class or 0) if is_guided(self.guidance_scale) else asked
             latents = run_steps(self._steps, lambda number, x: self._predict(ready, number, x), start, noise_of)
             return self._to_fields(self._denoiser.decode(latents / self.scale_factor, asked.segmentation), seeds)
 
@@ -239,24 +237,17 @@ class MonaiSynthesizer:
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Self:
         """The synthesizer that `stored` describes; see `Storable.from_stored`."""
-        settings = dict(stored.settings)
-        saved_dtype = getattr(torch, settings.pop("dtype"))
-        source = settings.pop("source")
+        arguments = stored.arguments(device, dtype)
+        source = arguments.pop("source")
         return cls(
             stored.networks["unet"],
-            rebuilt(settings.pop("scheduler"), stored.tensors),
+            rebuilt(arguments.pop("scheduler"), stored.tensors),
             autoencoder=stored.networks.get("autoencoder"),
             controlnet=stored.networks.get("controlnet"),
             source=None if source is None else FieldSpec.from_json(source),
-            covariates={name: (low, high) for name, low, high in settings.pop("covariates")},
-            device=device,
-            dtype=saved_dtype if dtype is None else dtype,
-            **settings,
+            covariates={name: (low, high) for name, low, high in arguments.pop("covariates")},
+            **arguments,
         )
-
-    @property
-    def _guided(self) -> bool:
-        return self.guidance_scale is not None and self.guidance_scale != 1
 
     def _encoding(self) -> Any:
         if self._denoiser.autoencoder is None:
@@ -265,11 +256,9 @@ class MonaiSynthesizer:
 
     def _predict(self, asked: Asked, number: int, samples: Tensor) -> Tensor:
         inputs = samples.to(self.dtype)
-        if not self._guided:
+        if not is_guided(self.guidance_scale):
             return cast(Tensor, self._denoiser(inputs, self._times[number], asked))
-        output: Tensor = self._denoiser(torch.cat([inputs, inputs]), self._times[number], asked)
-        with_label, without = output.chunk(2)
-        return torch.lerp(without, with_label, float(self.guidance_scale or 0))
+        return guided(self._denoiser(twice(inputs), self._times[number], asked), self.guidance_scale)
 
     def _to_fields(self, samples: Tensor, seeds: Sequence[int]) -> Batch:
         if self.clip or self.label_channels:

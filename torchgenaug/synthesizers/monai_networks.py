@@ -174,43 +174,6 @@ def shape_of(network: nn.Module, method: str, *inputs: Any) -> tuple[int, ...]:
     return tuple((result[0] if isinstance(result, tuple) else result).shape)
 
 
-def checked_classes(unet: Any, null_class: int | None, guidance_scale: float | None) -> int | None:
-    """How many class indices `unet` knows, the null class included; None for an unconditional one.
-
-    Raises:
-        ConfigurationError: guidance without classes or without a null class, a null class out of range, a negative or
-            infinite guidance scale.
-    """
-    count: int | None = unet.num_class_embeds
-    if count is None:
-        if guidance_scale is None and null_class is None:
-            return None
-        given = f"guidance_scale={guidance_scale}" if guidance_scale is not None else f"null_class={null_class}"
-        raise ConfigurationError(
-            f"`unet` must be class-conditional for {given}, got num_class_embeds=None. "
-            "Leave guidance_scale and null_class out."
-        )
-    whole = isinstance(null_class, int) and not isinstance(null_class, bool)
-    if null_class is not None and not (whole and 0 <= null_class < count):
-        raise ConfigurationError(
-            f"`null_class` must be a class index in [0, {count}), got {null_class!r}. "
-            f"It is the index used for dropped labels in training, often the last one: null_class={count - 1}."
-        )
-    if guidance_scale is not None:
-        if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-            raise ConfigurationError(
-                f"`guidance_scale` must be finite and at least 0, got {guidance_scale}. 1 means no guidance, 2 is a "
-                "mild one."
-            )
-        if null_class is None:
-            raise ConfigurationError(
-                f"`null_class` must be given with guidance_scale={guidance_scale}, got None. Guidance compares the "
-                f"label with the class that stood for 'any' in training, often the last one: null_class={count - 1}. "
-                "A network trained without label dropout cannot be guided: leave guidance_scale out."
-            )
-    return count
-
-
 class _Call(nn.Module):
     """A method of a network as a module of its own."""
 

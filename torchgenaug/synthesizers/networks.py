@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.execution import with_layout
+from torchgenaug.synthesizers.guidance import checked_classes
 
 
 def checked_latent_shape(unet: nn.Module, scheduler: Any) -> tuple[int, ...]:
@@ -76,40 +77,12 @@ def checked_class_embeddings(unet: nn.Module, null_class: int | None, guidance_s
             infinite guidance scale, or class embeddings that are not a table of classes.
     """
     config: Any = unet.config
-    count: int | None = config.num_class_embeds
     if config.class_embed_type is not None:
         raise ConfigurationError(
             f"`unet.config.class_embed_type` must be None, got {config.class_embed_type!r}. Only networks with a table "
             "of classes (num_class_embeds) are sampled by label. Wrap this one as FunctionSynthesizer."
         )
-    if count is None and (guidance_scale is not None or null_class is not None):
-        given = f"guidance_scale={guidance_scale}" if guidance_scale is not None else f"null_class={null_class}"
-        raise ConfigurationError(
-            f"`unet` must be class-conditional for {given}, got num_class_embeds=None. "
-            "Leave guidance_scale and null_class out."
-        )
-    if count is None:
-        return None
-    if null_class is not None and (
-        isinstance(null_class, bool) or not isinstance(null_class, int) or not 0 <= null_class < count
-    ):
-        raise ConfigurationError(
-            f"`null_class` must be a class index in [0, {count}), got {null_class!r}. "
-            f"It is the index used for dropped labels in training, often the last one: null_class={count - 1}."
-        )
-    if guidance_scale is not None:
-        if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-            raise ConfigurationError(
-                f"`guidance_scale` must be finite and at least 0, got {guidance_scale}. 1 means no guidance, 2 is a "
-                "mild one."
-            )
-        if null_class is None:
-            raise ConfigurationError(
-                f"`null_class` must be given with guidance_scale={guidance_scale}, got None. Guidance compares the "
-                f"label with the class that stood for 'any' in training, often the last one: null_class={count - 1}. "
-                "A network trained without label dropout cannot be guided: leave guidance_scale out."
-            )
-    return count
+    return checked_classes(config.num_class_embeds, null_class, guidance_scale)
 
 
 def checked_sample_shape(latent_shape: tuple[int, ...], vae: nn.Module | None) -> tuple[int, ...]:
@@ -136,21 +109,6 @@ def checked_sample_shape(latent_shape: tuple[int, ...], vae: nn.Module | None) -
         )
     factor = 2 ** (len(config.block_out_channels) - 1)
     return (int(config.out_channels), *(length * factor for length in latent_shape[1:]))
-
-
-def check_label_channels(label_channels: int, channels: int) -> None:
-    """Raises `ConfigurationError` unless 0, or at least 2 classes that leave at least one channel to the image."""
-    whole = isinstance(label_channels, int) and not isinstance(label_channels, bool)
-    if not whole or label_channels < 0 or label_channels == 1:
-        raise ConfigurationError(
-            f"`label_channels` must be 0 or at least 2, got {label_channels!r}. One score per class, the background "
-            "included."
-        )
-    if label_channels >= channels:
-        raise ConfigurationError(
-            f"`label_channels` must be less than the {channels} channels of a sample, got {label_channels}. "
-            "No channel would remain for the image."
-        )
 
 
 def vae_dtype(vae: nn.Module, dtype: torch.dtype) -> torch.dtype:

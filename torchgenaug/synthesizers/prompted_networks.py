@@ -49,6 +49,19 @@ class PromptedDenoiser(nn.Module):
         return output
 
 
+def denoise(
+    denoiser: nn.Module,
+    latents: Tensor,
+    timestep: Tensor,
+    embeddings: Tensor,
+    guidance: Tensor | None,
+    control: Tensor | None,
+) -> Tensor:
+    """One call of a `PromptedDenoiser`."""
+    output: Tensor = denoiser(latents, timestep, embeddings, guidance, control)
+    return output
+
+
 def checked_mode(mode: str, unet: Any, channels: int) -> str:
     """The mode; raises `ConfigurationError` where the input channels of `unet` are those of another one."""
     if mode not in MODES:

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.checks import check_finite, checked_dtype, checked_labels, checked_value_range
+from torchgenaug.synthesizers.checks import (
+    check_finite,
+    check_seeds,
+    checked_dtype,
+    checked_labels,
+    checked_value_range,
+)
 from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
 from torchgenaug.synthesizers.pythae_latents import latents_of
 from torchgenaug.synthesizers.pythae_models import models_by_class, portable, samplers_by_class
@@ -159,8 +165,7 @@ class PythaeSynthesizer:
             ConfigurationError: no seeds; labels that are missing, surplus, out of range or of a class without a model.
             BadSampleError: a decoder that returns NaN or Inf.
         """
-        if len(seeds) == 0:
-            raise ConfigurationError("`seeds` must hold at least one seed, got none.")
+        check_seeds(seeds)
         labels = checked_labels(conditions, len(seeds), self.num_classes)
         if labels is None:
             return {"image": self._images(None, seeds)}
@@ -190,17 +195,15 @@ class PythaeSynthesizer:
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> PythaeSynthesizer:
         """The synthesizer that `stored` described."""
-        classes = stored.settings["classes"]
+        arguments = stored.arguments(device, dtype)
+        classes = arguments.pop("classes")
         labels: list[int | None] = [None] if classes is None else list(classes)
         models = {label: stored.networks[f"model{_suffix(label)}"] for label in labels}
         samplers = {label: stored.networks[f"latents{_suffix(label)}"] for label in labels}
-        low, high = stored.settings["value_range"]
         return cls(
             models[None] if classes is None else models,
             sampler=samplers[None] if classes is None else samplers,
-            value_range=(low, high),
-            device=device,
-            dtype=getattr(torch, stored.settings["dtype"]) if dtype is None else dtype,
+            **arguments,
         )
 
     def _images(self, label: int | None, seeds: Sequence[int]) -> Tensor:

@@ -50,6 +50,16 @@ class Stored(NamedTuple):
     tensors: Mapping[str, Tensor] = {}
     parts: Mapping[str, Any] = {}
 
+    def arguments(self, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+        """The settings as arguments of the constructor, `device` among them; `dtype` None: as saved.
+
+        A CUDA graph is left out on other devices, which have none: it changes no sample.
+        """
+        arguments = dict(self.settings)
+        if device.type != "cuda":
+            arguments.pop("cuda_graph", None)
+        return arguments | {"device": device, "dtype": dtype or getattr(torch, arguments["dtype"])}
+
 
 @runtime_checkable
 class Storable(Protocol):
