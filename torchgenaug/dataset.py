@@ -170,7 +170,7 @@ class SyntheticMixDataset(Dataset[Any]):
     @property
     def epoch(self) -> int:
         """The current epoch; kept in shared memory, so that persistent workers see it change."""
-        return int(self._epoch[0])
+        return int(self._shared[0])
 
     def set_epoch(self, epoch: int) -> None:
         """Goes to an epoch (and takes a pool along): other samples are replaced, and all transforms are drawn anew."""

@@ -175,14 +175,16 @@ class MixPlan:
 
     def code_list(self, indices: Sequence[int], epoch: int, members: ClassMembers | None = None) -> list[int]:
         """`codes` as a list. A list of integers is looked up in kept codes in 3 µs a batch rather than 8."""
-        kept, codes = self._kept, None
+        kept = self._kept
         if type(indices) is list and kept[0] == epoch and kept[1] is members:
             try:
                 if min(indices) >= 0:  # a negative one would be counted from the end
-                    codes = kept[2].take(indices)
+                    # Not by numpy: between two training steps its first call takes 15 µs.
+                    items: Any = kept[2].data
+                    return [items[index] for index in indices]
             except (TypeError, ValueError, IndexError, RuntimeError):
                 pass  # something else than integers of this epoch: what to make of it is decided below
-        found: list[int] = (self.codes(indices, epoch, members) if codes is None else codes).tolist()
+        found: list[int] = self.codes(indices, epoch, members).tolist()
         return found
 
     def _codes(self, index: Int64Array, epoch: int, members: ClassMembers | None) -> Int64Array:
