@@ -78,6 +78,18 @@ def test_the_same_command_goes_on(tmp_path, discs):
     assert "Finished after 2 steps" in second.output
 
 
+def test_a_teacher(tmp_path, discs):
+    """The student is told what its teacher is told, without being asked to."""
+    run("ddpm", discs, "--out", str(tmp_path / "model"), "--condition", "label", *SMALL)
+    options = [*SMALL[:4], *SMALL[6:], "--teacher", str(tmp_path / "model"), "--out", str(tmp_path / "fast")]
+    result = run("progressive", discs, *options)
+    assert "Finished after 2 steps" in result.output
+    fast = load_synthesizer(tmp_path / "fast")
+    assert (fast.num_classes, fast.steps) == (2, 2)
+    with pytest.raises(ConfigurationError, match=r"`teacher` must be the folder .*--teacher FOLDER"):
+        run("progressive", discs, *SMALL, "--out", str(tmp_path / "other"))
+
+
 def test_a_dry_run_writes_nothing(tmp_path, discs):
     result = run("ddpm", discs, "--dry-run", *SMALL)
     assert "M parameters" in result.output
@@ -89,6 +101,7 @@ def test_families_are_listed():
     result = run("list")
     assert result.exit_code == 0
     assert "ddpm" in result.output
+    assert "--teacher FOLDER" in result.output
 
 
 def test_mistakes(tmp_path, discs):

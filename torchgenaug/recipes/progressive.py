@@ -42,7 +42,8 @@ FAMILIES = {
 }
 _SAMPLING_STEPS = (1, 2, 4, 8)
 _FIRST_STEPS = 8  # of the first student, which learns from 16 steps of the teacher
-_RATE, _LAST_RATE = 5e-4, 0.02  # of the learning rate, at the end of each stage
+RATE = 5e-4
+_LAST_RATE = 0.02  # of the learning rate, below which it does not fall
 
 
 def build(family: str, data: TrainingData, options: Options) -> Recipe:
@@ -104,8 +105,8 @@ class ProgressiveDistillation:
             last = 2 * torch.randint(1, self.stages[stage] + 1, (len(clean),), device=clean.device)
             start, middle, end = times[last], times[last - 1], times[last - 2]
             noisy = diffused(clean, torch.randn_like(clean), self.alphas, start)
-            half = ddim_step(noisy, self._taught(reference, noisy, start, batch, stage), self.alphas, start, middle)
-            goal = ddim_step(half, self._taught(reference, half, middle, batch, stage), self.alphas, middle, end)
+            half = ddim_step(noisy, self.taught(reference, noisy, start, batch, stage), self.alphas, start, middle)
+            goal = ddim_step(half, self.taught(reference, half, middle, batch, stage), self.alphas, middle, end)
             wanted = velocity_towards(noisy, goal, self.alphas, start, end)
         made = self._velocity(self.networks["unet"], noisy, start, batch, batch.get("label"))
         # "SNR + 1" of Salimans and Ho (2022), section 4: the plain error of v.
@@ -119,7 +120,7 @@ class ProgressiveDistillation:
 
     @property
     def _rate(self) -> float:
-        return self.options.learning_rate or _RATE
+        return self.options.learning_rate or RATE
 
     def _stage(self, progress: float) -> tuple[int, float]:
         """The number of the stage, and where it is, from 0 to 1."""
@@ -137,7 +138,7 @@ class ProgressiveDistillation:
         latents: Tensor = mean.float() + deviation.float() * torch.randn_like(mean.float())
         return latents * float(self.teacher.settings["scale_factor"])
 
-    def _taught(self, network: nn.Module, noisy: Tensor, time: Tensor, batch: Batch, stage: int) -> Tensor:
+    def taught(self, network: nn.Module, noisy: Tensor, time: Tensor, batch: Batch, stage: int) -> Tensor:
         """The velocity of this stage's teacher; the first one is guided, its students have it in their weights."""
         label = batch.get("label")
         velocity = self._velocity(network, noisy, time, batch, label)

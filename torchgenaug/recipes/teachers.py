@@ -222,10 +222,14 @@ def _unusable(synthesizer: object) -> str | None:
     """Why this is no teacher; None if it is one."""
     if isinstance(synthesizer, DiffusersSynthesizer):
         config = synthesizer.scheduler.config
+        sizes: Any = synthesizer.unet.config
         if synthesizer.vae is not None:
             return "one with an autoencoder of diffusers"
-        found = "" if hasattr(synthesizer.scheduler, _TABLE) else "no table of noise levels"
-        return found or _other_prediction(config.get("prediction_type"))
+        if sizes.out_channels != sizes.in_channels:
+            return "one that also predicts variances"
+        if not hasattr(synthesizer.scheduler, _TABLE):
+            return f"one with a {type(synthesizer.scheduler).__name__}"
+        return _other_prediction(config.get("prediction_type"))
     if not isinstance(synthesizer, MonaiSynthesizer):
         return f"a {type(synthesizer).__name__}"
     made = synthesizer.stored()
@@ -233,8 +237,9 @@ def _unusable(synthesizer: object) -> str | None:
     told = made.settings["mask_classes"] or (made.settings["source"] and made.settings["source"]["shape"][0]) or 0
     unet: Any = made.networks["unet"]
     plain = type(unet).__name__ == "DiffusionModelUNet" and not unet.with_conditioning
-    if not plain or "controlnet" in made.networks or unet.in_channels - unet.out_channels != told or (latent and told):
-        return "one that is told things in another way"
+    wired = unet.in_channels - unet.out_channels == told and not (told and (latent or synthesizer.num_classes))
+    if not plain or not wired or "controlnet" in made.networks:
+        return "one that is told other things, or in another way"
     if latent and type(made.networks["autoencoder"]).__name__ != "AutoencoderKL":
         return f"one with a {type(made.networks['autoencoder']).__name__}"
     if list(made.settings["network_range"]) != [-1.0, 1.0]:
