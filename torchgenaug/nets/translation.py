@@ -29,7 +29,7 @@ class TranslationUNet(nn.Module):
         shape: (channels, *spatial) of the images, 2D or 3D; the condition has the same spatial size.
         width: channels at full resolution; each level below has twice as many, up to 8 · `width`.
         latent_dim: length of a latent vector of standard normal numbers; None: a function of the condition alone.
-        value_range: the images' intensities, by a scaled tanh.
+        value_range: the images' intensities: cut there.
         source_range: intensities of the condition, scaled to [-1, 1] at the entrance.
     """
 
@@ -75,8 +75,15 @@ class TranslationUNet(nn.Module):
             features = down(features)
         for up, skip in zip(self.up, reversed(skipped), strict=True):
             features = up(features, skip, latents)
-        images: Tensor = torch.tanh(self.leave(features))
-        return images * self.scale + self.shift
+        return clipped(self.leave(features)) * self.scale + self.shift
+
+
+def clipped(features: Tensor) -> Tensor:
+    """`features` cut to [-1, 1], with the gradient of the identity.
+
+    The usual tanh has none where it saturates: a patch that overshot on the way would stay white for ever.
+    """
+    return features + (features.clamp(-1, 1) - features).detach()
 
 
 class _Down(nn.Module):
