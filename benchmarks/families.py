@@ -49,8 +49,8 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("cvae", "digits", Options(condition="label", batch_size=128)),
-    Row("rhvae", "digits", Options(condition="label", batch_size=128)),
-    Row("vae-gan", "digits", Options(condition="label", batch_size=128)),
+    Row("rhvae", "digits", Options(batch_size=32)),
+    Row("vae-gan", "digits", Options(batch_size=32)),
     Row("vqvae", "digits", Options()),
     Row("dcgan", "digits", Options(condition="label")),
     Row("wgan-gp", "digits", Options(condition="label")),

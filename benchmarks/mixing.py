@@ -104,6 +104,22 @@ class Flipped(InMemory):
         return flipped(super().__getitem__(index))
 
 
+class ByHand(Dataset[Any]):
+    """Two sets and a list of which sample is at which place: nothing is drawn, checked or counted."""
+
+    def __init__(self, real: InMemory, synthetic: InMemory, ratio: float) -> None:
+        self.sets = (real, synthetic)
+        chosen = torch.rand(len(real), generator=torch.Generator().manual_seed(0)).argsort() < round(ratio * len(real))
+        self.places = [(int(each), row) for row, each in enumerate(chosen)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        which, row = self.places[index]
+        return self.sets[which][row]
+
+
 def flipped(sample: tuple[Tensor, int]) -> tuple[Tensor, int]:
     return sample[0].flip(-1), sample[1]
 
@@ -144,6 +160,8 @@ def compared(kind: str, size: int, workers: int, rounds: int) -> dict[str, Any]:
         name: (lambda d=dataset: next_epoch(d, workers)) for name, dataset in datasets.items()
     }
     if kind == "tuple":
+        by_hand = ByHand(real, synthetic, 0.25)
+        contestants["0.25 by hand: two sets and a list"] = lambda: epoch(by_hand, workers)
         both = ConcatDataset([real, synthetic])
         weights = [0.75] * size + [0.25] * size
         contestants["ConcatDataset + WeightedRandomSampler"] = lambda: epoch(
