@@ -162,7 +162,7 @@ def compared(kind: str, size: int, workers: int, rounds: int) -> dict[str, Any]:
     if kind == "tuple":
         by_hand = ByHand(real, synthetic, 0.25)
         contestants["0.25 by hand: two sets and a list"] = lambda: epoch(by_hand, workers)
-        both = ConcatDataset([real, synthetic])
+        both: ConcatDataset[Any] = ConcatDataset([real, synthetic])
         weights = [0.75] * size + [0.25] * size
         contestants["ConcatDataset + WeightedRandomSampler"] = lambda: epoch(
             both, workers, WeightedRandomSampler(weights, size, generator=torch.Generator().manual_seed(0))
