@@ -271,7 +271,7 @@ def test_what_cannot_work_is_refused(options, message):
         ({"prompt_embeds": torch.zeros(1, 4, 8)}, r"floating point of shape \(1, 3, 8\)"),
         ({"prompt_embeds": torch.full((1, 3, 8), torch.nan)}, "must be finite"),
         ({"source": None}, "`conditions` must hold 'source'"),
-        ({"source": torch.zeros(1, 1, 4, 8)}, r"floating point of shape \(1, 1, 8, 8\)"),
+        ({"source": torch.zeros(1, 1, 4, 8)}, r"floating-point tensor of shape \(1, 1, 8, 8\)"),
         ({"source": torch.full((1, 1, 8, 8), 3.0)}, r"intensities in \[-1, 1\], got \[3, 3\]"),
         ({"mask": None}, "`conditions` must hold 'mask'"),
         ({"mask": torch.full((1, 1, 8, 8), 2)}, "must be binary, 0 or 1, got 2 at position 0"),

@@ -8,6 +8,7 @@ from torch import nn
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network, load_synthesizer, save_synthesizer
+from torchgenaug.synthesizers.stored import Stored
 
 
 def generator(**changes):
@@ -30,6 +31,19 @@ def test_a_module_round_trip(tmp_path):
     assert loaded.trained_on == {"rows": [1, 2]}
     labels = {"label": torch.tensor([0, 2])}
     assert torch.equal(loaded.synthesize([1, 2], labels)["image"], synthesizer.synthesize([1, 2], labels)["image"])
+
+
+def test_settings_become_arguments_on_another_device():
+    stored = Stored({"steps": 3, "dtype": "bfloat16", "cuda_graph": True})
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert stored.arguments(cpu, None) == {"steps": 3, "dtype": torch.bfloat16, "device": cpu}
+    assert stored.arguments(cuda, torch.float16) == {
+        "steps": 3,
+        "dtype": torch.float16,
+        "device": cuda,
+        "cuda_graph": True,
+    }
+    assert stored.settings["dtype"] == "bfloat16"
 
 
 def test_small_weights(tmp_path):

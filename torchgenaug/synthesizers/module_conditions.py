@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.monai_conditions import checked_source, given_mask, given_source, one_hot
+from torchgenaug.synthesizers.image_conditions import checked_source, given_image, given_mask, one_hot
 from torchgenaug.types import Batch, FieldSpec
 
 Told: TypeAlias = Literal["mask", "source"]
@@ -43,7 +43,7 @@ class ImageCondition:
             ConfigurationError: a condition that is missing, of another shape or dtype, or with unknown values.
         """
         if self.num_classes is None:
-            return given_source(conditions, count, self.spec).float()
+            return given_image("source", conditions, count, self.spec).float()
         return one_hot(given_mask(conditions, count, self.spec.shape[1:], self.num_classes), self.num_classes)
 
     def probe(self, count: int) -> Tensor:

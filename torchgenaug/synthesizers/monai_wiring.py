@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import monai_conditions as conditions_of
+from torchgenaug.synthesizers.image_conditions import checked_source, given_image, given_mask, one_hot
 from torchgenaug.synthesizers.monai_networks import context_size, input_channels, label_channels_of
 from torchgenaug.types import Batch, FieldSpec
 
@@ -95,8 +96,8 @@ class Wiring:
         maps: list[Tensor] = []
         control = segmentation = context = None
         if self.mask_classes is not None:
-            mask = conditions_of.given_mask(conditions, count, self.size, self.mask_classes).to(device)
-            hot = conditions_of.one_hot(mask, self.mask_classes)
+            mask = given_mask(conditions, count, self.size, self.mask_classes).to(device)
+            hot = one_hot(mask, self.mask_classes)
             if self.concatenated:
                 image = hot if self.concatenated == self.mask_classes else mask.float()
                 maps.append(conditions_of.reduced(image, self.latent[1:]))
@@ -104,7 +105,7 @@ class Wiring:
                 control = hot if self.control[0] == self.mask_classes else mask.float()
             segmentation = hot if self.segmented else None
         if self.source is not None and self.source.value_range is not None:
-            given = conditions_of.given_source(conditions, count, self.source).to(device)
+            given = given_image("source", conditions, count, self.source).to(device)
             image = conditions_of.in_network_range(given, self.source.value_range, self.network_range)
             if self.concatenated:
                 maps.append(image if encode is None else encode(image))
@@ -141,7 +142,7 @@ def wired(
             channels that do not add up.
     """
     conditions_of.checked_mask_classes(mask_classes)
-    conditions_of.checked_source(source, size)
+    checked_source(source, size)
     numbers = conditions_of.checked_covariates(covariates)
     if mask_classes is not None and source is not None:
         raise ConfigurationError(

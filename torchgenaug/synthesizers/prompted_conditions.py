@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.outputs import OVERSHOOT
+from torchgenaug.synthesizers.image_conditions import given, given_image, one_hot
 from torchgenaug.types import Batch, FieldSpec
 
 
@@ -25,7 +25,7 @@ def given_prompts(conditions: Batch | None, count: int, size: int, tokens: int |
         ConfigurationError: none, or of another shape or dtype.
     """
     remedy = "Pass conditions=Prompts(texts, encode_prompts(folder, texts)) to the SyntheticSequence."
-    value = _given("prompt_embeds", conditions, remedy)
+    value = given("prompt_embeds", conditions, "prompts", remedy)
     fits = value.ndim == 3 and value.shape[0] == count and value.shape[1] > 0 and value.shape[2] == size
     if not fits or not value.is_floating_point() or tokens not in (None, value.shape[1]):
         raise ConfigurationError(
@@ -38,36 +38,13 @@ def given_prompts(conditions: Batch | None, count: int, size: int, tokens: int |
     return value
 
 
-def given_image(name: str, conditions: Batch | None, count: int, spec: FieldSpec) -> Tensor:
-    """An image, checked: (count, *spec.shape), floating point, in its range (with a little overshoot).
-
-    Raises:
-        ConfigurationError: none, or of another shape, dtype or range.
-    """
-    value = _given(name, conditions, f"Take it from real data: conditions=RealFields(dataset, [{name!r}]).")
-    if not value.is_floating_point() or tuple(value.shape) != (count, *spec.shape):
-        raise ConfigurationError(
-            f"`conditions[{name!r}]` must be floating point of shape {(count, *spec.shape)}, got {value.dtype} "
-            f"{tuple(value.shape)}. Resize or convert the images."
-        )
-    low, high = spec.value_range or (-torch.inf, torch.inf)
-    margin = OVERSHOOT * (high - low)
-    least, most = (extreme.item() for extreme in torch.aminmax(value))
-    if not (low - margin <= least and most <= high + margin):
-        raise ConfigurationError(
-            f"`conditions[{name!r}]` must hold intensities in [{low:g}, {high:g}], got [{least:g}, {most:g}]. The "
-            "model would read them as others. Rescale the images, or state their range."
-        )
-    return value
-
-
 def given_mask(conditions: Batch | None, count: int, size: tuple[int, int]) -> Tensor:
     """The condition ``mask``: (count, 1, *size), 0 where the source stays and 1 where the model paints.
 
     Raises:
         ConfigurationError: none, of another shape, or with other values than 0 and 1.
     """
-    value = _given("mask", conditions, "Take it from real data: conditions=RealFields(dataset, ['source', 'mask']).")
+    value = given("mask", conditions, "the region to repaint")
     if tuple(value.shape) != (count, 1, *size) or value.is_complex():
         raise ConfigurationError(
             f"`conditions['mask']` must have the shape {(count, 1, *size)}, got {tuple(value.shape)}. Resize the masks "
@@ -94,7 +71,7 @@ def given_control(name: str, conditions: Batch | None, count: int, spec: FieldSp
     if spec.kind != "label_map":
         image = given_image(name, conditions, count, spec).float()
     else:
-        image = _given(name, conditions, f"Take it from real data: conditions=RealFields(dataset, [{name!r}]).")
+        image = given(name, conditions, f"masks {spec}")
         fits = tuple(image.shape) == (count, *spec.shape) and not image.is_floating_point()
         if not fits or ((image < low) | (image > high)).any():
             raise ConfigurationError(
@@ -104,8 +81,7 @@ def given_control(name: str, conditions: Batch | None, count: int, spec: FieldSp
             )
         classes = int(high - low) + 1
         if channels == classes:
-            hot = torch.zeros((count, classes, *image.shape[2:]), device=image.device)
-            return hot.scatter_(1, image.to(torch.int64) - int(low), 1.0)
+            return one_hot(image.to(torch.int64) - int(low), classes)
     return ((image.float() - low) / (high - low)).expand(-1, channels, -1, -1)
 
 
@@ -131,13 +107,3 @@ def checked_negative(value: Any, size: int, guided: bool) -> Tensor | None:
         )
     embedding: Tensor = value.detach().cpu().float().clone()
     return embedding
-
-
-def _given(name: str, conditions: Batch | None, remedy: str) -> Tensor:
-    value = None if conditions is None else conditions.get(name)
-    if not isinstance(value, Tensor):
-        raise ConfigurationError(
-            f"`conditions` must hold {name!r}, got {None if conditions is None else sorted(conditions)}: this model is "
-            f"conditioned on it. {remedy}"
-        )
-    return value

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torchgenaug.synthesizers import prompted_conditions as conditions_of
 from torchgenaug.synthesizers import prompted_networks as networks
 from torchgenaug.synthesizers.guidance import guided, is_guided, twice
+from torchgenaug.synthesizers.image_conditions import given_image
 from torchgenaug.synthesizers.latents import encoded
 from torchgenaug.types import Batch, FieldSpec
 
@@ -141,7 +142,7 @@ class Wiring:
         """(source in [-1, 1], mask) on the device, None where the mode has none."""
         if self.mode == "text":
             return None, None
-        given = conditions_of.given_image("source", conditions, count, self.source).to(device)
+        given = given_image("source", conditions, count, self.source).to(device)
         low, high = self.source.value_range or (-1.0, 1.0)
         source = given.float().mul(2 / (high - low)).sub_((high + low) / (high - low))
         if self.mode == "image":
