@@ -19,16 +19,17 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from benchmarks.harness import publish
+from benchmarks.harness import RESULTS, publish
 from torchgenaug import ShardSource, SyntheticSequence, load_synthesizer, render_shards
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes.batches import training_batches
@@ -37,6 +38,7 @@ from torchgenaug.recipes.report import HeldOutConditions, Judge
 from torchgenaug.recipes.state import TrainingState
 
 _CALIBRATION_SECONDS = 4.0
+_SHOWN = 8
 
 
 class Row(NamedTuple):
@@ -169,7 +171,7 @@ def measure(*, quick: bool = False, minutes: float = 5.0, out: Path | None = Non
         for row in ROWS:
             if only and not {row.family, f"{row.family}-{row.data}"} & set(only):
                 continue
-            folder = (out or Path(scratch)) / f"{row.family}-{row.data}-{row.options.condition or 'none'}"
+            folder = (out or Path(scratch)) / _name(row)
             kept = folder / "row.json"
             if not kept.exists():
                 print(f"{row.family} on {row.data} …", flush=True)
@@ -178,6 +180,33 @@ def measure(*, quick: bool = False, minutes: float = 5.0, out: Path | None = Non
             rows.append(json.loads(kept.read_text()))
             print(rows[-1], flush=True)
     publish("families", {"planned_minutes": minutes, "rows": rows}, quick=quick)
+    if out is not None:
+        draw([(row, out / _name(row)) for row in ROWS], RESULTS / "families.png")
+
+
+def draw(trained: Sequence[tuple[Row, Path]], path: Path) -> None:
+    """Eight rendered samples of each family; of volumes the middle slice."""
+    from matplotlib.figure import Figure
+
+    trained = [(row, folder) for row, folder in trained if (folder / "row.json").exists()]
+    figure = Figure(figsize=(_SHOWN + 1.6, len(trained) * 1.02))
+    axes = figure.subplots(len(trained), _SHOWN, squeeze=False)
+    for line, (row, folder) in zip(axes, trained, strict=True):
+        images = ShardSource(folder / "training" / "shards").read(np.arange(_SHOWN))["image"]
+        for axis, image in zip(line, images, strict=True):
+            picture = image[0] if image.ndim == 3 else image[0, :, :, image.shape[-1] // 2]
+            axis.imshow(picture.rot90() if row.data.startswith("brain") else picture, cmap="gray", vmin=0, vmax=1)
+            axis.set_axis_off()
+        told = f", {row.options.condition}" if row.options.condition else ""
+        line[0].text(
+            -0.15, 0.5, f"{row.family}\n{row.data}{told}", transform=line[0].transAxes, ha="right", va="center"
+        )
+    figure.subplots_adjust(0.17, 0.005, 0.995, 0.995, 0.04, 0.04)
+    figure.savefig(path, dpi=60)
+
+
+def _name(row: Row) -> str:
+    return f"{row.family}-{row.data}-{row.options.condition or 'none'}"
 
 
 def main() -> None:
