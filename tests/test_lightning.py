@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from by_epoch import ByEpoch, gradients
+from torch.utils.data import DataLoader, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from torchgenaug import seeding
 from torchgenaug.dataset import SyntheticMixDataset
 from torchgenaug.errors import ConfigurationError, StateMismatchError
 from torchgenaug.loader import SyntheticMixLoader
@@ -27,24 +27,7 @@ pytestmark = [
 
 SIDE, SIZE, BATCH, EPOCHS = 6, 10, 4, 3
 SEQUENCE = SyntheticSequence(AnalyticSynthesizer((SIDE, SIDE)))
-IMAGES = torch.linspace(0, 0.9, SIDE * SIDE).reshape(1, 1, SIDE, SIDE) + torch.linspace(0, 0.1, SIZE).reshape(
-    -1, 1, 1, 1
-)
-
-
-class ByEpoch(Sampler):
-    """An order that is a function of the epoch, as that of a `DistributedSampler`."""
-
-    epoch = 0
-
-    def __len__(self):
-        return SIZE
-
-    def __iter__(self):
-        return iter(seeding.permutation(self.epoch, SIZE).tolist())
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
+IMAGES = gradients(SIZE, SIDE)
 
 
 class Model(lightning.LightningModule):
@@ -96,14 +79,14 @@ def mixed_dataset(loader_class=DataLoader, workers=0, **options):
     def make():
         source = InMemorySource(SEQUENCE, 7)
         mix = SyntheticMixDataset(TensorDataset(IMAGES), source, **{"ratio": 0.3, "fields": ["image"]} | options)
-        return loader_class(mix, BATCH, sampler=ByEpoch(), num_workers=workers, persistent_workers=workers > 0)
+        return loader_class(mix, BATCH, sampler=ByEpoch(SIZE), num_workers=workers, persistent_workers=workers > 0)
 
     return make
 
 
 def mixed_loader(generator=False, source=None, **options):
     def make():
-        order = {"sampler": ByEpoch()}
+        order = {"sampler": ByEpoch(SIZE)}
         if generator:
             order = {"shuffle": True, "generator": torch.Generator().manual_seed(5)}
         loader = DataLoader(TensorDataset(IMAGES), BATCH, **order)

@@ -10,10 +10,10 @@ import pytest
 import torch
 import torchio as tio
 from accelerate import Accelerator, DataLoaderConfiguration
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, TensorDataset
+from by_epoch import ByEpoch, gradients
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from torchgenaug import seeding
 from torchgenaug.dataset import SyntheticMixDataset
 from torchgenaug.errors import ConfigurationError, StateMismatchError
 from torchgenaug.loader import SyntheticMixLoader
@@ -29,29 +29,11 @@ SEQUENCE = SyntheticSequence(AnalyticSynthesizer((SIDE, SIDE)))
 MOVE = tio.RandomAffine(
     scales=(0.9, 1.1, 0.9, 1.1, 1, 1), degrees=(0, 0, 0, 0, -20, 20), translation=(-1, 1, -1, 1, 0, 0)
 )
-IMAGES = torch.linspace(0, 0.9, SIDE * SIDE).reshape(1, 1, SIDE, SIDE) + torch.linspace(0, 0.1, SIZE).reshape(
-    -1, 1, 1, 1
-)
+IMAGES = gradients(SIZE, SIDE)
 
 
 def noisy(batch):
     return [batch[0] + 0.1 * torch.rand(()) + 0.1 * float(np.random.rand())]
-
-
-class ByEpoch(Sampler):
-    """An order that is a function of the epoch, as that of a `DistributedSampler`."""
-
-    def __init__(self):
-        self.epoch = 0
-
-    def __len__(self):
-        return SIZE
-
-    def __iter__(self):
-        return iter(seeding.permutation(self.epoch, SIZE).tolist())
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
 
 
 def loader_of(kind):
@@ -62,7 +44,7 @@ def loader_of(kind):
         case "plain":
             return DataLoader(images, 4)
         case "plain, sampler by epoch":
-            return DataLoader(images, 4, sampler=ByEpoch())
+            return DataLoader(images, 4, sampler=ByEpoch(SIZE))
         case "plain, generator":
             return DataLoader(images, 4, shuffle=True, generator=torch.Generator().manual_seed(5))
         case "plain, generator of the sampler":
@@ -316,18 +298,18 @@ def test_dataset_restored_at_every_step_under_a_plain_loader():
         skipped = 0
 
         def __iter__(self):
-            return itertools.islice(iter(seeding.permutation(self.epoch, SIZE).tolist()), self.skipped, None)
+            return itertools.islice(super().__iter__(), self.skipped, None)
 
     def batches(dataset, sampler):
         return [batch[0] for batch in DataLoader(dataset, 2, sampler=sampler)]
 
-    dataset, sampler = dataset_of(mode="replace"), Skipping()
+    dataset, sampler = dataset_of(mode="replace"), Skipping(SIZE)
     for epoch in range(EPOCHS):
         dataset.set_epoch(epoch)
         sampler.set_epoch(epoch)
         whole, state = batches(dataset, sampler), dataset.state_dict()
         for step in range(5):
-            again, other = dataset_of(mode="replace"), Skipping()
+            again, other = dataset_of(mode="replace"), Skipping(SIZE)
             again.load_state_dict(state)
             other.set_epoch(again.epoch)
             other.skipped = 2 * step

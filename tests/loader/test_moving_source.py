@@ -7,9 +7,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
+from by_epoch import ByEpoch, gradients
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from torchgenaug import seeding
 from torchgenaug.dataset import SyntheticMixDataset
 from torchgenaug.errors import ConfigurationError, StateMismatchError
 from torchgenaug.loader import SyntheticMixLoader
@@ -20,24 +20,7 @@ from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
 SIDE, SIZE, EPOCHS = 6, 26, 2
 SEQUENCE = SyntheticSequence(AnalyticSynthesizer((SIDE, SIDE)), seed=4)
-IMAGES = torch.linspace(0, 0.9, SIDE * SIDE).reshape(1, 1, SIDE, SIDE) + torch.linspace(0, 0.1, SIZE).reshape(
-    -1, 1, 1, 1
-)
-
-
-class ByEpoch(Sampler):
-    """An order that is a function of the epoch, as that of a `DistributedSampler`."""
-
-    epoch = 0
-
-    def __len__(self):
-        return SIZE
-
-    def __iter__(self):
-        return iter(seeding.permutation(self.epoch, SIZE).tolist())
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
+IMAGES = gradients(SIZE, SIDE)
 
 
 def pool_of(parts=3, **options):
@@ -46,7 +29,7 @@ def pool_of(parts=3, **options):
 
 
 def mix_over(pool, workers=0, batch_size=4):
-    options = {"num_workers": workers, "persistent_workers": workers > 0, "sampler": ByEpoch()}
+    options = {"num_workers": workers, "persistent_workers": workers > 0, "sampler": ByEpoch(SIZE)}
     loader = DataLoader(TensorDataset(IMAGES), batch_size, **options)
     return SyntheticMixLoader(loader, pool, 0.5, fields=["image"], provenance=True)
 
