@@ -93,7 +93,8 @@ def families_table(results: Mapping[str, Any]) -> Iterable[str]:
         yield (
             f"| {row['family']} | {row['data']}, {size} | {row['condition']} | {row['million_parameters']:.2g} M | "
             f"{row['steps']:,} | {row['distance']:.2f} | {row['distance_untrained']:.1f} | "
-            f"{row['distance_noise']:.1f} | {row['variety']:.2f} | {row['copied']:.0%} | {_number(row['samples_per_cpu_second'])} |"
+            f"{row['distance_noise']:.1f} | {row['variety']:.2f} | {row['copied']:.0%} | "
+            f"{_number(row['samples_per_cpu_second'])} |"
         )
 
 
