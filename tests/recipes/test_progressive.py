@@ -40,18 +40,20 @@ def distil(out, teacher, data, changes=None, **options):
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
+def teacher(tmp_path_factory, short_reports):
     """Told the class; long enough trained to make something."""
     out = tmp_path_factory.mktemp("teacher") / "model"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
-        run(out, "ddpm", blobs(), tiny(steps=40, batch_size=8, condition="label", learning_rate=5e-3))
+    run(out, "ddpm", blobs(), tiny(steps=40, batch_size=8, condition="label", learning_rate=5e-3))
     return out
 
 
-@pytest.fixture(autouse=True)
-def few_judged(monkeypatch):
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+@pytest.fixture(scope="module", autouse=True)
+def short_reports():
+    """Reports are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+        patch.setattr("torchgenaug.recipes.report._draw_curves", lambda *_: None)
+        yield
 
 
 @pytest.mark.parametrize(("family", "spatial", "options"), CASES)
@@ -70,7 +72,7 @@ def test_every_kind_of_teacher(tmp_path, family, spatial, options):
 
 
 @pytest.fixture(scope="module")
-def told_masks(tmp_path_factory):
+def told_masks(tmp_path_factory, short_reports):
     """Sampled by MONAI's scheduler."""
     out = tmp_path_factory.mktemp("masks") / "model"
     run(out, "ddpm", blobs(), tiny(steps=2, condition="mask"))
