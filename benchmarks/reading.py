@@ -32,6 +32,7 @@ from benchmarks.peers.contract import Job
 _PASS_S = 0.05
 _MOST_PASSES = 20
 _SLOW_S = 0.3
+_TOLD_S = 5.0
 IN_PROCESS = "ShardSource, in the training process"
 COLD_BASELINE = "h5py"
 WORKERS = 2
@@ -153,6 +154,8 @@ def warm(jobs: dict[Peer, Job], cell: Cell, workers: int, absent: dict[str, str]
                 loader = peer.open(mine)
                 took = _seconds(loader)  # starts its workers, fills the caches
                 took = min(took, _seconds(loader)) if took < 5 * _SLOW_S else took
+                if took > _TOLD_S:
+                    print(f"  {name}: {took:.0f} s for a pass", flush=True)
             except Exception as error:
                 absent[f"{name}, {workers} workers"] = _said(error)
                 continue
@@ -240,6 +243,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     with ProcessPoolExecutor(1, context) as reader:
         for cell in QUICK if quick else CELLS:
             where = None if cell.cold else memory
+            print(f"{time.strftime('%T')} {cell.name} …", flush=True)
             with tempfile.TemporaryDirectory(prefix="torchgenaug-reading-", dir=where) as name:
                 scratch = Path(name)
                 result = reader.submit(write_and_read, cell, scratch).result()
