@@ -54,6 +54,21 @@ def loader() -> Callable[[], Any]:
     return lambda: one_pass(mixed)
 
 
+def pool() -> Callable[[], Any]:
+    """What a training loop gets from a full pool, without its training."""
+    from torch.utils.data import DataLoader
+
+    from benchmarks.loader import BATCH, one_pass, sequence
+    from benchmarks.mixing import FIELDS, InMemory
+    from torchgenaug import SyntheticMixLoader, SyntheticPool
+
+    full = SyntheticPool(sequence(), 1000, refresh=0, batch_size=BATCH)
+    full.set_epoch(0)
+    mixed = SyntheticMixLoader(DataLoader(InMemory(60 * BATCH, 0), BATCH, shuffle=True), full, 0.25, fields=FIELDS)
+    one_pass(mixed)
+    return lambda: [one_pass(mixed) for _ in range(5)]
+
+
 def scale() -> Callable[[], Any]:
     """The start of a source with many shards."""
     from benchmarks.scale import render
@@ -105,6 +120,7 @@ MAKERS: dict[str, Callable[[], Callable[[], Any]]] = {
     "generator": generator,
     "loader": loader,
     "mixing": mixing,
+    "pool": pool,
     "reading": lambda: reading(None),
     "reading-lz4": lambda: reading("lz4"),
     "reading-zstd": lambda: reading("zstd"),

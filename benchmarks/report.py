@@ -175,7 +175,7 @@ def plot(documents: Mapping[str, Any], path: Path) -> None:
         (results["cells"][name] for name in (SMALL, *results["cells"]) if name in results["cells"]), {}
     )
     tables = [table for table in ("0 workers", "2 workers") if table in cell]
-    figure, axes = plt.subplots(1, len(tables), figsize=(5.2 * len(tables), 6.4), squeeze=False)
+    figure, axes = plt.subplots(1, len(tables), figsize=(6 * len(tables), 6.4), squeeze=False, layout="constrained")
     for axis, table in zip(axes[0], tables, strict=True):
         ranked = sorted(cell[table].items(), key=lambda item: item[1]["throughput"])
         names = [name for name, _ in ranked]
@@ -188,7 +188,6 @@ def plot(documents: Mapping[str, Any], path: Path) -> None:
         axis.tick_params(labelsize=7)
         axis.set_title(f"1×64×64 float32, {table}", fontsize=9)
         axis.set_xlabel("samples/s over an in-memory item loader", fontsize=8)
-    figure.tight_layout()
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
