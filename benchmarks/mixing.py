@@ -84,10 +84,10 @@ class Dicts(InMemory):
 class Subjects(Dataset[Any]):
     """Subjects that are there already; nothing is copied."""
 
-    def __init__(self, size: int, label: int) -> None:
+    def __init__(self, size: int, label: int, shape: tuple[int, ...] = (1, 64, 64, 1)) -> None:
         import torchio as tio
 
-        images = torch.rand(64, 64, 1).expand(size, 1, 64, 64, 1).clone()
+        images = torch.rand(shape).expand(size, *shape).clone()
         self.subjects = [tio.Subject(image=tio.ScalarImage(tensor=image), label=label) for image in images]
 
     def __len__(self) -> int:
