@@ -14,12 +14,12 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from torchgenaug.errors import missing_extra
 from torchgenaug.nets.gan import halvings_of
-from torchgenaug.nets.translation import clipped
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -33,7 +33,7 @@ class SpadeGenerator(nn.Module):
         shape: (channels, *spatial) of an image, 2D or 3D; the mask has the same spatial size.
         width: channels at full resolution; each level below has twice as many, up to 8 · `width`.
         hidden: channels between mask and modulation in each block.
-        value_range: the images' intensities: cut there.
+        value_range: the images' intensities, by a scaled tanh.
 
     Raises:
         MissingExtraError: MONAI is not installed.
@@ -79,4 +79,6 @@ class SpadeGenerator(nn.Module):
             if number:
                 features = functional.interpolate(features, scale_factor=2)
             features = block(features, mask)
-        return clipped(self.leave(functional.leaky_relu(features, 0.2))) * self.scale + self.shift
+        # Not cut as a translator's: nothing but its critic would hold it within the range.
+        images: Tensor = torch.tanh(self.leave(functional.leaky_relu(features, 0.2)))
+        return images * self.scale + self.shift

@@ -81,7 +81,8 @@ class TranslationUNet(nn.Module):
 def clipped(features: Tensor) -> Tensor:
     """`features` cut to [-1, 1], with the gradient of the identity.
 
-    The usual tanh has none where it saturates: a patch that overshot on the way would stay white for ever.
+    The usual tanh has none where it saturates: a patch that overshot on the way would stay white for ever. A loss that
+    compares images must hold the features near the range, as every translator has one; a critic alone drives them away.
     """
     return features + (features.clamp(-1, 1) - features).detach()
 
