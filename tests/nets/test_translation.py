@@ -7,6 +7,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets import Critic, SpadeGenerator, TranslationUNet
+from torchgenaug.nets.translation import clipped
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 24), (1, 8, 16, 8)])
@@ -47,6 +48,15 @@ def test_translators_keep_size_and_range(shape):
     plain = TranslationUNet(in_channels=3, shape=shape, width=2)
     plain.load_state_dict(net.state_dict())
     assert torch.allclose(plain(condition / 50 - 1) * 1500 + 500, images, atol=0.1)
+
+
+def test_what_overshot_comes_back():
+    """Values are cut exactly, and a loss that compares images still moves those that were."""
+    features = torch.linspace(-7.3, 7.3, 101, requires_grad=True)
+    images = clipped(features)
+    assert torch.equal(images, features.clamp(-1, 1))
+    images.sum().backward()
+    assert torch.equal(features.grad, torch.ones(101))
 
 
 def test_latents_decide_and_must_be_given():

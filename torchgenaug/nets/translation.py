@@ -84,7 +84,7 @@ def clipped(features: Tensor) -> Tensor:
     The usual tanh has none where it saturates: a patch that overshot on the way would stay white for ever. A loss that
     compares images must hold the features near the range, as every translator has one; a critic alone drives them away.
     """
-    return features + (features.clamp(-1, 1) - features).detach()
+    return features.clamp(-1, 1).detach() + (features - features.detach())  # exactly in the range
 
 
 class _Down(nn.Module):
