@@ -169,11 +169,11 @@ def measure(*, quick: bool = False, minutes: float = 5.0, out: Path | None = Non
             publish("families", {"rows": [measure_row(row, 0.02, Path(scratch) / "model")]}, quick=True)
             return
         for row in ROWS:
-            if only and not {row.family, f"{row.family}-{row.data}"} & set(only):
-                continue
             folder = (out or Path(scratch)) / _name(row)
             kept = folder / "row.json"
             if not kept.exists():
+                if only and not {row.family, f"{row.family}-{row.data}"} & set(only):
+                    continue  # what is there from other runs is published all the same
                 print(f"{row.family} on {row.data} …", flush=True)
                 folder.mkdir(parents=True, exist_ok=True)
                 kept.write_text(json.dumps(measure_row(row, minutes, folder)))

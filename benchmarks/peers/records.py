@@ -110,7 +110,7 @@ class _Rows:
 
 def write_ffcv(job: Job) -> None:
     if job.samples.dtype == torch.float16:  # its thread would die, and its loader wait for ever
-        raise NotImplementedError("numba, which compiles FFCV's loader, has no float16")
+        raise TypeError("numba, which compiles FFCV's loader, has no float16")
     with placeholders("torchvision", "cv2"):
         from ffcv.fields import NDArrayField
         from ffcv.writer import DatasetWriter
