@@ -80,20 +80,30 @@ def families_table(results: Mapping[str, Any]) -> Iterable[str]:
     yield "![Samples of each family](families.png)"
     yield ""
     yield (
-        f"Each trained for {results['planned_minutes']:g} CPU minutes of one core, from the start. Distance: sliced "
-        "Wasserstein distance to held-out real images, over that of real training images to them (1: as near as real "
-        "ones); beside it that of the untrained networks and of noise. Variety: mean distance between two samples of a "
-        "condition, over that between two real images. Copies: by the copy test, 5 % by chance. Samples/s of CPU time."
+        "Trained from the start on one core; minutes and samples/s are CPU time. Distance: sliced Wasserstein distance "
+        "to held-out real images, over that of real training images to them (1: as near as real ones); beside it that "
+        "of the untrained networks and of noise. Variety: mean distance of two samples of a condition, over that "
+        "of two real images. Copies: by the copy test, 5 % by chance. PSNR: of held-out pairs, beside that of the "
+        "mean training image."
     )
     yield ""
-    yield "| Family | Data | Told | Parameters | Steps | Distance | Untrained | Noise | Variety | Copies | Samples/s |"
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield (
+        "| Family | Data | Told | Parameters | Minutes | Steps | Distance | Untrained | Noise | Variety | Copies "
+        "| PSNR | Samples/s |"
+    )
+    yield "|---|" + "---|" * 12
     for row in results["rows"]:
         size = "×".join(map(str, row["shape"]))
+        told = "makes the mask too" if row.get("with_mask") else row["condition"]
+        if "steps" in row:
+            trained = f"{row['million_parameters']:.2g} M | {row['planned_minutes']:g} | {row['steps']:,}"
+        else:
+            trained = f"of {' and '.join(row['parts'])} | | "
+        untrained = f"{row['distance_untrained']:.1f}" if "distance_untrained" in row else ""
+        psnr = f"{row['psnr_db']:.1f} ({row['psnr_mean_image_db']:.1f})" if "psnr_db" in row else ""
         yield (
-            f"| {row['family']} | {row['data']}, {size} | {row['condition']} | {row['million_parameters']:.2g} M | "
-            f"{row['steps']:,} | {row['distance']:.2f} | {row['distance_untrained']:.1f} | "
-            f"{row['distance_noise']:.1f} | {row['variety']:.2f} | {row['copied']:.0%} | "
+            f"| {row['family']} | {row['data']}, {size} | {told} | {trained} | {row['distance']:.2f} | {untrained} | "
+            f"{row['distance_noise']:.1f} | {row['variety']:.2f} | {row['copied']:.0%} | {psnr} | "
             f"{_number(row['samples_per_cpu_second'])} |"
         )
 
