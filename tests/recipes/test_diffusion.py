@@ -6,11 +6,13 @@ import signal
 import pytest
 import torch
 from fit_helpers import blobs, tiny
+from torch import nn
 
 from torchgenaug import SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit, state
 from torchgenaug.recipes.objective import VelocityObjective
+from torchgenaug.recipes.recipe import build_recipe
 from torchgenaug.recipes.report import HeldOutConditions
 
 pytest.importorskip("monai")
@@ -56,6 +58,24 @@ def test_told_a_source_the_model_learns_to_follow_it(tmp_path):
     made, real = batch["image"], 100 - batch["source"]
     distances = torch.cdist(made.flatten(1), real.flatten(1))
     assert (distances.argmin(1) == torch.arange(8)).float().mean() >= 0.75
+
+
+def test_latents_have_unit_variance_whatever_the_batches_are(tmp_path):
+    """The scale is a function of autoencoder and data: each of several processes must find the same."""
+    data, scales = blobs(), []
+    for batch_size in (2, 8):
+        recipe = build_recipe("ldm", data, tiny(batch_size=batch_size))
+        weights = torch.Generator().manual_seed(0)
+        for parameter in recipe.networks["autoencoder"].parameters():
+            nn.init.normal_(parameter, std=0.1, generator=weights)
+        batch = {"image": data.samples[0]["image"].expand(batch_size, -1, -1, -1) / 50 - 1}
+        recipe.train_step(batch, lambda name, loss: None, 0.9)
+        scales.append(recipe.synthesizer(recipe.networks).scale_factor)
+    assert scales[0] == scales[1]
+    images = torch.stack([data.samples[row]["image"] for row in range(len(data))]) / 50 - 1
+    with torch.no_grad():
+        means, _ = recipe.networks["autoencoder"].encode(images)
+    assert float(means.std()) * scales[0] == pytest.approx(1, abs=1e-4)
 
 
 def test_latent_diffusion_resumes_on_both_sides_of_its_phase_change(tmp_path, monkeypatch):

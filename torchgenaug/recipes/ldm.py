@@ -17,6 +17,7 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.batches import to_symmetric
 from torchgenaug.recipes.data import TrainingData
 from torchgenaug.recipes.ddpm import build_monai_unet, ddim_scheduler, denoiser_optimizer, dropped_labels, image_range
 from torchgenaug.recipes.objective import VelocityObjective
@@ -37,6 +38,7 @@ FAMILIES = {
 _AUTOENCODER_SHARE = 0.4
 _KL_WEIGHT = 1e-6
 _FACTOR = 4
+_NUM_MEASURED = 64
 
 
 def build(family: str, data: TrainingData, options: Options) -> Recipe:
@@ -145,10 +147,18 @@ class LatentDiffusion:
             mean, deviation = autoencoder.encode(batch["image"])  # type: ignore[operator]
             latents = mean.float() + deviation.float() * torch.randn_like(mean.float())
             if not self.scale.value:
-                self.scale.value.copy_(1 / mean.float().std())
+                self.scale.value.copy_(1 / self._latent_spread())
         labels, unet = dropped_labels(batch, self.num_classes), self.networks["unet"]
         loss = self.objective.loss(
             lambda noisy, time: unet(noisy, time, class_labels=labels), latents * self.scale.value
         )
         update("unet", loss)
         return {"denoising": loss}
+
+    @torch.no_grad()
+    def _latent_spread(self) -> Tensor:
+        """Standard deviation of the latents of training images, the same ones in every process."""
+        autoencoder, spec = self.networks["autoencoder"], self.data.fields["image"]
+        rows = range(0, len(self.data), max(1, len(self.data) // _NUM_MEASURED))[:_NUM_MEASURED]
+        images = (to_symmetric(self.data.samples[row]["image"][None], spec).to(self.scale.value.device) for row in rows)
+        return torch.cat([autoencoder.encode(image)[0].float() for image in images]).std()  # type: ignore[operator]
