@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from torchgenaug.recipes.data import TensorSamples, TrainingData
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
+from torchgenaug.recipes.report import HeldOutConditions
+from torchgenaug.types import FieldSpec
 
 
 def pictures(count, seed, spatial=(32, 32)):
@@ -83,3 +86,23 @@ def test_a_few_copies_among_many_are_found():
     mixed = torch.cat([TRAIN[:16], pictures(48, 21)])
     test = CopyTest(TRAIN, HELD_OUT)
     assert test.alarming(test.fraction(mixed), 64)
+
+
+def test_conditions_of_held_out_samples_come_mixed_and_each_once_a_round():
+    """Data lie sorted by class or by subject; sixteen shown samples must not be all of one."""
+    labels = torch.arange(40) // 10
+    held_out = TrainingData(
+        TensorSamples({"image": torch.zeros(40, 1, 4, 4), "label": labels}),
+        {
+            "image": FieldSpec((1, 4, 4), value_range=(0, 100)),
+            "label": FieldSpec((), torch.int64, kind="scalar", value_range=(0, 3)),
+        },
+        tuple(map(str, range(40))),
+        "sorted",
+    )
+    conditions = HeldOutConditions(held_out, "label")
+    told = conditions(list(range(80)))["label"]
+    assert told[:16].unique().tolist() == [0, 1, 2, 3]
+    assert torch.equal(told[:40].sort().values, labels)
+    assert torch.equal(told[:40], told[40:])
+    assert HeldOutConditions(held_out, None)([0, 1]) == {}
