@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.nets.pythae import MODELS, PythaeNetwork
+from torchgenaug.nets.pythae import GAUSSIAN_MODELS, MODELS, PythaeNetwork
+from torchgenaug.recipes import autoencoders
 from torchgenaug.synthesizers import build_network
 
 IN_3D = ("VAE", "RHVAE", "VAEGAN", "VQVAE", "MSSSIM_VAE")
@@ -106,3 +107,30 @@ def test_perceptrons_are_pythaes_own():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ConfigurationError, match=message):
         build_network("torchgenaug:PythaeNetwork", **arguments)
+
+
+@pytest.mark.parametrize("model", GAUSSIAN_MODELS)
+def test_a_smaller_deviation_of_pixels_weighs_the_squared_error_by_its_inverse_square(model):
+    images, outputs = torch.rand(4, 1, 14, 12), []
+    for deviation in (1.0, 0.25):
+        made = network(model, observation_std=deviation)
+        torch.manual_seed(1)
+        outputs.append(made(images, dataset_size=100))
+        assert "loss_function" not in vars(made.model), "nothing stays that does not pickle"
+    one, quarter = outputs
+    assert torch.equal(one["recon_x"], quarter["recon_x"]), "in [0, 1] all the same"
+    if "reg_loss" in one and "IWAE" not in model:
+        assert torch.allclose(quarter["recon_loss"], 16 * one["recon_loss"], rtol=1e-4)
+        assert torch.allclose(quarter["reg_loss"], one["reg_loss"])
+    loss = next(name for name in ("loss", "autoencoder_loss", "encoder_loss") if name in one)
+    assert one[loss].sum() < quarter[loss].sum()
+
+
+def test_the_recipes_know_which_models_have_a_deviation():
+    assert set(GAUSSIAN_MODELS) == autoencoders._GAUSSIAN
+
+
+@pytest.mark.parametrize(("model", "deviation"), [("VAE", 0.0), ("VAE", -1.0), ("VAE", float("nan")), ("VQVAE", 0.5)])
+def test_bad_deviations(model, deviation):
+    with pytest.raises(ConfigurationError, match="`observation_std` must be positive, and 1 but for VAE, "):
+        network(model, observation_std=deviation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +35,11 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "PIWAE": ("encoder", "decoder"),
     "RAE_L2": ("encoder", "decoder"),
 }
+GAUSSIAN_MODELS = (
+    *("VAE", "BetaVAE", "DisentangledBetaVAE", "BetaTCVAE", "FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "PIWAE"),
+    *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE"),
+)
+"""Models whose loss is -log p(x | z) of a Gaussian, plus what keeps latents in order."""
 # Of pythae's own code (SVAE, PoincareVAE); a user can do nothing about them.
 _OWN_WARNINGS = ("To copy construct from a tensor", ".*does not define `arg_constraints`")
 _FIXED = {"input_dim", "latent_dim", "name"}
@@ -54,6 +60,9 @@ class PythaeNetwork(nn.Module):
         levels: how often the image is halved; default: down to about 4 pixels (VQVAE: twice at most).
         architecture: ``"conv"``, or ``"mlp"`` for pythae's own perceptrons.
         options: further arguments of the model's pythae configuration, such as ``{"beta": 4.0}``.
+        observation_std: standard deviation of an image's pixels about the decoder's image, in [0, 1] units, that the
+            loss assumes. pythae's own is 1, as wide as the whole range: then latents tell next to nothing, samples are
+            blurred, and some models collapse to the mean image. `GAUSSIAN_MODELS` take another.
 
     Attributes:
         model: the pythae model.
@@ -61,12 +70,16 @@ class PythaeNetwork(nn.Module):
             a plane (3D: slices below each other).
 
     Raises:
-        ConfigurationError: an unknown model, option or architecture, or a shape that is neither 2D nor 3D.
+        ConfigurationError: an unknown model, option or architecture, a shape that is neither 2D nor 3D, or a deviation
+            that is not positive or that the model does not have.
         MissingExtraError: pythae is not installed.
 
     References:
         Chadebec, Vincent, Allassonnière (2022). Pythae: unifying generative autoencoders in Python. NeurIPS datasets
         and benchmarks. https://github.com/clementchadebec/benchmark_VAE
+
+        Rybkin, Daniilidis, Levine (2021). Simple and effective VAE training with calibrated decoders. ICML, equation 3:
+        the likelihood with a deviation of its own.
     """
 
     model: Any
@@ -80,6 +93,7 @@ class PythaeNetwork(nn.Module):
         levels: int | None = None,
         architecture: str = "conv",
         options: Mapping[str, Any] | None = None,
+        observation_std: float = 1.0,
     ) -> None:
         super().__init__()
         if model not in MODELS:
@@ -91,7 +105,13 @@ class PythaeNetwork(nn.Module):
             raise ConfigurationError(f"`architecture` must be 'conv' or 'mlp', got {architecture!r}.")
         if width < 4 or width % 4:
             raise ConfigurationError(f"`width` must be a multiple of 4, got {width!r}. Use 16 or 32.")
+        if not observation_std > 0 or (observation_std != 1 and model not in GAUSSIAN_MODELS):
+            raise ConfigurationError(
+                f"`observation_std` must be positive, and 1 but for {', '.join(GAUSSIAN_MODELS)}, got "
+                f"{observation_std!r} for {model}."
+            )
         self.name, self.shape, self.width, self.architecture = model, shape, width, architecture
+        self.observation_std = float(observation_std)
         self.levels = min(2, len(halvings(shape[1:])) - 1) if levels is None and model == "VQVAE" else levels
         self.latent_shape: tuple[int, ...] = (int(latent_dim),)
         if model == "VQVAE" and architecture == "conv":
@@ -149,7 +169,13 @@ class PythaeNetwork(nn.Module):
         with warnings.catch_warnings():
             for message in _OWN_WARNINGS:
                 warnings.filterwarnings("ignore", message=message, category=UserWarning)
-            output: Mapping[str, Any] = self.model({"data": images.clone()}, epoch=epoch, dataset_size=dataset_size)
+            if self.observation_std != 1:
+                # All of pythae's sum (recon_x - x)² / 2, which is -log p(x | z) for a deviation of 1.
+                self.model.loss_function = partial(_scaled_loss, self.model, self.observation_std)
+            try:
+                output: Mapping[str, Any] = self.model({"data": images.clone()}, epoch=epoch, dataset_size=dataset_size)
+            finally:
+                self.model.__dict__.pop("loss_function", None)
         parts.forget(self.model)
         return output
 
@@ -188,6 +214,10 @@ class PythaeNetwork(nn.Module):
 
     def __repr__(self) -> str:
         return f"PythaeNetwork({self.name!r}, {self.shape}, latent {self.latent_shape}, {self.architecture})"
+
+
+def _scaled_loss(model: Any, deviation: float, recon_x: Tensor, x: Tensor, *others: Any) -> Any:
+    return type(model).loss_function(model, recon_x / deviation, x / deviation, *others)
 
 
 def _config(model: str, shape: tuple[int, ...], latent_dim: int, options: dict[str, Any]) -> Any:

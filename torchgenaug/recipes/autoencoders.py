@@ -53,6 +53,12 @@ _MODELS: Mapping[str, tuple[str, str]] = {
     "ae": ("AE", "plain autoencoder with a fitted mixture of latents: the baseline"),
 }
 _FLAT_ONLY = {"msssim-vae"}  # its loss exists in 2D only
+# `GAUSSIAN_MODELS` of `torchgenaug.nets.pythae`, which cannot be imported without pythae.
+_GAUSSIAN = {
+    *("VAE", "BetaVAE", "DisentangledBetaVAE", "BetaTCVAE", "FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "PIWAE"),
+    *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE"),
+}
+_OBSERVATION_STD = 0.1
 # pythae's latents of these are no Gaussian cloud: the prior that they were trained with is sampled.
 _OWN_PRIOR = {"SVAE", "PoincareVAE", "VAMP"}
 FAMILIES = {
@@ -103,6 +109,7 @@ class Autoencoders:
                 input_shape=list(data.image_shape),
                 latent_dim=options.latent_dim or 16,
                 width=options.width or 16,
+                **({"observation_std": _OBSERVATION_STD} if model in _GAUSSIAN else {}),
             )
             for label in self.classes
         }
