@@ -116,9 +116,11 @@ def test_a_smaller_deviation_of_pixels_weighs_the_squared_error_by_its_inverse_s
         made = network(model, observation_std=deviation)
         torch.manual_seed(1)
         outputs.append(made(images, dataset_size=100))
-        assert "loss_function" not in vars(made.model), "nothing stays that does not pickle"
+        assert not {"loss_function", "_log_p_x_given_z"} & vars(made.model).keys(), "nothing stays that does not pickle"
     one, quarter = outputs
-    assert torch.equal(one["recon_x"], quarter["recon_x"]), "in [0, 1] all the same"
+    # HVAE and RHVAE move latents along the gradient of the likelihood, a little.
+    tolerance = 1e-3 if "HVAE" in model else 0.0
+    assert torch.allclose(one["recon_x"], quarter["recon_x"], rtol=0, atol=tolerance), "in [0, 1] all the same"
     if "reg_loss" in one and "IWAE" not in model:
         assert torch.allclose(quarter["recon_loss"], 16 * one["recon_loss"], rtol=1e-4)
         assert torch.allclose(quarter["reg_loss"], one["reg_loss"])

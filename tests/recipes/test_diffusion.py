@@ -110,6 +110,25 @@ def test_the_objective_is_zero_for_the_true_velocity():
     assert objective.loss(lambda noisy, time: oracle(noisy, time) + 1, clean) == pytest.approx(1, abs=1e-3)
 
 
+def test_the_objective_weighs_times_by_their_ratio_of_signal_to_noise_at_most_5():
+    alphas = torch.tensor([0.5, 0.99])  # ratios 1 and 99: weights 1/2 and 5/100
+    seen = []
+
+    def off_by_time(noisy, time):
+        seen.append(time)
+        alpha = alphas[time].view(-1, 1, 1, 1)
+        # Clean images of zero: the noisy one is sqrt(1 - a) e, and the velocity sqrt(a) e.
+        velocity = alpha.sqrt() * noisy / (1 - alpha).sqrt()
+        return velocity + (1 + time).view(-1, 1, 1, 1)
+
+    torch.manual_seed(0)
+    loss = VelocityObjective(alphas).loss(off_by_time, torch.zeros(64, 1, 2, 2))
+    late = (seen[0] == 1).double().mean()
+    assert 0.2 < late < 0.8
+    expected = ((1 - late) * 0.5 * 1 + late * 0.05 * 4) / ((1 - late) * 0.5 + late * 0.05)
+    assert loss == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_sizes(tmp_path):
     with pytest.raises(ConfigurationError, match=r"halved three times, got \(20, 20\).*--size 24"):
         run(tmp_path / "model", "ldm", blobs(spatial=(20, 20)), tiny())

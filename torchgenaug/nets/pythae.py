@@ -37,7 +37,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 GAUSSIAN_MODELS = (
     *("VAE", "BetaVAE", "DisentangledBetaVAE", "BetaTCVAE", "FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "PIWAE"),
-    *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE"),
+    *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE", "HVAE", "RHVAE"),
 )
 """Models whose loss is -log p(x | z) of a Gaussian, plus what keeps latents in order."""
 # Of pythae's own code (SVAE, PoincareVAE); a user can do nothing about them.
@@ -169,13 +169,14 @@ class PythaeNetwork(nn.Module):
         with warnings.catch_warnings():
             for message in _OWN_WARNINGS:
                 warnings.filterwarnings("ignore", message=message, category=UserWarning)
+            # All of pythae's sum (recon_x - x)² / 2, which is -log p(x | z) for a deviation of 1; these do it here.
+            likelihood = "_log_p_x_given_z" if self.name in {"HVAE", "RHVAE"} else "loss_function"
             if self.observation_std != 1:
-                # All of pythae's sum (recon_x - x)² / 2, which is -log p(x | z) for a deviation of 1.
-                self.model.loss_function = partial(_scaled_loss, self.model, self.observation_std)
+                setattr(self.model, likelihood, partial(_scaled, self.model, likelihood, self.observation_std))
             try:
                 output: Mapping[str, Any] = self.model({"data": images.clone()}, epoch=epoch, dataset_size=dataset_size)
             finally:
-                self.model.__dict__.pop("loss_function", None)
+                self.model.__dict__.pop(likelihood, None)
         parts.forget(self.model)
         return output
 
@@ -216,8 +217,8 @@ class PythaeNetwork(nn.Module):
         return f"PythaeNetwork({self.name!r}, {self.shape}, latent {self.latent_shape}, {self.architecture})"
 
 
-def _scaled_loss(model: Any, deviation: float, recon_x: Tensor, x: Tensor, *others: Any) -> Any:
-    return type(model).loss_function(model, recon_x / deviation, x / deviation, *others)
+def _scaled(model: Any, likelihood: str, deviation: float, recon_x: Tensor, x: Tensor, *others: Any) -> Any:
+    return getattr(type(model), likelihood)(model, recon_x / deviation, x / deviation, *others)
 
 
 def _config(model: str, shape: tuple[int, ...], latent_dim: int, options: dict[str, Any]) -> Any:

@@ -56,7 +56,7 @@ _FLAT_ONLY = {"msssim-vae"}  # its loss exists in 2D only
 # `GAUSSIAN_MODELS` of `torchgenaug.nets.pythae`, which cannot be imported without pythae.
 _GAUSSIAN = {
     *("VAE", "BetaVAE", "DisentangledBetaVAE", "BetaTCVAE", "FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "PIWAE"),
-    *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE"),
+    *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE", "HVAE", "RHVAE"),
 }
 _OBSERVATION_STD = 0.1
 # pythae's latents of these are no Gaussian cloud: the prior that they were trained with is sampled.
