@@ -86,6 +86,18 @@ def test_the_images_given_are_left_as_they_are():
     assert not images.requires_grad
 
 
+@pytest.mark.parametrize(("side", "layer", "depth"), [(16, 1, 3), (32, 2, 4), (64, 2, 5)])
+def test_a_vae_gan_compares_features_half_way_up_its_discriminator(side, layer, depth):
+    made = PythaeNetwork("VAEGAN", (1, side, side), width=4).model
+    assert (made.reconstruction_layer, made.discriminator.depth) == (layer, depth)
+    assert (
+        PythaeNetwork(
+            "VAEGAN", (1, side, side), width=4, options={"reconstruction_layer": 1}
+        ).model.reconstruction_layer
+        == 1
+    )
+
+
 def test_perceptrons_are_pythaes_own():
     made = network("BetaVAE", architecture="mlp", options={"beta": 2.0})
     assert type(made.model.encoder).__name__ == "Encoder_VAE_MLP"

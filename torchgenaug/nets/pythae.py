@@ -208,8 +208,9 @@ class PythaeNetwork(nn.Module):
         if model == "VAEGAN":
             extra["discriminator"] = parts.ConvDiscriminator(self.shape, self.width, self.levels)
             if config.reconstruction_layer == -1:
-                # pythae's default compares the scores themselves; Larsen et al. (2016) compare features below them.
-                config.reconstruction_layer = len(halvings(self.shape[1:], self.levels)) - 1
+                # pythae's default compares the scores themselves, Larsen et al. (2016) features below them. Half way
+                # up: the last features tell images too little apart, and all samples become one.
+                config.reconstruction_layer = len(halvings(self.shape[1:], self.levels)) // 2
         made: nn.Module = cls(config, encoder=encoder, decoder=decoder, **extra)
         return made
 
