@@ -5,7 +5,7 @@ dimensional low sample size setting using a geometry-based variational autoencod
 ``cvae`` is that of the plain VAE. Latents are sampled from a distribution fitted to those of the training images
 (`fit_latents`): the manifold of an RHVAE, an autoregressive network for the codes of a VQ-VAE, otherwise a mixture of
 Gaussians (Ghosh et al., 2020). A Gaussian likelihood has a deviation of its own (Rybkin et al., 2021, "Simple and
-effective VAE training with calibrated decoders"), here 0.1: with 1, the whole range of pixels, samples were blurred, and
+effective VAE training with calibrated decoders"), here 0.1: with 1, the whole range of pixels, samples were blurred and
 three models gave one and the same.
 """
 
