@@ -112,16 +112,18 @@ def test_provenance_in_batches():
 
 
 def test_saved_and_loaded(tmp_path):
-    inner = {"old": generator(0), "new": generator(1)}
-    made = EnsembleSynthesizer(inner, {"new": 3, "old": 1})
+    inner = {"old-1": generator(0), "new": generator(1)}
+    made = EnsembleSynthesizer(inner, {"new": 3, "old-1": 1})
     save_synthesizer(made, tmp_path / "saved")
     loaded = load_synthesizer(tmp_path / "saved")
     assert loaded.fingerprint == made.fingerprint
-    assert loaded.names == ("old", "new")
+    assert loaded.names == ("old-1", "new")
     one, two = made.synthesize([1, 2, 3, 4]), loaded.synthesize([1, 2, 3, 4])
     assert all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(ConfigurationError, match="can be saved, got FunctionSynthesizer"):
         save_synthesizer(EnsembleSynthesizer({"f": constant(0.0)}), tmp_path / "other")
+    with pytest.raises(ConfigurationError, match="at most 40 letters, digits, '_' or '-' to be saved, got 'a/b'"):
+        save_synthesizer(EnsembleSynthesizer({"a/b": inner["new"]}), tmp_path / "other")
 
 
 def test_fingerprint_knows_names_order_and_weights():

@@ -8,8 +8,10 @@ from torch import nn
 
 from torchgenaug import (
     ClassLabels,
+    EnsembleSynthesizer,
     FieldSpec,
     FunctionSynthesizer,
+    ModuleSynthesizer,
     SyntheticSequence,
     load_synthesizer,
     save_synthesizer,
@@ -22,6 +24,7 @@ from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer
 from torchgenaug.testing import AnalyticSynthesizer, SynthesizerConformance
 
 IMAGE = FieldSpec((1, 16, 16), value_range=(-10, 10))
+MASK = AnalyticSynthesizer((16, 16)).fields["mask"]
 
 
 def paint(seeds, conditions):
@@ -191,3 +194,26 @@ def test_a_probe_may_be_given_or_left_out():
         late.synthesize([1])
     with pytest.raises(ConfigurationError, match="must not hold 'mask'"):
         late.synthesize([1], {"mask": torch.zeros(1, 1, 16, 16).long()})
+
+
+class OfMasks(nn.Module):
+    """One-hot masks to images: 0 outside, and tanh of noise inside."""
+
+    def forward(self, latents, masks):
+        return (masks[:, 1:] * latents.mean(1)[:, None, None, None]).tanh()
+
+
+def test_classes_of_masks_are_no_labels():
+    second = ModuleSynthesizer(
+        OfMasks(), latent_shape=(4,), num_classes=2, condition="mask", condition_spec=MASK, value_range=(-1, 1)
+    )
+    assert second.num_classes is None
+    both = TwoStageSynthesizer(AnalyticSynthesizer((16, 16)), second)
+    assert both.num_classes is None
+    batch = SyntheticSequence(both).batch(range(8))
+    assert set(batch) == {"image", "mask"}
+    assert (batch["image"][batch["mask"] == 0] == 0).all()
+    assert (batch["image"][batch["mask"] == 1] != 0).any()
+    ensemble = EnsembleSynthesizer({"one": second, "other": second})
+    masks = batch["mask"][:2]
+    assert ensemble.synthesize([0, 1], {"mask": masks, "label": torch.zeros(2, dtype=torch.int64)})

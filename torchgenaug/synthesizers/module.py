@@ -118,7 +118,7 @@ class ModuleSynthesizer:
                 f"`num_classes` must be a positive integer, got {num_classes!r}. Leave it out for an unconditional "
                 "module."
             )
-        self.num_classes = num_classes
+        self._classes = num_classes  # of labels, or of masks
         self.condition = checked_condition(condition, condition_spec, num_classes)
         self.value_range = checked_value_range(value_range)
         self.trained_on: Mapping[str, Any] | None = None
@@ -134,6 +134,11 @@ class ModuleSynthesizer:
         self._caller = Caller(_image, self.execution)
         self.fields: Mapping[str, FieldSpec] = {"image": FieldSpec(self._probe(), value_range=self.value_range)}
 
+    @property
+    def num_classes(self) -> int | None:
+        """Labels lie in [0, num_classes); None for a module without labels, those that are told masks among them."""
+        return self._classes if self.condition is None else None
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over parameters and buffers, the class and printed structure of the module, and the settings."""
@@ -145,7 +150,7 @@ class ModuleSynthesizer:
                 "structure": structure,
                 "weights": weights_digest(self.module),
                 "latent_shape": self.latent_shape,
-                "num_classes": self.num_classes,
+                "num_classes": self._classes,
                 "value_range": self.value_range,
                 "dtype": str(self.dtype),
                 **({} if self.condition is None else self.condition.settings),
@@ -175,7 +180,7 @@ class ModuleSynthesizer:
         """What `save_synthesizer` writes; the module must come from `build_network`."""
         settings = {
             "latent_shape": None if self.latent_shape is None else list(self.latent_shape),
-            "num_classes": self.num_classes,
+            "num_classes": self._classes,
             **({} if self.condition is None else self.condition.settings),
             "value_range": list(self.value_range),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -265,7 +270,7 @@ class ModuleSynthesizer:
         self.__dict__.update(state, module=unpacked(state["module"], state["device"]))
 
     def __repr__(self) -> str:
-        classes = "" if self.num_classes is None else f", num_classes={self.num_classes}"
+        classes = "" if self._classes is None else f", num_classes={self._classes}"
         return f"ModuleSynthesizer({type(self.module).__name__}, {self.fields['image'].shape}{classes}, {self.device})"
 
 

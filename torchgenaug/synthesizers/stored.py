@@ -26,7 +26,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
 }
 """Family → module and class. (The family ``diffusers`` keeps the layout of diffusers: `stored_diffusers`.)"""
 
-_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")
 # What may stand in a folder: networks and numbers, and under parts/NAME/ a folder of this or the diffusers kind.
 _FILE = re.compile(
     r"(parts/[A-Za-z0-9_]{1,40}/)*(networks/[A-Za-z0-9_]{1,40}\.safetensors|tensors\.safetensors)"
@@ -92,7 +92,7 @@ def encode(stored: Stored, weights_dtype: torch.dtype | None) -> tuple[dict[str,
     for name in [*stored.networks, *stored.tensors, *stored.parts]:
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"Names of networks and parts must be letters, digits and underscores to be saved, got {name!r}."
+                f"Names of networks and parts must be at most 40 letters, digits, '_' or '-' to be saved, got {name!r}."
             )
     blueprints = {name: blueprint_of(network, name) for name, network in stored.networks.items()}
     contents = {
