@@ -26,11 +26,12 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
 }
 """Family → module and class. (The family ``diffusers`` keeps the layout of diffusers: `stored_diffusers`.)"""
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")
+_PART = "[A-Za-z0-9_][A-Za-z0-9_-]{0,39}"
+_NAME = re.compile(_PART)
 # What may stand in a folder: networks and numbers, and under parts/NAME/ a folder of this or the diffusers kind.
 _FILE = re.compile(
-    r"(parts/[A-Za-z0-9_]{1,40}/)*(networks/[A-Za-z0-9_]{1,40}\.safetensors|tensors\.safetensors)"
-    r"|(parts/[A-Za-z0-9_]{1,40}/)+(synthesizer\.json|scheduler/scheduler_config\.json"
+    rf"(parts/{_PART}/)*(networks/{_PART}\.safetensors|tensors\.safetensors)"
+    rf"|(parts/{_PART}/)+(synthesizer\.json|scheduler/scheduler_config\.json"
     r"|(unet|vae)/(config\.json|diffusion_pytorch_model\.safetensors))"
 )
 
