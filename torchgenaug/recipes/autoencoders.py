@@ -61,9 +61,12 @@ _GAUSSIAN = {
     *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE", "HVAE", "RHVAE"),
 }
 _OBSERVATION_STD = 0.1
-# Both decode an image estimates x samples times in a step; pythae's 5 x 10 left 17 steps to a minute of one core.
-_OPTIONS: Mapping[str, Mapping[str, int]] = {
-    model: {"number_gradient_estimates": 2, "number_samples": 5} for model in ("MIWAE", "PIWAE")
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    # Both decode an image estimates x samples times in a step; pythae's 5 x 10 left 17 steps to a minute of one core.
+    "MIWAE": {"number_gradient_estimates": 2, "number_samples": 5},
+    "PIWAE": {"number_gradient_estimates": 2, "number_samples": 5},
+    # Structural similarity is at most 1, however large the image: with pythae's 1e-2 all samples became one.
+    "MSSSIM_VAE": {"beta": 1e-4},
 }
 # pythae's latents of these are no Gaussian cloud: the prior that they were trained with is sampled.
 _OWN_PRIOR = {"SVAE", "PoincareVAE", "VAMP"}
