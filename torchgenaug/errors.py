@@ -11,6 +11,7 @@
     ├── MissingExtraError (ImportError)          an optional package is absent
     ├── BadSampleError (ValueError)              a synthesizer returned what it must not return
     ├── SynthesizerLoadError (ValueError)        a checkpoint that cannot be loaded, or not safely
+    ├── DivergenceError (ArithmeticError)        training came to weights that are not numbers
     ├── PoolError (RuntimeError)                 the background of a pool failed, or the pool is closed
     └── ShardError (RuntimeError)
         ├── ShardNotFoundError (FileNotFoundError)
@@ -76,6 +77,10 @@ class BadSampleError(TorchGenAugError, ValueError):
         super().__init__(message)
         self.ids = tuple(ids)
         self.seeds = tuple(seeds)
+
+
+class DivergenceError(TorchGenAugError, ArithmeticError):
+    """Training came to weights that are not numbers."""
 
 
 class PoolError(TorchGenAugError, RuntimeError):

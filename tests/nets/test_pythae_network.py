@@ -21,15 +21,10 @@ def network(model: str, shape=(1, 14, 12), **arguments):
 
 def step(made, images):
     """One step of each group's optimizer; the losses."""
-    losses = {}
-    for group in made.groups:
-        optimizer = torch.optim.SGD(list(made.group_parameters(group)), 1e-3)
-        loss = made.loss(images, group, epoch=1, dataset_size=len(images))
-        if loss is not None:
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses[group] = loss.detach()
+    losses = made.losses(images, epoch=1, dataset_size=len(images))
+    for group, loss in losses.items():
+        loss.backward(inputs=list(made.group_parameters(group)), retain_graph=True)
+    torch.optim.SGD(made.parameters(), 1e-3).step()
     return losses
 
 
@@ -70,19 +65,19 @@ def test_groups_share_no_parameter_and_cover_all(model):
 
 def test_an_unbalanced_vaegan_asks_to_leave_a_group_alone():
     made = network("VAEGAN", options={"equilibrium": 0.0, "margin": 0.0})
-    assert made.loss(torch.rand(4, 1, 14, 12), "decoder") is None
+    assert "decoder" not in made.losses(torch.rand(4, 1, 14, 12))
 
 
 @pytest.mark.parametrize("spatial", [(5, 5), (17, 31), (9, 8, 11)])
 def test_any_size(spatial):
     made = network("VAE", (1, *spatial))
     assert made.decode(torch.zeros(1, 4)).shape == (1, 1, *spatial)
-    assert made.loss(torch.rand(2, 1, *spatial)).isfinite()
+    assert made.losses(torch.rand(2, 1, *spatial))["autoencoder"].isfinite()
 
 
 def test_the_images_given_are_left_as_they_are():
     images = torch.rand(4, 1, 14, 12)
-    network("RAE_GP").loss(images).backward()
+    network("RAE_GP").losses(images)["autoencoder"].backward()
     assert not images.requires_grad
 
 
@@ -96,6 +91,31 @@ def test_a_vae_gan_compares_features_half_way_up_its_discriminator(side, layer, 
         ).model.reconstruction_layer
         == 1
     )
+
+
+def test_the_decoder_of_rae_l2_is_kept_small_by_the_loss():
+    images, losses = torch.rand(4, 1, 14, 12), []
+    for weight in (0.0, 1.0):
+        made = network("RAE_L2", options={"reg_weight": weight})
+        losses.append(made.losses(images)["autoencoder"])
+    squares = sum(each.square().sum() for each in made.decoder.parameters())
+    assert torch.allclose(losses[1] - losses[0], 0.5 * squares, rtol=1e-3)
+
+
+@pytest.mark.parametrize("curvature", [1.0, 4.0])
+def test_means_of_a_poincare_vae_lie_in_its_ball(curvature):
+    made = network("PoincareVAE", options={"curvature": curvature})
+    images = torch.rand(4, 1, 14, 12)
+    with torch.no_grad():
+        made.model.encoder.encoder.mean.weight *= 1000  # far outside
+        lengths = made.encode(images).norm(dim=1)
+        assert (lengths < 0.96 / curvature**0.5).all()
+        assert (lengths > 0.94 / curvature**0.5).all()
+        made.model.encoder.encoder.mean.weight *= 1e-6
+        made.model.encoder.encoder.mean.bias.zero_()
+        inside = made.model.encoder.encoder(images)["embedding"]
+        assert torch.allclose(made.encode(images), 0.95 * inside, rtol=1e-2), "near the origin nothing is bent"
+    assert torch.isfinite(made.losses(images)["autoencoder"])
 
 
 def test_perceptrons_are_pythaes_own():

@@ -89,10 +89,11 @@ def test_every_network_learns(family, condition, spatial):
     batch = {name: torch.stack([each[name] for each in samples]) for name in data.fields}
     batch |= {name: batch[name] / 50 - 1 for name in ("image", "source")}
 
-    def update(name, loss):
-        loss.backward(inputs=[p for group in optimizers[name].param_groups for p in group["params"]])
-        optimizers[name].step()
-        optimizers[name].zero_grad()
+    def update(made):
+        for name, loss in made.items():
+            loss.backward(inputs=[p for group in optimizers[name].param_groups for p in group["params"]])
+            optimizers[name].step()
+            optimizers[name].zero_grad()
 
     losses = recipe.train_step(batch, update, 0.0)
     assert all(value.isfinite() for value in losses.values())
@@ -105,7 +106,7 @@ def test_the_generator_of_wgan_gp_learns_in_every_third_step():
     batch = {"image": torch.zeros(2, 1, 16, 16)}
     updated = []
     for step in range(6):
-        recipe.train_step(batch, lambda name, loss, step=step: updated.append((name, step)), step / 6)
+        recipe.train_step(batch, lambda made, step=step: updated.extend((name, step) for name in made), step / 6)
     assert [step for name, step in updated if name == "generator"] == [0, 3]
     assert [step for name, step in updated if name == "critic"] == list(range(6))
 

@@ -15,7 +15,7 @@ import torch
 from fit_helpers import blobs, tiny
 
 from torchgenaug import load_synthesizer
-from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.errors import ConfigurationError, DivergenceError, SynthesizerLoadError
 from torchgenaug.recipes import FitOptions, fit, state
 
 
@@ -49,6 +49,33 @@ def test_the_folder_is_a_synthesizer_that_says_what_it_saw(finished):
     assert len(loaded.trained_on["samples"]) == 22
     assert result.finished
     assert result.steps == 4
+
+
+def test_a_training_that_diverges_says_so(tmp_path):
+    options = tiny(condition=None, learning_rate=1e18, steps=60)
+    with pytest.raises(DivergenceError, match=r"must have finite losses, got .* by step \d+ at .*smaller --learning"):
+        run(tmp_path / "model", family="vae", recipe=options)
+    assert not (tmp_path / "model" / "synthesizer.json").exists()
+
+
+def test_what_was_saved_before_weights_became_no_numbers_is_kept(tmp_path, monkeypatch):
+    train_step = state.TrainingState.train_step
+
+    def breaks(self, batches, progress):
+        losses = train_step(self, batches, progress)
+        if self.step == 3:
+            for weight in self.recipe.networks["unet"].parameters():
+                weight.data.fill_(float("nan"))
+            return {name: loss * float("nan") for name, loss in losses.items()}
+        return losses
+
+    monkeypatch.setattr(state.TrainingState, "train_step", breaks)
+    for _ in range(2):  # a resume begins at what was saved last
+        with pytest.raises(DivergenceError, match=r"by step 4 at .* at step 2 is kept"):
+            run(tmp_path / "model")
+        kept = load_synthesizer(tmp_path / "model")
+        assert kept.trained_on["steps"] == 2
+        assert all(weight.isfinite().all() for weight in kept.unet.parameters())
 
 
 def test_reports(finished):

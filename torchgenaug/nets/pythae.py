@@ -33,7 +33,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Adversarial_AE": ("autoencoder", "discriminator"),
     "FactorVAE": ("autoencoder", "discriminator"),
     "PIWAE": ("encoder", "decoder"),
-    "RAE_L2": ("encoder", "decoder"),
 }
 GAUSSIAN_MODELS = (
     *("VAE", "BetaVAE", "DisentangledBetaVAE", "BetaTCVAE", "FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "PIWAE"),
@@ -141,27 +140,27 @@ class PythaeNetwork(nn.Module):
             return (p for p in self.model.parameters() if id(p) not in of_others and p.requires_grad)
         return iter([p for p in getattr(self.model, group).parameters() if p.requires_grad])
 
-    def loss(self, images: Tensor, group: str | None = None, *, epoch: int = 1, dataset_size: int = 1) -> Tensor | None:
-        """The loss of one group on a batch; call it anew for each group, whose optimizer steps in between.
+    def losses(self, images: Tensor, *, epoch: int = 1, dataset_size: int = 1) -> dict[str, Tensor]:
+        """The losses of one batch; the gradients of each are to be taken for its own group of parameters alone.
 
         Args:
             images: (batch, *input_shape) in [0, 1]; FactorVAE wants at least 2.
-            group: one of `groups`; default: the only or first one.
             epoch: passes over the data so far: VAMP and DisentangledBetaVAE warm up by it.
             dataset_size: number of training images: BetaTCVAE weighs by it.
 
         Returns:
-            A scalar; None where the model asks to leave this group as it is (a VAEGAN out of balance).
+            Scalars by the names of `groups`, without those that are to be left as they are (a VAEGAN out of balance).
         """
-        group = self.groups[0] if group is None else group
         output = self(images, epoch=epoch, dataset_size=dataset_size)
         if len(self.groups) == 1:
-            loss: Tensor = output["loss"]
-            return loss.sum()  # some models return shape (1,)
-        if not output.get(f"update_{group}", True):
-            return None
-        loss = output[f"{group}_loss"]
-        return loss.sum()
+            loss: Tensor = output["loss"].sum()  # some models return shape (1,)
+            if self.name == "RAE_L2":
+                # pythae leaves this term to weight decay of a second optimizer; steps in turn learned hardly anything.
+                squares = [each.square().sum() for each in self.model.decoder.parameters()]
+                loss = loss + 0.5 * self.model.model_config.reg_weight * torch.stack(squares).sum()
+            return {self.groups[0]: loss}
+        wanted = [group for group in self.groups if output.get(f"update_{group}", True)]
+        return {group: output[f"{group}_loss"].sum() for group in wanted}
 
     def forward(self, images: Tensor, *, epoch: int = 1, dataset_size: int = 1) -> Mapping[str, Any]:
         """The model's output for a batch of images in [0, 1]: ``loss``, ``recon_x``, ``z`` and what the model adds."""
@@ -201,6 +200,8 @@ class PythaeNetwork(nn.Module):
             decoder: nn.Module = parts.PlaneDecoder(self.shape, self.latent_shape[0], self.width, self.levels)
         else:
             encoder = parts.ConvEncoder(self.shape, self.latent_shape[0], self.width, self.levels)
+            if model == "PoincareVAE":
+                encoder = parts.BallEncoder(encoder, float(config.curvature))
             decoder = parts.LatentDecoder(self.shape, self.latent_shape[0], self.width, self.levels)
         extra: dict[str, nn.Module] = {}
         if model == "RHVAE":

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from torchgenaug.nets.conv_autoencoder import ConvDecoder, ConvTrunk
 
+_IN_BALL = 0.95  # nearer to the rim, float32 gradients overflow
+
 
 class ConvEncoder(BaseEncoder):
     """Image → posterior: mean, log variance, and the log concentration of spherical and hyperbolic models."""
@@ -33,6 +35,25 @@ class ConvEncoder(BaseEncoder):
             log_covariance=self.log_variance(features),
             log_concentration=self.log_concentration(features),
         )
+
+
+class BallEncoder(BaseEncoder):
+    """An encoder whose means lie in the Poincaré ball: the exponential map at the origin of what it says.
+
+    Mathieu et al. (2019), "Continuous hierarchical representations with Poincaré variational auto-encoders", section
+    3.2: exp_0(v) = tanh(√c |v|) v / (√c |v|). pythae takes means as they are; outside the ball its distances are NaN.
+    """
+
+    def __init__(self, encoder: nn.Module, curvature: float) -> None:
+        super().__init__()
+        self.encoder, self.root = encoder, math.sqrt(curvature)
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        """As the encoder within, ``embedding`` (batch, latent_dim) of norm below 1 / √curvature."""
+        output = self.encoder(images)
+        length = self.root * output["embedding"].norm(dim=1, keepdim=True).clamp(min=1e-6)
+        output["embedding"] = output["embedding"] * (_IN_BALL * length.tanh() / length)
+        return output
 
 
 class LatentDecoder(BaseDecoder):

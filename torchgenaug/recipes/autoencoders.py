@@ -144,11 +144,10 @@ class Autoencoders:
             if len(images) < 2:
                 continue
             network = _network(self.networks[_name(label)])
-            for group in network.groups:
-                loss = network.loss(images, group, epoch=epoch, dataset_size=len(self.rows[label]))
-                if loss is not None:
-                    update(f"{_name(label)}.{group}", loss)
-                    losses.setdefault(group, []).append(loss.detach())
+            made = network.losses(images, epoch=epoch, dataset_size=len(self.rows[label]))
+            update({f"{_name(label)}.{group}": loss for group, loss in made.items()})
+            for group, loss in made.items():
+                losses.setdefault(group, []).append(loss.detach())
         return {group: torch.stack(each).mean() for group, each in losses.items()}
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> PythaeSynthesizer:

@@ -82,14 +82,14 @@ class UnpairedTranslation:
         if self.same_channels:
             same = functional.l1_loss(to_image(image), image) + functional.l1_loss(to_source(source), source)
             losses["identity"] = _IDENTITY_WEIGHT * same
-        update("generators", torch.stack(list(losses.values())).sum())
+        update({"generators": torch.stack(list(losses.values())).sum()})
         losses["critics"] = 0.5 * (
             self._score("image", image, 1.0)
             + self._score("image", fake_image.detach(), 0.0)
             + self._score("source", source, 1.0)
             + self._score("source", fake_source.detach(), 0.0)
         )
-        update("critics", losses["critics"])
+        update({"critics": losses["critics"]})
         return losses
 
     def _score(self, kind: str, images: Tensor, wanted: float) -> Tensor:

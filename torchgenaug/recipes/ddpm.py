@@ -86,7 +86,7 @@ class PixelDiffusion:
             return made
 
         loss = self.objective.loss(denoise, with_scores(batch, self.mask_classes))
-        update("unet", loss)
+        update({"unet": loss})
         return {"denoising": loss}
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> Synthesizer:

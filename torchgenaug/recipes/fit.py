@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, DivergenceError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.data import TrainingData
@@ -24,6 +26,7 @@ from torchgenaug.recipes.teachers import Teacher, chosen_teacher, taught_on, war
 from torchgenaug.synthesizers.saved import rewrite_synthesizer
 
 _RUN_FOLDER = "training"
+_LOSSES_CHECKED_EVERY = 50  # steps: a GPU has to be waited for
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def fit(
     Raises:
         ConfigurationError: data or options that the family cannot use; a run with other settings in `out`.
         SynthesizerLoadError: no model in the folder of the teacher, or a damaged checkpoint.
+        DivergenceError: weights that are not numbers any more; what was saved before is kept.
     """
     from accelerate import Accelerator
 
@@ -165,14 +169,36 @@ class _Loop:
         shown = progress and run.accelerator.is_main_process
         with tqdm(total=self.steps, initial=run.step, disable=not shown, unit="step", dynamic_ncols=True) as bar:
             while run.step < self.steps and not self._exhausted() and not self._agreed(stop.asked or self._late()):
-                run.losses.add(run.train_step(batches, run.step / self.steps))
+                self._step(batches)
                 bar.update()
                 if run.step % self.every == 0 and run.step < self.steps:
                     bar.set_postfix_str(self._report())
         return self._finish()
 
+    def _step(self, batches: Iterator[Mapping[str, Tensor]]) -> None:
+        run = self.run
+        try:
+            run.losses.add(run.train_step(batches, run.step / self.steps))
+        except (ArithmeticError, RuntimeError, ValueError) as error:
+            self._check_losses(error)  # weights that are not numbers, and a network that checks what it is given
+            raise
+        if run.step % _LOSSES_CHECKED_EVERY == 0:
+            self._check_losses()
+
+    def _check_losses(self, cause: Exception | None = None) -> None:
+        wrong = self.run.diverged()
+        if not wrong:
+            return
+        kept = self.run.history[-1]["step"] if self.run.history else 0
+        raise DivergenceError(
+            f"Training must have finite losses, got {wrong} by step {self.run.step} at {self.out}. What was saved at "
+            f"step {kept:.0f} is kept; the same command would come to the same. Train anew in another folder (--out), "
+            "with a smaller --learning-rate or without half precision."
+        ) from cause
+
     def _finish(self) -> FitResult:
         run = self.run
+        self._check_losses()
         finished = run.step >= self.steps or self._exhausted()
         if not finished:
             self._save_checkpoint()
@@ -197,6 +223,7 @@ class _Loop:
 
     def _report(self) -> str:
         """Judges the model, draws samples, saves both model and checkpoint; returns a line for the progress bar."""
+        self._check_losses()
         run, row = self.run, {"step": float(self.run.step)}
         row |= run.losses.take()
         if self.judge is not None:

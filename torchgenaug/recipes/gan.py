@@ -105,7 +105,7 @@ class LatentGAN:
         noise = torch.randn((len(real), self.latent_dim), device=real.device)
         fake = self.networks["generator"](noise, labels)
         losses = self._critic_losses(real, fake.detach(), labels)
-        update("critic", torch.stack(list(losses.values())).sum())
+        update({"critic": torch.stack(list(losses.values())).sum()})
         step = round(progress * (self.options.steps or 1))
         if self.family == "wgan-gp" and step % _CRITIC_STEPS:
             return losses
@@ -115,7 +115,7 @@ class LatentGAN:
             again = torch.randn_like(noise)
             other = self.networks["generator"](again, labels)
             made["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, torch.cat([noise, again]))
-        update("generator", torch.stack(list(made.values())).sum())
+        update({"generator": torch.stack(list(made.values())).sum()})
         return losses | made
 
     def _critic_losses(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:

@@ -137,7 +137,7 @@ class LatentDiffusion:
         error = (rebuilt.float() - images).abs().mean()
         square_mean, square = mean.float().square(), deviation.float().square()
         divergence = 0.5 * (square_mean + square - square.clamp(min=1e-12).log() - 1).flatten(1).sum(1).mean()
-        update("autoencoder", error + _KL_WEIGHT * divergence)
+        update({"autoencoder": error + _KL_WEIGHT * divergence})
         return {"reconstruction": error, "divergence": divergence}
 
     def _denoiser_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ class LatentDiffusion:
         loss = self.objective.loss(
             lambda noisy, time: unet(noisy, time, class_labels=labels), latents * self.scale.value
         )
-        update("unet", loss)
+        update({"unet": loss})
         return {"denoising": loss}
 
     @torch.no_grad()

@@ -97,7 +97,7 @@ class PairedTranslation:
         loss = adversarial.real_loss(critic(with_mask)[-1])
         loss = loss + adversarial.fake_loss(critic(torch.cat([told, fake.detach()], 1))[-1])
         losses = {"critic": loss}
-        update("critic", loss)
+        update({"critic": loss})
         seen = critic(torch.cat([told, fake], 1))
         losses["generator"] = adversarial.real_loss(seen[-1])
         if self.family == "pix2pix":
@@ -109,7 +109,7 @@ class PairedTranslation:
             distance = torch.stack(gaps).mean()
         losses["distance_to_real"] = _DISTANCE_WEIGHTS[self.family, self.condition] * distance
         losses["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, noise)
-        update("generator", losses["generator"] + losses["distance_to_real"] + losses["sameness"])
+        update({"generator": losses["generator"] + losses["distance_to_real"] + losses["sameness"]})
         return losses
 
     def _told(self, batch: Batch) -> Tensor:

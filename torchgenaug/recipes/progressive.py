@@ -111,7 +111,7 @@ class ProgressiveDistillation:
         made = self._velocity(self.networks["unet"], noisy, start, batch, batch.get("label"))
         # "SNR + 1" of Salimans and Ho (2022), section 4: the plain error of v.
         loss = (made - wanted).square().mean()
-        update("unet", loss)
+        update({"unet": loss})
         return {"distillation": loss}
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> Synthesizer:

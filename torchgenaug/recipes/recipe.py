@@ -17,8 +17,8 @@ from torchgenaug.types import Batch
 
 Condition: TypeAlias = Literal["label", "mask", "source"]
 
-Update: TypeAlias = Callable[[str, Tensor], None]
-"""(name of an optimizer, loss): gradients of the loss for that optimizer's parameters alone, clipped; then its step."""
+Update: TypeAlias = Callable[[Mapping[str, Tensor]], None]
+"""Losses by the optimizers' names: gradients of each for that optimizer's parameters alone, clipped; then all step."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Recipe(Protocol):
         Args:
             batch: ``image`` and ``source`` float32 in [-1, 1], ``mask`` (batch, 1, *spatial) int64, ``label`` (batch,)
                 int64: what the data have, on the device of the networks.
-            update: to be called with each loss, at most once per optimizer.
+            update: to be called with the losses, each optimizer at most once; those of one graph together.
             progress: where training is, from 0 to 1.
 
         Returns:

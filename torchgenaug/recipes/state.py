@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.recipes import checkpoint
@@ -45,18 +48,27 @@ class TrainingState:
         self.since_best = 0
         self._last_micro_step = True
 
-    def update(self, name: str, loss: Tensor) -> None:
-        """One step of an optimizer; gradients reach its own parameters only."""
-        optimizer, accelerator = self.optimizers[name], self.accelerator
-        parameters = [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
-        accelerator.backward(loss / self.options.accumulate, inputs=parameters)
-        if not self._last_micro_step:
-            return
-        if accelerator.num_processes > 1:
+    def update(self, losses: Mapping[str, Tensor]) -> None:
+        """One step of the optimizers named; gradients of each loss reach its own optimizer's parameters only."""
+        owned = {
+            name: [
+                each for group in self.optimizers[name].param_groups for each in group["params"] if each.requires_grad
+            ]
+            for name in losses
+        }
+        # All gradients before the first step: it changes what the others would be taken at.
+        for left, (name, loss) in zip(reversed(range(len(losses))), losses.items(), strict=True):
+            self.accelerator.backward(loss / self.options.accumulate, inputs=owned[name], retain_graph=left > 0)
+        if self._last_micro_step:
+            for name, parameters in owned.items():
+                self._step(self.optimizers[name], parameters)
+
+    def _step(self, optimizer: Optimizer, parameters: list[Parameter]) -> None:
+        if self.accelerator.num_processes > 1:
             for parameter in parameters:
                 if parameter.grad is not None:
-                    parameter.grad = accelerator.reduce(parameter.grad, "mean")
-        accelerator.clip_grad_norm_(parameters, self.options.max_grad_norm)
+                    parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+        self.accelerator.clip_grad_norm_(parameters, self.options.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -83,6 +95,15 @@ class TrainingState:
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
             for kept, new in zip(average.buffers(), network.buffers(), strict=True):
                 kept.copy_(new)
+
+    def diverged(self) -> dict[str, float]:
+        """The sums of losses that are not finite, once weights are not either; waits for a GPU.
+
+        With a scaler of half precision, a step of such losses is left out, and weights stay finite.
+        """
+        wrong = self.losses.wrong()
+        weights = (each for network in self.recipe.networks.values() for each in network.parameters())
+        return wrong if wrong and not all(bool(each.isfinite().all()) for each in weights) else {}
 
     def synthesizer(self) -> Synthesizer:
         """The synthesizer of the averaged networks."""
@@ -138,6 +159,11 @@ class MeanLosses:
             # In float64: a sum that was saved and read back goes on as if it had not been.
             self._sums[name] = self._sums.get(name, 0.0) + value.double()
             self._counts[name] = self._counts.get(name, 0) + 1
+
+    def wrong(self) -> dict[str, float]:
+        """The sums that are not finite."""
+        sums = {name: float(total) for name, total in self._sums.items()}
+        return {name: total for name, total in sums.items() if not math.isfinite(total)}
 
     def take(self) -> dict[str, float]:
         """The means so far; begins again."""
