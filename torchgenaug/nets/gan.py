@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.intensities import to_intensities
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -74,8 +75,7 @@ class DCGANGenerator(nn.Module):
         for before, after in itertools.pairwise(widths):
             layers += [nn.Upsample(scale_factor=2), convolution(before, after, 3, padding=1), norm(after), nn.ReLU()]
         self.layers = nn.Sequential(*layers, convolution(widths[-1], channels, 3, padding=1), nn.Tanh())
-        low, high = value_range
-        self.scale, self.shift = (high - low) / 2, (high + low) / 2
+        self.low, self.high = value_range
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (batch, *shape) of latents (batch, latent_dim) and labels int64 (batch,)."""
@@ -84,4 +84,4 @@ class DCGANGenerator(nn.Module):
                 raise ConfigurationError("`labels` must be given to a generator with classes, got None.")
             latents = torch.cat([latents, self.embedding(labels)], 1)
         images: Tensor = self.layers(self.project(latents))
-        return images * self.scale + self.shift
+        return to_intensities(images, self.low, self.high)

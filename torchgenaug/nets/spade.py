@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from torchgenaug.errors import missing_extra
 from torchgenaug.nets.gan import halvings_of
+from torchgenaug.nets.intensities import to_intensities
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -69,8 +70,7 @@ class SpadeGenerator(nn.Module):
                 if hasattr(layer, name):
                     del getattr(layer, name).adn
         self.leave = _CONVOLUTIONS[len(spatial)](widths[-1], channels, 3, padding=1)
-        low, high = value_range
-        self.scale, self.shift = (high - low) / 2, (high + low) / 2
+        self.low, self.high = value_range
 
     def forward(self, latents: Tensor, mask: Tensor) -> Tensor:
         """Images (batch, *shape) of latents (batch, latent_dim) and one-hot masks (batch, mask_classes, *spatial)."""
@@ -81,4 +81,4 @@ class SpadeGenerator(nn.Module):
             features = block(features, mask)
         # Not cut as a translator's: nothing but its critic would hold it within the range.
         images: Tensor = torch.tanh(self.leave(functional.leaky_relu(features, 0.2)))
-        return images * self.scale + self.shift
+        return to_intensities(images, self.low, self.high)

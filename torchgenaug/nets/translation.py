@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.gan import halvings_of
+from torchgenaug.nets.intensities import to_intensities
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORMS = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -55,8 +56,7 @@ class TranslationUNet(nn.Module):
             _Up(len(spatial), widths[k + 1] + widths[k], widths[k], latent_dim) for k in reversed(range(count))
         )
         self.leave = convolution(widths[0], channels, 3, padding=1)
-        low, high = value_range
-        self.scale, self.shift = (high - low) / 2, (high + low) / 2
+        self.low, self.high = value_range
         low, high = source_range
         self.source_scale, self.source_shift = 2 / (high - low), (high + low) / 2
 
@@ -75,7 +75,7 @@ class TranslationUNet(nn.Module):
             features = down(features)
         for up, skip in zip(self.up, reversed(skipped), strict=True):
             features = up(features, skip, latents)
-        return clipped(self.leave(features)) * self.scale + self.shift
+        return to_intensities(clipped(self.leave(features)), self.low, self.high)
 
 
 def clipped(features: Tensor) -> Tensor:
