@@ -220,3 +220,16 @@ def test_sources_of_other_shapes_and_bad_indices():
         made[5]
     with pytest.raises(SampleIndexError, match=r"\[-7, 7\), got 7"):
         made[7]
+
+
+@pytest.mark.parametrize("convert", [torch.as_tensor, lambda value: value.numpy()])
+def test_whole_numbers_are_rounded_and_do_not_wrap_around(convert):
+    def shift(seeds, conditions):
+        return {"image": conditions["source"] - 3}
+
+    supply = FunctionSynthesizer(shift, {"image": FieldSpec((1, 1, 3))}, fingerprint="shift")
+    source = torch.tensor([[[2.0, 200.7, 400.0]]])
+    real = [{"t1": source, "t2": convert(torch.ones(1, 1, 3, dtype=torch.uint8))}, {"t1": source}]
+    value = torch.as_tensor(filled(real, supply)[1]["t2"])
+    assert value.dtype == torch.uint8
+    assert value.tolist() == [[[0, 198, 255]]]

@@ -249,12 +249,20 @@ class FillMissing(Dataset[Any]):
         like = plain(self._like)
         value = value.reshape(tuple(like.shape)) if value.ndim + 1 == like.ndim else value
         if isinstance(like, np.ndarray):
-            return value.numpy().astype(like.dtype)
-        value = value.to(like.dtype)
+            return _rounded(value, torch.from_numpy(np.empty(0, like.dtype)).dtype).numpy()
+        value = _rounded(value, like.dtype)
         if like is self._like:
             return value
         origin = self._get(self.real[index], self.source)
         return type(self._like)(tensor=value, affine=origin.affine)
+
+
+def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """`value` in `dtype`; integers get the nearest whole number within their range, instead of wrapping around."""
+    if dtype.is_floating_point or value.dtype == dtype:
+        return value.to(dtype)
+    limits = torch.iinfo(dtype)
+    return value.double().round().clamp(limits.min, limits.max).to(dtype)
 
 
 class _Sources:

@@ -143,6 +143,12 @@ class Changing:
         ([sample(0)], {"seed": 1.5}, ConfigurationError, "`seed` must be an integer"),
         ([(1, 2)], {}, ConfigurationError, r"`fields` must name the positions of samples of type tuple, got None"),
         ([torch.zeros(1)], {}, ConfigurationError, "samples of type Tensor"),
+        (
+            [{"mask": torch.zeros(4, 4, dtype=torch.int64)}],
+            {"transform": dict},
+            ConfigurationError,
+            r"got \['mask'\] with two axes.*mask\[None\]",
+        ),
         ([{"mask": "text"}], {}, ConfigurationError, "got str for 'mask' at index 0"),
         (Changing(), {}, ConfigurationError, "two different 'mask' at index 0.*without its random transforms"),
     ],

@@ -69,7 +69,7 @@ def test_latents_have_unit_variance_whatever_the_batches_are(tmp_path):
         for parameter in recipe.networks["autoencoder"].parameters():
             nn.init.normal_(parameter, std=0.1, generator=weights)
         batch = {"image": data.samples[0]["image"].expand(batch_size, -1, -1, -1) / 50 - 1}
-        recipe.train_step(batch, lambda name, loss: None, 0.9)
+        recipe.train_step(batch, lambda losses: None, 0.9)
         scales.append(recipe.synthesizer(recipe.networks).scale_factor)
     assert scales[0] == scales[1]
     images = torch.stack([data.samples[row]["image"] for row in range(len(data))]) / 50 - 1

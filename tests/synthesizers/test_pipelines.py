@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 
 import diffusers
@@ -11,6 +12,7 @@ import huggingface_hub
 import pytest
 import tiny_nets
 import torch
+from safetensors.torch import load_file, save_file
 
 from torchgenaug.errors import SynthesizerLoadError
 from torchgenaug.synthesizers import DiffusersSynthesizer
@@ -159,3 +161,22 @@ def test_the_hub_needs_a_pinned_commit_and_only_data_files_are_fetched(folder, m
     options = fetched["owner/name"]
     assert options["revision"] == "a" * 40
     assert all(pattern.endswith((".json", ".safetensors")) for pattern in options["allow_patterns"])
+
+
+def test_weights_that_do_not_fit_the_network_are_no_noise(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    held = load_file(weights)
+    name = sorted(held)[0]
+    save_file({key: value for key, value in held.items() if key != name}, weights)
+    with pytest.raises(SynthesizerLoadError, match=rf"got 1 missing_keys \({re.escape(name)} …\). It would sample"):
+        load(folder)
+    save_file(held | {"another": torch.zeros(1)}, weights)
+    with pytest.raises(SynthesizerLoadError, match=r"got 1 unexpected_keys \(another …\)"):
+        load(folder)
+
+
+def test_a_scheduler_with_settings_that_it_does_not_know(folder):
+    place = folder / "scheduler" / "scheduler_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"beta_schedule": "nonsense"}))
+    with pytest.raises(SynthesizerLoadError, match=r"must hold settings that \w+Scheduler knows, got .*nonsense"):
+        load(folder)

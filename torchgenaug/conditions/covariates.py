@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
+from torchgenaug.conditions.streams import stream
 from torchgenaug.conditions.turns import dealt
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.types import Batch, FieldSpec
@@ -73,7 +74,7 @@ class Covariates:
             **{name: FieldSpec((), kind="scalar", value_range=limits) for name, limits in self._ranges.items()},
         }
         identity = ({name: values.tolist() for name, values in self._rows.items()}, self._ranges, seed)
-        self.fingerprint = hashlib.sha256(repr(("covariates", *identity)).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(repr(("covariates 2", *identity)).encode()).hexdigest()
 
     def __call__(self, ids: Sequence[int]) -> Batch:
         """The covariates of samples `ids`: name → (len(ids),)."""
@@ -83,7 +84,7 @@ class Covariates:
             places = torch.from_numpy(dealt(self.seed, numbers, self._length))
             batch |= {name: values[places] for name, values in self._rows.items()}
         if self._ranges:
-            seeds = seeding.derive(self.seed, seeding.CONDITION, numbers)
+            seeds = seeding.derive(*stream(self.seed, *self._ranges), numbers)
             drawn = seeding.uniform(seeds, len(self._ranges))
             for column, (name, (low, high)) in enumerate(self._ranges.items()):
                 values = torch.from_numpy(low + (high - low) * drawn[:, column]).float()

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug import seeding
+from torchgenaug.conditions.streams import stream
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.types import Batch, FieldSpec
 
@@ -89,17 +90,18 @@ class ClassLabels:
         # One class has no range to state: FieldSpec wants low < high.
         limits = (0, num_classes - 1) if num_classes > 1 else None
         self.fields: Mapping[str, FieldSpec] = {name: FieldSpec((), torch.int64, kind="scalar", value_range=limits)}
-        identity = ("class labels", self._block, self._edges.tolist(), seed, name)
+        identity = (*stream(seed, name)[2:], "class labels", self._block, self._edges.tolist(), seed, name)
         self.fingerprint = hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def __call__(self, ids: Sequence[int]) -> Batch:
         """The labels of samples `ids`: {name: int64 (len(ids),)}."""
         blocks, places = np.divmod(np.asarray(ids, dtype=np.uint64), np.uint64(self._block))
         distinct, which = np.unique(blocks, return_inverse=True)
-        keys = seeding.derive(self.seed, seeding.CONDITION, distinct[:, None], np.arange(self._block, dtype=np.uint64))
+        leading = stream(self.seed, self.name)
+        keys = seeding.derive(*leading, distinct[:, None], np.arange(self._block, dtype=np.uint64))
         strata = np.argsort(keys, axis=1, kind="stable")[which, places.astype(np.int64)]
         with np.errstate(over="ignore"):
-            turns = blocks * _GOLDEN + seeding.derive(self.seed, seeding.CONDITION)
+            turns = blocks * _GOLDEN + seeding.derive(*leading)
         numbers = strata + (turns >> np.uint64(11)) * 2.0**-53
         labels = np.searchsorted(self._edges, numbers, side="right")
         return {self.name: torch.from_numpy(labels.astype(np.int64, copy=False))}

@@ -46,7 +46,8 @@ class RealFields:
 
     Raises:
         EmptyDatasetError: a data set without samples.
-        ConfigurationError: no length, unknown names, or samples that change from one reading to the next.
+        ConfigurationError: no length, unknown names, samples that change from one reading to the next, or a `transform`
+            of fields without a channel axis.
         FieldMismatchError: samples that are not all of the same shape and dtype; raised when they are read.
 
     Example:
@@ -98,6 +99,12 @@ class RealFields:
         self._transform: ConditionTransform | None = None
         if transform is not None:
             taken = {name: self.fields[name] for name in self.names}
+            flat = [name for name, spec in taken.items() if len(spec.shape) == 2]
+            if flat:
+                raise ConfigurationError(
+                    f"`transform` needs images and masks of shape (channels, *spatial), got {flat} with two axes. It "
+                    "would leave them where they are, while the others move. Add a channel axis: mask[None]."
+                )
             self._transform = ConditionTransform(transform, taken, seed)
             self([0])  # a transform that does not fit is found now
 

@@ -64,7 +64,12 @@ def scheduler_from_config(config: dict[str, Any], place: Path | str) -> Any:
     known = isinstance(name, str) and name.endswith("Scheduler") and name in dir(diffusers)
     if not known:
         raise unknown_class(name, place, "a scheduler")
-    return getattr(diffusers, str(name)).from_config(config)
+    try:
+        return getattr(diffusers, str(name)).from_config(config)
+    except Exception as error:  # what a constructor raises at a setting that it does not know
+        raise SynthesizerLoadError(
+            f"{place} must hold settings that {name} knows, got {error!r}. Correct them, or save the scheduler again."
+        ) from error
 
 
 def net_class(config: dict[str, Any], allowed: tuple[str, ...], place: Path | str) -> Any:
@@ -161,14 +166,28 @@ def load_net(folder: Path, allowed: tuple[str, ...]) -> nn.Module:
     plain = any(re.match(rf"{_WEIGHTS}(-\d+-of-\d+)?\.safetensors$", name) for name in variants)
     variant = None if plain or named is None else named[1]
     try:
-        net: nn.Module = cls.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, variant=variant, low_cpu_mem_usage=False
+        net, loaded = cls.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            variant=variant,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
         )
     except Exception as error:
         raise SynthesizerLoadError(
             f"{folder} must hold weights that fit its config.json, got {error!r}. Save the model again."
         ) from error
-    return net
+    # diffusers warns of these, and leaves random numbers where weights are missing.
+    wrong = {kind: sorted(map(str, loaded[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        counted = ", ".join(f"{len(keys)} {kind} ({keys[0]} …)" for kind, keys in wrong.items() if keys)
+        raise SynthesizerLoadError(
+            f"{folder} must hold the weights of the network in its config.json, got {counted}. It would sample noise. "
+            "Take weights and config.json from the same model."
+        )
+    made: nn.Module = net
+    return made
 
 
 def unknown_class(name: object, place: Path | str, expected: str) -> SynthesizerLoadError:
