@@ -4,7 +4,9 @@ import errno
 import gc
 import os
 import pickle
+import random
 import re
+import signal
 import threading
 
 import numpy as np
@@ -50,17 +52,11 @@ def test_a_killed_process_blocks_nobody():
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        with shared.exclusive():
-            os.write(writer, b"x")
-            threading.Event().wait()
+        shared.exclusive(lambda: (os.write(writer, b"x"), threading.Event().wait()))
     os.read(reader, 1)
     entered = threading.Event()
 
-    def enter():
-        with shared.exclusive():
-            entered.set()
-
-    thread = threading.Thread(target=enter)
+    thread = threading.Thread(target=shared.exclusive, args=(entered.set,))
     thread.start()
     assert not entered.wait(0.1)
     os.kill(child, 9)
@@ -75,21 +71,66 @@ def test_a_fork_may_come_while_another_thread_is_inside():
     shared = SharedMemory(8)
     inside, release = threading.Event(), threading.Event()
 
-    def enter():
-        with shared.exclusive():
-            inside.set()
-            release.wait()
-
-    thread = threading.Thread(target=enter)
+    thread = threading.Thread(target=shared.exclusive, args=(lambda: (inside.set(), release.wait()),))
     thread.start()
     inside.wait()
     child = os.fork()
     if child == 0:
-        with shared.exclusive():
-            os._exit(0)
+        shared.exclusive(lambda: os._exit(0))
     release.set()
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
+
+
+class Interrupted(BaseException):
+    """Raised by a signal handler, as KeyboardInterrupt is."""
+
+
+@pytest.fixture
+def alarms():
+    """``alarms(handler)`` calls a handler once, at a random moment."""
+    chance, before = random.Random(0), signal.getsignal(signal.SIGALRM)
+
+    def start(handler):
+        signal.signal(signal.SIGALRM, lambda number, frame: handler())
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-4, 5e-4))
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_interrupts_leave_no_lock_taken(alarms):
+    shared, interrupts = SharedMemory(8), 0
+
+    def interrupt():
+        raise Interrupted
+
+    while interrupts < 3000:
+        try:
+            alarms(interrupt)
+            while True:
+                shared.exclusive(int)
+        except Interrupted:
+            interrupts += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    entered = threading.Event()
+    threading.Thread(target=shared.exclusive, args=(entered.set,), daemon=True).start()
+    assert entered.wait(5)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)  # ends the child, if it waits
+        shared.exclusive(lambda: os._exit(0))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_signal_handler_may_use_the_pool(alarms, sequence):
+    with SyntheticPool(sequence, 8, refresh=0.0, batch_size=4) as pool:
+        for _ in range(300):
+            called = []
+            alarms(lambda: called.append((repr(pool), pool.read(np.arange(2)))))  # noqa: B023
+            while not called:
+                pool.read(np.arange(4))
 
 
 @pytest.mark.parametrize("refusal", ["absent", "forbidden"])

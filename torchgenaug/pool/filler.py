@@ -46,7 +46,7 @@ class Filler:
         self._supply, self._ring, self._window, self._timeout_s = supply, ring, window, timeout_s
         self._seed = seed
         self._owner = os.getpid()
-        self._changed = threading.Condition()
+        self._renew_lock()
         self._maker: int | None = None  # the thread that makes a batch right now
         self._error: BaseException | None = None
         self._error_was_raised = False
@@ -70,7 +70,7 @@ class Filler:
         Raises:
             PoolError: the background failed and nobody was told yet; the turn stays as it is.
         """
-        with self._changed:
+        with self._lock:
             if not self._error_was_raised:
                 self.raise_failure()
             if turn != self._ring.get("turn"):
@@ -101,7 +101,7 @@ class Filler:
             return
         since = time.monotonic()
         try:
-            with self._changed:
+            with self._lock:
                 while not self._ring.holds(batches).all():
                     self.raise_failure()
                     self._check_still(turn)
@@ -118,7 +118,7 @@ class Filler:
         """Ends the thread after the batch in flight; says whether it ended within `wait_s`."""
         if os.getpid() != self._owner:
             return True
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._error = None
             self._ring.set("status", CLOSED)
@@ -152,8 +152,13 @@ class Filler:
 
     def forget(self) -> None:
         """See `forks.Pausable`."""
-        self._changed = threading.Condition()
+        self._renew_lock()
         self._thread, self._maker, self._forking = None, None, 0
+
+    def _renew_lock(self) -> None:
+        # Ctrl-C inside `with` of the condition, which is written in Python, would leave it taken.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     def _run(self) -> None:
         if self._cuda_device is not None:
@@ -165,7 +170,7 @@ class Filler:
             try:
                 self._make(batch)
             except BaseException as error:  # whatever it is, the training process has to hear of it
-                with self._changed:
+                with self._lock:
                     if self._stopped:
                         return
                     self._error, self._error_was_raised = error, False
@@ -174,7 +179,7 @@ class Filler:
 
     def _await_work(self) -> int | None:
         """The next batch to make; None when there will be no other."""
-        with self._changed:
+        with self._lock:
             while not self._stopped:
                 batch = self._next()
                 if batch is not None:
@@ -209,7 +214,7 @@ class Filler:
         since = time.monotonic()
         try:
             while True:
-                with self._changed:
+                with self._lock:
                     while self._maker is not None:  # another thread of this process reads too
                         self._changed.wait()
                     self._check_still(turn)
@@ -234,14 +239,14 @@ class Filler:
             self._rests = not self._supply.rests
             delivery = self._supply.batch(self._window.ids(batch))
             self._look(batch, delivery.samples)
-            with self._changed:
+            with self._lock:
                 # After a jump to another turn the place may be that of a batch which is needed now.
                 if not self._stopped and batch in self._window.batches_ahead(self._ring.get("turn")):
                     self._ring.write(batch, delivery.samples)
                 self._ring.count(delivery)
                 self._ring.set("fill_s", self._ring.get("fill_s") + time.monotonic() - since)
         finally:
-            with self._changed:
+            with self._lock:
                 self._maker = None
                 self._ring.set("making", -1)
                 self._ring.set("progress_at_s", time.monotonic())

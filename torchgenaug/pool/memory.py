@@ -9,11 +9,14 @@ import os
 import tempfile
 import threading
 import weakref
+from collections.abc import Callable
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torchgenaug.errors import PoolError
+
+_Result = TypeVar("_Result")
 
 _NAME = "torchgenaug-pool"
 _MEMINFO, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
@@ -25,36 +28,39 @@ _GROUP_FILES = (
 
 
 class Exclusive:
-    """A lock of threads and processes, to be used with ``with``.
+    """A lock of threads and processes: ``exclusive(action)``.
 
     A record lock of the kernel, unlike a semaphore, dies with its owner: a killed worker cannot block the others. It
-    belongs to the process, so that threads need a lock of their own.
+    belongs to the process, so that threads need a lock of their own. A signal handler may come in at any point of an
+    `action`, as Ctrl-C does, and may use the lock again or raise.
 
     Args:
         descriptor: a file that all of them have open.
     """
 
-    # A class, not a generator with `contextmanager`: between two training steps that one takes 36 µs, and this one 16.
-    __slots__ = ("_descriptor", "_pid", "_threads")
+    __slots__ = ("_descriptor", "_held", "_pid", "_threads")
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._threads, self._pid = descriptor, threading.Lock(), os.getpid()
+        self._descriptor, self._threads, self._held, self._pid = descriptor, threading.RLock(), False, os.getpid()
 
-    def __enter__(self) -> None:
+    def __call__(self, action: Callable[[], _Result]) -> _Result:
+        """What `action` returns."""
+        # Not a context manager: an exception from a signal handler that meets `__enter__` or `__exit__` written in
+        # Python leaves a lock taken. CPython runs handlers after calls and at the beginning of functions; `with` of a
+        # lock written in C, and the lines below between two calls, have no such point.
         if self._pid != os.getpid():  # forked, perhaps while another thread of the parent held the lock
-            self._threads, self._pid = threading.Lock(), os.getpid()
-        self._threads.acquire()
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
-        except BaseException:
-            self._threads.release()
-            raise
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
-        finally:
-            self._threads.release()
+            self._threads, self._held, self._pid = threading.RLock(), False, os.getpid()
+        with self._threads:
+            outermost = not self._held
+            try:
+                self._held = True
+                if outermost:
+                    fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+                return action()
+            finally:
+                if outermost:
+                    self._held = False
+                    fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
 
 
 class SharedMemory:
@@ -66,6 +72,9 @@ class SharedMemory:
 
     Args:
         size: bytes, at least one.
+
+    Attributes:
+        exclusive: runs a function while all other threads and processes are kept out of theirs.
 
     Raises:
         OSError: the pages cannot be reserved.
@@ -80,11 +89,7 @@ class SharedMemory:
         # Without atexit: at exit the kernel closes it, and until then a thread may still use it.
         weakref.finalize(self, os.close, descriptor).atexit = False
         self.buffer = mmap.mmap(descriptor, size)
-        self._exclusive = Exclusive(descriptor)
-
-    def exclusive(self) -> Exclusive:
-        """Keeps all other threads and processes out of their own `exclusive` sections."""
-        return self._exclusive
+        self.exclusive = Exclusive(descriptor)
 
     def __getstate__(self) -> dict[str, Any]:
         if multiprocessing.context.get_spawning_popen() is not None:

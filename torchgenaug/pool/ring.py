@@ -182,32 +182,36 @@ class Ring:
 
     def served(self, rows: Rows) -> bool:
         """Counts samples as served, if all of them are still there; says whether they are."""
+        return self.memory.exclusive(lambda: self._count_served(rows))
+
+    def _count_served(self, rows: Rows) -> bool:
         slots = rows.counted
-        with self.memory.exclusive():
-            if not self.holds_all(rows.batches):
-                return False
-            if isinstance(slots, list):
-                for slot in slots:
-                    self._count_items[slot] += 1
-            else:
-                np.add.at(self._counts, slots, 1)
-            self._add("served", len(slots))
+        if not self.holds_all(rows.batches):
+            return False
+        if isinstance(slots, list):
+            for slot in slots:
+                self._count_items[slot] += 1
+        else:
+            np.add.at(self._counts, slots, 1)
+        self._add("served", len(slots))
         return True
 
     def write(self, batch: int, samples: Batch) -> None:
         """Puts a batch into its place; what lay there is gone."""
         place = batch % self._places
         rows = slice(place * self.window.batch_size, (place + 1) * self.window.batch_size)
-        with self.memory.exclusive():
-            counts = self._counts[rows]
-            self._add("retired", int(np.count_nonzero(counts)))
-            self.set("retired_reuse_max", max(self.get("retired_reuse_max"), int(counts.max())))
-            counts.fill(0)
-            self._table[place] = -1
+        self.memory.exclusive(lambda: self._retire(place, rows))
         for name, data in self.data.items():
             data[rows].copy_(samples[name])
         self.synchronize()
         self._table[place] = batch
+
+    def _retire(self, place: int, rows: slice) -> None:
+        counts = self._counts[rows]
+        self._add("retired", int(np.count_nonzero(counts)))
+        self.set("retired_reuse_max", max(self.get("retired_reuse_max"), int(counts.max())))
+        counts.fill(0)
+        self._table[place] = -1
 
     def count(self, delivery: Delivery) -> None:
         """Enters what a batch took."""
@@ -224,13 +228,13 @@ class Ring:
     def add_wait(self, since_s: float) -> None:
         """Adds the time since `since_s` to the time that this process waited."""
         name = "wait_s" if os.getpid() == self.get("owner") else "worker_wait_s"
-        with self.memory.exclusive():
-            self._add(name, time.monotonic() - since_s)
+        self.memory.exclusive(lambda: self._add(name, time.monotonic() - since_s))
 
     def stats(self) -> PoolStats:
         """The numbers so far."""
-        with self.memory.exclusive():
-            state, counts = {name: self.get(name) for name in (*_NUMBERS, *_TIMES)}, self._counts.copy()
+        state, counts = self.memory.exclusive(
+            lambda: ({name: self.get(name) for name in (*_NUMBERS, *_TIMES)}, self._counts.copy())
+        )
         turn, generated, loaded, served = (state[name] for name in ("turn", "generated", "loaded", "served"))
         seen = state["retired"] + int(np.count_nonzero(counts))
         fill_s = state["fill_s"]

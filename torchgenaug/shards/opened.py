@@ -236,7 +236,7 @@ class OpenShards:
         self._folder, self._manifest, self._digests, self._hashed = folder, manifest, digests, hashed
         by_maps = manifest.compression in (None, "gzip") or find_decoder() is not None
         self._limit = MAX_MAPS if by_maps else MAX_FILES
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read, too
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._offsets: dict[int, dict[str, int]] = {}
         self._frames: dict[int, Frame] = {}
