@@ -54,6 +54,12 @@ def loader_of(kind):
             return StatefulDataLoader(images, 4)
         case "stateful, generator":
             return StatefulDataLoader(images, 4, shuffle=True, generator=torch.Generator().manual_seed(5))
+        case "stateful, sampler":
+            sampler = RandomSampler(images, generator=torch.Generator().manual_seed(5))
+            return StatefulDataLoader(images, 4, sampler=sampler)
+        case "stateful, batch sampler":
+            sampler = RandomSampler(images, replacement=True, generator=torch.Generator().manual_seed(5))
+            return StatefulDataLoader(images, batch_sampler=BatchSampler(sampler, 4, False))
         case "stateful, worker":
             return StatefulDataLoader(
                 images, 4, shuffle=True, generator=torch.Generator().manual_seed(5), num_workers=1
@@ -68,6 +74,8 @@ KINDS = [
     "plain, generator of the sampler",
     "stateful",
     "stateful, generator",
+    "stateful, sampler",
+    "stateful, batch sampler",
 ]
 
 

@@ -472,6 +472,29 @@ def test_each_pass_is_an_epoch_unless_it_is_said_otherwise():
     assert (loader.epochs, mix.epoch) == ([1, 2, 7, 8], 8)
 
 
+def test_an_iterator_that_is_left_alive_does_not_touch_the_next_pass():
+    mix = SyntheticMixLoader(make_loader("dict", 24), source(), 0.5)
+    for number, _ in enumerate(mix):
+        if number == 2:
+            mix.set_epoch(1)
+    assert {name: mix.state_dict()[name] for name in ("epoch", "batch", "seen", "ended")} == {
+        "epoch": 1,
+        "batch": 0,
+        "seen": 0,
+        "ended": False,
+    }
+    assert len(list(mix)) == 6
+    assert mix.epoch == 1
+
+    old = iter(mix)
+    next(old)
+    new = iter(mix)
+    next(new)
+    for _ in old:
+        pass
+    assert (mix.state_dict()["epoch"], mix.state_dict()["batch"], mix.state_dict()["ended"]) == (3, 1, False)
+
+
 def test_a_pool_and_the_sampler_move_with_the_epoch():
     class Sampler(torch.utils.data.SequentialSampler):
         epoch = 0

@@ -113,6 +113,7 @@ class SyntheticMixLoader:
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
         self._epoch, self._batch, self._seen = self._moving.epoch or 0, 0, 0
         self._ended = self._begun = False
+        self._pass = 0  # number of the latest pass, or of the one that is to come
         self._restored: tuple[int, int, int] | None = None
         self._ahead_state: dict[str, Any] | None = None
         self._latest = (0, 0)
@@ -160,6 +161,7 @@ class SyntheticMixLoader:
         """Says which epoch the next pass is. A pool makes its samples ready meanwhile.
 
         After `load_state_dict`, the epoch of the state goes on where it was; any other one begins at its first batch.
+        An iterator that is under way goes on with its own epoch, where the source has no epochs.
         """
         self.plan.share(epoch)
         batch, seen = 0, 0
@@ -169,12 +171,15 @@ class SyntheticMixLoader:
         self._wrapped.set_epoch(epoch)
         self._epoch, self._batch, self._seen = epoch, batch, seen
         self._begun = self._ended = False
+        self._pass += 1
 
     def __iter__(self) -> Iterator[Any]:
         rank, world_size = _rank()
         if self._begun:
             self.set_epoch(self._epoch + 1)
         self._begun, self._ended = True, False
+        self._pass += 1
+        this_pass = self._pass
         restored, self._restored = self._restored, None
         if restored is not None and restored[0] != self._epoch:
             self._wrapped.give_up(restored[1], self._epoch)
@@ -207,9 +212,11 @@ class SyntheticMixLoader:
             del arrival, raw, tensors  # its memory can hold the next batch, while it is in the cache
             self._latest = (kept, len(draws))
             batch, seen = batch + 1, seen + size
-            self._batch, self._seen, self._ahead_state = batch, seen, state
+            if self._pass == this_pass:  # else `set_epoch` or another iterator came meanwhile: the state is theirs
+                self._batch, self._seen, self._ahead_state = batch, seen, state
             yield result.pop()
-        self._ended, self._ahead_state = True, None
+        if self._pass == this_pass:
+            self._ended, self._ahead_state = True, None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the mix stands, what decides its batches, and the state of the loader.

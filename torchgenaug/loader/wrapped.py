@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.utils.data import RandomSampler
 
 from torchgenaug.errors import ConfigurationError, StateMismatchError
 
@@ -81,14 +82,21 @@ class WrappedLoader:
         Raises:
             StateMismatchError: the loader ends before that.
         """
-        self._began = [generator.get_state() for generator in self._generators()]
-        batches: Iterator[Any] = iter(self.loader)
         restored, self._restored = self._restored, None
         if restored is not None:
-            # torchdata 0.11 repeats the draws of the order, but not those after it: with a generator of the user's, the
-            # next epoch would be shuffled differently. A state from between two epochs draws its order at once.
-            self._set_generators(restored)
-            if self._generators() and restored["loader"].get("_iterator_finished", False):
+            # torchdata draws the order of torch's own samplers once more, and skips: from where it was drawn first.
+            self._set_generators(restored["began"])
+        self._began = self._generator_states()
+        batches: Iterator[Any] = iter(self.loader)
+        if restored is not None:
+            # torchdata 0.11 repeats the draws of its own samplers' order, but not those after it: with a generator of
+            # the user's, the next epoch would be shuffled differently. A state from between two epochs draws its order
+            # at once.
+            is_finished = restored["loader"].get("_iterator_finished", False)
+            draws_anew = any(type(part) is RandomSampler for part in self._samplers())
+            if is_finished or not draws_anew:
+                self._set_generators(restored["generators"])
+            if self._generators() and is_finished:
                 batches = iter(self.loader)
         if not self.is_stateful:
             for done in range(skipped):
@@ -109,10 +117,11 @@ class WrappedLoader:
     def state(self, *, under_way: bool) -> dict[str, Any]:
         """Where the loader stands: its own state, or what its order is drawn from."""
         if self._restored is not None:
-            return {name: self._restored[name] for name in ("loader", "generators")}
+            return {name: self._restored[name] for name in ("loader", "generators", "began")}
         own = {"loader": self.loader.state_dict()} if self.is_stateful else {}
-        began = self._began if under_way and not self.is_stateful else None
-        return {**own, "generators": began or [generator.get_state() for generator in self._generators()]}
+        now = self._generator_states()  # afterwards: torchdata draws, if no pass has begun
+        began = self._began if under_way and self._began is not None else now
+        return {**own, "generators": now, "began": began} if own else {"generators": began}
 
     def load(self, state: Mapping[str, Any], skipped: int) -> None:
         """Prepares `batches` for the rest of a pass.
@@ -136,10 +145,13 @@ class WrappedLoader:
                 "early (as of accelerate 1.15, it does not go on with a shuffled epoch). Prepare it with "
                 "use_stateful_dataloader=False, the default, or give a StatefulDataLoader that is not prepared."
             )
-        self._set_generators(state)
+        self._set_generators(state["generators"])
 
-    def _set_generators(self, state: Mapping[str, Any]) -> None:
-        for generator, saved in zip(self._generators(), state["generators"], strict=False):
+    def _generator_states(self) -> list[torch.Tensor]:
+        return [generator.get_state() for generator in self._generators()]
+
+    def _set_generators(self, states: Sequence[torch.Tensor]) -> None:
+        for generator, saved in zip(self._generators(), states, strict=False):
             generator.set_state(saved)
 
     def _samplers(self) -> list[Any]:
