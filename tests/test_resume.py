@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -181,6 +182,46 @@ def test_every_difference_of_the_loader_is_listed():
         mix_of("stateful").load_state_dict(state)
     with pytest.raises(StateMismatchError, match="batch: missing"):
         mix_of("plain").load_state_dict({name: value for name, value in state.items() if name != "batch"})
+
+
+def half(epoch):
+    return 0.5
+
+
+def ramp(epoch, most):
+    return min(most, 0.1 * epoch)
+
+
+@pytest.mark.parametrize("build", [SyntheticMixLoader, SyntheticMixDataset])
+@pytest.mark.parametrize(
+    ("ratio", "other"),
+    [(partial(ramp, most=0.3), partial(ramp, most=0.4)), (lambda epoch: 0.25, lambda epoch: 0.3), (half, 0.5)],
+)
+def test_another_function_of_the_same_name_is_another_ratio(build, ratio, other):
+    def mix(ratio):
+        real = loader_of("plain") if build is SyntheticMixLoader else TensorDataset(IMAGES)
+        return build(real, InMemorySource(SEQUENCE, 7), ratio, fields=["image"])
+
+    one = mix(ratio)
+    one.set_epoch(5)
+    state = one.state_dict()
+    mix(ratio).load_state_dict(state)
+    with pytest.raises(StateMismatchError, match="ratio: saved"):
+        mix(other).load_state_dict(state)
+
+
+@pytest.mark.parametrize("build", [SyntheticMixLoader, SyntheticMixDataset])
+def test_a_pool_of_another_pace_is_another_source(build):
+    def mix(refresh):
+        real = loader_of("plain") if build is SyntheticMixLoader else TensorDataset(IMAGES)
+        return build(
+            real, SyntheticPool(SEQUENCE, 6, refresh=refresh, batch_size=3, background=False), fields=["image"]
+        )
+
+    state = mix(0.5).state_dict()
+    mix(0.45).load_state_dict(state)  # three of six, too
+    with pytest.raises(StateMismatchError, match=r"refresh: saved 0\.5, now 0\.6"):
+        mix(0.7).load_state_dict(state)
 
 
 def test_an_order_that_cannot_be_repeated_is_refused():

@@ -82,6 +82,9 @@ class SyntheticSource(Protocol):
       it changes within an epoch, too;
     - ``read_into(positions, out)``: `read`, into tensors that are there: ``out`` has some of the fields, each a
       contiguous (n, *spec.shape) of the spec's dtype, on any device. `SyntheticMixLoader` saves a copy with it;
+    - ``epoch: int``, ``part: int``, where it is, so that a mix notices when somebody else moved it; ``refresh``, the
+      fraction that is replaced, which a saved state holds;
+    - ``world_size: int``, above 1 where each of the processes that train together has samples of its own;
     - ``fingerprints(positions) -> list[str]``, for provenance, where it holds samples of several sequences.
     """
 

@@ -22,7 +22,7 @@ from torchgenaug.errors import (
 from torchgenaug.map_source import MapSource, check_map_style, read_labels
 from torchgenaug.matching import ClassMembers
 from torchgenaug.plan import Counts, MixPlan
-from torchgenaug.plan_arguments import Mode, Ratio
+from torchgenaug.plan_arguments import Mode, Ratio, told_ratio
 from torchgenaug.sample_mixer import SampleMixer
 from torchgenaug.samples import SampleLayout
 from torchgenaug.types import FieldKind
@@ -159,7 +159,7 @@ class SyntheticMixDataset(Dataset[Any]):
         self._epoch = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._shared = self._epoch.numpy()  # the same memory: a read and a write by numpy take 0.2 µs, by torch 4
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
-        self._epoch[0] = getattr(self.source, "epoch", 0)
+        self._epoch[0] = max(0, getattr(self.source, "epoch", None) or 0)
         if self.plan.num_drawn(0) or (callable(ratio) and len(self.source)):
             self._current_members(self.epoch)
             self._mixer.probe()
@@ -206,7 +206,7 @@ class SyntheticMixDataset(Dataset[Any]):
             return self._mixer.real_samples(list(indices))
         if num_read > _PASSES_BEFORE_WARNING * total:
             self._warn_of_repetition(epoch)
-        if drawn and getattr(self.source, "epoch", epoch) != epoch:
+        if drawn and getattr(self.source, "epoch", epoch) not in (epoch, None):
             raise StateMismatchError(
                 f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(self.source, 'epoch', None)}. Its "
                 "samples are not those of this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
@@ -227,15 +227,18 @@ class SyntheticMixDataset(Dataset[Any]):
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the samples, and the epoch; JSON-ready."""
-        ratio = self.plan.ratio
+        return {"epoch": self.epoch, **self._settings(self.epoch)}
+
+    def _settings(self, epoch: int) -> dict[str, Any]:
+        """What decides the samples until the end of `epoch`."""
         return {
-            "epoch": self.epoch,
             "seed": self.plan.seed,
             "mode": self.plan.mode,
-            "ratio": getattr(ratio, "__qualname__", type(ratio).__name__) if callable(ratio) else float(ratio),
+            "ratio": told_ratio(self.plan.ratio, epoch, self.plan.offset(epoch + 1)),
             "count": self.plan.count,
             "num_real": self.plan.num_real,
             "num_synthetic": self.plan.num_synthetic,
+            "refresh": getattr(self.source, "refresh", None),
             "match": self._match,
             "fingerprint": getattr(self.source, "fingerprint", None),
         }
@@ -250,11 +253,10 @@ class SyntheticMixDataset(Dataset[Any]):
         Raises:
             StateMismatchError: the state belongs to another mix; every difference is listed.
         """
-        mine = self.state_dict()
         differences = [
-            f"{name}: saved {state.get(name)!r}, now {mine[name]!r}"
-            for name in mine
-            if name != "epoch" and state.get(name) != mine[name]
+            f"{name}: saved {state.get(name)!r}, now {mine!r}"
+            for name, mine in self._settings(int(state.get("epoch", 0))).items()
+            if state.get(name) != mine
         ]
         if differences or "epoch" not in state:
             raise StateMismatchError(

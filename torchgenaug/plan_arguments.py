@@ -14,6 +14,14 @@ Mode: TypeAlias = Literal["replace", "extend"]
 Ratio: TypeAlias = float | Callable[[int], float]
 
 
+def told_ratio(ratio: Ratio, epoch: int, total: object) -> float | str:
+    """A ratio as a saved state holds it: of a function its name, and what it came to until the end of `epoch`."""
+    if not callable(ratio):
+        return float(ratio)
+    name = getattr(ratio, "__qualname__", type(ratio).__name__)
+    return f"{name}, synthetic until the end of epoch {epoch}: {total}"
+
+
 def check_mode_and_seed(mode: object, seed: object) -> None:
     """Raises `ConfigurationError` unless both are in their domain."""
     if mode not in get_args(Mode):

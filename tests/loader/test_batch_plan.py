@@ -57,6 +57,13 @@ def test_runs_go_on_through_the_epochs(size, batch, ratio, world_size):
     assert ranks == list(range(len(ranks)))
 
 
+@pytest.mark.parametrize("ratio", [0.1, 0.5])
+def test_short_epochs_of_unknown_length_are_not_rounded_alike(ratio):
+    plan = BatchPlan(11, ratio)
+    drawn = sum(len(draws) for epoch in range(2000) for draws in walk(plan, [4, 1], epoch))
+    assert drawn / 10_000 == pytest.approx(ratio, abs=0.02)
+
+
 @given(st.lists(st.floats(0, 0.95), min_size=5, max_size=5), st.sampled_from(["replace", "extend"]))
 def test_a_ratio_that_changes_keeps_the_sum(ratio_of, mode):
     plan = BatchPlan(11, lambda epoch: ratio_of[epoch], mode=mode, epoch_size=30)

@@ -22,6 +22,7 @@ from torchgenaug.loader import SyntheticMixLoader
 from torchgenaug.loader import mix_loader as loader_module
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.shards import CombinedSource
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 from torchgenaug.types import FieldSpec
 
@@ -511,6 +512,34 @@ def test_a_pool_and_the_sampler_move_with_the_epoch():
             ids = torch.cat([origin["id"][2:] for _, origin in mix])
             assert sampler.epoch == pool.epoch == epoch
             assert sorted(ids.tolist()) == list(range(2 * epoch, 2 * epoch + 4))
+
+
+def test_a_mix_over_a_pool_that_is_further_on_begins_there():
+    class Sampler(torch.utils.data.SequentialSampler):
+        epoch = 0
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+    images = TensorDataset(real_images(8))
+    sampler = Sampler(images)
+    with SyntheticPool(SEQUENCE, 4, refresh=0.5, batch_size=2) as pool:
+        pool.set_epoch(3)
+        for there in (pool, CombinedSource([pool, source(4)])):
+            sampler.epoch = 0
+            mix = SyntheticMixLoader(DataLoader(images, 4, sampler=sampler), there, 0.5, fields=["image"])
+            list(mix)
+            assert sampler.epoch == mix.epoch == pool.epoch == 3
+
+
+def test_each_rank_uses_all_of_a_pool_of_its_own(monkeypatch):
+    """Two ranks draw four of eight a pass each: planned as one, each would see half of its pool for ever."""
+    for rank in range(2):
+        monkeypatch.setattr(loader_module, "_rank", lambda rank=rank: (rank, 2))
+        with SyntheticPool(SEQUENCE, 8, refresh=0.0, batch_size=2, rank=rank, world_size=2) as pool:
+            mix = SyntheticMixLoader(make_loader("dict", 8), pool, 0.5, provenance=True)
+            ids = torch.cat([batch["provenance"]["id"] for _ in range(2) for batch in mix])
+            assert len(set(ids[ids >= 0].tolist())) == 8
 
 
 def test_a_device_that_is_the_cpu_changes_nothing():

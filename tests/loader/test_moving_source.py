@@ -96,6 +96,17 @@ def test_restored_at_every_step():
             assert_equal_runs(whole[done:], run(mix, epoch)[0])
 
 
+def test_a_pool_that_somebody_else_moved_within_the_epoch_is_moved_back():
+    with pool_of() as pool:
+        expected, _ = run(mix_over(pool))
+    with pool_of() as pool:
+        batches = []
+        for image, provenance in mix_over(pool):
+            batches.append((0, image.clone(), provenance["id"]))
+            pool.set_epoch(0, part=len(batches) % 3)
+        assert_equal_runs(expected[: len(batches)], batches)
+
+
 def test_without_set_epoch_the_passes_are_the_epochs():
     with pool_of() as pool:
         expected, _ = run(mix_over(pool))

@@ -12,7 +12,13 @@ from shards_helpers import render, small_sequence
 from torch.utils.data import DataLoader
 
 from torchgenaug import FieldSpec, SyntheticMixDataset, SyntheticMixLoader, SyntheticPool, SyntheticSequence
-from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
+from torchgenaug.errors import (
+    ConfigurationError,
+    EmptyDatasetError,
+    FieldMismatchError,
+    SampleIndexError,
+    StateMismatchError,
+)
 from torchgenaug.shards import CombinedSource, SelectedSource
 from torchgenaug.shards.combined import apportion
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource, SourceConformance
@@ -181,6 +187,20 @@ def test_pools_move_on_and_the_rest_is_asked_once():
         with pytest.raises(ConfigurationError, match=r"same samples in every epoch.*ClassLabels"):
             SelectedSource(combined, [0])
     assert not CombinedSource([still]).changes
+
+
+def test_pools_that_are_not_at_the_epoch_of_the_mix_are_noticed():
+    sequence = small_sequence()
+    with SyntheticPool(sequence, 4, batch_size=4) as one, SyntheticPool(sequence, 4, batch_size=4) as other:
+        both = CombinedSource([one, other, Counting(4, fields=sequence.fields)])
+        assert both.epoch == 0
+        real = [{name: values[0] for name, values in sequence.batch([0]).items()}] * 8
+        mixed = SyntheticMixDataset(real, both, 0.5)
+        one.set_epoch(2)
+        assert both.epoch == -1
+        with pytest.raises(StateMismatchError, match="must be at the epoch of the mix, 0, got -1"):
+            mixed.__getitems__(range(8))
+        assert CombinedSource([Counting(4), Counting(2)]).epoch is None
 
 
 def test_in_a_mixed_data_set_with_workers(tmp_path):

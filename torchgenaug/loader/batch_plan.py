@@ -24,6 +24,7 @@ from torchgenaug.plan_arguments import Mode, Ratio, check_epoch, check_mode_and_
 from torchgenaug.seeding import Int64Array
 
 _HASHED_AT_ONCE = 64  # batches; a call of `derive` costs 50 µs however little it hashes
+_PARTS = 1 << 20  # of a draw, where an epoch may begin
 _ORDER, _START, _ROWS = 1, 2, 3  # _ORDER as in MixPlan: dataset and loader of one seed read in one order
 
 
@@ -37,19 +38,26 @@ class BatchPlan:
             added.
         seed: in [0, 2^63).
         epoch_size: real samples of an epoch, so that shares and draws run on from epoch to epoch. None where it is not
-            known
-            beforehand: then every epoch begins at a pseudo-random draw.
+            known beforehand: then every epoch begins at a pseudo-random draw, and its share is exact on average.
+        per_rank: each process has a source of its own, and draws from it as the only one would.
 
     Raises:
         ConfigurationError: an argument outside its domain.
     """
 
     def __init__(
-        self, num_synthetic: int, ratio: Ratio, *, mode: Mode = "replace", seed: int = 0, epoch_size: int | None = None
+        self,
+        num_synthetic: int,
+        ratio: Ratio,
+        *,
+        mode: Mode = "replace",
+        seed: int = 0,
+        epoch_size: int | None = None,
+        per_rank: bool = False,
     ) -> None:
         check_mode_and_seed(mode, seed)
         self.num_synthetic, self.ratio, self.mode, self.seed = num_synthetic, ratio, mode, int(seed)
-        self.epoch_size = epoch_size
+        self.epoch_size, self.per_rank = epoch_size, per_rank
         self._sums = [Fraction(0)]
         self.share(0)
 
@@ -79,13 +87,15 @@ class BatchPlan:
         """The plan of one epoch, as one of `world_size` processes sees it: each of them draws other samples."""
         share = self.share(epoch)
         if self.epoch_size is None:
-            start = int(seeding.derive(self.seed, _START, epoch, rank))
-            begin = Fraction(start % max(1, self.num_synthetic))
+            # Not a whole draw: rounded alike in every epoch, the shares of short epochs would be wrong all together.
+            draw, part = divmod(int(seeding.derive(self.seed, _START, epoch, rank)), _PARTS)
+            begin = draw % max(1, self.num_synthetic) + Fraction(part, _PARTS)
         else:
-            begin = self.epoch_size * (world_size * self._sum_before(epoch) + rank * share)
+            before, world_size = (0, 1) if self.per_rank else (rank, world_size)
+            begin = self.epoch_size * (world_size * self.sum_before(epoch) + before * share)
         return EpochPlan(share, begin, int(seeding.derive(self.seed, _ROWS, epoch, rank)), self._order)
 
-    def _sum_before(self, epoch: int) -> Fraction:
+    def sum_before(self, epoch: int) -> Fraction:
         """The shares of the epochs before `epoch`, added up."""
         if not callable(self.ratio):
             return epoch * self.share(0)

@@ -19,7 +19,7 @@ from torchgenaug.loader.moving_source import MovingSource
 from torchgenaug.loader.transfer import copied_ahead
 from torchgenaug.loader.waste import WasteMeter
 from torchgenaug.loader.wrapped import WrappedLoader
-from torchgenaug.plan_arguments import Mode, Ratio
+from torchgenaug.plan_arguments import Mode, Ratio, told_ratio
 
 Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None]
 """A batch, what mixes it, and the state of the loader after it, where the loader runs ahead of the loop."""
@@ -105,13 +105,22 @@ class SyntheticMixLoader:
         self._moving = MovingSource(synthetic, self._wrapped)
         self.source, self._fields, self._provenance = synthetic, fields, provenance
         self.device = None if device is None else torch.empty(0, device=device).device  # "cuda" gets its number
-        self.plan = BatchPlan(len(synthetic), ratio, mode=mode, seed=seed, epoch_size=self._wrapped.epoch_size)
+        self.plan = BatchPlan(
+            len(synthetic),
+            ratio,
+            mode=mode,
+            seed=seed,
+            epoch_size=self._wrapped.epoch_size,
+            per_rank=self._moving.is_per_rank,
+        )
         self._transforms = BatchTransforms(self.plan.seed, real_transform, synthetic_transform, transform)
         self._mixer: BatchMixer | None = None
         self._probed = False
         self._waste = WasteMeter()
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
-        self._epoch, self._batch, self._seen = self._moving.epoch or 0, 0, 0
+        self._epoch, self._batch, self._seen = max(0, self._moving.epoch or 0), 0, 0
+        if self._epoch:
+            self._wrapped.set_epoch(self._epoch)
         self._ended = self._begun = False
         self._pass = 0  # number of the latest pass, or of the one that is to come
         self._restored: tuple[int, int, int] | None = None
@@ -226,7 +235,7 @@ class SyntheticMixLoader:
         """
         under_way = self._begun and not self._ended
         return {
-            **self._settings(),
+            **self._settings(self._epoch),
             "epoch": self._epoch,
             "batch": self._batch,
             "seen": self._seen,
@@ -241,12 +250,12 @@ class SyntheticMixLoader:
             StateMismatchError: the state belongs to another mix; every difference is listed.
             ConfigurationError: the order of the loader cannot be repeated.
         """
-        differences = [
+        differences = [f"{name}: missing" for name in ("epoch", "batch", "seen", "ended") if name not in state]
+        differences += [
             f"{name}: saved {state.get(name)!r}, now {mine!r}"
-            for name, mine in self._settings().items()
+            for name, mine in self._settings(0 if differences else int(state["epoch"])).items()
             if state.get(name) != mine
         ]
-        differences += [f"{name}: missing" for name in ("epoch", "batch", "seen", "ended") if name not in state]
         if differences:
             raise StateMismatchError(
                 "The saved state must come from the same mix of the same loader. Differences:\n  - "
@@ -260,14 +269,16 @@ class SyntheticMixLoader:
         self.set_epoch(epoch)
         self._begun = self._ended = ended
 
-    def _settings(self) -> dict[str, Any]:
-        ratio = self.plan.ratio
+    def _settings(self, epoch: int) -> dict[str, Any]:
+        """What decides the batches until the end of `epoch`."""
         return {
             "seed": self.plan.seed,
             "mode": self.plan.mode,
-            "ratio": getattr(ratio, "__qualname__", type(ratio).__name__) if callable(ratio) else float(ratio),
+            "ratio": told_ratio(self.plan.ratio, epoch, self.plan.sum_before(epoch + 1)),
             "num_synthetic": len(self.source),
+            "refresh": getattr(self.source, "refresh", None),
             "refreshes_per_epoch": self._moving.parts,
+            "per_rank": self._moving.is_per_rank,
             "fingerprint": self.source.fingerprint,
             "batch_size": self._wrapped.batch_size,
             "num_batches": self._wrapped.num_batches,

@@ -40,9 +40,14 @@ class MovingSource:
 
     @property
     def epoch(self) -> int | None:
-        """Where the source is, if it says so."""
+        """Where the source is, if it says so; -1 if its parts are at different epochs."""
         epoch = getattr(self.source, "epoch", None)
         return epoch if isinstance(epoch, int) else None
+
+    @property
+    def is_per_rank(self) -> bool:
+        """Whether each of the processes that train together has samples of its own."""
+        return int(getattr(self.source, "world_size", 1)) > 1
 
     def move(self, epoch: int, batch: int) -> None:
         """Takes the source to where batch number `batch` of `epoch` is read. A pool makes its samples ready."""
@@ -74,7 +79,8 @@ class MovingSource:
                 f"`synthetic` must be at the epoch of the mix, {epoch}, got {there}. Its samples are not those of "
                 "this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
             )
-        if self.parts > 1 and self._part != self._part_of(batch):
+        # The part of a pool, rather than the one that it was taken to: somebody else may have moved it.
+        if self.parts > 1 and getattr(self.source, "part", self._part) != self._part_of(batch):
             self.move(epoch, batch)
 
     def _part_of(self, batch: int) -> int:

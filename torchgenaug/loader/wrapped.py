@@ -62,10 +62,12 @@ class WrappedLoader:
         if self.num_batches is None or self.batch_size is None:
             return None
         most = self.num_batches * self.batch_size
-        try:
-            return min(most, len(self.loader.sampler))
-        except (AttributeError, TypeError):
-            return most
+        for part in ("sampler", "dataset"):  # an IterableDataset has no sampler with a length
+            try:
+                return min(most, len(getattr(self.loader, part)))
+            except (AttributeError, TypeError):
+                continue
+        return most
 
     def set_epoch(self, epoch: int) -> None:
         """Tells the loader the epoch, or, where it has no ``set_epoch``, its samplers and its data set."""

@@ -154,6 +154,16 @@ class SyntheticPool:
         return int(self._open_ring().get("turn")) % self._window.parts
 
     @property
+    def refresh(self) -> float:
+        """The fraction that is replaced each time, rounded to whole samples."""
+        return self._window.step / self._window.capacity
+
+    @property
+    def world_size(self) -> int:
+        """How many processes have a share of the sequence each."""
+        return self._window.world_size
+
+    @property
     def refreshes_per_epoch(self) -> int:
         """How many parts an epoch has."""
         return self._window.parts

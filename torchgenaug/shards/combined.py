@@ -91,6 +91,24 @@ class CombinedSource:
         return int(self._starts[-1])
 
     @property
+    def epoch(self) -> int | None:
+        """Where the sources are; None if none of them has epochs, -1 if they are at different ones."""
+        each = (getattr(source, "epoch", None) for source in self.sources)
+        epochs = {epoch for epoch in each if epoch is not None}
+        return None if not epochs else epochs.pop() if len(epochs) == 1 else -1
+
+    @property
+    def refresh(self) -> list[float | None] | None:
+        """Which fraction of each source is replaced from epoch to epoch; None if none of them changes."""
+        each = [getattr(source, "refresh", None) for source in self.sources]
+        return None if all(one is None for one in each) else each
+
+    @property
+    def world_size(self) -> int:
+        """Above 1 if the samples are this process's own: those of all sources are."""
+        return min(int(getattr(source, "world_size", 1)) for source in self.sources)
+
+    @property
     def refreshes_per_epoch(self) -> int:
         """How many parts an epoch has: the least common multiple of the sources' parts."""
         return math.lcm(*(getattr(source, "refreshes_per_epoch", 1) for source in self.sources))
