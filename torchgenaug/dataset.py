@@ -59,8 +59,8 @@ class SyntheticMixDataset(Dataset[Any]):
         real_transform: applied to real samples only, before `transform`.
         synthetic_transform: applied to synthetic samples only, before `transform`.
         provenance: adds to each sample where it comes from: ``is_synthetic``, ``index`` (in `real`, or -1), ``id``,
-            ``seed`` (hexadecimal) and ``parent`` (of a synthetic sample, or -1 and ""), and the sequence's
-            ``fingerprint``.
+            ``seed`` (hexadecimal), ``parent`` and ``member`` (of an ensemble) of a synthetic sample, or -1 and "", and
+            the sequence's ``fingerprint``.
 
     Raises:
         EmptyDatasetError: nothing in `real`, or nothing in `synthetic` where something is asked of it.

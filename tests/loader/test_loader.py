@@ -338,6 +338,40 @@ def test_transforms_may_make_the_two_fit():
     assert next(iter(mix))["image"].shape == (4, 1, SIDE, SIDE)
 
 
+@pytest.mark.parametrize("which", ["real_transform", "synthetic_transform"])
+def test_a_batch_without_real_rows_looks_like_the_others(which):
+    """The last batch, of one sample, is replaced as a whole in some epochs."""
+    sample = {"image": real_images(1)[0].repeat(1, 2, 2), "age": 50.0}  # collated to float64
+
+    def crop(batch):
+        return {**batch, "image": batch["image"][..., :SIDE, :SIDE]}
+
+    class Aged(InMemorySource):
+        def __init__(self, side):
+            super().__init__(SyntheticSequence(AnalyticSynthesizer((side, side))), 8)
+            self.fields = {"image": self.fields["image"], "age": FieldSpec((), kind="scalar")}
+
+        def read(self, positions):
+            return {"image": super().read(positions)["image"], "age": torch.rand(len(positions))}
+
+        read_into = None
+
+    there = Aged(SIDE if which == "real_transform" else 2 * SIDE)
+    mix = SyntheticMixLoader(DataLoader([sample] * 5, 4), there, 0.6, fields=["image", "age"], **{which: crop})
+    if which == "synthetic_transform":
+        mix = SyntheticMixLoader(
+            DataLoader([{"image": crop(sample)["image"], "age": 50.0}] * 5, 4), there, 0.6, fields=["image", "age"],
+            synthetic_transform=crop,
+        )  # fmt: skip
+    synthetic = []
+    for _ in range(3):
+        for batch in mix:
+            assert (batch["image"].shape[1:], batch["age"].dtype) == ((1, SIDE, SIDE), torch.float64)
+            assert len(batch["image"]) == len(batch["age"]) == len(mix.is_synthetic)
+            synthetic.append(float(mix.is_synthetic.float().mean()))
+    assert 1.0 in synthetic
+
+
 def test_random_transforms_are_seeded_and_leave_no_trace():
     batches = list(make_loader("dict"))
 

@@ -16,6 +16,7 @@ import torch
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import SyntheticPool, fit, memory
 from torchgenaug.pool.memory import SharedMemory
+from torchgenaug.pool.window import Window
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 
@@ -182,6 +183,19 @@ def test_pages_are_reserved_beforehand(monkeypatch, sequence, known):
     with pytest.raises(ConfigurationError, match=r"cannot be reserved: .*No space left.*Lower `capacity`"):
         SyntheticPool(sequence, 4)
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_device_without_room_is_told_like_a_host_without_it(monkeypatch):
+    class Full:
+        num_bytes = staticmethod(fit.Ring.num_bytes)
+
+        def __new__(cls, *args):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(fit, "Ring", Full)
+    fields = AnalyticSynthesizer((8, 8)).fields
+    with pytest.raises(ConfigurationError, match=r"64 samples need [\d,]+ bytes, and [\d,]+ on cuda, .*`capacity`"):
+        fit.build_ring(Window(64, 0, 32, 0), fields, torch.device("cuda"))
 
 
 def test_available_bytes_knows_machine_and_container(monkeypatch, tmp_path):

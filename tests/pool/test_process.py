@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -224,3 +225,26 @@ def is_running(number):
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["backends.cuda.matmul.fp32_precision = 'tf32'", "backends.cudnn.conv.fp32_precision = 'ieee'",
+     "set_float32_matmul_precision('high')"],
+)  # fmt: skip
+def test_precision_is_handed_on_however_it_was_set(tmp_path, setting):
+    """torch forbids to ask in the old words after the new ones were used."""
+    code = """
+        import torch
+        from torchgenaug.pool import child
+        {}
+        text = repr(child.numeric_settings())
+        child._apply(eval(text, {{"torch": torch}}))
+        assert repr(child.numeric_settings()) == text
+        print(text)
+    """
+    told = []
+    for first in (f"torch.{setting}", "pass"):
+        text = textwrap.dedent(code.format(first))
+        told.append(subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True).stdout)
+    assert told[0] != told[1]

@@ -1,5 +1,6 @@
 """The pool shows exactly the samples of its window, in every epoch, however it got there."""
 
+import math
 import pickle
 import threading
 
@@ -235,3 +236,10 @@ def test_a_view_follows_and_cannot_lead(sequence):
             view.set_epoch(1)
         view.close()
         assert len(pool.read(np.arange(6))["image"]) == 6
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_for_ever_is_a_timeout(background):
+    sequence = SyntheticSequence(AnalyticSynthesizer())
+    with SyntheticPool(sequence, 4, batch_size=4, timeout_s=math.inf, background=background) as pool:
+        assert len(pool.read(np.arange(4))["image"]) == 4

@@ -62,8 +62,8 @@ class SyntheticMixLoader:
         real_transform: for the real rows that are kept, as a batch of their own.
         synthetic_transform: for the synthetic rows.
         provenance: adds under the key ``"provenance"`` (tuples and lists: as one more position) a dict of
-            ``is_synthetic`` (B,) bool, ``id`` and ``parent`` (B,) int64, -1 for real samples, ``seed`` and
-            ``fingerprint``, lists of B hexadecimal strings, "" for real samples.
+            ``is_synthetic`` (B,) bool, ``id``, ``parent`` and ``member`` (of an ensemble) (B,) int64, -1 for real
+            samples, ``seed`` and ``fingerprint``, lists of B hexadecimal strings, "" for real samples.
 
     Raises:
         ConfigurationError: an argument outside its domain.

@@ -241,22 +241,22 @@ class BatchMixer:
         key: Key,
     ) -> Any:
         """The same with the transforms of real and of synthetic rows before, each on a batch of its own."""
-        layout, device, parts = self.layout, real[0].device, []
-        if rows is None or len(rows):
-            taken = [bare(part) if rows is None else bare(part)[_index(rows, part)] for part in real]
-            batch = layout.build(raw, taken, rows)
-            parts.append(self.transforms.apply(seeding.REAL_TRANSFORM, batch, key, device))
-        if added:
-            made = [read[name].to(device) for name in layout.names]
-            if not self.transforms.synthetic:
-                made = layout.fit(real if not parts else layout.tensors(parts[0]), made)
-            batch = layout.build(raw, made, np.zeros(0, np.int64), added)
-            parts.append(self.transforms.apply(seeding.SYNTHETIC_TRANSFORM, batch, key, device))
-        if len(parts) == 1:
-            return parts[0]
-        first, second = (layout.tensors(part) for part in parts)
-        joined = self._joined(first, None, dict(zip(layout.names, second, strict=True)), added, BatchMemory())
-        return layout.build(parts[0], joined, None, added)
+        layout, device, keep = self.layout, real[0].device, None
+        if rows is not None and not len(rows):  # one all the same: it shows what the synthetic ones must look like
+            rows, keep = np.zeros(1, np.int64), rows
+        taken = [bare(part) if rows is None else bare(part)[_index(rows, part)] for part in real]
+        batch = layout.build(raw, taken, rows)
+        kept = self.transforms.apply(seeding.REAL_TRANSFORM, batch, key, device)
+        if not added:
+            return kept
+        made = [read[name].to(device) for name in layout.names]
+        if not self.transforms.synthetic:
+            made = layout.fit(layout.tensors(kept), made)
+        batch = layout.build(raw, made, np.zeros(0, np.int64), added)
+        changed = layout.tensors(self.transforms.apply(seeding.SYNTHETIC_TRANSFORM, batch, key, device))
+        changed_by_name = dict(zip(layout.names, changed, strict=True))
+        joined = self._joined(layout.tensors(kept), keep, changed_by_name, added, BatchMemory())
+        return layout.build(kept, joined, keep, added)
 
     def _origins(
         self, kept: int, positions: Int64Array, read: Mapping[str, Tensor], device: torch.device

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -22,17 +23,26 @@ from torchgenaug.pool.weights import weights_of
 from torchgenaug.sequence import SyntheticSequence
 
 _LOOK_S = 0.5
+_PRECISIONS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
 
 def numeric_settings() -> dict[str, Any]:
     """What else decides the bits of a sample, beside its batch: taken from this process, for the other one."""
     return {
         "threads": torch.get_num_threads(),
-        "matmul": torch.get_float32_matmul_precision(),
         "dtype": torch.get_default_dtype(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "cudnn": {name: getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic", "allow_tf32")},
+        "cudnn": {name: getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic")},
+        "precision": _precision(),
     }
+
+
+def _precision() -> dict[str, str] | tuple[str, bool]:
+    """Whether float32 is rounded to TF32: in the words of torch 2.9 if these were used, which forbids the older ones."""
+    try:
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return {name: attrgetter(name)(torch.backends).fp32_precision for name in _PRECISIONS}
 
 
 def serve(
@@ -117,7 +127,12 @@ def _end_with(owner: int) -> None:
 
 def _apply(settings: Mapping[str, Any]) -> None:
     torch.set_num_threads(settings["threads"])
-    torch.set_float32_matmul_precision(settings["matmul"])
+    if isinstance(settings["precision"], dict):
+        for name, value in settings["precision"].items():
+            attrgetter(name)(torch.backends).fp32_precision = value
+    else:
+        matmul, torch.backends.cudnn.allow_tf32 = settings["precision"]
+        torch.set_float32_matmul_precision(matmul)
     torch.set_default_dtype(settings["dtype"])
     torch.use_deterministic_algorithms(settings["deterministic"])
     for name, value in settings["cudnn"].items():

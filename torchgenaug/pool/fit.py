@@ -23,7 +23,10 @@ def build_ring(window: Window, fields: Mapping[str, FieldSpec], device: torch.de
         ConfigurationError: it does not; the message says what is needed, what is there, and what would fit.
     """
     needed, available = Ring.num_bytes(window, fields, device), available_bytes()
+    on_device = 0 if device.type == "cpu" else Ring.num_bytes(window, fields, torch.device("cpu")) - needed
     what = f"`capacity` must fit into memory, got {window.capacity}: {window.num_slots} samples need {needed:,} bytes"
+    if on_device:
+        what += f", and {on_device:,} on {device}"
     if available is not None and needed > (limit := int(available * _MEMORY_SHARE)):
         largest = _largest_capacity(window, fields, device, limit)
         raise ConfigurationError(
@@ -36,7 +39,7 @@ def build_ring(window: Window, fields: Mapping[str, FieldSpec], device: torch.de
         )
     try:
         return Ring(window, fields, device)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, torch.OutOfMemoryError) as error:
         raise ConfigurationError(
             f"{what}, which cannot be reserved: {error}. Lower `capacity`, `refresh` or `batch_size`."
         ) from error

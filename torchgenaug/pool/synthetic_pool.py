@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from torchgenaug.shards import ShardSource
 
 
+_LONGEST_S = 1e6  # what the waits of the operating system can take
+
+
 class SyntheticPool:
     """The samples of a sequence that an epoch sees, kept in memory and renewed from epoch to epoch.
 
@@ -118,7 +121,8 @@ class SyntheticPool:
     ) -> None:
         capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
         refresh = checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
-        self.timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
+        timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
+        self.timeout_s = min(timeout_s, _LONGEST_S)
         step, num_parts = round(refresh * capacity), checked_count("refreshes_per_epoch", refreshes_per_epoch)
         ahead = step if background else 0
         self._window = Window(capacity, step, batch_size, ahead, *find_rank(rank, world_size), parts=num_parts)
