@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -101,6 +102,46 @@ def test_fingerprint_knows_the_transform_and_its_settings():
 
 def crop_nothing(sample):
     return sample
+
+
+def add(sample, amount=1):
+    return {name: value + amount for name, value in sample.items()}
+
+
+def adder(amount):
+    return lambda sample: {name: value + amount for name, value in sample.items()}
+
+
+class Adder:
+    def __init__(self, amount):
+        self.amount = amount
+
+    def add(self, sample):
+        return add(sample, self.amount)
+
+
+def nested(degrees, depth=6):
+    transform = tio.RandomAffine(degrees=degrees)
+    for _ in range(depth):
+        transform = tio.Compose([transform])
+    return transform
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda amount: partial(add, amount=amount),
+        adder,
+        lambda amount: Adder(amount).add,
+        nested,
+        lambda amount: tio.OneOf({tio.RandomAffine(degrees=amount): 1, tio.RandomFlip(): 1}),
+        lambda amount: tio.Lambda(adder(amount)),
+        lambda amount: (lambda sample: sample) if amount == 1 else (lambda sample: add(sample)),
+    ],
+)
+def test_whatever_decides_a_transform_is_described(make):
+    assert described(make(1)) == described(make(1))
+    assert described(make(1)) != described(make(2))
 
 
 class Cyclic:

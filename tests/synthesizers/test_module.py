@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import tiny_nets
@@ -110,6 +111,29 @@ def test_labels_decide():
         wrap().synthesize([1], {"label": torch.tensor([0])})
     with pytest.raises(ConfigurationError, match="`seeds` must hold at least one"):
         wrap().synthesize([])
+
+
+class Louder(nn.Module):
+    """Attributes decide its output that neither its weights nor its printed form tell."""
+
+    def __init__(self, gain=1.0, act=torch.tanh, heads=1):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.inner = nn.MultiheadAttention(8, heads, batch_first=True)
+        self.gain, self.act = gain, act
+
+    def forward(self, latents):
+        tokens = latents.reshape(-1, 8, 8)
+        return self.act(self.gain * self.inner(tokens, tokens, tokens)[0])[:, None]
+
+
+def test_fingerprint_covers_plain_attributes_of_the_module_and_its_parts():
+    variants = [{}, {}, {"gain": 2.0}, {"act": torch.sigmoid}, {"heads": 4}]
+    made = [ModuleSynthesizer(Louder(**each), latent_shape=(64,), value_range=(-1, 1)) for each in variants]
+    assert made[0].fingerprint == made[1].fingerprint
+    assert len({each.fingerprint for each in made}) == len(variants) - 1
+    assert pickle.loads(pickle.dumps(made[2])).fingerprint == made[2].fingerprint
 
 
 def test_fingerprint_covers_weights_structure_and_settings():

@@ -181,9 +181,12 @@ def test_the_fingerprint_covers_the_code_of_torchscript():
         def forward(self, latents):
             return (torch.tanh(latents) * self.sign).reshape(-1, 1, 2, 2)
 
-    one, two = (torch.jit.trace(Body(sign), torch.zeros(2, 4)) for sign in (1.0, -1.0))
-    wrapped = [ModuleSynthesizer(each, latent_shape=(4,), value_range=(-1, 1)) for each in (one, two)]
-    assert wrapped[0].fingerprint != wrapped[1].fingerprint
+    traced = [torch.jit.trace(Body(sign), torch.zeros(2, 4)) for sign in (1.0, -1.0)]
+    scripted = [torch.jit.script(Body(sign)) for sign in (1.0, -1.0, -1.0)]  # the sign is an attribute, not in the code
+    made = [ModuleSynthesizer(each, latent_shape=(4,), value_range=(-1, 1)) for each in (*traced, *scripted)]
+    prints = [each.fingerprint for each in made]
+    assert prints[0] != prints[1]
+    assert prints[2] != prints[3] == prints[4]
 
 
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,6 @@ from torchgenaug import seeding
 from torchgenaug.samples import SampleLayout
 from torchgenaug.transforms import SeededTransform
 from torchgenaug.types import FieldSpec
-
-_DEEPEST = 8
 
 
 class ConditionTransform:
@@ -42,10 +42,14 @@ class ConditionTransform:
         return self._apply([{name: value.clone() for name, value in row.items()} for row in rows], seeds)
 
 
-def described(value: Any, depth: int = 0) -> str:
-    """What decides a transform, as text: classes and settings; ``repr`` of TorchIO's transforms says no settings."""
-    if depth > _DEEPEST:
-        return type(value).__qualname__
+def described(value: Any, above: tuple[int, ...] = ()) -> str:
+    """What decides a transform, as text: classes, settings, code; ``repr`` of TorchIO's transforms says no settings.
+
+    Code is that of Python functions, with their defaults and what they close over: two lambdas are two transforms.
+    """
+    if id(value) in above:
+        return f"itself, {len(above) - above.index(id(value))} levels up"
+    inside = partial(described, above=(*above, id(value)))
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
@@ -54,17 +58,28 @@ def described(value: Any, depth: int = 0) -> str:
     if isinstance(value, bool | int | float | str | bytes | type(None)):
         return repr(value)
     if isinstance(value, Mapping):
-        return (
-            "{"
-            + ", ".join(f"{key!r}: {described(part, depth + 1)}" for key, part in sorted(value.items(), key=str))
-            + "}"
-        )
+        return "{" + ", ".join(sorted(f"{inside(key)}: {inside(part)}" for key, part in value.items())) + "}"
+    if isinstance(value, set | frozenset):
+        return "{" + ", ".join(sorted(map(inside, value))) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(described(part, depth + 1) for part in value) + "]"
-    name = getattr(value, "__qualname__", None)
-    if name is not None:
-        return f"{value.__module__}.{name}"
+        return "[" + ", ".join(map(inside, value)) + "]"
+    if isinstance(value, CodeType):
+        # Without lines and file names, which decide nothing.
+        return inside([value.co_code, value.co_consts, value.co_names, value.co_varnames, value.co_freevars])
+    if isinstance(value, FunctionType):
+        closed = [cell.cell_contents for cell in value.__closure__ or ()]
+        return _name(value) + inside([value.__code__, value.__defaults__, value.__kwdefaults__, closed])
+    if isinstance(value, MethodType):
+        return inside([value.__self__, value.__func__])
+    if isinstance(value, partial):
+        return "partial" + inside([value.func, value.args, value.keywords])
+    if hasattr(value, "__qualname__"):
+        return _name(value)
     settings = getattr(value, "__dict__", None)
     if settings is None:
         return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-    return f"{type(value).__module__}.{type(value).__qualname__}{described(settings, depth + 1)}"
+    return _name(type(value)) + inside(settings)
+
+
+def _name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"

@@ -38,7 +38,7 @@ def numeric_settings() -> dict[str, Any]:
 
 
 def _precision() -> dict[str, str] | tuple[str, bool]:
-    """Whether float32 is rounded to TF32: in the words of torch 2.9 if these were used, which forbids the older ones."""
+    """Whether float32 is rounded to TF32: in the words of torch 2.9 if those were used, which forbids older ones."""
     try:
         return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     except RuntimeError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Mapping
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -21,6 +23,57 @@ def weights_digest(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def module_description(module: nn.Module) -> list[Any]:
+    """Classes, printed form and plain attributes of a module and its parts, JSON-ready.
+
+    Numbers of heads, gains and activation functions are in no weight, and seldom in what is printed.
+    """
+    return [
+        [
+            name,
+            getattr(part, "original_name", type(part).__qualname__),
+            _without_addresses(part.extra_repr()),
+            sorted((key, _without_addresses(str(value))) for key, value in _attributes(part).items()),
+        ]
+        for name, part in module.named_modules(remove_duplicate=False)
+    ]
+
+
+def module_digest(module: nn.Module) -> str:
+    """sha256 over the description and the weights of a module."""
+    return settings_digest({"structure": module_description(module), "weights": weights_digest(module)})
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    # Lists and tuples are the same setting: JSON knows lists only.
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in _all_attributes(module)
+        if not key.startswith("_") and key not in ("training", "blueprint") and _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(_is_plain(part) for pair in value.items() for part in pair)
+    return isinstance(value, bool | int | float | str | FunctionType | BuiltinFunctionType | torch.dtype | type(None))
+
+
+def _all_attributes(module: nn.Module) -> list[tuple[str, Any]]:
+    if not isinstance(module, torch.jit.ScriptModule):
+        return list(vars(module).items())
+    # TorchScript lists its attributes in this text only: four spaces in, those of its parts further.
+    inner = module._c
+    names = re.findall(r"^ {4}(\w+) = ", inner.dump_to_str(False, True, False), re.MULTILINE)
+    return [(name, inner.getattr(name)) for name in names]
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def component_description(component: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -15,7 +14,7 @@ from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.checks import check_seeds, checked_dtype, checked_labels, checked_value_range
 from torchgenaug.synthesizers.execution import Caller, checked_execution, with_layout
-from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
+from torchgenaug.synthesizers.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.module_conditions import (
     Told,
     checked_condition,
@@ -141,14 +140,12 @@ class ModuleSynthesizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over parameters and buffers, the class and printed structure of the module, and the settings."""
-        structure = re.sub(r" at 0x[0-9a-f]+", "", repr(self.module)) + code_of(self.module)
+        """sha256 over weights, classes and plain attributes of the module and its parts, and the settings."""
         return settings_digest(
             {
                 "family": "module",
-                "class": type(self.module).__qualname__,
-                "structure": structure,
-                "weights": weights_digest(self.module),
+                "module": module_digest(self.module),
+                "code": code_of(self.module),
                 "latent_shape": self.latent_shape,
                 "num_classes": self._classes,
                 "value_range": self.value_range,

@@ -20,7 +20,7 @@ from torchgenaug.synthesizers.checks import (
     checked_labels,
     checked_value_range,
 )
-from torchgenaug.synthesizers.fingerprints import settings_digest
+from torchgenaug.synthesizers.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.guidance import checked_classes, guided, is_guided, twice
 from torchgenaug.synthesizers.monai_conditions import in_network_range
 from torchgenaug.synthesizers.monai_denoiser import Denoiser, checked_sample_shape
@@ -193,7 +193,7 @@ class MonaiSynthesizer:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over weights (in the compute dtype), structure, steps and settings; not the device."""
-        digests = {name: networks.network_digest(network) for name, network in self._denoiser.networks().items()}
+        digests = {name: module_digest(network) for name, network in self._denoiser.networks().items()}
         return settings_digest(
             {"family": self.family, "settings": self.settings, "steps": [list(step) for step in self._steps]} | digests
         )

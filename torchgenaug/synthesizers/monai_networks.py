@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from torchgenaug.errors import ConfigurationError, missing_extra
-from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
 
 UNETS = ("DiffusionModelUNet", "SPADEDiffusionModelUNet")
 AUTOENCODERS = ("AutoencoderKL", "VQVAE", "SPADEAutoencoderKL")
@@ -49,15 +48,6 @@ def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) ->
         # (torch's stubs do not know this argument.)
         frozen = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return frozen
-
-
-def network_digest(network: nn.Module) -> str:
-    """sha256 over classes, plain settings (numbers of heads are in no weight and in no repr) and weights."""
-    structure = [
-        [name, type(module).__qualname__, sorted((key, str(value)) for key, value in _settings(module).items())]
-        for name, module in network.named_modules()
-    ]
-    return settings_digest({"structure": structure, "weights": weights_digest(network)})
 
 
 def spatial_dims(network: nn.Module) -> int:
@@ -183,13 +173,3 @@ class _Call(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         return getattr(self.network, self.method)(*inputs)
-
-
-def _settings(module: nn.Module) -> dict[str, Any]:
-    plain = (bool, int, float, str, list, tuple, torch.dtype, type(None))
-    # Lists and tuples are the same setting: JSON knows lists only.
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in vars(module).items()
-        if not key.startswith("_") and key not in ("training", "blueprint") and isinstance(value, plain)
-    }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
@@ -21,7 +20,7 @@ from torchgenaug.synthesizers.checks import (
     checked_labels,
     checked_value_range,
 )
-from torchgenaug.synthesizers.fingerprints import settings_digest, weights_digest
+from torchgenaug.synthesizers.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.pythae_latents import latents_of
 from torchgenaug.synthesizers.pythae_models import models_by_class, portable, samplers_by_class
 from torchgenaug.synthesizers.stored import Stored
@@ -149,8 +148,8 @@ class PythaeSynthesizer:
                 "family": "pythae",
                 "value_range": self.value_range,
                 "dtype": str(self.dtype),
-                "models": {str(label): _description(kept.decoder) for label, kept in self._models.items()},
-                "latents": {str(label): _description(latents) for label, latents in self._latents.items()},
+                "models": {str(label): module_digest(kept.decoder) for label, kept in self._models.items()},
+                "latents": {str(label): module_digest(latents) for label, latents in self._latents.items()},
             }
         )
 
@@ -245,21 +244,6 @@ class PythaeSynthesizer:
         classes = "" if self.classes is None else f", classes={list(self.classes)}"
         name = getattr(next(iter(self._models.values())), "name", "model")
         return f"PythaeSynthesizer({name}, {type(latents).__name__}, {self.fields['image'].shape}{classes})"
-
-
-def _description(module: nn.Module) -> dict[str, Any]:
-    plain = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in vars(module).items()
-        if not name.startswith("_") and name != "training" and isinstance(value, bool | int | float | str | tuple)
-    }
-    structure = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
-    return {
-        "class": type(module).__qualname__,
-        "settings": plain,
-        "structure": structure,
-        "weights": weights_digest(module),
-    }
 
 
 def _suffix(label: int | None) -> str:
