@@ -89,7 +89,7 @@ def test_none_counts_as_missing_and_indices_may_be_given():
 
     counted = Counted(dicts())
     assert torch.equal(filled(counted, missing=WITHOUT)[5]["t2"], filled(real)[5]["t2"])
-    assert counted.read < 12
+    assert counted.read < 16
 
 
 def test_rendered_translations_are_the_same(tmp_path):
@@ -233,3 +233,19 @@ def test_whole_numbers_are_rounded_and_do_not_wrap_around(convert):
     value = torch.as_tensor(filled(real, supply)[1]["t2"])
     assert value.dtype == torch.uint8
     assert value.tolist() == [[[0, 198, 255]]]
+
+
+def test_sources_that_change_are_refused():
+    class Changing:
+        def __init__(self):
+            self.calls = 0
+
+        def __len__(self):
+            return 7
+
+        def __getitem__(self, index):
+            self.calls += 1
+            return {"t1": image(self.calls)} if index in WITHOUT else {"t1": image(0), "t2": image(1)}
+
+    with pytest.raises(ConfigurationError, match=r"two different 't1' at index 1.*behind"):
+        filled(Changing())

@@ -20,6 +20,7 @@ from torchgenaug.samples import PARENT, SampleLayout, is_subject, plain
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
 
+_COMPARED_TWICE = 4  # samples
 _COMPARED = 0.02  # of the range: shards may hold intensities in 8 bits
 
 
@@ -47,7 +48,8 @@ class FillMissing(Dataset[Any]):
         condition: under which name the synthesizer takes the source: float32 (batch, channels, *spatial).
         field: which of its fields is the translation.
         fields: names of the positions of tuple samples.
-        missing: indices of the samples that lack `target`; default: all are read once to find out.
+        missing: indices of the samples that lack `target`; default: all are read once to find out. What they hold in
+            its place, zeros for example, is replaced.
         seed: base seed of the translations.
         provenance: adds to each sample where it comes from, as in `SyntheticMixDataset`: ``is_synthetic`` says whether
             its `target` is, ``index`` and ``parent`` its index in `real`.
@@ -276,6 +278,13 @@ class _Sources:
             name: FieldSpec(shape),
             PARENT: FieldSpec((), torch.int64, kind="scalar", value_range=limits),
         }
+        for index in filled.missing[:_COMPARED_TWICE].tolist():
+            if not torch.equal(self._read(index).nan_to_num(), self._read(index).nan_to_num()):
+                raise ConfigurationError(
+                    f"`real` must return the same sample each time, got two different {filled.source!r} at index "
+                    f"{index}. Source and translation would not belong together. Put random transforms behind "
+                    "FillMissing: SyntheticMixDataset(filled, ..., transform=...)."
+                )
         digest = hashlib.sha256(repr(("missing", filled.source, name, shape, filled.missing.tolist())).encode())
         for index in filled.missing[:: max(1, len(filled.missing) // 8)].tolist():
             digest.update(self._read(index).contiguous().numpy().tobytes())

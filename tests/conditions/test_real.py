@@ -164,3 +164,18 @@ def test_samples_of_another_shape_are_named():
         FieldMismatchError, match=r"int64 of shape \(1, 4, 4\).*float32 of shape \(1, 4, 5\) at index 2"
     ):
         RealFields(data, "mask")(range(3))
+
+
+def test_random_samples_are_found_at_other_places_than_the_first():
+    class Late:
+        def __init__(self):
+            self.calls = itertools.count()
+
+        def __len__(self):
+            return 7
+
+        def __getitem__(self, index):
+            return {"mask": torch.full((1, 4, 4), next(self.calls) if index == 6 else 0)}
+
+    with pytest.raises(ConfigurationError, match="two different 'mask' at index 6"):
+        RealFields(Late(), "mask")

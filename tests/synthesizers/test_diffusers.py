@@ -383,3 +383,39 @@ def test_stated_attributes():
 def test_what_cannot_work_is_refused_at_construction(build, message):
     with pytest.raises(ConfigurationError, match=message):
         build()
+
+
+@pytest.mark.parametrize("scheduler", [diffusers.DDPMScheduler, diffusers.DDIMScheduler])
+def test_what_overflows_in_float16_is_not_hidden_by_clipping(scheduler):
+    unet = tiny_nets.unet()
+    with torch.no_grad():
+        unet.conv_out.weight.mul_(1e6)
+    made = pixel(unet, scheduler(clip_sample=True), clip=True, dtype=torch.float16)
+    with pytest.raises(BadSampleError, match="NaN or Inf"):
+        made.synthesize([1, 2])
+
+
+def test_a_codebook_does_not_hide_what_is_not_a_number():
+    unet = tiny_nets.unet(2)
+    with torch.no_grad():
+        unet.conv_out.weight.fill_(torch.nan)
+    codebook = diffusers.VQModel(
+        latent_channels=2,
+        num_vq_embeddings=8,
+        norm_num_groups=4,
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+    made = pixel(unet, diffusers.DDIMScheduler(clip_sample=False), vae=codebook)
+    assert made.synthesize([1])["image"].isnan().all()
+
+
+def test_what_no_file_would_tell_is_refused():
+    freeu, tiled = tiny_nets.unet(2), tiny_nets.autoencoder()
+    freeu.up_blocks[0].s1 = 0.9  # what enable_freeu() of conditional networks does
+    tiled.enable_tiling()
+    with pytest.raises(ConfigurationError, match=r"without FreeU.*disable_freeu"):
+        pixel(freeu)
+    with pytest.raises(ConfigurationError, match=r"decode images whole.*disable_tiling"):
+        pixel(tiny_nets.unet(2), vae=tiled)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import diffusers
 import pytest
 import tiny_dit
@@ -176,3 +178,10 @@ def test_labels_that_do_not_fit(conditions, message):
 def test_no_seeds():
     with pytest.raises(ConfigurationError, match="`seeds` must hold at least one"):
         made().synthesize([], labels())
+
+
+def test_tables_that_are_in_no_file_are_not_rounded(tmp_path):
+    """Positions of patches: loading makes them anew, in full precision."""
+    save_synthesizer(made(), tmp_path / "small", weights_dtype=torch.float16)
+    index = json.loads((tmp_path / "small" / "synthesizer.json").read_text())
+    assert load_synthesizer(tmp_path / "small").fingerprint == index["fingerprint"]

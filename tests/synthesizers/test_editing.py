@@ -45,6 +45,13 @@ def test_what_the_mask_leaves_out_is_the_source_exactly():
     assert (found[..., 2:] != 1).any()
 
 
+def test_lcm_spreads_its_steps_as_diffusers_does():
+    times, _ = walk(edit(diffusers.LCMScheduler(), strength=0.5))
+    theirs = diffusers.LCMScheduler()
+    theirs.set_timesteps(10, strength=0.5)
+    assert times == theirs.timesteps.tolist()
+
+
 def test_only_schedulers_that_draw_are_given_generators():
     assert not edit().draws_noise
     assert edit(diffusers.DDPMScheduler(clip_sample=False)).draws_noise

@@ -46,7 +46,7 @@ class TestEnsemble(SynthesizerConformance):
 
 class TestConditional(SynthesizerConformance):
     def make(self):
-        one, two = AnalyticSynthesizer((8, 8), num_classes=3), AnalyticSynthesizer((8, 8))
+        one, two = AnalyticSynthesizer((8, 8), num_classes=3), AnalyticSynthesizer((8, 8), num_classes=3)
         return EnsembleSynthesizer({"one": one, "two": two})
 
     def conditions(self, seeds):
@@ -182,3 +182,32 @@ def test_bad_members(build, error, message):
 def test_no_seeds():
     with pytest.raises(ConfigurationError, match="at least one seed"):
         EnsembleSynthesizer({"a": constant(0.0)}).synthesize([])
+
+
+def test_members_without_classes_would_be_handed_out_with_labels_that_they_were_not_made_for():
+    with pytest.raises(ConfigurationError, match=r"all have classes, or none of them, got num_classes .*None"):
+        EnsembleSynthesizer({"labelled": Labelled(generator(0)), "plain": generator(0)})
+
+
+class Labelled:
+    num_classes, fingerprint = 3, "0" * 64
+
+    def __init__(self, inner):
+        self.fields, self.synthesize = inner.fields, inner.synthesize
+
+
+def test_what_the_members_were_trained_on_is_known_of_the_ensemble(tmp_path):
+    members = {"old": generator(0), "new": generator(1)}
+    assert EnsembleSynthesizer(members).trained_on is None
+    members["old"].trained_on = {"samples": ["a", "b"], "data": "digits"}
+    assert EnsembleSynthesizer(members).trained_on is None  # of the other nothing is known
+    members["new"].trained_on = {"samples": ["b", "c"]}
+    both = EnsembleSynthesizer(members)
+    assert both.trained_on["samples"] == ["a", "b", "c"]
+    for number, dtype in enumerate((None, torch.float16)):
+        save_synthesizer(both, tmp_path / str(number), weights_dtype=dtype)
+        loaded = load_synthesizer(tmp_path / str(number))
+        assert loaded.trained_on == both.trained_on
+        assert loaded.members["old"].trained_on == members["old"].trained_on
+    sizes = [sum(file.stat().st_size for file in (tmp_path / name).rglob("*.safetensors")) for name in "01"]
+    assert sizes[1] < 0.6 * sizes[0]

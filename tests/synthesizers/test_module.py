@@ -192,3 +192,12 @@ class Returns(nn.Module):
 def test_what_cannot_work_is_refused_at_construction(build, message):
     with pytest.raises(ConfigurationError, match=message):
         build()
+
+
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_modules_that_cannot_be_copied_after_training_say_what_to_do(norm):
+    module = nn.Sequential(norm(nn.Linear(4, 16)), nn.Unflatten(1, (1, 4, 4)))
+    module(torch.randn(2, 4)).sum().backward()
+    with pytest.raises(ConfigurationError, match=r"torch\.nn\.utils\.parametrizations"):
+        ModuleSynthesizer(module, latent_shape=(4,), value_range=(-9, 9))

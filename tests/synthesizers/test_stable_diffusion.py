@@ -292,3 +292,9 @@ def test_foreign_classes_of_a_control_mask():
     synthesizer = made(controlnet=tiny_prompted.controlnet(), control={"mask": spec})
     with pytest.raises(ConfigurationError, match=r"values from 5 to 5\. The model never saw such masks"):
         image(synthesizer, mask=torch.full((1, 1, 8, 8), 5))
+
+
+@pytest.mark.parametrize("scale", [float("nan"), "1", -1, True])
+def test_bad_control_scales(scale):
+    with pytest.raises(ConfigurationError, match="`control_scale` must be finite and at least 0, got"):
+        made(control_scale=scale)

@@ -79,6 +79,20 @@ def test_only_networks_of_known_libraries_are_built(name, message):
         build_network(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("monai:HoVerNet", {"pretrained_url": "http://example.org/weights.pth"}),
+        ("monai:ResNetFeatures", {"model_name": "resnet10", "pretrained": "weights.pth"}),
+        ("torchgenaug:DCGANGenerator", {"latent_dim": "https://example.org"}),
+        ("torchgenaug:DCGANGenerator", {"options": [{"file": "/etc/passwd"}]}),
+    ],
+)
+def test_networks_are_built_without_files_and_without_the_net(name, arguments):
+    with pytest.raises(ConfigurationError, match=r"must make the network alone, got .*load_state_dict"):
+        build_network(name, **arguments)
+
+
 def test_arguments_must_be_json_and_fit():
     with pytest.raises(ConfigurationError, match="must be JSON-ready"):
         build_network("torchgenaug:DCGANGenerator", latent_dim=torch.tensor(4), shape=[1, 8, 8])

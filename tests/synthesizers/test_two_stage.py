@@ -165,6 +165,8 @@ def _masks():
         (lambda: TwoStageSynthesizer(AnalyticSynthesizer((16, 16)), painter(refuse)), "classes above 0 are unknown"),
         (lambda: TwoStageSynthesizer(AnalyticSynthesizer((16, 16)), painter(needs_age)), "'age'.*as `probe`"),
         (lambda: TwoStageSynthesizer(_masks_of(3), monai_painter(2)), r"must take masks .*\[0, 2\]"),
+        (lambda: TwoStageSynthesizer(_always(7), monai_painter(2)), "must take masks"),
+        (lambda: TwoStageSynthesizer(_always(0, (-1, 1)), monai_painter(2)), "must take masks"),
         (lambda: TwoStageSynthesizer(AnalyticSynthesizer((16, 16)), _silent()), "must make its fields"),
     ],
 )
@@ -180,6 +182,15 @@ def _masks_of(classes):
 
 def _zeros(seeds, conditions):
     return {"mask": torch.zeros(len(seeds), 1, 16, 16, dtype=torch.int64)}
+
+
+def _always(value, limits=None):
+    spec = FieldSpec((1, 16, 16), torch.int64, kind="label_map", value_range=limits)
+    return FunctionSynthesizer(
+        lambda seeds, conditions: {"mask": torch.full((len(seeds), 1, 16, 16), value)},
+        {"mask": spec},
+        fingerprint="all",
+    )
 
 
 def _silent():
@@ -216,4 +227,7 @@ def test_classes_of_masks_are_no_labels():
     assert (batch["image"][batch["mask"] == 1] != 0).any()
     ensemble = EnsembleSynthesizer({"one": second, "other": second})
     masks = batch["mask"][:2]
-    assert ensemble.synthesize([0, 1], {"mask": masks, "label": torch.zeros(2, dtype=torch.int64)})
+    assert ensemble.num_classes is None
+    assert ensemble.synthesize([0, 1], {"mask": masks})
+    with pytest.raises(ConfigurationError, match="must not hold 'label' for a model without classes"):
+        ensemble.synthesize([0, 1], {"mask": masks, "label": torch.zeros(2, dtype=torch.int64)})

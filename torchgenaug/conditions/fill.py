@@ -67,9 +67,11 @@ class FillClasses:
                 "Pass the labels of the real data set, for example [sample['label'] for sample in dataset]."
             )
         classes = int(real.max()) + 1
-        if num_classes is not None and (isinstance(num_classes, bool) or int(num_classes) < classes):
+        whole = isinstance(num_classes, int | np.integer) and not isinstance(num_classes, bool)
+        if num_classes is not None and (not whole or num_classes < classes):
             raise ConfigurationError(
-                f"`num_classes` must be at least {classes}, for labels up to {classes - 1}, got {num_classes!r}."
+                f"`num_classes` must be an integer of at least {classes}, for labels up to {classes - 1}, got "
+                f"{num_classes!r}."
             )
         if target is not None and (isinstance(target, bool) or not isinstance(target, int | np.integer) or target < 1):
             raise ConfigurationError(f"`target` must be a positive count per class, got {target!r}.")

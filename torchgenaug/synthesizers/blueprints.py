@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ _LIBRARIES: Mapping[str, tuple[str, str | None]] = {
     "monai": ("monai.networks.nets", "monai"),
     "diffusers": ("diffusers", None),
 }
+
+
+_ELSEWHERE = re.compile(r"(^|_)(pretrained|url|path|file)(_|$)")
 
 
 def build_network(name: str, /, **arguments: Any) -> nn.Module:
@@ -51,6 +55,12 @@ def build_network(name: str, /, **arguments: Any) -> nn.Module:
             f"`arguments` of {name} must be JSON-ready, got {arguments!r} ({error}). Use numbers, strings, booleans, "
             "None, lists and dicts."
         ) from error
+    elsewhere = sorted(_elsewhere(plain))
+    if elsewhere:
+        raise ConfigurationError(
+            f"`arguments` of {name} must make the network alone, got {', '.join(elsewhere)}, which read files or fetch "
+            "them. Build it without, and load its weights with load_state_dict."
+        )
     cls = _network_class(library, class_name)
     try:
         network: nn.Module = cls(**plain)
@@ -106,6 +116,16 @@ def from_blueprint(blueprint: object, place: str) -> nn.Module:
         return build_network(blueprint["class"], **blueprint["arguments"])
     except ConfigurationError as error:
         raise SynthesizerLoadError(f"{error} (at {place})") from error
+
+
+def _elsewhere(value: Any) -> set[str]:
+    """Names of the arguments, at any depth, with which constructors look beyond themselves."""
+    if isinstance(value, dict):
+        named = {key for key, part in value.items() if _ELSEWHERE.search(key) and part not in (None, False)}
+        return named.union(*map(_elsewhere, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(_elsewhere, value))
+    return {repr(value)} if isinstance(value, str) and "://" in value else set()
 
 
 def _network_class(library: str, class_name: str) -> Any:

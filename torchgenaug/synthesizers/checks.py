@@ -126,3 +126,20 @@ def check_finite(samples: Tensor, seeds: Sequence[int]) -> None:
         "batch was used. Check the weights, or compute in dtype=torch.float32.",
         seeds=bad,
     )
+
+
+def in_float32(output: Tensor) -> Tensor:
+    """What a network returned, in float32; what overflowed in float16 becomes NaN, which no clipping hides."""
+    values = output.float()
+    return values + 0 * values if output.dtype == torch.float16 else values
+
+
+def tainted(images: Tensor, latents: Tensor) -> Tensor:
+    """`images`, NaN where the `latents` that they were decoded from were not finite: a codebook finds a nearest entry.
+
+    Args:
+        images: (batch, channels, *spatial).
+        latents: (batch, latent channels, *latent spatial).
+    """
+    bad = ~latents.flatten(1).isfinite().all(1)
+    return torch.where(bad.reshape(-1, *[1] * (images.ndim - 1)), torch.nan, images)

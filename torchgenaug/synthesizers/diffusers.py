@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from torchgenaug import seeding
 from torchgenaug.synthesizers import networks
-from torchgenaug.synthesizers.checks import check_label_channels, check_seeds, checked_labels, checked_value_range
+from torchgenaug.synthesizers.checks import (
+    check_label_channels,
+    check_seeds,
+    checked_labels,
+    checked_value_range,
+    in_float32,
+)
 from torchgenaug.synthesizers.diffusion_arguments import checked_computing, checked_scheduler, shared_settings
 from torchgenaug.synthesizers.execution import Caller
 from torchgenaug.synthesizers.fingerprints import diffusion_digest
@@ -248,8 +254,8 @@ class DiffusersSynthesizer:
     def _predict(self, labels: Tensor | None, latents: Tensor, timestep: Tensor) -> Tensor:
         inputs = latents.to(self.dtype)
         if not is_guided(self.guidance_scale):
-            return self._denoiser(self.unet, inputs, timestep, labels).float()
-        output = self._denoiser(self.unet, twice(inputs), timestep, labels).float()
+            return in_float32(self._denoiser(self.unet, inputs, timestep, labels))
+        output = in_float32(self._denoiser(self.unet, twice(inputs), timestep, labels))
         return guided(output, self.guidance_scale)
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.checks import check_seeds, checked_labels, checked_value_range
+from torchgenaug.synthesizers.checks import check_seeds, checked_labels, checked_value_range, in_float32
 from torchgenaug.synthesizers.diffusion_arguments import checked_computing, checked_scheduler, shared_settings
 from torchgenaug.synthesizers.dit_networks import checked_shapes, denoise
 from torchgenaug.synthesizers.execution import Caller
@@ -253,7 +253,7 @@ class DiTSynthesizer:
         return torch.cat([prediction, output[: len(inputs), channels:]], 1)
 
     def _output(self, inputs: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
-        return self._denoiser(self.transformer, inputs, timestep, labels).float()[:, : self._used_channels]
+        return in_float32(self._denoiser(self.transformer, inputs, timestep, labels))[:, : self._used_channels]
 
     def __repr__(self) -> str:
         scheduler = type(self._schedule.scheduler).__name__

@@ -91,8 +91,10 @@ def prepare_edit(
     name = type(scheduler).__name__
     try:
         fresh = type(scheduler).from_config(scheduler.config)
-        fresh.set_timesteps(steps)
-        begin = (steps - walked) * getattr(fresh, "order", 1)
+        # LCM spreads its steps over the part of the way that is walked, as diffusers' pipelines ask it to.
+        takes_strength = "strength" in inspect.signature(fresh.set_timesteps).parameters
+        fresh.set_timesteps(steps, **({"strength": strength} if takes_strength else {}))
+        begin = 0 if takes_strength else (steps - walked) * getattr(fresh, "order", 1)
         if hasattr(fresh, "set_begin_index"):
             fresh.set_begin_index(begin)
         generator = "generator" in inspect.signature(fresh.step).parameters

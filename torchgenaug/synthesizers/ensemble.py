@@ -16,7 +16,7 @@ from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples import MEMBER
 from torchgenaug.synthesizers.checks import check_seeds
 from torchgenaug.synthesizers.fingerprints import settings_digest
-from torchgenaug.synthesizers.stored import Stored
+from torchgenaug.synthesizers.stored import Stored, trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _MEMBER = 66  # purpose of seeds, apart from those of `torchgenaug.seeding`
@@ -63,8 +63,9 @@ class EnsembleSynthesizer:
         self.members: Mapping[str, Synthesizer] = dict(members)
         self.names = tuple(self.members)
         self.weights = _checked_weights(weights, self.names)
-        self.trained_on: Mapping[str, Any] | None = None
+        self.trained_on: Mapping[str, Any] | None = trained_on_all(self.members)
         _check_fields(self.members)
+        _check_classes(self.members)
         # One member has no range to state: FieldSpec wants low < high.
         limits = (0, len(self.names) - 1) if len(self.names) > 1 else None
         self.fields: Mapping[str, FieldSpec] = {
@@ -99,7 +100,7 @@ class EnsembleSynthesizer:
         return places.astype(np.int64)
 
     def synthesize(self, seeds: Sequence[int], conditions: Batch | None = None) -> Batch:
-        """One sample per seed; a member without classes (``num_classes`` None) is not given the ``label``.
+        """One sample per seed.
 
         Args:
             seeds: integers in [0, 2^64), at least one.
@@ -139,13 +140,22 @@ class EnsembleSynthesizer:
         member = self.members[name]
         asked = None
         if conditions is not None:
-            without = {"label"} if getattr(member, "num_classes", 1) is None else set()
-            asked = {key: value[rows.to(value.device)] for key, value in conditions.items() if key not in without}
-        return member.synthesize(seeds, asked or None)
+            asked = {key: value[rows.to(value.device)] for key, value in conditions.items()}
+        return member.synthesize(seeds, asked)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name!r}: {self.weights[name]:.3g}" for name in self.names)
         return f"EnsembleSynthesizer({{{shares}}})"
+
+
+def _check_classes(members: Mapping[str, Synthesizer]) -> None:
+    counts = {name: getattr(member, "num_classes", "unknown") for name, member in members.items()}
+    if None in counts.values() and any(isinstance(count, int) for count in counts.values()):
+        raise ConfigurationError(
+            f"`members` must all have classes, or none of them, got num_classes {counts}. The samples of a member "
+            "without classes would be handed out with labels of no meaning. Leave it out, or train one per "
+            "class."
+        )
 
 
 def _checked_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> Mapping[str, float]:

@@ -27,6 +27,17 @@ def checked_guidance(guidance_scale: float | None) -> float | None:
     return float(guidance_scale)
 
 
+def checked_control_scale(control_scale: float) -> float:
+    """The scale as a float; raises `ConfigurationError` unless finite and at least 0."""
+    number = isinstance(control_scale, int | float) and not isinstance(control_scale, bool)
+    if not number or not math.isfinite(control_scale) or control_scale < 0:
+        raise ConfigurationError(
+            f"`control_scale` must be finite and at least 0, got {control_scale!r}. 1 is what a ControlNet was trained "
+            "with, 0 leaves it out."
+        )
+    return float(control_scale)
+
+
 def checked_classes(count: int | None, null_class: int | None, guidance_scale: float | None) -> int | None:
     """How many class indices a network knows, the null class included: `count`, None for an unconditional one.
 

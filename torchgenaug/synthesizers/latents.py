@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchgenaug.synthesizers.checks import tainted
 from torchgenaug.synthesizers.networks import to_vae_scale
 
 
@@ -16,7 +17,7 @@ def decoded(latents: Tensor, vae: nn.Module | None) -> Tensor:
         return latents
     ready = to_vae_scale(latents, vae).to(next(vae.parameters()).dtype)
     images: Tensor = vae.decode(ready, return_dict=False)[0]  # type: ignore[operator]
-    return images.float()
+    return tainted(images.float(), latents)
 
 
 def encoded(images: Tensor, vae: nn.Module) -> Tensor:

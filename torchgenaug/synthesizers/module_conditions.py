@@ -107,7 +107,16 @@ def frozen_copy(module: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     """A copy on `device` in `dtype`, in eval mode, without gradients; TorchScript and exported programs too."""
     # TorchScript has a copy of its own, and no requires_grad_ for a whole module.
     scripted = isinstance(module, torch.jit.ScriptModule)
-    made = unpacked(packed(module), device) if scripted else copy.deepcopy(module)
+    try:
+        made = unpacked(packed(module), device) if scripted else copy.deepcopy(module)
+    except RuntimeError as error:
+        if "deepcopy protocol" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"`module` must hold no tensors that are results of others, got {error} torch.nn.utils.weight_norm and "
+            "spectral_norm keep some: take those of torch.nn.utils.parametrizations; or remove_weight_norm, "
+            "remove_spectral_norm when training is over."
+        ) from error
     for parameter in made.parameters():
         parameter.requires_grad_(False)
     made = made.to(device=device, dtype=dtype)

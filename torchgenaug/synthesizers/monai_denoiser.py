@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.synthesizers.checks import in_float32, tainted
 from torchgenaug.synthesizers.monai_networks import frozen_copy, label_channels_of, shape_of
 from torchgenaug.synthesizers.monai_wiring import Asked, Wiring
 
@@ -67,7 +68,7 @@ class Denoiser(nn.Module):
         if self._spade:
             options["seg"] = asked.segmentation
         output: Tensor = self.unet(inputs, time, **options, **residuals)
-        return output.float()
+        return in_float32(output)
 
     def encode(self, images: Tensor) -> Tensor:
         """The latents of `images`, before they are scaled: means, or the nearest vectors of the codebook."""
@@ -84,7 +85,7 @@ class Denoiser(nn.Module):
         net: Any = self.autoencoder
         options = {"seg": segmentation} if self._spade_decoder else {}
         decoded: Tensor = net.decode_stage_2_outputs(latents.to(_dtype_of(net)), **options)
-        return decoded.float()
+        return tainted(decoded.float(), latents)
 
 
 def checked_sample_shape(denoiser: Denoiser, wiring: Wiring) -> tuple[int, ...]:

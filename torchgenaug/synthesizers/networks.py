@@ -118,7 +118,21 @@ def vae_dtype(vae: nn.Module, dtype: torch.dtype) -> torch.dtype:
 
 
 def frozen_copy(net: nn.Module, device: torch.device, dtype: torch.dtype, channels_last: bool | None) -> nn.Module:
-    """A copy in eval mode and without gradients; `channels_last` None: on a CPU only."""
+    """A copy in eval mode and without gradients; `channels_last` None: on a CPU only.
+
+    Raises:
+        ConfigurationError: something is switched on that changes samples and is in neither weights nor configuration.
+    """
+    if any(getattr(part, "s1", None) is not None for part in getattr(net, "up_blocks", ())):
+        raise ConfigurationError(
+            "`unet` must be without FreeU, got one with it: neither file nor fingerprint would tell that its samples "
+            "are other ones. Call unet.disable_freeu()."
+        )
+    if getattr(net, "use_tiling", False):
+        raise ConfigurationError(
+            "`vae` must decode images whole, got one with tiling, whose seams neither file nor fingerprint would tell. "
+            "Call vae.disable_tiling(), and make fewer samples at once (batch_size); vae.enable_slicing() may stay."
+        )
     # nn.Module's own `to`: the override in diffusers logs a warning about an empty list of modules.
     frozen = nn.Module.to(copy.deepcopy(net), device=device, dtype=dtype).eval().requires_grad_(False)
     if channels_last is None:

@@ -148,7 +148,7 @@ def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, 
         family = kept.family
         entries, contents = stored.encode(made_of, weights_dtype)
         for name, part in made_of.parts.items():
-            inside = _contents(part, None)
+            inside = _contents(part, weights_dtype)
             contents |= {f"parts/{name}/{file}": content for file, content in inside.items()}
     index = {
         "format": FORMAT,
@@ -175,7 +175,9 @@ def _stored(synthesizer: Any) -> stored.Stored:
 def _rounded(synthesizer: Any, weights_dtype: torch.dtype) -> Any:
     """The synthesizer that will be loaded when the weights are stored in `weights_dtype`."""
     if isinstance(synthesizer, DiffusersSynthesizer):
-        return stored_diffusers.with_rounded_weights(synthesizer, weights_dtype)
+        rounded: Any = stored_diffusers.with_rounded_weights(synthesizer, weights_dtype)
+        rounded.trained_on = synthesizer.trained_on
+        return rounded
     made_of = _stored(synthesizer)
     networks = {name: stored.rounded(network, name, weights_dtype) for name, network in made_of.networks.items()}
     parts = {name: _rounded(part, weights_dtype) for name, part in made_of.parts.items()}

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
-from torchgenaug.synthesizers.checks import check_seeds, checked_value_range
+from torchgenaug.synthesizers.checks import check_seeds, checked_value_range, in_float32
 from torchgenaug.synthesizers.diffusion_arguments import checked_computing, checked_scheduler, shared_settings
 from torchgenaug.synthesizers.editing import Edit, checked_strength, prepare_edit, run_edit
 from torchgenaug.synthesizers.execution import Caller
 from torchgenaug.synthesizers.fingerprints import diffusion_digest
-from torchgenaug.synthesizers.guidance import checked_guidance
+from torchgenaug.synthesizers.guidance import checked_control_scale, checked_guidance
 from torchgenaug.synthesizers.latents import decoded
 from torchgenaug.synthesizers.outputs import image_fields, to_image_fields
 from torchgenaug.synthesizers.pipelines import scheduler_from_config
@@ -111,7 +111,7 @@ class StableDiffusionSynthesizer:
         cuda_graph: bool = False,
     ) -> None:
         self.steps, self.clip, self.guidance_scale = steps, bool(clip), checked_guidance(guidance_scale)
-        self.value_range, self.control_scale = checked_value_range(value_range), float(control_scale)
+        self.value_range, self.control_scale = checked_value_range(value_range), checked_control_scale(control_scale)
         self._wiring = wiring = wired(
             unet, vae, controlnet, mode, size, control, self.guidance_scale, negative_prompt_embeds, self.value_range
         )
@@ -288,7 +288,7 @@ class StableDiffusionSynthesizer:
     def _predict(self, asked: Asked, latents: Tensor, timestep: Tensor) -> Tensor:
         inputs = asked.joined(latents.to(self.dtype))
         output = self._denoiser(self._networks, inputs, timestep, asked.embeddings, asked.guidance, asked.control)
-        return asked.predicted(output.float())
+        return asked.predicted(in_float32(output))
 
     def __repr__(self) -> str:
         scheduler = type(self._schedule.scheduler).__name__

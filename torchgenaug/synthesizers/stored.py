@@ -36,6 +36,21 @@ _FILE = re.compile(
 )
 
 
+def trained_on_all(parts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What several synthesizers were trained on, together: JSON-ready; None if one of them does not say.
+
+    ``samples`` and ``patients`` are those of all of them, if all name some; ``parts`` has what each says.
+    """
+    each: dict[str, Any] = {name: getattr(part, "trained_on", None) for name, part in parts.items()}
+    if None in each.values():
+        return None
+    joined: dict[str, Any] = {"parts": each}
+    for key in ("samples", "patients"):
+        if all(isinstance(said, Mapping) and key in said for said in each.values()):
+            joined[key] = sorted({one for said in each.values() for one in said[key]})
+    return joined
+
+
 class Stored(NamedTuple):
     """What a synthesizer is made of.
 
@@ -163,9 +178,14 @@ def rounded(network: nn.Module, name: str, weights_dtype: torch.dtype) -> nn.Mod
     Raises:
         ConfigurationError: a weight that overflows there.
     """
-    # nn.Module's own `to`: the override in diffusers logs a warning about an empty list of modules.
-    network = nn.Module.to(copy.deepcopy(network), dtype=weights_dtype)
-    for parameter, values in network.state_dict().items():
+    network = copy.deepcopy(network)
+    # Not `to`, which would round tables, too, that are in no file: loading makes them anew.
+    cast = {
+        name: value.to(weights_dtype) if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(cast, assign=True)
+    for parameter, values in cast.items():
         if not values.isfinite().all():
             raise ConfigurationError(
                 f"`weights_dtype` must hold every weight, got {weights_dtype}, in which {name}.{parameter} "

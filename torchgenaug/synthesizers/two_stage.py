@@ -14,7 +14,7 @@ from torchgenaug import seeding
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.fingerprints import settings_digest
-from torchgenaug.synthesizers.stored import Stored
+from torchgenaug.synthesizers.stored import Stored, trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _FIRST, _SECOND = 64, 65  # purposes of seeds, apart from those of `torchgenaug.seeding`
@@ -74,7 +74,8 @@ class TwoStageSynthesizer:
                     f"`{name}` must be a synthesizer, got {type(stage).__name__}. Wrap a network as ModuleSynthesizer."
                 )
         self.mask_synthesizer, self.image_synthesizer, self.mask = mask_synthesizer, image_synthesizer, mask
-        self.trained_on: Mapping[str, Any] | None = None
+        stages = {"mask": mask_synthesizer, "image": image_synthesizer}
+        self.trained_on: Mapping[str, Any] | None = trained_on_all(stages)
         spec = self._mask_spec()
         self.fields: Mapping[str, FieldSpec] = {**image_synthesizer.fields, mask: spec}
         self._check_images(spec)
@@ -163,20 +164,24 @@ class TwoStageSynthesizer:
     def _probe(self, spec: FieldSpec, probe: Batch | None) -> None:
         if probe is None and self.num_classes is not None:
             probe = {"label": torch.zeros(1, dtype=torch.int64)}
-        # The highest class must be known, too.
-        highest = int(spec.value_range[1]) if spec.value_range is not None else 1
-        masks = torch.zeros((1, *spec.shape), dtype=spec.dtype)
-        masks[..., : max(1, spec.shape[-1] // 2)] = highest
+        if spec.value_range is None:
+            made = self.mask_synthesizer.synthesize(_stream([0], _FIRST), _asked(self.mask_synthesizer, probe))
+            masks = made[self.mask]
+        else:  # the lowest and the highest class must be known
+            low, high = (int(limit) for limit in spec.value_range)
+            masks = torch.full((1, *spec.shape), low, dtype=spec.dtype)
+            masks[..., : max(1, spec.shape[-1] // 2)] = high
         try:
-            made = self._images([0], masks, probe)
+            painted = self._images([0], masks, probe)
         except ConfigurationError as error:
             raise ConfigurationError(
                 f"`image_synthesizer` must take masks {spec}, got: {error} If it is another condition that is missing, "
                 "pass one sample's as `probe`."
             ) from error
-        if set(made) != set(self.image_synthesizer.fields):
+        if set(painted) != set(self.image_synthesizer.fields):
             raise ConfigurationError(
-                f"`image_synthesizer` must make its fields {sorted(self.image_synthesizer.fields)}, got {sorted(made)}."
+                f"`image_synthesizer` must make its fields {sorted(self.image_synthesizer.fields)}, got "
+                f"{sorted(painted)}."
             )
 
     def __repr__(self) -> str:
