@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchgenaug.conditions import ClassLabels
 from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
 from torchgenaug.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
@@ -239,3 +240,34 @@ class Limits:
 def test_limits_are_those_of_the_dtype():
     batch = SyntheticSequence(Limits()).batch([0, 1])
     assert batch["image"].tolist() == torch.tensor([[-0.1, 0.1]] * 2).tolist()
+
+
+FOUR = AnalyticSynthesizer((8, 8), num_classes=4)
+
+
+class Asked(AnalyticSynthesizer):
+    condition_fields = {"age": FieldSpec((), kind="scalar")}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(
+    ("synthesizer", "conditions", "message"),
+    [
+        (FOUR, None, r"must hold \['label'\].*got \[\].*ClassLabels\(4\)"),
+        (FOUR, ClassLabels(10), r"labels in \[0, 4\), got .*Use ClassLabels\(4\)"),
+        (FOUR, ClassLabels(4, name="sex"), r"must hold \['label'\].*got \['sex'\]"),
+        (Asked((8, 8), num_classes=2), ClassLabels(2), r"must hold \['age'\].*JointConditions"),
+    ],
+)
+def test_conditions_that_the_synthesizer_would_refuse(synthesizer, conditions, message):
+    with pytest.raises(ConfigurationError, match=message):
+        SyntheticSequence(synthesizer, conditions)
+
+
+def test_conditions_that_do_not_say_what_they_are_are_asked_later():
+    class Silent:
+        fingerprint = "3" * 64
+
+        def __call__(self, ids):
+            return {"label": torch.zeros(len(ids), dtype=torch.int64)}
+
+    assert SyntheticSequence(AnalyticSynthesizer((8, 8), num_classes=4), Silent()).batch([0])["label"].tolist() == [0]

@@ -36,7 +36,8 @@ class SyntheticSequence:
             `torchgenaug.screens.ConstantScreen` of the synthesizer's intensity images; ``()`` for none.
 
     Raises:
-        ConfigurationError: an argument that does not have the methods of its contract, or a seed outside [0, 2^63).
+        ConfigurationError: an argument that does not have the methods of its contract, or a seed outside [0, 2^63);
+            conditions without what the synthesizer says that it needs, or with classes that it does not know.
 
     Example:
         >>> from torchgenaug.testing import AnalyticSynthesizer
@@ -69,6 +70,7 @@ class SyntheticSequence:
             )
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
             raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        _check_asked(synthesizer, conditions)
         self.synthesizer = synthesizer
         self.conditions = conditions
         self.seed = seed
@@ -162,6 +164,27 @@ class SyntheticSequence:
     def __repr__(self) -> str:
         conditions = "" if self.conditions is None else f", {self.conditions!r}"
         return f"SyntheticSequence({self.synthesizer!r}{conditions}, seed={self.seed})"
+
+
+def _check_asked(synthesizer: Any, conditions: Any) -> None:
+    """Raises where the synthesizer would refuse every sample: it says what it is conditioned on, and it is not that."""
+    declared = {} if conditions is None else getattr(conditions, "fields", None)
+    if declared is None:
+        return
+    classes = getattr(synthesizer, "num_classes", None)
+    needed = set(getattr(synthesizer, "condition_fields", ())) | ({"label"} if isinstance(classes, int) else set())
+    missing = sorted(needed - set(declared))
+    if missing:
+        example = f" For its {classes} classes: ClassLabels({classes})." if "label" in missing else ""
+        raise ConfigurationError(
+            f"`conditions` must hold {missing}, which the synthesizer is conditioned on, got {sorted(declared)}. See "
+            f"torchgenaug.conditions; several are joined by JointConditions.{example}"
+        )
+    limits = declared["label"].value_range if isinstance(classes, int) else None
+    if limits is not None and limits[1] >= classes:
+        raise ConfigurationError(
+            f"`conditions` must ask for labels in [0, {classes}), got {declared['label']}. Use ClassLabels({classes})."
+        )
 
 
 def _check_device_of_fork(synthesizer: Synthesizer) -> None:

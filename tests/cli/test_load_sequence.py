@@ -16,7 +16,7 @@ def model(tmp_path, monkeypatch):
         "from torchgenaug import ClassLabels, SyntheticSequence\n"
         "from torchgenaug.testing import AnalyticSynthesizer\n"
         "def make():\n    return AnalyticSynthesizer((8, 8), num_classes=4)\n"
-        "def sequence():\n    return SyntheticSequence(make())\n"
+        "def sequence():\n    return SyntheticSequence(make(), ClassLabels(4))\n"
         "def ones():\n    return ClassLabels(4, weights=[0, 1, 0, 0])\n"
     )
     monkeypatch.chdir(tmp_path)
