@@ -192,9 +192,14 @@ def test_a_device_without_room_is_told_like_a_host_without_it(monkeypatch):
         def __new__(cls, *args):
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
+    free = {"bytes": 10**9}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 10**10))
     monkeypatch.setattr(fit, "Ring", Full)
     fields = AnalyticSynthesizer((8, 8)).fields
-    with pytest.raises(ConfigurationError, match=r"64 samples need [\d,]+ bytes, and [\d,]+ on cuda, .*`capacity`"):
+    with pytest.raises(ConfigurationError, match=r"64 samples need 49,152 bytes on cuda, which cannot"):
+        fit.build_ring(Window(64, 0, 32, 0), fields, torch.device("cuda"))
+    free["bytes"] = 40_000
+    with pytest.raises(ConfigurationError, match=r"on cuda, and 40,000 bytes are free.* that fits is 32\."):
         fit.build_ring(Window(64, 0, 32, 0), fields, torch.device("cuda"))
 
 

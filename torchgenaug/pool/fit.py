@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
@@ -14,6 +15,7 @@ from torchgenaug.types import FieldSpec
 
 # The rest is for the training itself.
 _MEMORY_SHARE = 0.9
+_HOST = torch.device("cpu")
 
 
 def build_ring(window: Window, fields: Mapping[str, FieldSpec], device: torch.device) -> Ring:
@@ -22,30 +24,52 @@ def build_ring(window: Window, fields: Mapping[str, FieldSpec], device: torch.de
     Raises:
         ConfigurationError: it does not; the message says what is needed, what is there, and what would fit.
     """
-    needed, available = Ring.num_bytes(window, fields, device), available_bytes()
-    on_device = 0 if device.type == "cpu" else Ring.num_bytes(window, fields, torch.device("cpu")) - needed
-    what = f"`capacity` must fit into memory, got {window.capacity}: {window.num_slots} samples need {needed:,} bytes"
-    if on_device:
-        what += f", and {on_device:,} on {device}"
-    if available is not None and needed > (limit := int(available * _MEMORY_SHARE)):
-        largest = _largest_capacity(window, fields, device, limit)
-        raise ConfigurationError(
-            f"{what}, and {available:,} bytes are free, of which a pool takes at most {_MEMORY_SHARE:.0%}. "
-            + (
-                f"The largest capacity that fits is {largest}."
-                if largest
-                else "Not even one batch: lower `batch_size`."
+    for place, available in _available(device).items():
+        size = partial(_num_bytes, fields=fields, device=device, place=place)
+        needed = size(window)
+        if available is not None and needed > (limit := int(available * _MEMORY_SHARE)):
+            largest = _largest_capacity(window, size, limit)
+            raise ConfigurationError(
+                f"{_what(window, needed, place)}, and {available:,} bytes are free, of which a pool takes at most "
+                f"{_MEMORY_SHARE:.0%}. "
+                + (
+                    f"The largest capacity that fits is {largest}."
+                    if largest
+                    else "Not even one batch: lower `batch_size`."
+                )
             )
-        )
     try:
         return Ring(window, fields, device)
     except (OSError, OverflowError, torch.OutOfMemoryError) as error:
+        place = device if isinstance(error, torch.OutOfMemoryError) else _HOST
+        what = _what(window, _num_bytes(window, fields, device, place), place)
         raise ConfigurationError(
             f"{what}, which cannot be reserved: {error}. Lower `capacity`, `refresh` or `batch_size`."
         ) from error
 
 
-def _largest_capacity(window: Window, fields: Mapping[str, FieldSpec], device: torch.device, limit: int) -> int:
+def _available(device: torch.device) -> dict[torch.device, int | None]:
+    """What is free in each memory that a ring takes; None where unknown."""
+    free: dict[torch.device, int | None] = {_HOST: available_bytes()}
+    if device.type == "cuda":
+        free[device] = torch.cuda.mem_get_info(device)[0]
+    return free
+
+
+def _num_bytes(window: Window, fields: Mapping[str, FieldSpec], device: torch.device, place: torch.device) -> int:
+    """What a ring on `device` needs in the memory of `place`."""
+    shared = Ring.num_bytes(window, fields, device)
+    return shared if place == _HOST else Ring.num_bytes(window, fields, _HOST) - shared
+
+
+def _what(window: Window, needed: int, place: torch.device) -> str:
+    return (
+        f"`capacity` must fit into memory, got {window.capacity}: {window.num_slots} samples need {needed:,} bytes"
+        + ("" if place == _HOST else f" on {place}")
+    )
+
+
+def _largest_capacity(window: Window, num_bytes: Callable[[Window], int], limit: int) -> int:
     """By bisection, with the same refresh; 0 if there is none."""
     refresh = window.step / window.capacity
     fits, fits_not = 0, window.capacity
@@ -53,7 +77,7 @@ def _largest_capacity(window: Window, fields: Mapping[str, FieldSpec], device: t
         capacity = (fits + fits_not) // 2
         step = round(refresh * capacity)
         smaller = Window(capacity, step, window.batch_size, step if window.ahead else 0)
-        if Ring.num_bytes(smaller, fields, device) <= limit:
+        if num_bytes(smaller) <= limit:
             fits = capacity
         else:
             fits_not = capacity
