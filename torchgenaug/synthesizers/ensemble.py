@@ -38,7 +38,7 @@ class EnsembleSynthesizer:
             out as data; see `SyntheticMixDataset`'s `provenance`.
 
     Raises:
-        ConfigurationError: no members, or weights that do not fit.
+        ConfigurationError: no members, members of which only some have classes, or weights that do not fit.
         FieldMismatchError: members with other fields than the first; every difference is listed.
 
     Example:

@@ -2,8 +2,8 @@
 
 Two data sets, two ways to such pairs, two sample types:
 
-- cell nuclei, dicts: real masks are deformed by TorchIO (new masks for free), and an image is made for each;
-- brain tissue, `tio.Subject`s: one diffusion model makes image and mask together (``--with-mask``).
+- cell nuclei, dicts: one diffusion model makes image and mask together (``--with-mask``);
+- brain tissue, `tio.Subject`s: real masks are deformed by TorchIO (new masks for free), and an image is made for each.
 
 The generators are trained on the few real samples only. The score is Dice on real tiles and slices from another place.
 
@@ -33,8 +33,8 @@ from torchgenaug.tasks.effort import Effort
 from torchgenaug.tasks.report import Section, draw, show
 
 _SEEDS, _EPOCHS, _SYNTHETIC = 3, 20, 48
-_NUCLEI, _NUCLEI_FAMILY, _NUCLEI_STEPS = 24, "pix2pix", 800
-_SLICES_PER_LEVEL, _BRAIN_STEPS = 4, 800
+_NUCLEI, _NUCLEI_FAMILY, _NUCLEI_STEPS = 24, "ddpm", 600
+_SLICES_PER_LEVEL, _BRAIN_FAMILY, _BRAIN_STEPS = 4, "spade", 800
 _RENDER_BATCH = 16
 
 
@@ -71,16 +71,16 @@ def torchio_transform() -> Any:
 
 
 def mask_transform() -> Any:
-    """What makes new masks of real ones: mirrored, turned, bent."""
+    """What makes new brains of real ones: mirrored, turned, bent."""
     import torchio as tio
 
     return tio.Compose(
         [
-            tio.RandomFlip(axes=(0, 1)),
+            tio.RandomFlip(axes=(0,)),
             tio.RandomAffine(
-                scales=(0.85, 1.15, 0.85, 1.15, 1, 1), degrees=(0, 0, 0, 0, -45, 45), translation=(-6, 6, -6, 6, 0, 0)
+                scales=(0.9, 1.1, 0.9, 1.1, 1, 1), degrees=(0, 0, 0, 0, -10, 10), translation=(-3, 3, -3, 3, 0, 0)
             ),
-            tio.RandomElasticDeformation(num_control_points=(7, 7, 5), max_displacement=(6, 6, 0)),
+            tio.RandomElasticDeformation(num_control_points=(7, 7, 5), max_displacement=(4, 4, 0)),
         ]
     )
 
@@ -120,9 +120,8 @@ def run(out: Path, effort: Effort, console: Console) -> list[Section]:
 def _nuclei(out: Path, effort: Effort, console: Console) -> Section:
     everything, test = load_data("nuclei"), load_data("nuclei", split="held_out")
     few = everything.limit(_NUCLEI)
-    options = Options(condition="mask", steps=effort.steps or _NUCLEI_STEPS)
+    options = Options(with_mask=True, steps=effort.steps or _NUCLEI_STEPS)
     fitted = fit_unseen(_NUCLEI_FAMILY, few, test, out / "nuclei-generator", options, console)
-    masks = RealFields(few.samples, "mask", transform=mask_transform())
     job = Job(
         build=lambda: Segmenter(num_classes=2),
         loss=lambda model, batch: segmentation_loss(model, batch["image"], batch["mask"]),
@@ -135,7 +134,7 @@ def _nuclei(out: Path, effort: Effort, console: Console) -> Section:
     return _compared(
         f"Cell nuclei, {len(few)} real tiles",
         (few, few.samples, test),
-        SyntheticSequence(fitted.synthesizer, masks),
+        SyntheticSequence(fitted.synthesizer),
         job,
         out / "nuclei",
         effort,
@@ -150,8 +149,9 @@ def _brain(out: Path, effort: Effort, console: Console) -> Section:
 
     everything, test = load_data("brain"), load_data("brain", split="held_out")
     few = everything.limit(_SLICES_PER_LEVEL)
-    options = Options(with_mask=True, steps=effort.steps or _BRAIN_STEPS)
-    fitted = fit_unseen("ddpm", few, test, out / "brain-generator", options, console, rotate=1)
+    options = Options(condition="mask", steps=effort.steps or _BRAIN_STEPS)
+    fitted = fit_unseen(_BRAIN_FAMILY, few, test, out / "brain-generator", options, console, rotate=1)
+    masks = RealFields(few.samples, "mask", transform=mask_transform())
     job = Job(
         build=Segmenter,
         loss=lambda model, batch: segmentation_loss(
@@ -167,7 +167,7 @@ def _brain(out: Path, effort: Effort, console: Console) -> Section:
     return _compared(
         f"Brain tissue, {len(few)} real slices",
         (few, Subjects(few), test),
-        SyntheticSequence(fitted.synthesizer),
+        SyntheticSequence(fitted.synthesizer, masks),
         job,
         out / "brain",
         effort,
