@@ -71,8 +71,8 @@ CELLS = (
     Cell((1, 96, 96, 96), "float32", 20, 4, 3, cold=True),
 )
 QUICK = (
-    Cell((1, 16, 16), "float32", 24, 8, 2, workers=True),
-    Cell((1, 16, 16), "float32", 24, 8, 2, cold=True),
+    Cell((1, 16, 16), "float32", 16, 8, 1, workers=True),
+    Cell((1, 16, 16), "float32", 16, 8, 1, cold=True),
 )
 
 
