@@ -32,9 +32,9 @@ from torchgenaug.tasks.comparison import Job, compare, fit_unseen, standard_arms
 from torchgenaug.tasks.effort import Effort
 from torchgenaug.tasks.report import Section, draw, show
 
-_SEEDS, _EPOCHS, _SYNTHETIC = 3, 20, 48
-_NUCLEI, _NUCLEI_FAMILY, _NUCLEI_STEPS = 24, "ddpm", 600
-_SLICES_PER_LEVEL, _BRAIN_FAMILY, _BRAIN_STEPS = 4, "spade", 800
+_SEEDS, _SYNTHETIC = 3, 48
+_NUCLEI, _NUCLEI_FAMILY, _NUCLEI_STEPS, _NUCLEI_EPOCHS = 24, "ddpm", 600, 20
+_SLICES_PER_LEVEL, _BRAIN_FAMILY, _BRAIN_STEPS, _BRAIN_EPOCHS = 4, "spade", 800, 40
 _RENDER_BATCH = 16
 
 
@@ -127,7 +127,7 @@ def _nuclei(out: Path, effort: Effort, console: Console) -> Section:
         loss=lambda model, batch: segmentation_loss(model, batch["image"], batch["mask"]),
         score=dice_on(test),
         metric="Dice",
-        epochs=effort.epochs or _EPOCHS,
+        epochs=effort.epochs or _NUCLEI_EPOCHS,
         batch_size=8,
         learning_rate=3e-3,
     )
@@ -159,7 +159,7 @@ def _brain(out: Path, effort: Effort, console: Console) -> Section:
         ),
         score=dice_on(test),
         metric="Dice",
-        epochs=effort.epochs or _EPOCHS,
+        epochs=effort.epochs or _BRAIN_EPOCHS,
         batch_size=8,
         learning_rate=3e-3,
         loader=tio.SubjectsLoader,

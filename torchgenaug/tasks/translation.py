@@ -37,7 +37,7 @@ from torchgenaug.tasks.report import Section, draw, show
 from torchgenaug.tasks.segmentation import dice_on, segmentation_loss, torchio_transform
 
 FAMILY = "pix2pix"
-_COMPLETE, _LACKING, _STEPS, _SEEDS, _EPOCHS = 16, 48, 600, 3, 15
+_COMPLETE, _LACKING, _STEPS, _SEEDS, _EPOCHS = 16, 48, 600, 3, 30
 _RENDER_BATCH = 16
 FILLED, FILLED_SHARDS, FILLED_POOL = "filled, as read", "filled, shards", "filled, pool"
 FILLED_TORCHIO, TRUE = "filled + TorchIO", "nothing missing"

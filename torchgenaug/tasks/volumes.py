@@ -28,7 +28,7 @@ from torchgenaug.tasks.report import Section, draw, show
 from torchgenaug.tasks.segmentation import dice_on, segmentation_loss
 
 FAMILY = "pix2pix"
-_REAL, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 4, 12, 200, 3, 8
+_REAL, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 4, 12, 500, 3, 30
 _RENDER_BATCH = 4
 
 
