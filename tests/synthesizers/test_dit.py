@@ -7,6 +7,7 @@ import pytest
 import tiny_dit
 import tiny_nets
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from torchgenaug import seeding
@@ -185,3 +186,16 @@ def test_tables_that_are_in_no_file_are_not_rounded(tmp_path):
     save_synthesizer(made(), tmp_path / "small", weights_dtype=torch.float16)
     index = json.loads((tmp_path / "small" / "synthesizer.json").read_text())
     assert load_synthesizer(tmp_path / "small").fingerprint == index["fingerprint"]
+
+
+def test_tables_that_older_versions_wrote_are_no_foreign_weights(tmp_path):
+    tiny_dit.transformer().save_pretrained(tmp_path / "transformer")
+    diffusers.DDIMScheduler().save_pretrained(tmp_path / "scheduler")
+    weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
+    held = load_file(weights)
+    assert "pos_embed.pos_embed" not in held
+    save_file(held | {"pos_embed.pos_embed": torch.zeros(1, 4, 4)}, weights)
+    assert DiTSynthesizer.from_pretrained(tmp_path, steps=2, value_range=(0, 1))
+    save_file(held | {"pos_embed.other": torch.zeros(1)}, weights)
+    with pytest.raises(SynthesizerLoadError, match="1 unexpected_keys"):
+        DiTSynthesizer.from_pretrained(tmp_path, steps=2, value_range=(0, 1))

@@ -180,6 +180,8 @@ def load_net(folder: Path, allowed: tuple[str, ...]) -> nn.Module:
         ) from error
     # diffusers warns of these, and leaves random numbers where weights are missing.
     wrong = {kind: sorted(map(str, loaded[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    # Tables that older versions wrote into the file are made anew by the network.
+    wrong["unexpected_keys"] = sorted(set(wrong["unexpected_keys"]) - {name for name, _ in net.named_buffers()})
     if any(wrong.values()):
         counted = ", ".join(f"{len(keys)} {kind} ({keys[0]} …)" for kind, keys in wrong.items() if keys)
         raise SynthesizerLoadError(
