@@ -154,6 +154,16 @@ def test_without_background_no_thread_and_nothing_ahead():
         assert synthesizer.batches == 3
 
 
+def test_a_read_from_within_the_model_is_an_error_and_no_deadlock():
+    pools = []
+    with pool_of(Scripted(batch_1=lambda: pools[0].read(np.arange(1))), background=False) as pool:
+        pools.append(pool)
+        with pytest.raises(PoolError, match="could not make samples 0 to 3") as raised:
+            pool.read(np.arange(8))
+        assert "made by the very thread that asks" in str(raised.value.__cause__)
+        assert len(pool.read(np.arange(8))["image"]) == 8
+
+
 def test_a_jump_discards_what_nobody_needs_any_more():
     started, release = threading.Event(), threading.Event()
 

@@ -216,6 +216,11 @@ class Filler:
             while True:
                 with self._lock:
                     while self._maker is not None:  # another thread of this process reads too
+                        if self._maker == threading.get_ident():
+                            raise PoolError(
+                                "These samples are being made by the very thread that asks for them: a signal handler, "
+                                "or the model itself, reads the pool. Read it elsewhere."
+                            )
                         self._changed.wait()
                     self._check_still(turn)
                     batch = self._missing(self._window.batches(turn))
