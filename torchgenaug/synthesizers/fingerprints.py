@@ -64,6 +64,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _all_attributes(module: nn.Module) -> list[tuple[str, Any]]:
+    if type(module).__module__.startswith("torch.nn.") and module.extra_repr():
+        return []  # what torch prints of its own layers is all; another version may give them another attribute
     if not isinstance(module, torch.jit.ScriptModule):
         return list(vars(module).items())
     # TorchScript lists its attributes in this text only: four spaces in, those of its parts further.
