@@ -1,6 +1,6 @@
 """Segmentation of 3D brain volumes: real tissue masks are deformed, and a volume is made for each.
 
-Shows a generator of volumes (pix2pix in 3D, told the mask), new masks for free from `RealFields` with a TorchIO
+Shows a generator of volumes (SPADE in 3D, told the mask), new masks for free from `RealFields` with a TorchIO
 transform, shards and a pool of volumes, and a small 3D segmenter of CSF, grey and white matter. The score is Dice on
 volumes that nothing was trained on.
 
@@ -27,8 +27,8 @@ from torchgenaug.tasks.effort import Effort
 from torchgenaug.tasks.report import Section, draw, show
 from torchgenaug.tasks.segmentation import dice_on, segmentation_loss
 
-FAMILY = "pix2pix"
-_REAL, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 4, 12, 500, 3, 30
+FAMILY = "spade"
+_REAL, _SYNTHETIC, _STEPS, _SEEDS, _EPOCHS = 4, 12, 400, 3, 30
 _RENDER_BATCH = 4
 
 
