@@ -120,6 +120,11 @@ def monai_painter(classes=2, size=16):
     )
 
 
+class TestNetworksInBothStages(SynthesizerConformance):
+    def make(self):
+        return TwoStageSynthesizer(_masks(), monai_painter())
+
+
 def test_saved_and_loaded_with_both_stages(tmp_path):
     outer = TwoStageSynthesizer(_masks(), monai_painter())
     outer.trained_on = {"ids": ["one"]}
