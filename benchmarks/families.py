@@ -48,7 +48,8 @@ from torchgenaug import (
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes.batches import training_batches
-from torchgenaug.recipes.recipe import Condition, build_recipe, describe_family
+from torchgenaug.recipes.build import build_recipe, describe_family
+from torchgenaug.recipes.options import Condition
 from torchgenaug.recipes.report import HeldOutConditions, Judge
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.tasks.translation import translation_quality

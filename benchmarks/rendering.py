@@ -37,9 +37,9 @@ from torchgenaug import (
     verify_shards,
 )
 from torchgenaug.shards import folder as folder_module
-from torchgenaug.shards import writer as writer_module
 from torchgenaug.shards.format import Manifest
-from torchgenaug.shards.writer import ShardWriter, checksums
+from torchgenaug.shards.write import writer as writer_module
+from torchgenaug.shards.write.writer import ShardWriter, checksums
 
 SHAPE = (1, 64, 64)
 BATCH = 32

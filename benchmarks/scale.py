@@ -69,7 +69,7 @@ def read_source(folder: str, samples: int) -> dict[str, float]:
     """Run in a process of its own."""
     import h5py  # noqa: F401 (the import is not what is measured)
 
-    from torchgenaug.shards import ShardSource, opened, verify  # noqa: F401
+    from torchgenaug.shards import ShardSource
 
     before = unshared_mib()
     start, source = timed(lambda: ShardSource(folder))
@@ -99,7 +99,7 @@ def read_source(folder: str, samples: int) -> dict[str, float]:
 
 def read_plan(count: str, samples: int) -> dict[str, float]:
     """Run in a process of its own: as many synthetic as real samples."""
-    from torchgenaug.plan import MixPlan
+    from torchgenaug.plan.mix_plan import MixPlan
 
     size, before = int(count), unshared_mib()
     start, plan = timed(lambda: MixPlan(size, size, 0.25))

@@ -7,10 +7,10 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchgenaug.dataset import SyntheticMixDataset
-from torchgenaug.loader import SyntheticMixLoader
+from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
+from torchgenaug.mixing.loader import SyntheticMixLoader
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 
 SIDE, SIZE, BATCH, EPOCHS = 6, 10, 4, 3

@@ -12,93 +12,145 @@ import pytest
 import torchgenaug
 
 ROOT = Path(torchgenaug.__file__).parent
+PACKAGE = "torchgenaug"
 FLOORS = {
     "errors": 0,
-    "types": 0,
-    "seeding": 0,
-    "matching": 1,
-    "plan": 1,
-    "plan_arguments": 1,
-    "contracts": 1,
-    "same_type": 1,
-    "samples": 1,
-    "screens": 2,
-    "sequence": 2,
-    "memory_retry": 2,
-    "conditions": 2,
-    "nets": 2,
-    "synthesizers": 2,
-    "shards": 3,
-    "pool": 3,
-    "transforms": 2,
-    "intensity": 2,
-    "map_source": 2,
-    "sample_mixer": 3,
-    "provenance": 3,
-    "missing": 4,
+    "types": 1,
+    "seeding": 1,
+    "contracts": 2,
+    "plan": 2,
     "pictures": 2,
-    "dataset": 4,
-    "loader": 4,
-    "lightning": 5,
-    "recipes": 5,
-    "testing": 5,
-    "demo": 5,
-    "tasks": 6,
-    "cli": 7,
+    "samples": 3,
+    "screens": 3,
+    "nets": 3,
+    "datasets": 3,
+    "sequence": 4,
+    "conditions": 4,
+    "synthesizers": 5,
+    "sources": 5,
+    "shards": 6,
+    "pool": 7,
+    "mixing": 8,
+    "lightning": 9,
+    "testing": 9,
+    "recipes": 9,
+    "metrics": 9,
+    "trust": 10,
+    "study": 11,
+    "demo": 11,
+    "tasks": 12,
+    "cli": 13,
 }
-MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")
+"""Rooms and their floors: a file imports from its own room and from floors below."""
+
+FAMILIES = ("diffusion", "monai", "pythae", "module")
+"""Rooms of `synthesizers` that share `parts` and nothing else."""
+
+FILES = {
+    ".".join((PACKAGE, *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
 
 
-def room_of(path: Path) -> str:
-    first = path.relative_to(ROOT).parts[0]
-    return first.removesuffix(".py")
-
-
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def imports_of(path: Path) -> set[str]:
+    """The modules of this package that a file imports, anywhere in it."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("torchgenaug"):
-            parts = node.module.split(".")
-            names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
-            rooms |= {name for name in names if name in FLOORS}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            both = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= both & set(FILES) or {node.module} & set(FILES)
+            if not both <= set(FILES):
+                found |= {node.module} & set(FILES)
         elif isinstance(node, ast.Import):
-            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("torchgenaug.")}
-    return rooms
+            found |= {alias.name for alias in node.names} & set(FILES)
+    return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_down(path):
-    room = room_of(path)
+IMPORTS = {name: imports_of(path) - {name} for name, path in FILES.items()}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", sorted(set(FILES) - {PACKAGE}))
+def test_imports_go_down(module):
+    room = room_of(module)
     assert room in FLOORS, f"{room} has no floor: add it to FLOORS"
     above = {
-        other for other in imported_rooms(path) if other != room and FLOORS[other] >= FLOORS[room] and FLOORS[room]
+        other
+        for other in IMPORTS[module] - {PACKAGE}
+        if room_of(other) != room and FLOORS[room_of(other)] >= FLOORS[room]
     }
-    sideways = {other for other in above if FLOORS[other] == FLOORS[room]}
-    assert not above - sideways, f"{path.name} imports from the floor above: {above - sideways}"
+    assert not above, f"{module} imports from its own floor or above: {sorted(above)}"
 
 
-def test_rooms_of_one_floor_do_not_import_each_other_in_a_circle():
-    edges = {}
-    for path in MODULES:
-        edges.setdefault(room_of(path), set()).update(imported_rooms(path) - {room_of(path)})
+def test_the_library_does_not_import_its_own_public_face():
+    """Names come from where they are defined; the package's ``__init__`` is for users (and for what is built on it)."""
+    users = {"demo", "tasks", "cli", "datasets"}
+    assert not {name for name, others in IMPORTS.items() if PACKAGE in others and room_of(name) not in users}
+
+
+def test_no_files_import_each_other_in_a_circle():
     done: set[str] = set()
-    while len(done) < len(edges):
-        free = {room for room in edges if room not in done and edges[room] <= done}
-        assert free, f"circular imports among {sorted(set(edges) - done)}"
+    waiting = dict(IMPORTS)
+    while waiting:
+        free = {name for name, others in waiting.items() if others - {PACKAGE} <= done}
+        assert free, f"circular imports among {sorted(waiting)}"
         done |= free
+        waiting = {name: others for name, others in waiting.items() if name not in free}
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if "h5py" in p.read_text()], ids=lambda p: str(p.relative_to(ROOT))
-)
-def test_only_shards_import_h5py(path):
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
-    assert "h5py" not in names or room_of(path) == "shards"
+@pytest.mark.parametrize("family", FAMILIES)
+def test_synthesizer_families_import_parts_only(family):
+    home = f"{PACKAGE}.synthesizers"
+    for module in FILES:
+        if module.startswith(f"{home}.{family}"):
+            inside = {other for other in IMPORTS[module] if other.startswith(home)}
+            foreign = {other for other in inside if not other.startswith((f"{home}.{family}", f"{home}.parts"))}
+            assert not foreign, f"{module} imports {sorted(foreign)}"
+
+
+def test_parts_import_no_family():
+    home = f"{PACKAGE}.synthesizers"
+    for module in FILES:
+        if module.startswith(f"{home}.parts"):
+            inside = {other for other in IMPORTS[module] if other.startswith(home)}
+            assert all(other.startswith(f"{home}.parts") for other in inside), f"{module} imports {sorted(inside)}"
+
+
+A_FOLDER_BY_ITS_PATH = {("torchgenaug.pool.making.supply", "torchgenaug.shards")}
+"""`SyntheticPool(shards=…)` also takes the path of a render, and opens it."""
+
+
+@pytest.mark.parametrize("room", ["mixing", "pool"])
+def test_sources_are_known_through_contracts_only(room):
+    """Neither names a kind of source: whatever fulfils the contract fits."""
+    for module in FILES:
+        if room_of(module + ".") == room:
+            kinds = {other for other in IMPORTS[module] if room_of(other) in {"shards", "sources", "pool"} - {room}}
+            kinds -= {other for importer, other in A_FOLDER_BY_ITS_PATH if importer == module}
+            assert not kinds, f"{module} imports {sorted(kinds)}"
+
+
+def test_the_library_knows_nothing_of_what_is_built_on_it():
+    built_on_it = {"demo", "tasks", "cli"}
+    for module in FILES:
+        if room_of(module + ".") not in built_on_it:
+            assert not {other for other in IMPORTS[module] if room_of(other + ".") in built_on_it}, module
+
+
+def test_only_shards_import_h5py():
+    for module, path in FILES.items():
+        text = path.read_text()
+        if "h5py" in text and room_of(module + ".") != "shards":
+            names = {
+                name.split(".")[0]
+                for node in ast.walk(ast.parse(text))
+                if isinstance(node, ast.Import | ast.ImportFrom)
+                for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+            }
+            assert "h5py" not in names, module
 
 
 def run_python(code: str) -> str:

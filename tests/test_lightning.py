@@ -8,12 +8,12 @@ from by_epoch import ByEpoch, gradients
 from torch.utils.data import DataLoader, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from torchgenaug.dataset import SyntheticMixDataset
 from torchgenaug.errors import ConfigurationError, StateMismatchError
-from torchgenaug.loader import SyntheticMixLoader
-from torchgenaug.loader.wrapped import WrappedLoader
+from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
+from torchgenaug.mixing.loader import SyntheticMixLoader
+from torchgenaug.mixing.loader.wrapped import WrappedLoader
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
 lightning = pytest.importorskip("lightning.pytorch")

@@ -15,11 +15,11 @@ from by_epoch import ByEpoch, gradients
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from torchgenaug.dataset import SyntheticMixDataset
 from torchgenaug.errors import ConfigurationError, StateMismatchError
-from torchgenaug.loader import SyntheticMixLoader
+from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
+from torchgenaug.mixing.loader import SyntheticMixLoader
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
 # torchdata 0.11 calls what torch 2.13 has deprecated.

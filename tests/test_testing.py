@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource, SourceConformance, SynthesizerConformance
 
 

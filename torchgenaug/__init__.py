@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ClassLabels": "conditions",
     "CollapseScreen": "screens",
-    "CombinedSource": "shards",
+    "CombinedSource": "sources",
     "ConstantScreen": "screens",
     "Covariates": "conditions",
     "DiTSynthesizer": "synthesizers",
@@ -22,7 +22,7 @@ _HOMES = {
     "EnsembleSynthesizer": "synthesizers",
     "FieldSpec": "types",
     "FillClasses": "conditions",
-    "FillMissing": "missing",
+    "FillMissing": "mixing.dataset",
     "FunctionSynthesizer": "synthesizers",
     "JointConditions": "conditions",
     "MixPlan": "plan",
@@ -33,17 +33,17 @@ _HOMES = {
     "RealFields": "conditions",
     "ShardSource": "shards",
     "StableDiffusionSynthesizer": "synthesizers",
-    "SyntheticMixDataset": "dataset",
-    "SyntheticMixLoader": "loader",
+    "SyntheticMixDataset": "mixing.dataset",
+    "SyntheticMixLoader": "mixing.loader",
     "SyntheticPool": "pool",
     "SyntheticSequence": "sequence",
     "TransformedSynthesizer": "synthesizers",
     "TwoStageSynthesizer": "synthesizers",
-    "balance_classes": "shards",
+    "balance_classes": "sources",
     "build_network": "synthesizers",
     "encode_prompts": "synthesizers",
     "fit_latents": "synthesizers",
-    "keep_classes": "shards",
+    "keep_classes": "sources",
     "load_monai_bundle": "synthesizers",
     "load_synthesizer": "synthesizers",
     "render_shards": "shards",
@@ -93,13 +93,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     from torchgenaug.conditions import ClassLabels, Covariates, FillClasses, JointConditions, Prompts, RealFields
-    from torchgenaug.dataset import SyntheticMixDataset
-    from torchgenaug.loader import SyntheticMixLoader
-    from torchgenaug.missing import FillMissing
-    from torchgenaug.plan import MixPlan
+    from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
+    from torchgenaug.mixing.dataset.fill_missing import FillMissing
+    from torchgenaug.mixing.loader import SyntheticMixLoader
+    from torchgenaug.plan.mix_plan import MixPlan
     from torchgenaug.pool import SyntheticPool
     from torchgenaug.screens import CollapseScreen, ConstantScreen
-    from torchgenaug.sequence import SyntheticSequence
+    from torchgenaug.sequence.sequence import SyntheticSequence
     from torchgenaug.shards import (
         CombinedSource,
         ShardSource,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torchgenaug.dataset import SyntheticMixDataset
 from torchgenaug.errors import ConfigurationError, MissingExtraError
-from torchgenaug.loader import SyntheticMixLoader
-from torchgenaug.loader.wrapped import WrappedLoader
+from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
+from torchgenaug.mixing.loader import SyntheticMixLoader
+from torchgenaug.mixing.loader.wrapped import WrappedLoader
 
 try:
     from lightning.pytorch import Callback

@@ -19,7 +19,7 @@ import torch
 
 from torchgenaug import seeding
 from torchgenaug.contracts import Synthesizer, SyntheticSource
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torchgenaug.conditions import RealFields
 from torchgenaug.contracts import Conditions
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import FunctionSynthesizer
 from torchgenaug.types import FieldSpec
 

@@ -8,7 +8,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.pythae import GAUSSIAN_MODELS, MODELS, PythaeNetwork
-from torchgenaug.recipes import autoencoders
+from torchgenaug.recipes.families import autoencoders
 from torchgenaug.synthesizers import build_network
 
 IN_3D = ("VAE", "RHVAE", "VAEGAN", "VQVAE", "MSSSIM_VAE")

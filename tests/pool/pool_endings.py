@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 
 BACKGROUNDS = {"thread": True, "process": "process", "synchronous": False}

@@ -13,7 +13,7 @@ import torch
 
 from torchgenaug.errors import BadSampleError, PoolError
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import FieldSpec
 
 

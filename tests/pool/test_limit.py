@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.pool import SyntheticPool, limit
-from torchgenaug.pool.limit import apply_limit, checked_limit, private_bytes
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.pool import SyntheticPool
+from torchgenaug.pool.making import limit
+from torchgenaug.pool.making.limit import apply_limit, checked_limit, private_bytes
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 
 MIB = 1 << 20

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError, PoolError
-from torchgenaug.pool import SyntheticPool, fit, memory
-from torchgenaug.pool.memory import SharedMemory
-from torchgenaug.pool.window import Window
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.pool import SyntheticPool, fit
+from torchgenaug.pool.storage import memory
+from torchgenaug.pool.storage.memory import SharedMemory
+from torchgenaug.pool.storage.window import Window
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 
 

@@ -16,7 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np, torch
 torch.set_num_threads(1)
 from torchgenaug.pool import SyntheticPool, filler
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 
 class Slow(AnalyticSynthesizer):

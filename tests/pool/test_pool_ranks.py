@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.pool.window import Window
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.pool.storage.window import Window
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 from torchgenaug.types import FieldSpec
 
@@ -114,7 +114,7 @@ def test_two_processes_of_torch_distributed(tmp_path):
 import os, sys
 import numpy as np, torch
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 rank = int(sys.argv[1])
 torch.distributed.init_process_group("gloo", init_method="file://{tmp_path}/meet", rank=rank, world_size=2)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug.errors import PoolError
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 from torchgenaug.types import FieldSpec
 

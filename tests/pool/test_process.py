@@ -15,7 +15,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards import render_shards
 from torchgenaug.types import FieldSpec
 

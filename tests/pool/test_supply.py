@@ -9,7 +9,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError, PoolError, ShardCorruptError, ShardNotFoundError
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards import ShardSource, render_shards
 from torchgenaug.testing import AnalyticSynthesizer
 from torchgenaug.types import FieldSpec
@@ -163,7 +163,7 @@ import sys
 
 import numpy as np
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 SyntheticPool(SyntheticSequence(AnalyticSynthesizer((8, 8))), 4, batch_size=4).close()
 assert "h5py" not in sys.modules

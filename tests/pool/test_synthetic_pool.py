@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, PoolError, SampleIndexError
 from torchgenaug.pool import SyntheticPool
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, SourceConformance
 from torchgenaug.types import FieldSpec
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from torchgenaug.errors import ConfigurationError, PoolError
-from torchgenaug.pool import SyntheticPool, weights
-from torchgenaug.pool.weights import Weights, weights_of
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.pool import SyntheticPool
+from torchgenaug.pool.making import weights
+from torchgenaug.pool.making.weights import Weights, weights_of
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import ModuleSynthesizer
 from torchgenaug.testing import AnalyticSynthesizer
 

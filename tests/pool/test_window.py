@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchgenaug.pool.window import Window
+from torchgenaug.pool.storage.window import Window
 
 
 @st.composite

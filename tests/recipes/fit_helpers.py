@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from torchgenaug.recipes import Options, TrainingData
-from torchgenaug.recipes.data import TensorSamples
+from torchgenaug.recipes.data.training_data import TensorSamples
 from torchgenaug.types import FieldSpec
 
 

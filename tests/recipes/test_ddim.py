@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchgenaug.recipes.ddim import ddim_step, diffused, trailing_times, velocity_towards
+from torchgenaug.recipes.families.ddim import ddim_step, diffused, trailing_times, velocity_towards
 
 ALPHAS = torch.linspace(0.9999, 1e-6, 1000)
 

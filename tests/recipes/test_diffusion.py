@@ -11,8 +11,8 @@ from torch import nn
 from torchgenaug import SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit, state
-from torchgenaug.recipes.objective import VelocityObjective
-from torchgenaug.recipes.recipe import build_recipe
+from torchgenaug.recipes.build import build_recipe
+from torchgenaug.recipes.families.objective import VelocityObjective
 from torchgenaug.recipes.report import HeldOutConditions
 
 pytest.importorskip("monai")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
-from torchgenaug.recipes.data import load_data
+from torchgenaug.recipes.data.load import load_data
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -155,7 +155,7 @@ def test_table_of_labels(tmp_path):
 
 
 def test_large_folders_are_read_when_needed(tmp_path, monkeypatch):
-    from torchgenaug.recipes import scan
+    from torchgenaug.recipes.data import scan
 
     for k in range(6):
         save(tmp_path / str(k % 2) / f"{k}.png", grey(k))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchgenaug.recipes.data import TensorSamples, TrainingData
+from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
 from torchgenaug.recipes.report import HeldOutConditions
 from torchgenaug.types import FieldSpec

@@ -13,10 +13,11 @@ from fit_helpers import blobs, tiny
 
 from torchgenaug import SyntheticSequence, load_synthesizer, save_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.recipes import FitOptions, Options, fit, progressive, state
-from torchgenaug.recipes.ddim import ddim_step, trailing_times
+from torchgenaug.recipes import FitOptions, Options, fit, state
+from torchgenaug.recipes.families import progressive
+from torchgenaug.recipes.families.ddim import ddim_step, trailing_times
+from torchgenaug.recipes.families.teachers import load_teacher, warn_of_seen
 from torchgenaug.recipes.report import HeldOutConditions
-from torchgenaug.recipes.teachers import load_teacher, warn_of_seen
 from torchgenaug.seeding import NOISE, derive, normal
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.resize import fit_image, fit_mask, target_size
+from torchgenaug.recipes.data.resize import fit_image, fit_mask, target_size
 
 
 @pytest.mark.parametrize("spatial", [(20, 40), (16, 24, 32)])

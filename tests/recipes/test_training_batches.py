@@ -18,7 +18,7 @@ from torchgenaug.recipes.batches import (
     to_symmetric,
     training_batches,
 )
-from torchgenaug.recipes.data import TensorSamples, TrainingData
+from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
 from torchgenaug.types import FieldSpec
 
 

@@ -17,8 +17,11 @@ from typing import Any
 
 import h5py
 
-from torchgenaug.shards import damage, folder, plan, writer
-from torchgenaug.shards import render as render_module
+from torchgenaug.shards import folder
+from torchgenaug.shards import inventory as damage
+from torchgenaug.shards.render import plan
+from torchgenaug.shards.render import render as render_module
+from torchgenaug.shards.write import writer
 
 SECTOR = 512  # bytes: what a disk writes whole or not at all
 Event = tuple[Any, ...]

@@ -11,7 +11,7 @@ from shards_helpers import render, shard
 
 from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, render_shards, seeding
 from torchgenaug.errors import ShardCorruptError
-from torchgenaug.shards import blosc, opened
+from torchgenaug.shards.read import blosc, opened
 
 pytest.importorskip("hdf5plugin")
 pytestmark = pytest.mark.skipif(blosc.find_decoder() is None, reason="this hdf5plugin exports no decoder")

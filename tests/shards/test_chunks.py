@@ -19,7 +19,7 @@ from shards_helpers import render, shard, small_sequence
 
 from torchgenaug import ShardSource
 from torchgenaug.errors import ShardCorruptError
-from torchgenaug.shards.chunks import GzipRows
+from torchgenaug.shards.read.chunks import GzipRows
 
 SHAPE, CHUNK, ROW_BYTES = (4, 1, 8, 8), (1, 1, 8, 8), 256
 

@@ -17,8 +17,11 @@ import pytest
 from shards_helpers import contents, render
 
 from torchgenaug.errors import ShardError
-from torchgenaug.shards import damage, folder, plan, writer
-from torchgenaug.shards import render as render_module
+from torchgenaug.shards import folder
+from torchgenaug.shards import inventory as damage
+from torchgenaug.shards.render import plan
+from torchgenaug.shards.render import render as render_module
+from torchgenaug.shards.write import writer
 
 SMALL = {"count": 6, "batch_size": 2, "shard_size": 4}  # two shards
 CALLS = ("open", "close", "pwrite", "fsync", "replace", "link", "unlink", "posix_fallocate", "mkdir", "fstat")

@@ -10,8 +10,8 @@ import torch
 
 from torchgenaug import ShardSource, SyntheticSequence, render_shards
 from torchgenaug.errors import ShardCorruptError
-from torchgenaug.shards import opened
-from torchgenaug.shards.frame import Frame
+from torchgenaug.shards.read import opened
+from torchgenaug.shards.read.frame import Frame
 from torchgenaug.testing import AnalyticSynthesizer
 
 

@@ -408,7 +408,7 @@ def test_files_that_are_no_hdf5_are_refused(copy, content):
 
 def test_a_shard_that_shrinks_between_two_readings_is_refused(copy, monkeypatch):
     """Uncompressed shards are checked once per process; what is mapped again must still be there."""
-    from torchgenaug.shards import opened
+    from torchgenaug.shards.read import opened
 
     monkeypatch.setattr(opened, "MAX_MAPS", 1)
     source = ShardSource(copy)

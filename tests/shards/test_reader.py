@@ -25,7 +25,7 @@ from torchgenaug.errors import (
     ShardNotFoundError,
     ShardVersionError,
 )
-from torchgenaug.shards import opened
+from torchgenaug.shards.read import opened
 from torchgenaug.testing import SourceConformance
 
 

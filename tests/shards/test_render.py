@@ -14,7 +14,7 @@ from shards_helpers import contents, render, shard, small_sequence
 
 from torchgenaug import ClassLabels, FieldSpec, FunctionSynthesizer, SyntheticSequence, verify_shards
 from torchgenaug.errors import BadSampleError, ConfigurationError, ShardError, ShardMismatchError
-from torchgenaug.shards import background, writer
+from torchgenaug.shards.write import background, writer
 from torchgenaug.testing import AnalyticSynthesizer
 
 DTYPES = [

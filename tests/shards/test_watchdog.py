@@ -11,7 +11,7 @@ from shards_helpers import contents, render, small_sequence
 
 from torchgenaug import ClassLabels, SyntheticSequence, verify_shards
 from torchgenaug.errors import ConfigurationError, ShardError
-from torchgenaug.shards import watchdog
+from torchgenaug.shards.render import watchdog
 from torchgenaug.testing import AnalyticSynthesizer
 
 

@@ -12,8 +12,9 @@ import tiny_nets
 import torch
 from torch import nn
 
-from torchgenaug.synthesizers import DiffusersSynthesizer, ModuleSynthesizer, cuda_graphs
-from torchgenaug.synthesizers.cuda_graphs import GraphReplay
+from torchgenaug.synthesizers import DiffusersSynthesizer, ModuleSynthesizer
+from torchgenaug.synthesizers.parts import cuda_graphs
+from torchgenaug.synthesizers.parts.cuda_graphs import GraphReplay
 
 
 class FakeGraph:

@@ -11,9 +11,9 @@ import torch
 from torchgenaug import seeding
 from torchgenaug.conditions import ClassLabels
 from torchgenaug.errors import BadSampleError, ConfigurationError
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import DiffusersSynthesizer
-from torchgenaug.synthesizers.diffusers import OVERSHOOT
+from torchgenaug.synthesizers.diffusion.unet import OVERSHOOT
 from torchgenaug.testing import SynthesizerConformance
 
 

@@ -6,8 +6,8 @@ import tiny_nets
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.diffusion_arguments import checked_computing, checked_scheduler
-from torchgenaug.synthesizers.execution import Execution
+from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler
+from torchgenaug.synthesizers.parts.compute import Execution
 
 CPU = torch.device("cpu")
 

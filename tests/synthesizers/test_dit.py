@@ -13,7 +13,7 @@ from torch import nn
 from torchgenaug import seeding
 from torchgenaug.conditions import ClassLabels
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import DiffusersSynthesizer, DiTSynthesizer, load_synthesizer, save_synthesizer
 from torchgenaug.testing import SynthesizerConformance
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.editing import prepare_edit, run_edit
+from torchgenaug.synthesizers.diffusion.editing import prepare_edit, run_edit
 
 
 def edit(scheduler=None, steps=10, strength=0.5, *, from_noise=False):

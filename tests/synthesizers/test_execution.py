@@ -16,7 +16,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import DiffusersSynthesizer, ModuleSynthesizer, load_synthesizer, save_synthesizer
-from torchgenaug.synthesizers.execution import Caller, Execution, with_layout
+from torchgenaug.synthesizers.parts.compute import Caller, Execution, with_layout
 from torchgenaug.testing import SynthesizerConformance
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchgenaug.synthesizers.fingerprints import component_description, settings_digest, weights_digest
+from torchgenaug.synthesizers.parts.fingerprints import component_description, settings_digest, weights_digest
 
 
 class Scheduler:

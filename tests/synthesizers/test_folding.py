@@ -4,8 +4,8 @@ import diffusers
 import pytest
 import torch
 
-from torchgenaug.synthesizers.folded import FoldedStep, Row, run_folded
-from torchgenaug.synthesizers.folding import fold
+from torchgenaug.synthesizers.diffusion.folded import FoldedStep, Row, run_folded
+from torchgenaug.synthesizers.diffusion.linear_steps import fold
 
 # name → (scheduler, how many operations a step may take in the long run)
 FOLDABLE = {

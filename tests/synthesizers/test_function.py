@@ -9,7 +9,7 @@ import torch
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import FunctionSynthesizer
 from torchgenaug.testing import SynthesizerConformance
 from torchgenaug.types import FieldSpec

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.guidance import checked_classes, checked_guidance, guided, is_guided, twice
+from torchgenaug.synthesizers.parts.guidance import checked_classes, checked_guidance, guided, is_guided, twice
 
 
 def test_guidance_leads_from_the_output_without_the_condition_to_that_with_it():

@@ -7,7 +7,7 @@ import torch
 
 from torchgenaug import FieldSpec
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers import image_conditions as conditions
+from torchgenaug.synthesizers.parts import image_conditions as conditions
 
 SIZE = (4, 4)
 SPEC = FieldSpec((1, *SIZE), value_range=(-1000, 1000))

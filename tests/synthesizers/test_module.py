@@ -10,7 +10,7 @@ from torch import nn
 
 from torchgenaug import seeding
 from torchgenaug.errors import BadSampleError, ConfigurationError
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import ModuleSynthesizer
 from torchgenaug.testing import SynthesizerConformance
 

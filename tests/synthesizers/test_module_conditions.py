@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network, load_synthesizer, save_synthesizer
 from torchgenaug.testing import SynthesizerConformance
 from torchgenaug.types import FieldSpec

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers import monai_conditions as conditions
+from torchgenaug.synthesizers.monai import conditions
 
 
 @pytest.mark.parametrize("size", [(4, 4), (4, 4, 4)])

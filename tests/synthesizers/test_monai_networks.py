@@ -14,8 +14,8 @@ from monai.networks.schedulers import DDIMScheduler
 
 from torchgenaug import MonaiSynthesizer
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers import monai_networks as networks
-from torchgenaug.synthesizers.fingerprints import module_digest
+from torchgenaug.synthesizers.monai import networks
+from torchgenaug.synthesizers.parts.fingerprints import module_digest
 
 
 def build(network, **options):

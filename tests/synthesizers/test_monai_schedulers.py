@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler as OfDiffusers
 from monai.networks import schedulers
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.synthesizers.monai_schedulers import SCHEDULERS, described, rebuilt
+from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS, described, rebuilt
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

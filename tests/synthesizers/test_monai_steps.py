@@ -11,8 +11,8 @@ pytest.importorskip("monai")
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, PNDMScheduler, RFlowScheduler
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.monai_schedulers import described, rebuilt
-from torchgenaug.synthesizers.monai_steps import planned_steps, run_steps
+from torchgenaug.synthesizers.monai.schedulers import described, rebuilt
+from torchgenaug.synthesizers.monai.steps import planned_steps, run_steps
 
 NOISE = {"schedule": st.sampled_from(["linear_beta", "scaled_linear_beta", "sigmoid_beta", "cosine"])}
 KIND = {"prediction_type": st.sampled_from(["epsilon", "sample", "v_prediction"])}

@@ -7,7 +7,7 @@ import tiny_prompted
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.prompted_wiring import wired
+from torchgenaug.synthesizers.diffusion.prompts.wiring import wired
 
 CPU = torch.device("cpu")
 CONDITIONS = {

@@ -14,8 +14,8 @@ from torchgenaug.errors import BadSampleError, ConfigurationError
 from torchgenaug.nets import MixtureLatents, NormalLatents
 from torchgenaug.nets.pythae import MODELS
 from torchgenaug.synthesizers import build_network
-from torchgenaug.synthesizers.pythae import PythaeSynthesizer
-from torchgenaug.synthesizers.pythae_fit import fit_latents
+from torchgenaug.synthesizers.pythae.fit import fit_latents
+from torchgenaug.synthesizers.pythae.synthesizer import PythaeSynthesizer
 from torchgenaug.testing import SynthesizerConformance
 
 logging.disable(logging.INFO)  # pythae's trainers report every step

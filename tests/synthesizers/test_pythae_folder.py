@@ -12,7 +12,7 @@ from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 
 from torchgenaug.errors import SynthesizerLoadError
-from torchgenaug.synthesizers.pythae import PythaeSynthesizer
+from torchgenaug.synthesizers.pythae.synthesizer import PythaeSynthesizer
 
 logging.disable(logging.INFO)  # pythae's trainers report every step
 SHAPE = (1, 6, 7)

@@ -13,7 +13,7 @@ import torch
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import DiffusersSynthesizer
-from torchgenaug.synthesizers.sampling import prepare_schedule
+from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule
 
 SEEDS = [3, 1 << 63, 5]
 SCHEDULERS = {
@@ -71,7 +71,7 @@ def test_step_noise_differs_between_samples(name):
     """Two samples that start from the same noise part ways, or else the batch would share its step noise."""
     made = synthesizer(SCHEDULERS[name]())
     noise = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1, 1)
-    from torchgenaug.synthesizers.sampling import run_schedule
+    from torchgenaug.synthesizers.diffusion.sampling import run_schedule
 
     with torch.no_grad():
         one, two = run_schedule(made._schedule, lambda x, t: made._predict(None, x, t), noise, [1, 2])

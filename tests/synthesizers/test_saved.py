@@ -11,13 +11,8 @@ import tiny_nets
 import torch
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.synthesizers import (
-    DiffusersSynthesizer,
-    FunctionSynthesizer,
-    load_synthesizer,
-    save_synthesizer,
-    saved,
-)
+from torchgenaug.synthesizers import DiffusersSynthesizer, FunctionSynthesizer, load_synthesizer, save_synthesizer
+from torchgenaug.synthesizers.saving import folder as saved
 from torchgenaug.types import FieldSpec
 
 

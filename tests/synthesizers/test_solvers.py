@@ -11,7 +11,7 @@ import torch
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import DiffusersSynthesizer
-from torchgenaug.synthesizers.solvers import SOLVERS, with_solver
+from torchgenaug.synthesizers.diffusion.solvers import SOLVERS, with_solver
 
 MEAN, STD = 0.3, 0.5  # of the pixels; that of the noise is 0 and 1
 SEEDS = list(range(160))  # of 64 pixels each: the standard error of the mean is 0.0025, of the std 0.7 %

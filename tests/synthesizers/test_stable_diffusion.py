@@ -10,7 +10,7 @@ import torch
 
 from torchgenaug.conditions import JointConditions, Prompts, RealFields
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import StableDiffusionSynthesizer, load_synthesizer, save_synthesizer
 from torchgenaug.testing import SynthesizerConformance
 from torchgenaug.types import FieldSpec

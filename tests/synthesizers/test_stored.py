@@ -8,7 +8,7 @@ from torch import nn
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network, load_synthesizer, save_synthesizer
-from torchgenaug.synthesizers.stored import Stored
+from torchgenaug.synthesizers.parts.storable import Stored
 
 
 def generator(**changes):

@@ -19,7 +19,7 @@ from torchgenaug import (
 )
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers import build_network
-from torchgenaug.synthesizers.monai import MonaiSynthesizer
+from torchgenaug.synthesizers.monai.synthesizer import MonaiSynthesizer
 from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer
 from torchgenaug.testing import AnalyticSynthesizer, SynthesizerConformance
 

@@ -8,7 +8,7 @@ import torch
 from tiny_nets import seeded
 from torch import nn
 
-from torchgenaug.synthesizers.blueprints import build_network
+from torchgenaug.synthesizers.parts.blueprints import build_network
 
 _SHARED = {"num_res_blocks": 1, "channels": [8, 8], "norm_num_groups": 4}
 

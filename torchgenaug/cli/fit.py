@@ -100,7 +100,8 @@ def fit(
 
         torchgenaug fit list
     """
-    from torchgenaug.recipes.recipe import Options, with_condition
+    from torchgenaug.recipes.build import with_condition
+    from torchgenaug.recipes.options import Options
 
     if family == "list":
         _list_families()
@@ -112,7 +113,7 @@ def fit(
 
         torch.set_num_threads(threads)
     from torchgenaug.recipes import load_data
-    from torchgenaug.recipes.embedded import LOADERS
+    from torchgenaug.recipes.data.embedded import LOADERS
 
     train = load_data(data, size=size)
     held_out = load_data(data, split="held_out", size=size) if data in LOADERS else None
@@ -195,8 +196,8 @@ def _dry_run(family: str, train: TrainingData, recipe: Options) -> None:
     from accelerate import Accelerator
 
     from torchgenaug.recipes.batches import training_batches
+    from torchgenaug.recipes.build import build_recipe, describe_family
     from torchgenaug.recipes.options import FitOptions
-    from torchgenaug.recipes.recipe import build_recipe, describe_family
     from torchgenaug.recipes.state import TrainingState
 
     about = describe_family(family)
@@ -222,7 +223,7 @@ def _dry_run(family: str, train: TrainingData, recipe: Options) -> None:
 
 
 def _list_families() -> None:
-    from torchgenaug.recipes.recipe import describe_family, families
+    from torchgenaug.recipes.build import describe_family, families
 
     for name in families():
         about = describe_family(name)

@@ -102,7 +102,7 @@ def _load(name: str, steps: int | None, value_range: tuple[float, float] | None,
     """What `name` stands for, sampled in `steps` steps."""
     if is_diffusers_folder(name):
         from torchgenaug import synthesizers
-        from torchgenaug.synthesizers.layouts import pipeline_home
+        from torchgenaug.synthesizers.diffusion.layouts import pipeline_home
 
         limits = DIFFUSERS_RANGE if value_range is None else value_range
         home = getattr(synthesizers, pipeline_home(name))
@@ -157,7 +157,7 @@ def _numbers(text: str) -> list[float]:
 def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:
     """The same diffusion model with another number of sampling steps."""
     from torchgenaug.synthesizers import DiffusersSynthesizer
-    from torchgenaug.synthesizers.stored import Storable
+    from torchgenaug.synthesizers.parts.storable import Storable
 
     if not isinstance(synthesizer, DiffusersSynthesizer):
         made_of = synthesizer.stored() if isinstance(synthesizer, Storable) else None

@@ -128,7 +128,7 @@ def render(
     from torchgenaug import render_shards
     from torchgenaug.cli.load import DIFFUSERS_RANGE, is_diffusers_folder, load_sequence
     from torchgenaug.cli.preview import draw
-    from torchgenaug.shards.ranks import Ranks
+    from torchgenaug.shards.render.ranks import Ranks
 
     first = Ranks.from_environment().rank == 0  # the others keep silent
     console = Console(quiet=not first)

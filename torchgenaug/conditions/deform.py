@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.samples import SampleLayout
-from torchgenaug.transforms import SeededTransform
+from torchgenaug.samples.layout import SampleLayout
+from torchgenaug.samples.seeded_transform import SeededTransform
 from torchgenaug.types import FieldSpec
 
 

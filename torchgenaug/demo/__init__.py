@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from torchgenaug.demo.brain import BrainSlices
+from torchgenaug.datasets.brain import BrainSlices
 
 WEIGHTS = Path(__file__).parent / "weights"
 """A small diffusion model of (image, tissue mask), trained by ``python -m torchgenaug.demo.train``."""

@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader
 
 from torchgenaug import ClassLabels, SyntheticMixDataset, SyntheticPool, SyntheticSequence, load_synthesizer
 from torchgenaug.contracts import SyntheticSource
+from torchgenaug.datasets.brain import NUM_LEVELS, BrainSlices
 from torchgenaug.demo import WEIGHTS
-from torchgenaug.demo.brain import NUM_LEVELS, BrainSlices
 from torchgenaug.demo.segmenter import Segmenter, mean_dice, train_step
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.shards import render_shards

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from torchgenaug.demo.brain import NUM_TISSUES, BrainSlice
+from torchgenaug.datasets.brain import NUM_TISSUES, BrainSlice
 
 
 class Segmenter(nn.Module):

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug.demo import brain
+from torchgenaug.datasets import brain
 
 NULL_LEVEL = brain.NUM_LEVELS  # the class index that stands for "any level" in classifier-free guidance
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from torchgenaug.errors import ConfigurationError, SampleIndexError
-from torchgenaug.pool.window import Window
-from torchgenaug.sequence import MAX_ID
+from torchgenaug.pool.storage.window import Window
+from torchgenaug.sequence.sequence import MAX_ID
 
 _FEW = 64  # as in `ring`: the first reduction by numpy after a training step costs 30 µs
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
+from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.pool.filler import Filler
 from torchgenaug.pool.fit import build_ring
-from torchgenaug.pool.limit import checked_limit
-from torchgenaug.pool.process import ProcessSupply
-from torchgenaug.pool.ring import Ring
-from torchgenaug.pool.supply import LocalSupply, Supply, open_render
-from torchgenaug.pool.window import Window
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.pool.making.filler import Filler
+from torchgenaug.pool.making.limit import checked_limit
+from torchgenaug.pool.making.process import ProcessSupply
+from torchgenaug.pool.making.supply import LocalSupply, Supply, open_render
+from torchgenaug.pool.storage.ring import Ring
+from torchgenaug.pool.storage.window import Window
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import FieldSpec
-
-if TYPE_CHECKING:
-    from torchgenaug.shards import ShardSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def assemble(
     background: bool | Literal["process"],
     device: torch.device | str | None,
     timeout_s: float,
-    shards: ShardSource | str | os.PathLike[str] | None,
+    shards: SyntheticSource | str | os.PathLike[str] | None,
     offload: bool,
     memory_limit: float | None,
 ) -> Parts:

@@ -8,9 +8,9 @@ from functools import partial
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.pool.memory import available_bytes
-from torchgenaug.pool.ring import Ring
-from torchgenaug.pool.window import Window
+from torchgenaug.pool.storage.memory import available_bytes
+from torchgenaug.pool.storage.ring import Ring
+from torchgenaug.pool.storage.window import Window
 from torchgenaug.types import FieldSpec
 
 # The rest is for the training itself.

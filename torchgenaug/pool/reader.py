@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug.errors import PoolError
-from torchgenaug.pool.filler import Filler
-from torchgenaug.pool.ring import CLOSED, FAILED, SYNCHRONOUS, Ring, Rows
+from torchgenaug.pool.making.filler import Filler
+from torchgenaug.pool.storage.ring import CLOSED, FAILED, SYNCHRONOUS, Ring, Rows
 from torchgenaug.pool.texts import CLOSED_TEXT, hung_text, moved_text
 from torchgenaug.types import Batch
 

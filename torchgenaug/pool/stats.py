@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torchgenaug.pool.window import Window
+from torchgenaug.pool.storage.window import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,22 +16,19 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
+from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, PoolError
+from torchgenaug.plan.ranks import find_rank
 from torchgenaug.pool import reader
 from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions, checked_turn
 from torchgenaug.pool.assemble import assemble
-from torchgenaug.pool.filler import Filler
-from torchgenaug.pool.ranks import find_rank
-from torchgenaug.pool.ring import Ring
+from torchgenaug.pool.making.filler import Filler
 from torchgenaug.pool.stats import PoolStats, summary
+from torchgenaug.pool.storage.ring import Ring
+from torchgenaug.pool.storage.window import Window
 from torchgenaug.pool.texts import CLOSED_TEXT, moved_text
-from torchgenaug.pool.window import Window
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
-
-if TYPE_CHECKING:
-    from torchgenaug.shards import ShardSource
-
 
 _LONGEST_S = 1e6  # what the waits of the operating system can take
 
@@ -113,7 +110,7 @@ class SyntheticPool:
         device: torch.device | str | None = None,
         background: bool | Literal["process"] = True,
         timeout_s: float = 600.0,
-        shards: ShardSource | str | os.PathLike[str] | None = None,
+        shards: SyntheticSource | str | os.PathLike[str] | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         offload: bool = False,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 
 from torchgenaug import seeding
-from torchgenaug.pool.ring import Ring
-from torchgenaug.pool.window import Window
+from torchgenaug.pool.storage.ring import Ring
+from torchgenaug.pool.storage.window import Window
 
 CLOSED_TEXT = "The pool is closed. Build a new one: equal arguments give equal samples."
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.augment import mild_affine
-from torchgenaug.recipes.data import TrainingData
+from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.seeding import TRANSFORM, derive, permutation
 from torchgenaug.types import Batch, FieldSpec
 

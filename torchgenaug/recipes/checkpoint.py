@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.recipes.data import TrainingData
+from torchgenaug.recipes.data.training_data import TrainingData
 
 _FILE, _RUN = "checkpoint.pt", "run.json"
 

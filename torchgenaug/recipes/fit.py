@@ -16,14 +16,14 @@ from torch import Tensor
 from torchgenaug.errors import ConfigurationError, DivergenceError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.batches import training_batches
-from torchgenaug.recipes.data import TrainingData
-from torchgenaug.recipes.options import FitOptions
-from torchgenaug.recipes.recipe import Options, build_recipe, describe_family, with_condition
+from torchgenaug.recipes.build import build_recipe, describe_family, with_condition
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families.teachers import Teacher, chosen_teacher, taught_on, warn_of_seen
+from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.recipes.report import Judge, draw_samples, write_history
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.stopping import Stop, stoppable
-from torchgenaug.recipes.teachers import Teacher, chosen_teacher, taught_on, warn_of_seen
-from torchgenaug.synthesizers.saved import rewrite_synthesizer
+from torchgenaug.synthesizers.saving.folder import rewrite_synthesizer
 
 _RUN_FOLDER = "training"
 _LOSSES_CHECKED_EVERY = 50  # steps: a GPU has to be waited for

@@ -3,7 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+Condition: TypeAlias = Literal["label", "mask", "source"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may set about a recipe. None: the family's own default, which is made for small data.
+
+    Attributes:
+        condition: field that the model is to be told: ``"label"``, ``"mask"`` or ``"source"``; None: unconditional.
+        with_mask: generate the mask together with the image (families that say so).
+        steps: training steps in all; the learning rate may depend on it.
+        batch_size: samples per step and process.
+        width: channels of the widest-resolution layers: model size and time grow with its square.
+        latent_dim: length of latent vectors, or channels of latent images.
+        learning_rate: of the (first) optimizer.
+        sampling_steps: denoising steps of a diffusion model when it is sampled.
+        guidance_scale: classifier-free guidance when it is sampled; see `DiffusersSynthesizer`.
+        teacher: folder of a trained model (families that are distilled from one). What it is told, and whether it makes
+            masks, is then what `condition` and `with_mask` are unless they are given.
+    """
+
+    condition: Condition | None = None
+    with_mask: bool = False
+    steps: int | None = None
+    batch_size: int | None = None
+    width: int | None = None
+    latent_dim: int | None = None
+    learning_rate: float | None = None
+    sampling_steps: int | None = None
+    guidance_scale: float | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from torch import Tensor
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes.checkpoint import data_fingerprint
-from torchgenaug.recipes.data import TrainingData
+from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
 from torchgenaug.seeding import permutation
-from torchgenaug.sequence import SyntheticSequence
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
 
 NUM_JUDGED, _NUM_SHOWN, _MAX_TRAIN = 64, 16, 2000

@@ -13,38 +13,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "CombinedSource": "combined",
     "Manifest": "format",
-    "SelectedSource": "selected",
     "ShardReport": "verify",
-    "ShardSource": "reader",
-    "balance_classes": "selected",
-    "keep_classes": "selected",
-    "open_remote": "remote",
-    "render_shards": "render",
+    "ShardSource": "read.reader",
+    "open_remote": "read.reader",
+    "render_shards": "render.render",
     "verify_shards": "verify",
 }
 
 __all__ = [
-    "CombinedSource",
     "Manifest",
-    "SelectedSource",
     "ShardReport",
     "ShardSource",
-    "balance_classes",
-    "keep_classes",
     "open_remote",
     "render_shards",
     "verify_shards",
 ]
 
 if TYPE_CHECKING:
-    from torchgenaug.shards.combined import CombinedSource
     from torchgenaug.shards.format import Manifest
-    from torchgenaug.shards.reader import ShardSource
-    from torchgenaug.shards.remote import open_remote
-    from torchgenaug.shards.render import render_shards
-    from torchgenaug.shards.selected import SelectedSource, balance_classes, keep_classes
+    from torchgenaug.shards.read.reader import ShardSource, open_remote
+    from torchgenaug.shards.render.render import render_shards
     from torchgenaug.shards.verify import ShardReport, verify_shards
 
 

@@ -20,52 +20,10 @@ from torchgenaug.errors import (
 )
 from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, TemporaryFile, remove_abandoned, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
-from torchgenaug.shards.reader import ShardSource, Verify
 
 _CACHE_VARIABLE = "TORCHGENAUG_CACHE"
 _BLOCK = 8 << 20  # bytes asked for at once
 _LOCK_NAME = ".torchgenaug-fetching"
-
-
-def open_remote(
-    url: str,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    verify: Verify = "sample",
-    storage_options: Mapping[str, Any] | None = None,
-) -> ShardSource:
-    """A shard folder that lies behind a URL, copied to this machine first.
-
-    Each file's sha256 is compared with its name while it arrives, and it appears in the cache whole or not at all. Any
-    number of processes may open the same URL at once: one fetches, the others wait and then find the files. What is
-    there is not fetched again, also after an interruption. A folder that was rendered anew has a cache of its own.
-
-    Args:
-        url: such as ``"s3://bucket/shards"``, ``"hf://datasets/me/shards@<revision>"``, ``"memory://shards"``, or a
-            local path. The protocol's package, s3fs for example, must be installed.
-        cache: where folders are kept; default: ``$TORCHGENAUG_CACHE``, else ``~/.cache/torchgenaug``.
-        verify: as in `torchgenaug.ShardSource`.
-        storage_options: passed to the file system, such as credentials.
-
-    Raises:
-        ConfigurationError: an unknown protocol.
-        MissingExtraError: the protocol's package is not installed.
-        ShardNotFoundError: there is no manifest at this URL.
-        ShardIncompleteError: shards are missing there.
-        ShardCorruptError: a file that arrives is not the one that its name states, or the manifest is damaged.
-        ShardError: the cache's disk is too small.
-
-    Example:
-        >>> import fsspec, tempfile
-        >>> from torchgenaug import SyntheticSequence, render_shards
-        >>> from torchgenaug.testing import AnalyticSynthesizer
-        >>> folder, cache = tempfile.mkdtemp(), tempfile.mkdtemp()
-        >>> _ = render_shards(SyntheticSequence(AnalyticSynthesizer((8, 8))), folder, 10, progress=False)
-        >>> fsspec.filesystem("memory").put(folder, "/shards", recursive=True)
-        >>> len(open_remote("memory://shards", cache=cache))
-        10
-    """
-    return ShardSource(fetch_remote(url, cache=cache, storage_options=storage_options), verify=verify)
 
 
 def fetch_remote(

@@ -12,8 +12,8 @@ import numpy as np
 from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
-from torchgenaug.shards.layout import ShardFault
-from torchgenaug.shards.opened import OpenShard, copy_rows
+from torchgenaug.shards.read.layout import ShardFault
+from torchgenaug.shards.read.opened import OpenShard, copy_rows
 from torchgenaug.shards.storage import StoredField
 
 _BYTES = 16 << 20  # decoded at once, but one sample at least

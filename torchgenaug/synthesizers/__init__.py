@@ -9,40 +9,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchgenaug.synthesizers.blueprints import build_network as build_network
-    from torchgenaug.synthesizers.diffusers import DiffusersSynthesizer as DiffusersSynthesizer
-    from torchgenaug.synthesizers.dit import DiTSynthesizer as DiTSynthesizer
+    from torchgenaug.synthesizers.diffusion.dit import DiTSynthesizer as DiTSynthesizer
+    from torchgenaug.synthesizers.diffusion.prompts.encoding import encode_prompts as encode_prompts
+    from torchgenaug.synthesizers.diffusion.stable_diffusion import (
+        StableDiffusionSynthesizer as StableDiffusionSynthesizer,
+    )
+    from torchgenaug.synthesizers.diffusion.unet import DiffusersSynthesizer as DiffusersSynthesizer
     from torchgenaug.synthesizers.ensemble import EnsembleSynthesizer as EnsembleSynthesizer
     from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
-    from torchgenaug.synthesizers.module import ModuleSynthesizer as ModuleSynthesizer
-    from torchgenaug.synthesizers.monai import MonaiSynthesizer as MonaiSynthesizer
-    from torchgenaug.synthesizers.monai_bundle import load_monai_bundle as load_monai_bundle
-    from torchgenaug.synthesizers.prompt_encoding import encode_prompts as encode_prompts
-    from torchgenaug.synthesizers.pythae import PythaeSynthesizer as PythaeSynthesizer
-    from torchgenaug.synthesizers.pythae_fit import fit_latents as fit_latents
-    from torchgenaug.synthesizers.saved import load_synthesizer as load_synthesizer
-    from torchgenaug.synthesizers.saved import save_synthesizer as save_synthesizer
-    from torchgenaug.synthesizers.stable_diffusion import StableDiffusionSynthesizer as StableDiffusionSynthesizer
+    from torchgenaug.synthesizers.module.synthesizer import ModuleSynthesizer as ModuleSynthesizer
+    from torchgenaug.synthesizers.monai.bundle import load_monai_bundle as load_monai_bundle
+    from torchgenaug.synthesizers.monai.synthesizer import MonaiSynthesizer as MonaiSynthesizer
+    from torchgenaug.synthesizers.parts.blueprints import build_network as build_network
+    from torchgenaug.synthesizers.pythae.fit import fit_latents as fit_latents
+    from torchgenaug.synthesizers.pythae.synthesizer import PythaeSynthesizer as PythaeSynthesizer
+    from torchgenaug.synthesizers.saving.folder import load_synthesizer as load_synthesizer
+    from torchgenaug.synthesizers.saving.folder import save_synthesizer as save_synthesizer
     from torchgenaug.synthesizers.transformed import TransformedSynthesizer as TransformedSynthesizer
     from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
 _HOMES = {
-    "DiTSynthesizer": "dit",
-    "DiffusersSynthesizer": "diffusers",
+    "DiTSynthesizer": "diffusion.dit",
+    "DiffusersSynthesizer": "diffusion.unet",
     "EnsembleSynthesizer": "ensemble",
     "FunctionSynthesizer": "function",
-    "ModuleSynthesizer": "module",
-    "MonaiSynthesizer": "monai",
-    "PythaeSynthesizer": "pythae",
-    "StableDiffusionSynthesizer": "stable_diffusion",
+    "ModuleSynthesizer": "module.synthesizer",
+    "MonaiSynthesizer": "monai.synthesizer",
+    "PythaeSynthesizer": "pythae.synthesizer",
+    "StableDiffusionSynthesizer": "diffusion.stable_diffusion",
     "TransformedSynthesizer": "transformed",
     "TwoStageSynthesizer": "two_stage",
-    "build_network": "blueprints",
-    "encode_prompts": "prompt_encoding",
-    "fit_latents": "pythae_fit",
-    "load_monai_bundle": "monai_bundle",
-    "load_synthesizer": "saved",
-    "save_synthesizer": "saved",
+    "build_network": "parts.blueprints",
+    "encode_prompts": "diffusion.prompts.encoding",
+    "fit_latents": "pythae.fit",
+    "load_monai_bundle": "monai.bundle",
+    "load_synthesizer": "saving.folder",
+    "save_synthesizer": "saving.folder",
 }
 
 __all__ = [

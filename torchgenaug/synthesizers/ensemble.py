@@ -13,10 +13,10 @@ import torch
 from torchgenaug import seeding
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
-from torchgenaug.samples import MEMBER
-from torchgenaug.synthesizers.checks import check_seeds
-from torchgenaug.synthesizers.fingerprints import settings_digest
-from torchgenaug.synthesizers.stored import Stored, trained_on_all
+from torchgenaug.samples.layout import MEMBER
+from torchgenaug.synthesizers.parts.checks import check_seeds
+from torchgenaug.synthesizers.parts.fingerprints import settings_digest
+from torchgenaug.synthesizers.parts.storable import Stored, trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _MEMBER = 66  # purpose of seeds, apart from those of `torchgenaug.seeding`

@@ -13,8 +13,8 @@ from torch import Tensor
 from torchgenaug import seeding
 from torchgenaug.contracts import Conditions
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
-from torchgenaug.samples import PARENT, SampleLayout
-from torchgenaug.transforms import SeededTransform, is_torchio_transform
+from torchgenaug.samples.layout import PARENT, SampleLayout
+from torchgenaug.samples.seeded_transform import SeededTransform, is_torchio_transform
 from torchgenaug.types import Batch, FieldSpec
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torchgenaug import seeding
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.synthesizers.fingerprints import settings_digest
-from torchgenaug.synthesizers.stored import Stored, trained_on_all
+from torchgenaug.synthesizers.parts.fingerprints import settings_digest
+from torchgenaug.synthesizers.parts.storable import Stored, trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _FIRST, _SECOND = 64, 65  # purposes of seeds, apart from those of `torchgenaug.seeding`

@@ -1,0 +1,1 @@
+"""Mixes real and synthetic: `SyntheticMixDataset` (sample by sample), `SyntheticMixLoader` (batch by batch)."""

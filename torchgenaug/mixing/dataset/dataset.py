@@ -1,0 +1,301 @@
+"""`SyntheticMixDataset`: a real data set with synthetic samples mixed in, in the real data set's own sample type."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from torchgenaug.contracts import SyntheticSource
+from torchgenaug.errors import (
+    ConfigurationError,
+    EmptyDatasetError,
+    RepeatedEpochWarning,
+    SampleIndexError,
+    StateMismatchError,
+)
+from torchgenaug.mixing.dataset.map_source import MapSource, check_map_style, read_labels
+from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
+from torchgenaug.plan.arguments import Mode, Ratio, told_ratio
+from torchgenaug.plan.class_matching import ClassMembers
+from torchgenaug.plan.mix_plan import Counts, MixPlan
+from torchgenaug.samples.layout import SampleLayout
+from torchgenaug.types import FieldKind
+
+_JUST_SET = -1
+_PASSES_BEFORE_WARNING = 3
+
+
+class SyntheticMixDataset(Dataset[Any]):
+    """Mixes synthetic samples into a real, map-style data set at an exact ratio; wrap it and train as before.
+
+    Every sample is a pure function of (seed, epoch, index): the same for any number of workers, any start method, batch
+    size, sampler and rank layout, its random transforms included. With ``ratio=0`` and no transform it hands out the
+    very objects of `real`. Safe in forked, spawned and persistent workers; picklable if `real`, `synthetic` and the
+    transforms are.
+
+    Call `set_epoch` before each epoch (accelerate does), as with `DistributedSampler`.
+
+    Args:
+        real: map-style data set of tensors, tuples, lists, NamedTuples, dicts or `torchio.Subject`.
+        synthetic: `SyntheticPool`, `ShardSource`, another `SyntheticSource`, or a map-style data set whose samples look
+            like the real ones.
+        ratio: synthetic fraction of an epoch, or a function epoch → fraction (a named function, so that it pickles).
+        mode: ``"replace"`` keeps the length and replaces ``round(ratio · len(real))`` real samples, others each epoch,
+            each real sample equally often (±1); ``"extend"`` keeps all of them and adds synthetic ones until the
+            fraction holds.
+        count: synthetic samples per epoch, as an absolute number, instead of `ratio`.
+        seed: base seed of the mix and of the transforms, in [0, 2^63).
+        fields: names of the positions of a tuple or list sample, such as ``("image", "label")``; for dicts and
+            Subjects, which fields to hand out (of real and synthetic samples alike).
+        match: name of the class field: a replaced sample is replaced by one of its own class, so that the class balance
+            stays. Reads `real` once for its labels; a mapping ``{name: labels}`` saves that.
+        transform: applied to every sample: a TorchIO transform or a function sample → sample.
+        real_transform: applied to real samples only, before `transform`.
+        synthetic_transform: applied to synthetic samples only, before `transform`.
+        provenance: adds to each sample where it comes from: ``is_synthetic``, ``index`` (in `real`, or -1), ``id``,
+            ``seed`` (hexadecimal), ``parent`` and ``member`` (of an ensemble) of a synthetic sample, or -1 and "", and
+            the sequence's ``fingerprint``.
+
+    Raises:
+        EmptyDatasetError: nothing in `real`, or nothing in `synthetic` where something is asked of it.
+        ConfigurationError: an argument outside its domain; a tuple sample without `fields`.
+        FieldMismatchError: synthetic samples do not fit the real ones; all differences are listed.
+
+    Warns:
+        IntensityMismatchWarning: real and synthetic images differ grossly in brightness.
+        RepeatedEpochWarning: the same epoch is read again and again, because `set_epoch` was forgotten.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> real = TensorDataset(torch.rand(8, 1, 32, 32))
+        >>> synthetic = TensorDataset(torch.rand(3, 1, 32, 32))
+        >>> mixed = SyntheticMixDataset(real, synthetic, ratio=0.25, fields=("image",))
+        >>> len(mixed), mixed.counts()
+        (8, Counts(real=6, synthetic=2))
+    """
+
+    def __init__(
+        self,
+        real: Any,
+        synthetic: SyntheticSource | Dataset[Any],
+        ratio: Ratio = 0.25,
+        *,
+        mode: Mode = "replace",
+        count: int | None = None,
+        seed: int = 0,
+        fields: Sequence[str] | None = None,
+        match: str | Mapping[str, Sequence[int]] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        real_transform: Callable[[Any], Any] | None = None,
+        synthetic_transform: Callable[[Any], Any] | None = None,
+        provenance: bool = False,
+    ) -> None:
+        check_map_style(real, "real")
+        check_map_style(synthetic, "synthetic")
+        if isinstance(real, SyntheticMixDataset):
+            raise ConfigurationError(
+                "`real` must hold real samples, got a SyntheticMixDataset. Its synthetic samples would be called real. "
+                "Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic sources."
+            )
+        if len(real) == 0:
+            raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
+        self.real, self.provenance = real, provenance
+        self.layout = SampleLayout.of(real[0], fields)
+        if provenance and "provenance" in self.layout.names:
+            raise ConfigurationError(
+                "`provenance` would overwrite the field 'provenance' that the real samples have. "
+                "Rename it in the data set."
+            )
+        if provenance and self.layout.container == "namedtuple":
+            raise ConfigurationError(
+                "`provenance` cannot be added to a NamedTuple, whose fields are fixed. "
+                "Let the real data set return a dict."
+            )
+        transformed = real_transform is not None or synthetic_transform is not None
+        self.source: SyntheticSource | MapSource = (
+            synthetic
+            if isinstance(synthetic, SyntheticSource)
+            else MapSource(synthetic, self.layout, transformed=transformed)
+        )
+        refreshes = getattr(self.source, "refreshes_per_epoch", 1)
+        if refreshes > 1:
+            raise ConfigurationError(
+                f"`synthetic` must hold one window of samples per epoch, got refreshes_per_epoch={refreshes}. A "
+                "sampler asks for the samples of an epoch in any order, and workers ask ahead of the training loop, so "
+                "all its windows would be needed at once. Use SyntheticMixLoader(loader, pool), which knows the order; "
+                "or refreshes_per_epoch=1 and shorter epochs: RandomSampler(mixed, num_samples=len(mixed) // 4), with "
+                "a set_epoch for each."
+            )
+        kinds: Mapping[str, FieldKind]
+        if isinstance(self.source, MapSource):
+            kinds = self.source.kinds()
+        else:
+            kinds = {name: spec.kind for name, spec in self.source.fields.items()}
+            if not transformed:
+                self.layout.check(self.source.fields)
+
+        self._match: str | None = None
+        labels: npt.NDArray[np.int64] | None = None
+        if match is not None:
+            self._match, labels = read_labels(real, self.layout, match)
+        self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
+        self._mixer = SampleMixer(
+            real,
+            self.source,
+            self.layout,
+            kinds,
+            transforms=(real_transform, synthetic_transform, transform),
+            seed=self.plan.seed,
+            provenance=provenance,
+        )
+        self._members: tuple[int, ClassMembers] | None = None
+        # The epoch, and how many samples were read since it was set: in shared memory, for all workers.
+        self._epoch = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._shared = self._epoch.numpy()  # the same memory: a read and a write by numpy take 0.2 µs, by torch 4
+        # A pool that is at another epoch already is followed: its samples are what the mix will read.
+        self._epoch[0] = max(0, getattr(self.source, "epoch", None) or 0)
+        if self.plan.num_drawn(0) or (callable(ratio) and len(self.source)):
+            self._current_members(self.epoch)
+            self._mixer.probe()
+
+    def __len__(self) -> int:
+        return self.plan.counts(self.epoch).total
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch; kept in shared memory, so that persistent workers see it change."""
+        return int(self._shared[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to an epoch (and takes a pool along): other samples are replaced, and all transforms are drawn anew."""
+        self.plan.num_drawn(epoch)
+        for dataset in (self.real, self.source):
+            move = getattr(dataset, "set_epoch", None)
+            if callable(move):
+                move(epoch)
+        self._epoch[0], self._epoch[1] = epoch, _JUST_SET
+        if self.plan.num_drawn(epoch):
+            self._current_members(epoch)  # once, here, rather than in every worker
+
+    def counts(self, epoch: int | None = None) -> Counts:
+        """The exact number of real and synthetic samples of an epoch (default: the current one)."""
+        return self.plan.counts(self.epoch if epoch is None else epoch)
+
+    def is_synthetic(self, indices: npt.ArrayLike | None = None) -> npt.NDArray[np.bool_]:
+        """Which indices of the current epoch are synthetic: (n,) bool; all of them by default."""
+        return self.plan.is_synthetic(np.arange(len(self)) if indices is None else indices, self.epoch)
+
+    def __getitem__(self, index: int) -> Any:
+        size = len(self)
+        if not -size <= index < size:
+            raise SampleIndexError(f"`index` must be in [{-size}, {size}), got {index}.")
+        return self.__getitems__([index % size])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """A batch of samples; this is what `DataLoader` calls."""
+        epoch, num_read = self._shared.tolist()
+        self._shared[1] = (0 if num_read == _JUST_SET else num_read) + len(indices)
+        drawn, total, _ = self.plan.numbers(epoch)
+        if not drawn and not self._mixer.changes_samples:
+            return self._mixer.real_samples(list(indices))
+        if num_read > _PASSES_BEFORE_WARNING * total:
+            self._warn_of_repetition(epoch)
+        if drawn and getattr(self.source, "epoch", epoch) not in (epoch, None):
+            raise StateMismatchError(
+                f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(self.source, 'epoch', None)}. Its "
+                "samples are not those of this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
+            )
+        codes = self.plan.code_list(indices, epoch, self._current_members(epoch))
+        return self._mixer.samples(codes, indices, epoch)
+
+    def dry_iter(self) -> list[Any]:
+        """A `torchio.Subject` for each index of the current epoch, its images not loaded: what `torchio.Queue` counts.
+
+        A hollow one stands in for synthetic samples, unless each says how many patches it gives (``num_samples``).
+
+        Raises:
+            ConfigurationError: the samples are no Subjects.
+        """
+        members = self._current_members(self.epoch)
+        return self._mixer.subjects(*self.plan.look_up(np.arange(len(self)), self.epoch, members))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the samples, and the epoch; JSON-ready."""
+        return {"epoch": self.epoch, **self._settings(self.epoch)}
+
+    def _settings(self, epoch: int) -> dict[str, Any]:
+        """What decides the samples until the end of `epoch`."""
+        return {
+            "seed": self.plan.seed,
+            "mode": self.plan.mode,
+            "ratio": told_ratio(self.plan.ratio, epoch, self.plan.offset(epoch + 1)),
+            "count": self.plan.count,
+            "num_real": self.plan.num_real,
+            "num_synthetic": self.plan.num_synthetic,
+            "refresh": getattr(self.source, "refresh", None),
+            "match": self._match,
+            "fingerprint": getattr(self.source, "fingerprint", None),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes to the epoch of a saved state, unless `set_epoch` has named another one of which nothing was read yet.
+
+        `torchdata.stateful_dataloader.StatefulDataLoader` calls it when an epoch begins, in its workers: a state that
+        was saved when an epoch had ended must not undo what the training loop said about the next one. Over a pool,
+        call `set_epoch` before the first batch, as in any epoch: workers cannot move a pool.
+
+        Raises:
+            StateMismatchError: the state belongs to another mix; every difference is listed.
+        """
+        differences = [
+            f"{name}: saved {state.get(name)!r}, now {mine!r}"
+            for name, mine in self._settings(int(state.get("epoch", 0))).items()
+            if state.get(name) != mine
+        ]
+        if differences or "epoch" not in state:
+            raise StateMismatchError(
+                "The saved state must come from the same mix. Differences:\n  - "
+                + "\n  - ".join(differences or ["no epoch"])
+                + "\nBuild the data set as it was, or start a new run."
+            )
+        epoch, num_read = self._epoch.tolist()
+        if state["epoch"] != epoch and num_read != _JUST_SET:
+            self.set_epoch(int(state["epoch"]))
+
+    def _warn_of_repetition(self, epoch: int) -> None:
+        self._epoch[1] = -(1 << 62)  # once is enough
+        warnings.warn(
+            f"Epoch {epoch} was read more than {_PASSES_BEFORE_WARNING} times. Each pass replaces the same samples and "
+            "draws the same random transforms. Call dataset.set_epoch(epoch) at the start of every epoch.",
+            RepeatedEpochWarning,
+            stacklevel=3,
+        )
+
+    def _current_members(self, epoch: int) -> ClassMembers | None:
+        """The source's positions by class: of this epoch, where the source changes with it."""
+        if self._match is None:
+            return None
+        key = epoch if hasattr(self.source, "set_epoch") else -1
+        if self._members is None or self._members[0] != key:
+            source, name = self.source, self._match
+            labels = source.labels(name) if isinstance(source, MapSource) else source.column(name).numpy()
+            self._members = (key, self.plan.group(labels))
+        return self._members[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shared": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Plain pickle copies; the copy's workers must see its epoch change, too.
+        self.__dict__.update(state, _shared=state["_epoch"].share_memory_().numpy())
+
+    def __repr__(self) -> str:
+        return (
+            f"SyntheticMixDataset({self.counts().real} real + {self.counts().synthetic} synthetic, epoch {self.epoch})"
+        )

@@ -1,0 +1,159 @@
+"""What a batch looks like: where its fields lie in a tensor, tuple, list, NamedTuple, dict or TorchIO batch.
+
+A `BatchLayout` is read off the first batch of a loader, and puts other tensors into the same structure.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchgenaug.errors import FieldMismatchError
+from torchgenaug.mixing.loader.batch_metadata import DATA, is_image, said_of
+from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
+from torchgenaug.seeding import Int64Array
+from torchgenaug.types import FieldSpec
+
+
+@dataclass(frozen=True)
+class BatchLayout:
+    """How fields sit in the batches of one loader.
+
+    Args:
+        container: what kind of object a batch is.
+        names: the fields that are handed out, in order.
+        restricted: whether `names` leaves out fields that the batches have.
+        chosen: whether the user named the fields; synthetic samples may then have others, too.
+    """
+
+    container: Container
+    names: tuple[str, ...]
+    restricted: bool = False
+    chosen: bool = False
+
+    @classmethod
+    def of(cls, batch: Any, fields: Sequence[str] | None = None) -> BatchLayout:
+        """The layout of a batch; `fields` names the positions of a tuple or list, or the fields of a dict to hand out.
+
+        Raises:
+            ConfigurationError: positions without names, names that do not fit, or an unsupported type.
+        """
+        layout = SampleLayout.of(batch, fields)
+        return cls(layout.container, layout.names, layout.restricted, fields is not None)
+
+    def tensors(self, batch: Any) -> list[Tensor]:
+        """The tensors of the fields, in the order of `names`, all with the same number of rows.
+
+        Raises:
+            FieldMismatchError: a field that is no tensor, or has a different number of rows.
+        """
+        values = [value[DATA] if is_image(value) else value for value in self._values(batch)]
+        size = values[0].shape[0] if isinstance(values[0], Tensor) and values[0].ndim else None
+        for name, value in zip(self.names, values, strict=True):
+            if not isinstance(value, Tensor) or not value.ndim or value.shape[0] != size:
+                what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise FieldMismatchError(
+                    f"Every field of a batch must be a tensor with one row per sample, got {what} for {name!r}. Name "
+                    "only such fields in `fields`, or let the loader's collate_fn make tensors."
+                )
+        return values
+
+    def build(self, like: Any, tensors: Sequence[Tensor], rows: Int64Array | None = None, added: int = 0) -> Any:
+        """A batch of the type of `like` with these tensors.
+
+        Args:
+            like: a batch of this layout.
+            tensors: one per field.
+            rows: which rows of `like` the first ones of `tensors` are (None: all); what TorchIO and MONAI say about an
+                image beside its tensor is taken from there.
+            added: how many rows of `tensors` follow that are not in `like`: they get the affine of its first row, and
+                no path.
+        """
+        values = [said_of(old, part, rows, added) for old, part in zip(self._values(like), tensors, strict=True)]
+        if self.container == "tensor":
+            return values[0]
+        if self.container in ("dict", "subject"):
+            named = dict(zip(self.names, values, strict=True))
+            if type(like) is dict or self.restricted:
+                return named
+            other = copy.copy(like)
+            other.update(named)
+            return other
+        if self.container == "namedtuple":
+            return type(like)(*values)
+        return tuple(values) if self.container == "tuple" else values
+
+    def restrict(self, batch: Any) -> Any:
+        """The batch with only the fields that are handed out; the very object where that is all of them."""
+        return {name: batch[name] for name in self.names} if self.restricted else batch
+
+    def check(self, batch: Any, specs: Mapping[str, FieldSpec]) -> None:
+        """Raises `FieldMismatchError`, listing every difference, unless samples of `specs` fit into this batch."""
+        values = dict(zip(self.names, self._values(batch), strict=True))
+        problems = [f"missing {name!r}: the real batches have it" for name in values if name not in specs]
+        for name, value in values.items():
+            data = value[DATA] if is_image(value) else value
+            if name in specs and not isinstance(data, Tensor):
+                problems.append(f"{name!r}: real is of type {type(data).__name__}, which cannot be made from a tensor")
+            elif name in specs:
+                spec = specs[name]
+                problems += _difference(name, data, spec.shape, spec.dtype)
+        if self.container in ("dict", "subject") and not self.chosen:
+            surplus = [name for name in specs if name not in self.names and name not in (PARENT, MEMBER)]
+            problems += [
+                f"surplus {name!r}: the synthetic samples have it, the real batches do not" for name in surplus
+            ]
+        raise_mismatch(problems, tuple(name for name in self.names if name in specs))
+
+    def fit(self, real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> list[Tensor]:
+        """The synthetic tensors in the shape, dtype and device of the real ones.
+
+        Raises:
+            FieldMismatchError: they do not fit; every difference is listed.
+        """
+        problems, fitted = [], []
+        for name, there, here in zip(self.names, real, synthetic, strict=True):
+            row = here.shape[1:]
+            if (
+                row != there.shape[1:] and (*row, 1) == there.shape[1:] and there.ndim == 5
+            ):  # (C, W, H) beside (C, W, H, 1)
+                here = here.unsqueeze(-1)
+            if row != there.shape[1:] or here.dtype != there.dtype:
+                problems += _difference(name, there, tuple(row), here.dtype)
+            fitted.append(here)
+        if problems:
+            raise_mismatch(problems, self.names)
+        return fitted
+
+    def _values(self, batch: Any) -> list[Any]:
+        if self.container == "tensor":
+            return [batch]
+        if self.container in ("dict", "subject"):
+            return [batch[name] for name in self.names]
+        return list(batch)
+
+
+def raise_mismatch(problems: Sequence[str], common: tuple[str, ...]) -> None:
+    """Raises `FieldMismatchError` where there are problems."""
+    if problems:
+        raise FieldMismatchError(
+            "Synthetic samples must have the fields, shapes and dtypes of the real batches. Differences:\n  - "
+            + "\n  - ".join(problems)
+            + f"\nHand out only common fields with fields={common!r} (tuples: name every position), or convert with "
+            "`synthetic_transform` or `real_transform`, functions batch -> batch."
+        )
+
+
+def _difference(name: str, real: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> list[str]:
+    expected = tuple(real.shape[1:])
+    same_kind = real.dtype.is_floating_point == dtype.is_floating_point
+    # Numbers per sample are cast: Python floats are collated to float64, which no synthesizer makes.
+    dtype_fits = dtype == real.dtype or (not expected and same_kind)
+    if dtype_fits and (shape == expected or ((*shape, 1) == expected and len(expected) == 4)):
+        return []
+    return [f"{name!r}: real {expected} {real.dtype}, synthetic {shape} {dtype}"]

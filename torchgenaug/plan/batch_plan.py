@@ -1,0 +1,156 @@
+"""`BatchPlan`: how many samples of each batch are synthetic, and which. Pure arithmetic, no data.
+
+Error diffusion: with a share s of synthetic per real sample, the running number of samples x decides how many synthetic
+ones are due in all, ``floor(a + x·s + 1/2)``, and a batch gets the difference. Whatever the sizes of the batches, every
+one of them, and every run of them, is then less than one sample from its share. The same number is the number of draws
+made so far, and draw q reads element ``q mod n`` of a fixed shuffle of the source, as in `MixPlan`: any run of
+draws uses all n equally often (±1). All of it is done in integers, so that nothing drifts.
+
+References:
+    Floyd, Steinberg (1976). An adaptive algorithm for spatial grey scale. Proc. Soc. Inf. Disp. 17, 75.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from torchgenaug import seeding
+from torchgenaug.errors import EmptyDatasetError
+from torchgenaug.plan.arguments import Mode, Ratio, check_epoch, check_mode_and_seed, check_ratio
+from torchgenaug.seeding import Int64Array
+
+_HASHED_AT_ONCE = 64  # batches; a call of `derive` costs 50 µs however little it hashes
+_PARTS = 1 << 20  # of a draw, where an epoch may begin
+_ORDER, _START, _ROWS = 1, 2, 3  # _ORDER as in MixPlan: dataset and loader of one seed read in one order
+
+
+class BatchPlan:
+    """The synthetic share of every batch: a function of (seed, epoch, rank, batch number, sizes of the batches).
+
+    Args:
+        num_synthetic: samples of the source.
+        ratio: synthetic fraction, or a function epoch → fraction. A float means the decimal number that it prints as.
+        mode: ``"replace"``: of B samples that arrive, ratio · B are replaced; ``"extend"``: ratio / (1 - ratio) · B are
+            added.
+        seed: in [0, 2^63).
+        epoch_size: real samples of an epoch, so that shares and draws run on from epoch to epoch. None where it is not
+            known beforehand: then every epoch begins at a pseudo-random draw, and its share is exact on average.
+        per_rank: each process has a source of its own, and draws from it as the only one would.
+
+    Raises:
+        ConfigurationError: an argument outside its domain.
+    """
+
+    def __init__(
+        self,
+        num_synthetic: int,
+        ratio: Ratio,
+        *,
+        mode: Mode = "replace",
+        seed: int = 0,
+        epoch_size: int | None = None,
+        per_rank: bool = False,
+    ) -> None:
+        check_mode_and_seed(mode, seed)
+        self.num_synthetic, self.ratio, self.mode, self.seed = num_synthetic, ratio, mode, int(seed)
+        self.epoch_size, self.per_rank = epoch_size, per_rank
+        self._sums = [Fraction(0)]
+        self.share(0)
+
+    def share(self, epoch: int) -> Fraction:
+        """Synthetic samples per real sample that arrives in `epoch`.
+
+        Raises:
+            ConfigurationError: not an epoch, or a ratio outside its domain.
+            EmptyDatasetError: synthetic samples are due, but the source is empty.
+        """
+        check_epoch(epoch)
+        ratio = self.ratio(epoch) if callable(self.ratio) else self.ratio
+        check_ratio(ratio, self.mode, f" at epoch {epoch}" if callable(self.ratio) else "")
+        if ratio and self.num_synthetic < 1:
+            raise EmptyDatasetError(
+                f"The synthetic source is empty, but a ratio of {ratio:g} is asked for in epoch {epoch}. "
+                "Render or generate some, or set ratio=0."
+            )
+        exact = Fraction(repr(float(ratio)))
+        if self.mode == "replace":
+            return exact
+        # 64 binary places: the denominators of a changing ratio would grow with every epoch that is added up.
+        added = exact / (1 - exact)
+        return Fraction(round(added * 2**64), 2**64) if callable(self.ratio) else added
+
+    def epoch(self, epoch: int, *, rank: int = 0, world_size: int = 1) -> EpochPlan:
+        """The plan of one epoch, as one of `world_size` processes sees it: each of them draws other samples."""
+        share = self.share(epoch)
+        if self.epoch_size is None:
+            # Not a whole draw: rounded alike in every epoch, the shares of short epochs would be wrong all together.
+            draw, part = divmod(int(seeding.derive(self.seed, _START, epoch, rank)), _PARTS)
+            begin = draw % max(1, self.num_synthetic) + Fraction(part, _PARTS)
+        else:
+            before, world_size = (0, 1) if self.per_rank else (rank, world_size)
+            begin = self.epoch_size * (world_size * self.sum_before(epoch) + before * share)
+        return EpochPlan(share, begin, int(seeding.derive(self.seed, _ROWS, epoch, rank)), self._order)
+
+    def sum_before(self, epoch: int) -> Fraction:
+        """The shares of the epochs before `epoch`, added up."""
+        if not callable(self.ratio):
+            return epoch * self.share(0)
+        while len(self._sums) <= epoch:
+            self._sums.append(self._sums[-1] + self.share(len(self._sums) - 1))
+        return self._sums[epoch]
+
+    @cached_property
+    def _order(self) -> Int64Array:
+        return seeding.permutation(int(seeding.derive(self.seed, _ORDER)), self.num_synthetic)
+
+
+class EpochPlan:
+    """What `BatchPlan.epoch` returns.
+
+    Args:
+        share: synthetic samples per real sample.
+        begin: synthetic samples that were due before this epoch.
+        key: seed of the rows that are left out.
+        order: shuffle of the source.
+    """
+
+    def __init__(self, share: Fraction, begin: Fraction, key: int, order: Int64Array) -> None:
+        self.share, self._key, self._order = share, key, order
+        common = math.lcm(share.denominator, begin.denominator)
+        # floor(begin + x·share + 1/2) = (offset + x·step) // whole
+        self._whole, self._step = 2 * common, 2 * int(share * common)
+        self._offset = 2 * int(begin * common) + common
+        self._block, self._shuffles = -1, np.zeros((0, 0), np.int64)
+        self._kept: dict[int, Int64Array] = {}  # how many rows are kept → which, for each batch of the block
+
+    def draws(self, seen: int, size: int) -> range:
+        """The draws, one per synthetic sample, of a batch of `size` real samples that comes after `seen` others."""
+        before = self._offset + seen * self._step
+        return range(before // self._whole, (before + size * self._step) // self._whole)
+
+    def positions(self, draws: range) -> Int64Array:
+        """Where these draws are read in the source."""
+        start = draws.start % max(1, len(self._order))
+        if start + len(draws) <= len(self._order):
+            return self._order[start : start + len(draws)].copy()  # as in most batches; by far the cheapest
+        return self._order[np.arange(draws.start, draws.stop) % len(self._order)]
+
+    def kept(self, batch: int, size: int, count: int) -> Int64Array:
+        """Which `count` of the `size` real rows of batch number `batch` are kept: a pseudo-random subset, ascending."""
+        if count == size:
+            return np.arange(size)
+        block, row = divmod(batch, _HASHED_AT_ONCE)
+        if block != self._block:
+            batches = np.arange(_HASHED_AT_ONCE)[:, None] + block * _HASHED_AT_ONCE
+            self._block, self._shuffles = block, np.argsort(seeding.derive(self._key, batches, np.arange(size)))
+            self._kept.clear()
+        if self._shuffles.shape[1] == size:
+            if count not in self._kept:  # one of two, with a constant ratio
+                self._kept[count] = np.sort(self._shuffles[:, size - count :])
+            rows: Int64Array = self._kept[count][row]
+            return rows
+        return np.sort(np.argsort(seeding.derive(self._key, batch, np.arange(size)))[size - count :])

@@ -1,0 +1,118 @@
+"""Families by name: what each can do, and the recipe of one for given data and options."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.options import Options
+from torchgenaug.recipes.recipe import Family, Recipe
+
+_PYTHAE = (
+    *("vae", "cvae", "rhvae", "hvae", "vae-gan", "vqvae", "vae-iaf", "vae-linnf", "info-vae", "beta-vae"),
+    *("disentangled-beta-vae", "beta-tcvae", "factor-vae", "iwae", "miwae", "piwae", "ciwae", "vamp", "msssim-vae"),
+    *("svae", "poincare-vae", "wae", "aae", "rae-l2", "rae-gp", "ae"),
+)
+
+_HOMES: Mapping[str, str] = {
+    "ddpm": "ddpm",
+    "ldm": "ldm",
+    "progressive": "progressive",
+    "dcgan": "gan",
+    "wgan-gp": "gan",
+    "acgan": "gan",
+    "pix2pix": "pix2pix",
+    "spade": "pix2pix",
+    "cyclegan": "cyclegan",
+    **dict.fromkeys(_PYTHAE, "autoencoders"),
+}
+
+
+def families() -> list[str]:
+    """Every FAMILY that `fit` knows."""
+    return list(_HOMES)
+
+
+def describe_family(family: str) -> Family:
+    """What the family can do.
+
+    Raises:
+        ConfigurationError: an unknown family.
+    """
+    about: Family = _home(family).FAMILIES[family]
+    return about
+
+
+def with_condition(family: str, data: TrainingData, options: Options) -> Options:
+    """The options; a family that must be told something is told the first such thing that the data have.
+
+    A family that learns from a teacher is told what that one is told.
+
+    Raises:
+        ConfigurationError: an unknown family, a teacher that is missing or surplus, or another kind of model.
+        SynthesizerLoadError: no model in the teacher's folder.
+    """
+    about = describe_family(family)
+    if about.teacher != (options.teacher is not None):
+        learners = ", ".join(name for name in families() if describe_family(name).teacher)
+        raise ConfigurationError(
+            f"`teacher` must be the folder of a trained ddpm or ldm for {family}, got none. Give it: --teacher FOLDER"
+            if about.teacher
+            else f"`teacher` must be left out for {family}, got {options.teacher!r}. {learners} learns from one."
+        )
+    if options.teacher is not None:
+        from torchgenaug.recipes.families.teachers import like_teacher, load_teacher
+
+        return like_teacher(load_teacher(options.teacher), options)
+    able = about.conditions
+    if options.condition is not None or None in able:
+        return options
+    known = [each for each in able if each in data.fields]
+    return replace(options, condition=known[0]) if known else options
+
+
+def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
+    """The recipe of `family` for `data`, with fresh networks from torch's default generator.
+
+    Raises:
+        ConfigurationError: an unknown family, or data or options that it cannot use.
+        MissingExtraError: the library that has its networks is not installed.
+    """
+    about = describe_family(family)
+    if options.condition not in about.conditions:
+        allowed = ", ".join("none" if each is None else each for each in about.conditions)
+        raise ConfigurationError(
+            f"`condition` must be one that {family} can take ({allowed}), got {options.condition or 'none'!r}. "
+            "`torchgenaug fit list` shows what each family can do."
+        )
+    if data.spatial_dims not in about.dims:
+        able = [name for name in families() if data.spatial_dims in describe_family(name).dims]
+        raise ConfigurationError(
+            f"{family} must have images of {' or '.join(map(str, about.dims))} dimensions, got {data.image_shape} "
+            f"(channels first). For these there are: {', '.join(able)}."
+        )
+    for field, wanted in ((options.condition, options.condition is not None), ("mask", options.with_mask)):
+        if wanted and field not in data.fields:
+            raise ConfigurationError(
+                f"The data must have {field!r} for this, got {', '.join(data.fields)} from {data.name!r}. Leave "
+                f"{'--condition' if field == options.condition else '--with-mask'} out, or choose data that have it."
+            )
+    if options.with_mask and not about.with_mask:
+        able = [name for name in families() if describe_family(name).with_mask]
+        raise ConfigurationError(
+            f"`with_mask` must be left out for {family}, which makes images only. {', '.join(able)} can make both at "
+            "once; or train a mask generator and a mask-conditioned image generator, and join them with "
+            "TwoStageSynthesizer."
+        )
+    recipe: Recipe = _home(family).build(family, data, options)
+    return recipe
+
+
+def _home(family: str) -> Any:
+    if family not in _HOMES:
+        raise ConfigurationError(f"FAMILY must be one of {', '.join(_HOMES)}, got {family!r}.")
+    return importlib.import_module(f"torchgenaug.recipes.families.{_HOMES[family]}")

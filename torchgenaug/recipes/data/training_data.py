@@ -1,0 +1,230 @@
+"""`TrainingData`: what a recipe trains on, whatever it was read from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.seeding import permutation
+from torchgenaug.types import FieldSpec
+
+Split: TypeAlias = Literal["train", "held_out", "test"]
+
+
+class Samples(Protocol):
+    """Anything with a length that gives sample k as a dict of tensors, without the batch axis."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Tensor]:
+        """Sample `index`, from 0."""
+        ...
+
+
+class TensorSamples:
+    """Samples in memory: one tensor per field, batch axis first."""
+
+    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+        self.columns = dict(columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {name: column[index] for name, column in self.columns.items()}
+
+    def labels(self) -> Tensor | None:
+        """(samples,) int64; None without labels."""
+        return self.columns.get("label")
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all fields."""
+        return sum(column.nbytes for column in self.columns.values())
+
+
+class SelectedSamples:
+    """Some samples of another set, in the order of `rows`."""
+
+    def __init__(self, samples: Samples, rows: Sequence[int]) -> None:
+        self.samples, self.rows = samples, [int(row) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Mapping[str, Tensor]:
+        return self.samples[self.rows[index]]
+
+    def labels(self) -> Tensor | None:
+        """(samples,) int64; None without labels."""
+        found = _known_labels(self.samples)
+        return None if found is None else found[self.rows]
+
+
+@dataclass(frozen=True, repr=False)
+class TrainingData:
+    """Real samples to train a generative model on.
+
+    Args:
+        samples: sample k is a dict of ``image`` (channels, *spatial) float32 and, where the data have them, ``label``
+            () int64, ``mask`` (1, *spatial) int64 and ``source`` (channels, *spatial) float32.
+        fields: what every sample holds. `image` and `source` always have a value range, in the unit of the files (8-bit
+            files: [0, 1]); that of `label` is (0, classes - 1), that of `mask` (0, largest class).
+        ids: one per sample, distinct: file name, place or row. They go into what a synthesizer says it was trained on.
+        name: how the user named the data.
+        patients: one per sample; empty where nobody said. `split` keeps the samples of one patient together.
+        class_names: name of each class of `label`; empty: the numbers are the names.
+        remarks: what a user should know about how the data were read, a sentence each.
+        varies: whether reading a sample twice gives two things: a data set that augments.
+    """
+
+    samples: Samples
+    fields: Mapping[str, FieldSpec]
+    ids: tuple[str, ...]
+    name: str
+    patients: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    varies: bool = False
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self):,} samples"]
+        if self.patients:
+            parts.append(f"{len(set(self.patients))} patients")
+        for name, spec in self.fields.items():
+            if spec.value_range is None:
+                parts.append(f"{name} {spec.shape}")
+            elif spec.kind == "intensity":
+                parts.append(f"{name} {spec.shape} in [{spec.value_range[0]:g}, {spec.value_range[1]:g}]")
+            elif spec.kind == "label_map":
+                parts.append(f"{name} of {_num_values(spec)} classes")
+        labels = self.labels()
+        if labels is not None:
+            parts.append(f"labels {_counted(labels, self.num_classes or 0, self.class_names)}")
+        return f"TrainingData({self.name!r}: {', '.join(parts)}; {self._memory()})"
+
+    def _memory(self) -> str:
+        samples: object = self.samples
+        while isinstance(samples, SelectedSamples):
+            samples = samples.samples
+        if isinstance(samples, TensorSamples):
+            return f"{samples.num_bytes / 1e6:.1f} MB in memory"
+        return "read anew each time"
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(channels, *spatial)."""
+        return self.fields["image"].shape
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(self.image_shape) - 1
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes `label` has; None without labels."""
+        return _num_values(self.fields.get("label"))
+
+    @property
+    def num_mask_classes(self) -> int | None:
+        """How many classes `mask` has, background included; None without masks."""
+        return _num_values(self.fields.get("mask"))
+
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """The class of every sample (samples,); None without labels."""
+        if "label" not in self.fields:
+            return None
+        known = _known_labels(self.samples)
+        if known is not None:
+            return known.numpy()
+        return np.array([int(self.samples[k]["label"]) for k in range(len(self))], np.int64)
+
+    def select(self, rows: Sequence[int]) -> TrainingData:
+        """The samples at these positions, in this order."""
+        return replace(
+            self,
+            samples=SelectedSamples(self.samples, rows),
+            ids=tuple(self.ids[row] for row in rows),
+            patients=tuple(self.patients[row] for row in rows) if self.patients else (),
+        )
+
+    def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[TrainingData, TrainingData]:
+        """Two parts, drawn by `seed`: to train on, and held out. All samples of a patient fall on one side.
+
+        Args:
+            held_out: fraction of the patients, or where none are known of the samples, in (0, 1).
+            seed: of the draw.
+
+        Raises:
+            ConfigurationError: a fraction outside (0, 1), or nothing left on one side.
+        """
+        if not 0 < held_out < 1:
+            raise ConfigurationError(f"`held_out` must be between 0 and 1, got {held_out!r}. Try held_out=0.1.")
+        groups = self.patients or self.ids
+        distinct = sorted(set(groups))
+        count = max(1, round(held_out * len(distinct)))
+        if count >= len(distinct):
+            raise ConfigurationError(
+                f"`held_out` must leave something to train on, got {held_out!r} of {len(distinct)} "
+                f"{'patient' if self.patients else 'sample'}(s). Add data."
+            )
+        chosen = {distinct[k] for k in permutation(seed, len(distinct))[:count]}
+        rows: dict[bool, list[int]] = {False: [], True: []}
+        for row, group in enumerate(groups):
+            rows[group in chosen].append(row)
+        return self.select(rows[False]), self.select(rows[True])
+
+    def limit(self, count: int, seed: int = 0) -> TrainingData:
+        """`count` samples drawn by `seed`, per class where there are labels: the few-shot setting.
+
+        Raises:
+            ConfigurationError: fewer than one, or more than a class (without labels: the data) has.
+        """
+        labels = self.labels()
+        groups = np.zeros(len(self), np.int64) if labels is None else labels
+        smallest = min(Counter(groups.tolist()).values())
+        if not 1 <= count <= smallest:
+            raise ConfigurationError(
+                f"`count` must be between 1 and {smallest}, how many samples the "
+                f"{'data have' if labels is None else 'smallest class has'}, got {count}. Ask for fewer."
+            )
+        kept: list[int] = []
+        for group in np.unique(groups):
+            members = np.flatnonzero(groups == group)
+            kept += members[permutation(seed, len(members))[:count]].tolist()
+        return self.select(sorted(kept))
+
+
+def _known_labels(samples: Samples) -> Tensor | None:
+    """Labels that can be had without reading images."""
+    labels = getattr(samples, "labels", None)
+    return labels() if callable(labels) else None
+
+
+def _counted(labels: npt.NDArray[np.int64], num_classes: int, names: Sequence[str]) -> str:
+    """How many of each class: "0: 20, 1: 30, …", at most eight of them."""
+    counts = np.bincount(labels, minlength=num_classes).tolist()
+    if len(set(counts)) == 1:
+        return f"{len(counts)} classes of {counts[0]}"
+    shown = [f"{names[k] if names else k}: {count}" for k, count in enumerate(counts[:8])]
+    return ", ".join([*shown, f"… ({len(counts)} classes)"] if len(counts) > 8 else shown)
+
+
+def _num_values(spec: FieldSpec | None) -> int | None:
+    return None if spec is None or spec.value_range is None else int(spec.value_range[1]) + 1
+
+
+__all__ = ["Samples", "SelectedSamples", "Split", "TensorSamples", "TrainingData"]

@@ -1,0 +1,1 @@
+"""One short module per family of generative models: its networks, losses and sampling settings."""

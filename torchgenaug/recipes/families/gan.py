@@ -1,0 +1,171 @@
+"""``dcgan``, ``wgan-gp``, ``acgan``: from noise (and a class) to an image or volume in one step.
+
+Three ways to train one generator, `DCGANGenerator`, against one critic, `Critic`:
+
+- ``dcgan``: Radford, Metz, Chintala (2016), with the non-saturating loss, the R1 penalty and DiffAugment.
+- ``wgan-gp``: Gulrajani et al. (2017): the critic estimates a Wasserstein distance, and learns more often.
+- ``acgan``: Odena, Olah, Shlens (2017): as ``dcgan``, with a critic that tells classes instead of being told them. Its
+  classifier learns from real images only: early fakes have no class.
+
+The generator is sampled from its average over training (EMA), with BatchNorm statistics of that average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer
+
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.options import Options
+from torchgenaug.recipes.recipe import Family, Recipe, Update
+from torchgenaug.synthesizers import ModuleSynthesizer, build_network
+from torchgenaug.types import Batch
+
+FAMILIES = {
+    "dcgan": Family(
+        "GAN (Radford 2016) with R1 and DiffAugment: one network call a sample, the fastest; less variety than ddpm",
+        steps=4000,
+        batch_size=32,
+        conditions=(None, "label"),
+        dims=(2, 3),
+    ),
+    "wgan-gp": Family(
+        "Wasserstein GAN with gradient penalty (Gulrajani 2017): steadier than dcgan, slower to train",
+        steps=6000,
+        batch_size=32,
+        conditions=(None, "label"),
+        dims=(2, 3),
+    ),
+    "acgan": Family(
+        "GAN whose critic classifies (Odena 2017): clear classes, less variety within a class than dcgan",
+        steps=4000,
+        batch_size=32,
+        conditions=("label",),
+        dims=(2, 3),
+    ),
+}
+_R1_WEIGHT, _LIPSCHITZ_WEIGHT, _CLASS_WEIGHT = 0.2, 10.0, 1.0
+_VARIETY_WEIGHT = 1.0
+_CRITIC_STEPS = 3  # of wgan-gp, for each of the generator
+_LATENT_DIM = 64
+_FEW = 1000  # images, below which the critic would learn them by heart
+
+
+def build(family: str, data: TrainingData, options: Options) -> Recipe:
+    """The recipe for images or volumes.
+
+    Raises:
+        ConfigurationError: sizes that the networks cannot halve.
+    """
+    return LatentGAN(family, data, options)
+
+
+class LatentGAN:
+    """A generator and a critic."""
+
+    averaged = frozenset({"generator"})
+
+    def __init__(self, family: str, data: TrainingData, options: Options) -> None:
+        self.family, self.data, self.options = family, data, options
+        self.num_classes = data.num_classes if options.condition == "label" else None
+        self.latent_dim = options.latent_dim or _LATENT_DIM
+        width = options.width or 16
+        self.networks: Mapping[str, nn.Module] = {
+            "generator": build_network(
+                "torchgenaug:DCGANGenerator",
+                latent_dim=self.latent_dim,
+                shape=list(data.image_shape),
+                width=width,
+                num_classes=self.num_classes,
+            ),
+            "critic": build_network(
+                "torchgenaug:Critic",
+                shape=list(data.image_shape),
+                width=width,
+                num_classes=self.num_classes,
+                auxiliary=family == "acgan",
+                batch_spread=family != "wgan-gp",
+            ),
+        }
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Adam, with the betas of Radford (2016) and Gulrajani (2017)."""
+        rate = self.options.learning_rate or 5e-4
+        betas = (0.5, 0.99) if self.family != "wgan-gp" else (0.0, 0.9)
+        return {name: Adam(network.parameters(), lr=rate, betas=betas) for name, network in self.networks.items()}
+
+    def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
+        """The critic on real and generated images, then the generator (of ``wgan-gp``: in one step of three)."""
+        real, labels = batch["image"], batch["label"] if self.num_classes is not None else None
+        noise = torch.randn((len(real), self.latent_dim), device=real.device)
+        fake = self.networks["generator"](noise, labels)
+        losses = self._critic_losses(real, fake.detach(), labels)
+        update({"critic": torch.stack(list(losses.values())).sum()})
+        step = round(progress * (self.options.steps or 1))
+        if self.family == "wgan-gp" and step % _CRITIC_STEPS:
+            return losses
+        made = self._generator_losses(fake, labels)
+        if labels is not None:
+            # Told the class, a small generator soon makes one image of each.
+            again = torch.randn_like(noise)
+            other = self.networks["generator"](again, labels)
+            made["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, torch.cat([noise, again]))
+        update({"generator": torch.stack(list(made.values())).sum()})
+        return losses | made
+
+    def _critic_losses(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        critic = self.networks["critic"]
+        real, fake = self._shown(real), self._shown(fake)
+        if self.family == "wgan-gp":
+            penalty = adversarial.lipschitz_penalty(lambda images: critic(images, labels)[0], real, fake)
+            gap = critic(fake, labels)[0].mean() - critic(real, labels)[0].mean()
+            return {"critic": gap, "penalty": _LIPSCHITZ_WEIGHT * penalty}
+        real = real.detach().requires_grad_()
+        scores, classes = critic(real, labels)
+        losses = {
+            "critic": adversarial.real_loss(scores) + adversarial.fake_loss(critic(fake, labels)[0]),
+            "penalty": _R1_WEIGHT / 2 * adversarial.squared_gradient(scores, real).mean(),
+        }
+        if classes is not None:
+            losses["critic_class"] = _CLASS_WEIGHT * functional.cross_entropy(classes, _given(labels))
+        return losses
+
+    def _generator_losses(self, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        scores, classes = self.networks["critic"](self._shown(fake), labels)
+        losses = {"generator": -scores.mean() if self.family == "wgan-gp" else adversarial.real_loss(scores)}
+        if classes is not None:
+            losses["generator_class"] = _CLASS_WEIGHT * functional.cross_entropy(classes, _given(labels))
+        return losses
+
+    def _shown(self, images: Tensor) -> Tensor:
+        # Where images abound, a critic that sees holes in all of them is too weak to notice a missing variety.
+        return adversarial.diff_augment(images) if len(self.data) < _FEW else images
+
+    def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:
+        """One call of the generator."""
+        low, high = self.data.fields["image"].value_range or (0.0, 1.0)
+        generator = adversarial.standing_statistics(networks["generator"], self._drawn)
+        return ModuleSynthesizer(
+            adversarial.with_ranges(generator, value_range=[low, high]),
+            latent_shape=(self.latent_dim,),
+            num_classes=self.num_classes,
+            value_range=(low, high),
+        )
+
+    def _drawn(self, generator: nn.Module, draw: torch.Generator) -> Any:
+        device = next(generator.parameters()).device
+        count = 64
+        noise = torch.randn((count, self.latent_dim), generator=draw).to(device)
+        labels = None if self.num_classes is None else torch.arange(count, device=device) % self.num_classes
+        return generator(noise, labels)
+
+
+def _given(labels: Tensor | None) -> Tensor:
+    # Only a critic with classes has class scores, and it has labels.
+    return torch.empty(0, dtype=torch.int64) if labels is None else labels

@@ -1,0 +1,171 @@
+"""``ldm``: latent diffusion, 2D and 3D: an autoencoder first, then denoising diffusion of its latents.
+
+Rombach et al. (2022), "High-resolution image synthesis with latent diffusion models"; in 3D Pinaya et al. (2022),
+"Brain imaging generation with latent diffusion models". The networks are MONAI's `AutoencoderKL` and
+`DiffusionModelUNet`. The first 40 % of the steps train the autoencoder, on |x - x'| and a small Kullback-Leibler term,
+the rest the denoiser, on latents of unit variance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from torchgenaug.contracts import Synthesizer
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.batches import to_symmetric
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families.ddpm import (
+    build_monai_unet,
+    ddim_scheduler,
+    denoiser_optimizer,
+    dropped_labels,
+    image_range,
+)
+from torchgenaug.recipes.families.objective import VelocityObjective
+from torchgenaug.recipes.options import Options
+from torchgenaug.recipes.recipe import Family, Recipe, Update
+from torchgenaug.synthesizers import MonaiSynthesizer, build_network
+from torchgenaug.types import Batch
+
+FAMILIES = {
+    "ldm": Family(
+        "latent diffusion (Rombach 2022, Pinaya 2022): an autoencoder and a diffusion model of its latents; for large "
+        "images and volumes",
+        steps=4000,
+        batch_size=8,
+        conditions=(None, "label"),
+        dims=(2, 3),
+    )
+}
+_AUTOENCODER_SHARE = 0.4
+_KL_WEIGHT = 1e-6
+_FACTOR = 4
+_NUM_MEASURED = 64
+
+
+def build(family: str, data: TrainingData, options: Options) -> Recipe:
+    """The recipe for `data`.
+
+    Raises:
+        ConfigurationError: sizes that cannot be halved three times.
+    """
+    spatial = data.image_shape[1:]
+    if any(size % (2 * _FACTOR) for size in spatial):
+        wanted = max(math.ceil(size / (2 * _FACTOR)) * 2 * _FACTOR for size in spatial)
+        raise ConfigurationError(
+            f"The images must have sizes that can be halved three times, got {spatial}. Resize or pad them: "
+            f"--size {wanted}"
+        )
+    return LatentDiffusion(data, options)
+
+
+class LatentScale(nn.Module):
+    """The number that latents are multiplied by; kept with the weights, so that a resume has it."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()))
+
+
+class LatentDiffusion:
+    """An autoencoder that makes images four times smaller along each axis, and a denoiser of its latents."""
+
+    averaged = frozenset({"unet"})
+
+    def __init__(self, data: TrainingData, options: Options) -> None:
+        self.data, self.options = data, options
+        self.num_classes = data.num_classes if options.condition == "label" else None
+        channels, *spatial = data.image_shape
+        width = options.width or 16
+        latent_channels = options.latent_dim or 4
+        groups = math.gcd(width, 8)
+        latent = [size // _FACTOR for size in spatial]
+        self.scale = LatentScale()
+        self.networks: Mapping[str, nn.Module] = {
+            "autoencoder": build_network(
+                "monai:AutoencoderKL",
+                spatial_dims=len(spatial),
+                in_channels=channels,
+                out_channels=channels,
+                num_res_blocks=[1, 1, 1],
+                channels=[width, 2 * width, 2 * width],
+                attention_levels=[False, False, False],
+                latent_channels=latent_channels,
+                norm_num_groups=groups,
+                with_encoder_nonlocal_attn=False,
+                with_decoder_nonlocal_attn=False,
+            ),
+            "unet": build_monai_unet(
+                len(spatial), latent_channels, latent_channels, latent, 2 * width, self.num_classes
+            ),
+            "scale": self.scale,
+        }
+        self.scheduler = ddim_scheduler()
+        self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Adam for the autoencoder, AdamW for the denoiser."""
+        rate = self.options.learning_rate or 1e-3
+        return {
+            "autoencoder": Adam(self.networks["autoencoder"].parameters(), lr=rate),
+            "unet": denoiser_optimizer(self.networks["unet"], self.options),
+        }
+
+    def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
+        """One step of the autoencoder, or later of the denoiser."""
+        if progress < _AUTOENCODER_SHARE:
+            return self._autoencoder_step(batch["image"], update)
+        return self._denoiser_step(batch, update)
+
+    def synthesizer(self, networks: Mapping[str, nn.Module]) -> Synthesizer:
+        """DDIM, 25 steps."""
+        return MonaiSynthesizer(
+            networks["unet"],
+            self.scheduler,
+            size=self.data.image_shape[1:],
+            autoencoder=networks["autoencoder"],
+            scale_factor=float(self.scale.value) or 1.0,
+            steps=self.options.sampling_steps or 25,
+            guidance_scale=self.options.guidance_scale,
+            null_class=self.num_classes,
+            value_range=image_range(self.data),
+            clip=True,
+        )
+
+    def _autoencoder_step(self, images: Tensor, update: Update) -> dict[str, Tensor]:
+        rebuilt, mean, deviation = self.networks["autoencoder"](images)
+        error = (rebuilt.float() - images).abs().mean()
+        square_mean, square = mean.float().square(), deviation.float().square()
+        divergence = 0.5 * (square_mean + square - square.clamp(min=1e-12).log() - 1).flatten(1).sum(1).mean()
+        update({"autoencoder": error + _KL_WEIGHT * divergence})
+        return {"reconstruction": error, "divergence": divergence}
+
+    def _denoiser_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        # MONAI's networks name their methods; nn.Module's type does not know them.
+        autoencoder: nn.Module = self.networks["autoencoder"].eval()
+        with torch.no_grad():
+            mean, deviation = autoencoder.encode(batch["image"])  # type: ignore[operator]
+            latents = mean.float() + deviation.float() * torch.randn_like(mean.float())
+            if not self.scale.value:
+                self.scale.value.copy_(1 / self._latent_spread())
+        labels, unet = dropped_labels(batch, self.num_classes), self.networks["unet"]
+        loss = self.objective.loss(
+            lambda noisy, time: unet(noisy, time, class_labels=labels), latents * self.scale.value
+        )
+        update({"unet": loss})
+        return {"denoising": loss}
+
+    @torch.no_grad()
+    def _latent_spread(self) -> Tensor:
+        """Standard deviation of the latents of training images, the same ones in every process."""
+        autoencoder, spec = self.networks["autoencoder"], self.data.fields["image"]
+        rows = range(0, len(self.data), max(1, len(self.data) // _NUM_MEASURED))[:_NUM_MEASURED]
+        images = (to_symmetric(self.data.samples[row]["image"][None], spec).to(self.scale.value.device) for row in rows)
+        return torch.cat([autoencoder.encode(image)[0].float() for image in images]).std()  # type: ignore[operator]

@@ -1,0 +1,146 @@
+"""``pix2pix`` and ``spade``: from a mask, or from an image of another modality, to the image that belongs to it.
+
+- ``pix2pix``: Isola, Zhu, Zhou, Efros (2017): a U-Net, judged by its distance to the true image and by a critic of
+  patches. Where a source image says nearly everything, the distance counts most; a mask leaves more to the latents.
+- ``spade``: Park, Liu, Wang, Zhu (2019): the mask modulates every layer, and latents decide the rest. The distance is
+  one between features of the critic (Wang et al., 2018, "High-resolution image synthesis and semantic manipulation
+  with conditional GANs", section 3.3), which does not punish another texture.
+
+A second image from other latents keeps them from being ignored: Mao et al. (2019), "Mode seeking generative adversarial
+networks for diverse image synthesis", eq. 5, as a bounded ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer
+
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.options import Options
+from torchgenaug.recipes.recipe import Family, Recipe, Update
+from torchgenaug.synthesizers import ModuleSynthesizer, build_network
+from torchgenaug.types import Batch
+
+FAMILIES = {
+    "pix2pix": Family(
+        "paired translation (Isola 2017): mask or source image to image, one network call a sample",
+        steps=3000,
+        batch_size=4,
+        conditions=("mask", "source"),
+        dims=(2, 3),
+    ),
+    "spade": Family(
+        "mask to image (Park 2019): the mask modulates every layer, latents decide the look",
+        steps=3000,
+        batch_size=8,
+        conditions=("mask",),
+        dims=(2, 3),
+    ),
+}
+_DISTANCE_WEIGHTS = {("pix2pix", "mask"): 25.0, ("pix2pix", "source"): 50.0, ("spade", "mask"): 10.0}
+_VARIETY_WEIGHT = 0.1
+_LATENT_DIM = {"pix2pix": 16, "spade": 32}
+
+
+def build(family: str, data: TrainingData, options: Options) -> Recipe:
+    """The recipe for images or volumes.
+
+    Raises:
+        ConfigurationError: sizes that the networks cannot halve.
+    """
+    return PairedTranslation(family, data, options)
+
+
+class PairedTranslation:
+    """A generator that is given a condition, and a critic that is shown condition and image together."""
+
+    averaged = frozenset({"generator"})
+
+    def __init__(self, family: str, data: TrainingData, options: Options) -> None:
+        self.family, self.data, self.options = family, data, options
+        self.condition = "source" if options.condition == "source" else "mask"
+        self.mask_classes = data.num_mask_classes if self.condition == "mask" else None
+        self.latent_dim = options.latent_dim or _LATENT_DIM[family]
+        shape, width = list(data.image_shape), options.width or 16
+        told = self.mask_classes or data.fields["source"].shape[0]
+        self.networks: Mapping[str, nn.Module] = {
+            "generator": build_network(
+                "torchgenaug:TranslationUNet", in_channels=told, shape=shape, width=width, latent_dim=self.latent_dim
+            )
+            if family == "pix2pix"
+            else build_network(
+                "torchgenaug:SpadeGenerator",
+                latent_dim=self.latent_dim,
+                mask_classes=told,
+                shape=shape,
+                width=max(1, width // 2),
+            ),
+            "critic": patch_critic(data, told + shape[0], width),
+        }
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Adam, as Isola (2017); the rate suits short training."""
+        rate = self.options.learning_rate or 5e-4
+        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in self.networks.items()}
+
+    def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
+        """The critic on a real and a generated pair, then the generator."""
+        real, told = batch["image"], self._told(batch)
+        generator, critic = self.networks["generator"], self.networks["critic"]
+        noise = torch.randn((2 * len(real), self.latent_dim), device=real.device)
+        fake, other = generator(noise, torch.cat([told, told])).chunk(2)
+        with_mask = torch.cat([told, real], 1)
+        loss = adversarial.real_loss(critic(with_mask)[-1])
+        loss = loss + adversarial.fake_loss(critic(torch.cat([told, fake.detach()], 1))[-1])
+        losses = {"critic": loss}
+        update({"critic": loss})
+        seen = critic(torch.cat([told, fake], 1))
+        losses["generator"] = adversarial.real_loss(seen[-1])
+        if self.family == "pix2pix":
+            distance = functional.l1_loss(fake, real)
+        else:
+            with torch.no_grad():
+                wanted = critic(with_mask)
+            gaps = [functional.l1_loss(a, b) for a, b in zip(seen[:-1], wanted[:-1], strict=True)]
+            distance = torch.stack(gaps).mean()
+        losses["distance_to_real"] = _DISTANCE_WEIGHTS[self.family, self.condition] * distance
+        losses["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, noise)
+        update({"generator": losses["generator"] + losses["distance_to_real"] + losses["sameness"]})
+        return losses
+
+    def _told(self, batch: Batch) -> Tensor:
+        if self.mask_classes is None:
+            return batch["source"]
+        return functional.one_hot(batch["mask"][:, 0], self.mask_classes).movedim(-1, 1).to(batch["image"].dtype)
+
+    def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:
+        """One call of the generator."""
+        low, high = self.data.fields["image"].value_range or (0.0, 1.0)
+        ranges = {"value_range": [low, high]}
+        if self.mask_classes is None:
+            ranges["source_range"] = list(self.data.fields["source"].value_range or (0.0, 1.0))
+        return ModuleSynthesizer(
+            adversarial.with_ranges(networks["generator"], **ranges),
+            latent_shape=(self.latent_dim,),
+            condition="mask" if self.mask_classes else "source",
+            condition_spec=self.data.fields[self.condition],
+            num_classes=self.mask_classes,
+            value_range=(low, high),
+        )
+
+
+def patch_critic(data: TrainingData, channels: int, width: int) -> nn.Module:
+    """MONAI's critic of patches of 34 pixels a side, of 16 for images smaller than 32."""
+    return build_network(
+        "monai:PatchDiscriminator",
+        spatial_dims=data.spatial_dims,
+        channels=width,
+        in_channels=channels,
+        num_layers_d=2 if min(data.image_shape[1:]) >= 32 else 1,
+        norm="INSTANCE",
+    )

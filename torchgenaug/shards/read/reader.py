@@ -1,0 +1,264 @@
+"""`ShardSource`: rendered samples, mapped from disk and checked as they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torchgenaug import seeding
+from torchgenaug.errors import ConfigurationError, SampleIndexError, ShardIncompleteError
+from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
+from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest, parse_shard_name
+from torchgenaug.shards.read.layout import corrupt
+from torchgenaug.shards.read.opened import OpenShard, OpenShards, copy_rows
+from torchgenaug.types import Batch, FieldSpec
+
+Verify = Literal["sample", "hash", "off"]
+
+_FEW = (
+    64  # positions: Python's integers are faster than numpy's functions, whose first call after a step takes 10-30 µs
+)
+
+
+class ShardSource:
+    """The samples of a shard folder, in the order of their ids. A `torchgenaug.contracts.SyntheticSource`.
+
+    Reading maps the files: no copy of the set in memory, pages shared by all workers, nothing locked and nothing
+    written. Opened lazily in each process, so it may be pickled, forked and spawned; the size of the pickle is 32
+    bytes per shard.
+
+    Args:
+        path: a folder that `torchgenaug.shards.render_shards` finished, or the URL of one (``"s3://…"``), which
+            `torchgenaug.shards.open_remote` fetches into a local cache first.
+        verify: ``"sample"`` compares the checksum of every sample that is read; ``"hash"`` compares the sha256 of each
+            file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does neither.
+            Every file's structure is checked in any case.
+        max_sample_bytes: refuse a folder whose samples take more memory than this, stored and decoded together. A few
+            bytes of a sparse or compressed file can claim to be a sample of any size.
+
+    Raises:
+        ConfigurationError: an unknown `verify`, or samples larger than `max_sample_bytes`.
+        ShardNotFoundError: there is no shard folder.
+        ShardIncompleteError: shards are missing; their ids and the way to make them are named.
+        ShardVersionError: written by a newer version.
+        ShardCorruptError: the manifest is damaged. Damaged shards raise it when they are read.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: Verify = "sample",
+        max_sample_bytes: int = MAX_SAMPLE_BYTES,
+    ) -> None:
+        if verify not in get_args(Verify):
+            raise ConfigurationError(f"`verify` must be one of {get_args(Verify)}, got {verify!r}.")
+        if isinstance(path, str) and "://" in path:
+            from torchgenaug.shards.remote import fetch_remote
+
+            path = fetch_remote(path)
+        self.path, self.verify = Path(path), verify
+        self.manifest: Manifest = read_manifest(self.path)
+        self.manifest.check_sample_bytes(max_sample_bytes, self.path)
+        self._digests = _digests(self.path, self.manifest)
+        self._open: OpenShards | None = None
+
+    @cached_property
+    def fields(self) -> Mapping[str, FieldSpec]:
+        """What every sample holds."""
+        return {name: field.spec for name, field in self.manifest.fields.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the sequence that was rendered."""
+        return self.manifest.sequence
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def read(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """Samples at `positions`, stacked in that order: field → (len(positions), *shape), newly allocated.
+
+        Args:
+            positions: (n,) integers in ``range(len(self))``, repeats allowed.
+
+        Raises:
+            SampleIndexError: a position outside the source.
+            ShardCorruptError: a sample or a file is not what was rendered.
+        """
+        ids = self._checked(positions)
+        out = {name: torch.empty((len(ids), *spec.shape), dtype=spec.dtype) for name, spec in self.fields.items()}
+        self._read(ids, out)
+        return out
+
+    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
+        """`read`, into tensors that are there.
+
+        Args:
+            positions: as for `read`.
+            out: some or all of the fields: each (n, *spec.shape) of the spec's dtype, contiguous, on any device. An
+                error leaves them in any state.
+
+        Raises:
+            SampleIndexError: a position outside the source.
+            ShardCorruptError: as for `read`.
+        """
+        self._read(self._checked(positions), out)
+
+    def _read(self, ids: npt.NDArray[np.int64], out: Batch) -> None:
+        size, listed = self.manifest.shard_size, ids.tolist()
+        if len(listed) <= _FEW:
+            shards, rows = [number // size for number in listed], [number % size for number in listed]
+        else:
+            shards, rows = (part.tolist() for part in np.divmod(ids, size))
+        self._gather(self._shards().get(set(shards)), shards, rows, listed, out)
+
+    def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which sample of the sequence each position holds: position k holds sample k."""
+        return self._checked(positions).copy()
+
+    def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """The seed that each position's sample was made from. Every file's own record is compared when it is opened."""
+        return seeding.derive(self.manifest.seed, seeding.SAMPLE, self._checked(positions))
+
+    def column(self, field: str) -> Tensor:
+        """One scalar field of all samples: (len(self),) of the field's dtype. Reads no other field.
+
+        Raises:
+            ConfigurationError: not a field of single numbers.
+            ShardCorruptError: a value is not what was rendered.
+        """
+        stored = self.manifest.fields.get(field)
+        if stored is None or stored.spec.shape:
+            scalars = [name for name, spec in self.fields.items() if not spec.shape]
+            raise ConfigurationError(f"`field` must be one of the fields of single numbers, {scalars}, got {field!r}.")
+        parts = []
+        for index in range(self.manifest.num_shards):
+            ids = self.manifest.shard_range(index)
+            size, shards = len(ids), self._shards().get([index])
+            parts.append(torch.empty(size, dtype=stored.spec.dtype))
+            self._gather(shards, [index] * size, range(size), ids, {field: parts[-1]})
+        return torch.cat(parts)
+
+    def _gather(
+        self,
+        shards: Mapping[int, OpenShard],
+        indices: Sequence[int],
+        rows: Sequence[int],
+        ids: Sequence[int],
+        out: Batch,
+    ) -> None:
+        """Puts sample ``rows[k]`` of ``shards[indices[k]]``, whose id is ``ids[k]``, into row k of `out`, for all k."""
+        fields, salts = self.manifest.fields, ids if self.verify == "sample" else None
+        for column, (name, field) in enumerate(fields.items()):
+            if name not in out:
+                continue
+            result = out[name]
+            direct = field.exact and result.device.type == "cpu" and result.is_contiguous()
+            stored = result.numpy() if direct else np.empty((len(ids), *field.spec.shape), field.dtype)
+            if ids:
+                wrong = copy_rows(stored, shards, indices, rows, column, salts)
+                if wrong:
+                    first = indices[wrong[0]]
+                    shard = shards[first]
+                    here = sorted({ids[k] for k in wrong if indices[k] == first})
+                    reason = f"the checksum of field {name!r} is wrong for ids {some_ranges(here)}"
+                    raise corrupt(shard.path, shard.ids, reason)
+            if not direct:
+                field.decode_into(stored, result)
+
+    def _shards(self) -> OpenShards:
+        opened = self._open
+        if opened is None or opened.pid != os.getpid():
+            # In a forked worker: the parent's HDF5 handles and lock are not ours to use.
+            self._open = opened = OpenShards(self.path, self.manifest, self._digests, hashed=self.verify == "hash")
+        return opened
+
+    def _checked(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        array = np.asarray(positions)
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+            raise SampleIndexError(
+                f"`positions` must be a list of integers, got {array.dtype} of shape {array.shape}. Nothing was read."
+            )
+        few = array.tolist() if array.size <= _FEW else (array.min(), array.max())
+        if few and (min(few) < 0 or max(few) >= len(self)):
+            raise SampleIndexError(
+                f"`positions` must be in [0, {len(self)}), got {array.min()} to {array.max()}. Nothing was read."
+            )
+        return array.astype(np.int64, copy=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "verify": self.verify, "manifest": self.manifest, "_digests": self._digests}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _open=None)
+
+    def __repr__(self) -> str:
+        return f"ShardSource({str(self.path)!r}, {len(self)} samples, verify={self.verify!r})"
+
+
+def _digests(folder: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
+    """The sha256 of each shard, from the listing of the folder."""
+    shards = list_shards(folder)
+    missing = [index for index in range(manifest.num_shards) if index not in shards]
+    if missing:
+        ids = some_ranges(missing, unit=manifest.shard_size, end=manifest.count)
+        raise ShardIncompleteError(
+            f"{folder} must hold {manifest.num_shards} shards, got {manifest.num_shards - len(missing)}: ids {ids} "
+            "are not there (yet). Run the same render once more to make them: torchgenaug render SYNTHESIZER --out "
+            f"{folder} --count {manifest.count}, or render_shards(...)."
+        )
+    parsed = (parse_shard_name(shards[index][0]) for index in range(manifest.num_shards))
+    digests = b"".join(bytes.fromhex(digest) for _, digest in filter(None, parsed))
+    return np.frombuffer(digests, np.uint8).reshape(-1, 32)
+
+
+def open_remote(
+    url: str,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    verify: Verify = "sample",
+    storage_options: Mapping[str, Any] | None = None,
+) -> ShardSource:
+    """A shard folder that lies behind a URL, copied to this machine first.
+
+    Each file's sha256 is compared with its name while it arrives, and it appears in the cache whole or not at all. Any
+    number of processes may open the same URL at once: one fetches, the others wait and then find the files. What is
+    there is not fetched again, also after an interruption. A folder that was rendered anew has a cache of its own.
+
+    Args:
+        url: such as ``"s3://bucket/shards"``, ``"hf://datasets/me/shards@<revision>"``, ``"memory://shards"``, or a
+            local path. The protocol's package, s3fs for example, must be installed.
+        cache: where folders are kept; default: ``$TORCHGENAUG_CACHE``, else ``~/.cache/torchgenaug``.
+        verify: as in `torchgenaug.ShardSource`.
+        storage_options: passed to the file system, such as credentials.
+
+    Raises:
+        ConfigurationError: an unknown protocol.
+        MissingExtraError: the protocol's package is not installed.
+        ShardNotFoundError: there is no manifest at this URL.
+        ShardIncompleteError: shards are missing there.
+        ShardCorruptError: a file that arrives is not the one that its name states, or the manifest is damaged.
+        ShardError: the cache's disk is too small.
+
+    Example:
+        >>> import fsspec, tempfile
+        >>> from torchgenaug import SyntheticSequence, render_shards
+        >>> from torchgenaug.testing import AnalyticSynthesizer
+        >>> folder, cache = tempfile.mkdtemp(), tempfile.mkdtemp()
+        >>> _ = render_shards(SyntheticSequence(AnalyticSynthesizer((8, 8))), folder, 10, progress=False)
+        >>> fsspec.filesystem("memory").put(folder, "/shards", recursive=True)
+        >>> len(open_remote("memory://shards", cache=cache))
+        10
+    """
+    from torchgenaug.shards.remote import fetch_remote
+
+    return ShardSource(fetch_remote(url, cache=cache, storage_options=storage_options), verify=verify)

@@ -1,0 +1,166 @@
+"""The frozen plan of a render: made from the arguments, laid down once, compared on every resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from torchgenaug.errors import ConfigurationError, ShardMismatchError
+from torchgenaug.sequence.sequence import SyntheticSequence
+from torchgenaug.shards.folder import TemporaryFile, read_manifest, sync_folder
+from torchgenaug.shards.format import COMPRESSIONS, FIELD_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest
+from torchgenaug.shards.storage import INTENSITY_DTYPES, StoredField
+
+_LIBRARIES = ("torch", "torchgenaug", "numpy", "h5py", "hdf5plugin", "diffusers", "monai")
+
+
+def plan_render(
+    sequence: SyntheticSequence,
+    count: int,
+    *,
+    batch_size: int,
+    shard_size: int,
+    compression: str | None,
+    dtype: str | None,
+) -> Manifest:
+    """The manifest of a render; `torchgenaug.shards.render.render.render_shards` explains the arguments.
+
+    Raises:
+        ConfigurationError: an argument outside its domain, or a field that shards cannot hold.
+    """
+    for name, value in (("count", count), ("batch_size", batch_size), ("shard_size", shard_size)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigurationError(f"`{name}` must be an integer of at least 1, got {value!r}.")
+    if compression not in (None, *COMPRESSIONS):
+        raise ConfigurationError(f"`compression` must be None or one of {COMPRESSIONS}, got {compression!r}.")
+    if dtype not in (None, *INTENSITY_DTYPES):
+        raise ConfigurationError(f"`dtype` must be None or one of {INTENSITY_DTYPES}, got {dtype!r}.")
+    for name in sequence.fields:
+        if not FIELD_NAME.fullmatch(name) or name in RESERVED_NAMES:
+            raise ConfigurationError(
+                f"A field's name must be letters, digits, '_' or '-' and none of {RESERVED_NAMES}, got {name!r}: it "
+                "names a data set of the shard. Let the synthesizer return it under another name."
+            )
+    synthesizer = sequence.synthesizer
+    return Manifest(
+        fields={name: StoredField.plan(name, spec, dtype) for name, spec in sequence.fields.items()},
+        count=count,
+        shard_size=-(-shard_size // batch_size) * batch_size,
+        batch_size=batch_size,
+        seed=sequence.seed,
+        sequence=sequence.fingerprint,
+        synthesizer=synthesizer.fingerprint,
+        conditions=None if sequence.conditions is None else sequence.conditions.fingerprint,
+        compression=compression,
+        versions={name: _version(name) for name in _LIBRARIES},
+        num_threads=torch.get_num_threads(),
+        device=torch.device(getattr(synthesizer, "device", None) or "cpu").type,
+        trained_on=_json_value(getattr(synthesizer, "trained_on", None)),
+    )
+
+
+def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify"]) -> Manifest:
+    """Makes the folder hold this manifest, or refuses.
+
+    Returns:
+        The manifest that lies there: `manifest`, or the same with the thread count of the first run, which the render
+        must then take. (A count of threads is what launchers change on their own: torchrun sets it to 1.)
+
+    Raises:
+        ConfigurationError: the folder is not empty and `resume` is False, or holds something else than shards.
+        ShardMismatchError: the folder was planned differently; every difference is listed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    there = os.listdir(folder)
+    if MANIFEST_NAME not in there:
+        others = [name for name in there if not name.startswith(".")]
+        if others:
+            raise ConfigurationError(
+                f"`path` must be an empty or new folder, or one with a render to resume, got {str(folder)!r}, which "
+                f"holds {len(others)} other entries such as {sorted(others)[0]!r}. Nothing was written. Give another "
+                "folder."
+            )
+        sync_folder(folder.parent)
+        temporary = TemporaryFile(folder)
+        try:
+            temporary.write(manifest.to_bytes())
+            temporary.commit(MANIFEST_NAME, exclusive=True)
+        finally:
+            temporary.discard()
+    elif resume is False:
+        raise ConfigurationError(
+            f"`path` must be an empty or new folder with resume=False, got {str(folder)!r}, which holds a render. "
+            "Nothing was written. Give another folder, or resume=True to go on with it."
+        )
+    return adopt_plan(manifest, folder)
+
+
+def adopt_plan(manifest: Manifest, folder: Path) -> Manifest:
+    """The manifest that lies in the folder, if it is this one but for the thread count.
+
+    Raises:
+        ShardMismatchError: the folder was planned differently; every difference is listed.
+    """
+    was = read_manifest(folder)  # what counts is what lies there: another process may have been faster
+    _compare(was, dataclasses.replace(manifest, num_threads=was.num_threads), folder)
+    return was
+
+
+def _compare(was: Manifest, now: Manifest, folder: Path) -> None:
+    before, after = _flat(was.to_json()), _flat(now.to_json())
+    differences = [
+        f"  {key}: was {before.get(key)!r}, now {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    if not differences:
+        return
+    hints = []
+    if was.count != now.count:
+        hints.append("The count of a render cannot be changed; render the further samples into another folder.")
+    raise ShardMismatchError(
+        f"`path` must hold a render of the same plan to be resumed, got {str(folder)!r}, which differs:\n"
+        + "\n".join(differences)
+        + "\nNothing was written: its shards would not fit together. "
+        + " ".join([*hints, "Render with the old settings to go on, or into a new folder."])
+    )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, entry in value.items():
+        flat |= _flat(entry, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def _version(package: str) -> str | None:
+    # The installed version, loaded or not: whether a lazy import has happened yet must not change the plan.
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _json_value(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"`trained_on` of a synthesizer must be a JSON value (text, list, dict, …), got {value!r}: {error}. "
+            "It says in the manifest what the model was trained on."
+        ) from error

@@ -1,0 +1,1 @@
+"""Synthesizers on networks of diffusers: U-Nets, transformers (DiT), Stable Diffusion."""

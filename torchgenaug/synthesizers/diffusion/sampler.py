@@ -1,0 +1,85 @@
+"""The arguments that every synthesizer of a diffusion model of diffusers takes: checked, used, described."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from torchgenaug.synthesizers.diffusion.networks import check_scheduler, frozen_copy, vae_dtype
+from torchgenaug.synthesizers.diffusion.solvers import with_solver
+from torchgenaug.synthesizers.parts.checks import checked_dtype
+from torchgenaug.synthesizers.parts.compute import Execution, checked_execution
+
+
+class Sampled(Protocol):
+    """A synthesizer that keeps these arguments, checked, as public attributes."""
+
+    steps: int
+    guidance_scale: float | None
+    value_range: tuple[float, float]
+    clip: bool
+    dtype: torch.dtype
+    execution: Execution
+
+
+class Computing(NamedTuple):
+    """Where and how networks compute, checked.
+
+    Attributes:
+        device: of networks and samples.
+        dtype: of weights and activations.
+        execution: layout, compilation and CUDA graphs.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    execution: Execution
+
+    def frozen(self, network: nn.Module) -> nn.Module:
+        """A copy of the network, in eval mode and without gradients."""
+        return frozen_copy(network, self.device, self.dtype, self.execution.channels_last)
+
+    def frozen_vae(self, vae: nn.Module) -> nn.Module:
+        """The same of an autoencoder, in a dtype that does not overflow."""
+        return frozen_copy(vae, self.device, vae_dtype(vae, self.dtype), self.execution.channels_last)
+
+
+def checked_computing(
+    network: nn.Module,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+    channels_last: bool | None,
+    compile: bool | str,  # noqa: A002 (the name that users know from torch.compile)
+    cuda_graph: bool,
+) -> Computing:
+    """The arguments as they will be used; by default on the device of `network`, in float32.
+
+    Raises:
+        ConfigurationError: a dtype that networks do not compute in, or what `checked_execution` refuses.
+    """
+    chosen = next(network.parameters()).device if device is None else torch.device(device)
+    return Computing(chosen, checked_dtype(dtype), checked_execution(channels_last, compile, cuda_graph, chosen))
+
+
+def checked_scheduler(scheduler: Any, steps: int, solver: str | None) -> Any:
+    """The scheduler that will be stepped: `scheduler`, or `solver` on its noise levels.
+
+    Raises:
+        ConfigurationError: no scheduler of diffusers, an unknown solver, or more steps than there are noise levels.
+    """
+    check_scheduler(scheduler, steps)
+    return with_solver(scheduler, solver, steps)
+
+
+def shared_settings(synthesizer: Sampled) -> dict[str, Any]:
+    """These arguments, JSON-ready, under their names in the constructor; without the device."""
+    return {
+        "steps": synthesizer.steps,
+        "guidance_scale": synthesizer.guidance_scale,
+        "value_range": list(synthesizer.value_range),
+        "clip": synthesizer.clip,
+        "dtype": str(synthesizer.dtype).removeprefix("torch."),
+        **synthesizer.execution.settings,
+    }

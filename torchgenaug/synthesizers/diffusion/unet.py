@@ -1,0 +1,269 @@
+"""`DiffusersSynthesizer`: diffusion models made with diffusers, in pixel space or behind an autoencoder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug import seeding
+from torchgenaug.synthesizers.diffusion import networks
+from torchgenaug.synthesizers.diffusion.latents import decoded
+from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler, shared_settings
+from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule, run_schedule
+from torchgenaug.synthesizers.parts.checks import (
+    check_label_channels,
+    check_seeds,
+    checked_labels,
+    checked_value_range,
+    in_float32,
+)
+from torchgenaug.synthesizers.parts.compute import Caller
+from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
+from torchgenaug.synthesizers.parts.guidance import guided, is_guided, twice
+from torchgenaug.synthesizers.parts.outputs import OVERSHOOT, image_fields, to_image_fields
+from torchgenaug.types import Batch, FieldSpec
+
+__all__ = ["OVERSHOOT", "DiffusersSynthesizer"]
+
+
+class DiffusersSynthesizer:
+    """Samples a `diffusers.UNet2DModel` with any diffusers scheduler, from one seed per sample.
+
+    Deterministic, picklable, and safe in threads. The networks are **copied** (set to eval mode, without gradients):
+    the given ones stay as they are, and training them further changes neither samples nor fingerprint.
+
+    The model's [-1, 1] is mapped linearly to `value_range`. Nothing is clamped silently: without `clip`, values may
+    overshoot by `OVERSHOOT` of the width (the field's range says so) and `SyntheticSequence` refuses what lies beyond.
+    (A scheduler with ``clip_sample=True`` clamps its own predictions to [-1, 1]; that is its configuration, not ours.)
+
+    Args:
+        unet: denoiser of (batch, channels, height, width), unconditional or with ``num_class_embeds`` classes, which
+            come as the condition ``label``: int64, (batch,).
+        scheduler: any scheduler of diffusers; only its class and configuration are used.
+        solver: walk the scheduler's noise levels by another solver: "dpm++" or "unipc" (good from about 10 steps on),
+            "ddim", "euler", "lcm" (1-8 steps, distilled networks only), "flow" (flow matching). See `solvers`. Only
+            the resulting scheduler is kept, not the name.
+        vae: `AutoencoderKL` or `VQModel` that decodes the latents of a latent diffusion model. It computes in float32
+            if its configuration says ``force_upcast`` and `dtype` is float16.
+        steps: inference steps. Some schedulers (Heun, PNDM) call the network more often.
+        guidance_scale: weight of classifier-free guidance, s in ``e = e_null + s (e_label - e_null)``: 1 + w of Ho and
+            Salimans (2022), equation 6. 1 or None: no guidance. Needs `null_class`.
+        value_range: intensities that the model's -1 and 1 stand for.
+        label_channels: if n > 0, the last n channels are class scores: the field ``mask`` is their argmax.
+        clip: clamp the image to `value_range`, and say so in its field.
+        null_class: class index that stands for "any class", usually the last one.
+        device: where to compute and where samples are made; default: where the given `unet` is.
+        dtype: dtype of weights and activations, default float32 (whatever the given ones have). Latents between the
+            steps and samples are float32. Half precision pays on GPUs (bfloat16 for networks that overflow in float16)
+            and on CPUs that compute in bfloat16; it moves samples by about 1e-2.
+        channels_last: memory layout of the weights. None: channels last on a CPU, as they are elsewhere. On GPUs it can
+            pay with half precision and convolutions of 64 channels or more.
+        compile: compile `unet` with torch.compile, once for every batch size, which takes half a minute to minutes and
+            pays from some thousands of samples on. True is "inductor"; or the name of another backend.
+        cuda_graph: replay `unet` as a CUDA graph, captured once for every batch size. Pays where the GPU waits for
+            Python: small networks and small batches.
+
+    Attributes:
+        fields: ``image``: (channels, height, width) float32; ``mask`` with `label_channels`: (1, height, width) int64.
+        num_classes: labels lie in [0, num_classes); None for an unconditional model.
+        execution: layout, compilation and CUDA graphs, as chosen.
+        trained_on: what the model was trained on, JSON-ready; None where unknown. `save_synthesizer` keeps it.
+
+    Raises:
+        ConfigurationError: at construction, whatever can be known to fail then.
+
+    References:
+        Ho, Jain, Abbeel (2020). Denoising diffusion probabilistic models. NeurIPS.
+        Ho, Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598.
+        Rombach et al. (2022). High-resolution image synthesis with latent diffusion models. CVPR.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        scheduler: Any,
+        *,
+        vae: nn.Module | None = None,
+        steps: int = 50,
+        solver: str | None = None,
+        guidance_scale: float | None = None,
+        value_range: tuple[float, float],
+        label_channels: int = 0,
+        clip: bool = False,
+        null_class: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        channels_last: bool | None = None,
+        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
+        cuda_graph: bool = False,
+    ) -> None:
+        self.latent_shape = networks.checked_latent_shape(unet, scheduler)
+        scheduler = checked_scheduler(scheduler, steps, solver)
+        self._embeddings = networks.checked_class_embeddings(unet, null_class, guidance_scale)
+        self._sample_shape = networks.checked_sample_shape(self.latent_shape, vae)
+        self.value_range = checked_value_range(value_range)
+        check_label_channels(label_channels, self._sample_shape[0])
+        self.steps, self.label_channels, self.clip = steps, label_channels, bool(clip)
+        self.guidance_scale = None if guidance_scale is None else float(guidance_scale)
+        self.null_class = null_class
+        computing = checked_computing(unet, device, dtype, channels_last, compile, cuda_graph)
+        self.device, self.dtype, self.execution = computing
+        self.trained_on: Mapping[str, Any] | None = None
+        self.unet = computing.frozen(unet)
+        self.vae = None if vae is None else computing.frozen_vae(vae)
+        self._denoiser = Caller(_denoise, self.execution)
+        config: Any = unet.config
+        self._schedule = prepare_schedule(
+            scheduler,
+            steps,
+            channels=config.in_channels,
+            out_channels=config.out_channels,
+            device=self.device,
+        )
+
+    @classmethod
+    def from_pretrained(  # noqa: D417 (the others are those of the constructor)
+        cls,
+        path: str | Path,
+        *,
+        revision: str | None = None,
+        steps: int = 50,
+        solver: str | None = None,
+        guidance_scale: float | None = None,
+        value_range: tuple[float, float],
+        label_channels: int = 0,
+        clip: bool = False,
+        null_class: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        channels_last: bool | None = None,
+        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
+        cuda_graph: bool = False,
+    ) -> DiffusersSynthesizer:
+        """A synthesizer from a diffusers folder: ``unet/``, ``scheduler/`` and, if there, ``vae/`` or ``vqvae/``.
+
+        Only safetensors weights and diffusers' own classes are loaded; nothing in the folder is executed.
+
+        Args:
+            path: a local folder, or the id of a repository on the Hugging Face hub.
+            revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
+            device: where to compute; default: CPU.
+            dtype: compute dtype; float32 even for float16 weights unless given.
+
+        The other arguments are those of the constructor.
+
+        Raises:
+            SynthesizerLoadError: no such folder, pickled weights, or a class that is not one of diffusers' own.
+            ConfigurationError: as in the constructor.
+        """
+        from torchgenaug.synthesizers.diffusion.folder import load_components
+
+        unet, scheduler, vae = load_components(path, revision)
+        return cls(
+            unet,
+            scheduler,
+            vae=vae,
+            steps=steps,
+            solver=solver,
+            guidance_scale=guidance_scale,
+            value_range=value_range,
+            label_channels=label_channels,
+            clip=clip,
+            null_class=null_class,
+            device=device,
+            dtype=dtype,
+            channels_last=channels_last,
+            compile=compile,
+            cuda_graph=cuda_graph,
+        )
+
+    @property
+    def scheduler(self) -> Any:
+        """A copy of the scheduler, its timesteps set."""
+        return copy.deepcopy(self._schedule.scheduler)
+
+    @cached_property
+    def num_classes(self) -> int | None:
+        """Labels lie in [0, num_classes); None for an unconditional model."""
+        if self._embeddings is None:
+            return None
+        return self._embeddings - (self.null_class == self._embeddings - 1)
+
+    @cached_property
+    def fields(self) -> Mapping[str, FieldSpec]:
+        """``image``, and ``mask`` with `label_channels`."""
+        return image_fields(self._sample_shape, self.value_range, label_channels=self.label_channels, clip=self.clip)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The sampling settings, JSON-ready: what the constructor needs beside networks, scheduler and device."""
+        shared = shared_settings(self)
+        return {
+            "steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+            "value_range": shared["value_range"],
+            # Between the shared ones, as in the folders that exist: the same synthesizer is saved as the same bytes.
+            "label_channels": self.label_channels,
+            "clip": self.clip,
+            "null_class": self.null_class,
+            **shared,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over weights (in the compute dtype), configurations and settings; not the device, nor CUDA graphs."""
+        nets = {"unet": self.unet} | ({} if self.vae is None else {"vae": self.vae})
+        return diffusion_digest({"family": "diffusers"}, self.settings, self._schedule.scheduler, nets)
+
+    def synthesize(self, seeds: Sequence[int], conditions: Batch | None = None) -> Batch:
+        """One sample per seed.
+
+        Args:
+            seeds: integers in [0, 2^64), at least one.
+            conditions: ``label``, int64 (batch,), for a class-conditional model.
+
+        Returns:
+            The fields, batch axis first, on `device`.
+
+        Raises:
+            ConfigurationError: no seeds, or labels that are missing, surplus or out of range.
+            BadSampleError: NaN or Inf that `clip` or the argmax of the mask would hide.
+        """
+        check_seeds(seeds)
+        labels = checked_labels(conditions, len(seeds), self.num_classes, null_class=self.null_class)
+        noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
+        # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
+        with torch.no_grad():
+            predict = partial(self._predict, None if labels is None else self._embedded(labels))
+            samples = decoded(run_schedule(self._schedule, predict, noise, seeds), self.vae)
+            return to_image_fields(samples, seeds, self.value_range, label_channels=self.label_channels, clip=self.clip)
+
+    def _embedded(self, labels: Tensor) -> Tensor:
+        """The labels on the device, doubled for guidance."""
+        labels = labels.to(self.device)
+        if not is_guided(self.guidance_scale):
+            return labels
+        return torch.cat([labels, torch.full_like(labels, self.null_class or 0)])
+
+    def _predict(self, labels: Tensor | None, latents: Tensor, timestep: Tensor) -> Tensor:
+        inputs = latents.to(self.dtype)
+        if not is_guided(self.guidance_scale):
+            return in_float32(self._denoiser(self.unet, inputs, timestep, labels))
+        output = in_float32(self._denoiser(self.unet, twice(inputs), timestep, labels))
+        return guided(output, self.guidance_scale)
+
+    def __repr__(self) -> str:
+        scheduler = type(self._schedule.scheduler).__name__
+        classes = "" if self.num_classes is None else f", num_classes={self.num_classes}"
+        return f"DiffusersSynthesizer({self._sample_shape}, {scheduler}, steps={self.steps}{classes}, {self.device})"
+
+
+def _denoise(unet: nn.Module, latents: Tensor, timestep: Tensor, labels: Tensor | None) -> Tensor:
+    output: Tensor = unet(latents, timestep, class_labels=labels, return_dict=False)[0]
+    return output

@@ -1,0 +1,256 @@
+"""Reads the networks of a MONAI bundle without running anything in it.
+
+A bundle is ``configs/inference.json`` and ``models/*.pt``: a program in JSON and pickled weights. Of the program only
+the definitions of networks and of the scheduler are read, as plain data: no ``$`` expression is evaluated, no
+``_target_`` outside the lists below is imported, and the rest (imports, savers, samplers, handlers) is not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug.errors import ConfigurationError, SynthesizerLoadError, missing_extra
+from torchgenaug.synthesizers.monai.networks import AUTOENCODERS, CONTROLNETS, UNETS
+from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS
+from torchgenaug.synthesizers.parts.blueprints import build_network
+from torchgenaug.synthesizers.parts.json_file import read_json
+
+_ROLES: Mapping[str, tuple[str, ...]] = {"unet": UNETS, "autoencoder": AUTOENCODERS, "controlnet": CONTROLNETS}
+# Where bundles of the model zoo keep the weights; safetensors, which need no trust, come first.
+_FILES: Mapping[str, tuple[str, ...]] = {
+    "unet": ("model", "model_diffusion", "diffusion", "unet"),
+    "autoencoder": ("model_autoencoder", "autoencoder", "vae"),
+    "controlnet": ("model_controlnet", "controlnet"),
+}
+_REFERENCE = re.compile(r"@([A-Za-z_]\w*)((?:(?:::|#)\w+)*)")
+# Keys that serve the bundle's own parser, or training only.
+_IGNORED = ("_target_", "_requires_", "_disabled_", "_desc_", "_mode_", "use_checkpoint", "use_checkpointing")
+# The first networks of this kind came in a package of their own, where this argument had another name.
+_RENAMED = {"num_channels": "channels"}
+
+
+class MonaiParts(TypedDict):
+    """The arguments of `MonaiSynthesizer` that a bundle holds."""
+
+    unet: nn.Module
+    scheduler: Any
+    autoencoder: nn.Module | None
+    controlnet: nn.Module | None
+
+
+def load_monai_bundle(
+    path: str | Path,
+    *,
+    config: str = "configs/inference.json",
+    weights: Mapping[str, str] | None = None,
+    allow_pickle: bool = False,
+) -> MonaiParts:
+    """Networks and scheduler of a MONAI bundle, for ``MonaiSynthesizer(**load_monai_bundle(path), size=…, …)``.
+
+    The networks can be saved by `save_synthesizer`, as safetensors: do it once, and nothing pickled is needed again.
+
+    Args:
+        path: the bundle's folder.
+        config: its configuration, JSON, inside the folder.
+        weights: ``unet``, ``autoencoder``, ``controlnet`` → file inside the folder; default: ``models/model.pt`` and
+            the other usual names, ``.safetensors`` before ``.pt``.
+        allow_pickle: read ``.pt`` files, by ``torch.load(weights_only=True)``: an unpickler that builds tensors and
+            plain containers only, and no more secure than torch's restrictions are. Files of a source that you do not
+            trust are better left alone.
+
+    Returns:
+        ``unet``, ``scheduler``, and ``autoencoder`` and ``controlnet`` (None where the bundle has none).
+
+    Raises:
+        SynthesizerLoadError: no such files, pickled weights without `allow_pickle`, definitions with expressions or of
+            other classes, or weights that do not fit them.
+        MissingExtraError: MONAI is not installed.
+
+    Example:
+        ::
+
+            parts = load_monai_bundle("brain_image_synthesis_latent_diffusion_model", allow_pickle=True)
+            synthesizer = MonaiSynthesizer(
+                **parts, size=(160, 224, 160), value_range=(0, 1), network_range=(0, 1),
+                covariates={"sex": (0, 1), "age": (0, 1), "ventricular_volume": (0, 1), "brain_volume": (0, 1)},
+            )
+    """
+    folder = Path(path)
+    place = folder / config
+    content = read_json(_inside(folder, config))
+    scheduler = _definition(content, SCHEDULERS, "schedulers", place)
+    if scheduler is None:
+        raise SynthesizerLoadError(
+            f"{place} must define one scheduler of {SCHEDULERS}, got none. Name another file with config=…"
+        )
+    networks: dict[str, nn.Module | None] = {}
+    for role, allowed in _ROLES.items():
+        found = _definition(content, allowed, "nets", place)
+        if found is None:
+            if role == "unet":
+                raise SynthesizerLoadError(
+                    f"{place} must define one {' or '.join(allowed)}, got none. It is no bundle of a diffusion "
+                    "model, or the definition is in another file: config='configs/train_diffusion.json'."
+                )
+            networks[role] = None
+            continue
+        try:
+            network = build_network(f"monai:{found[0]}", **found[1])
+        except ConfigurationError as error:
+            raise SynthesizerLoadError(f"{error} (at {place})") from error
+        _load_weights(network, _tensors(folder, role, (weights or {}).get(role), allow_pickle), f"{role} of {folder}")
+        networks[role] = network
+    return MonaiParts(
+        unet=networks["unet"],  # type: ignore[typeddict-item]  # never None: see above
+        scheduler=_scheduler(*scheduler, place),
+        autoencoder=networks["autoencoder"],
+        controlnet=networks["controlnet"],
+    )
+
+
+def _definition(
+    content: Mapping[str, Any], allowed: tuple[str, ...], package: str, place: Path
+) -> tuple[str, dict[str, Any]] | None:
+    """(class name, arguments) of the one definition at the top of `content` whose class is in `allowed`."""
+    homes = re.compile(rf"((monai|generative)\.networks\.{package}\.(\w+\.)?)?({'|'.join(allowed)})")
+    found = []
+    for key, value in content.items():
+        target = value.get("_target_") if isinstance(value, dict) else None
+        if isinstance(target, str) and target.rpartition(".")[2] in allowed:
+            if not homes.fullmatch(target):
+                raise SynthesizerLoadError(
+                    f"`_target_` must be a class of monai.networks.{package}, got {target!r} at {place}, {key!r}. Code "
+                    "that comes with a model is never run. Build the networks yourself and pass them to "
+                    "MonaiSynthesizer(unet, scheduler, …)."
+                )
+            found.append((key, target.rpartition(".")[2], value))
+    if len(found) > 1:
+        raise SynthesizerLoadError(
+            f"{place} must define one of {', '.join(allowed)}, got {[key for key, _, _ in found]}. Build the networks "
+            "yourself and pass them to MonaiSynthesizer(unet, scheduler, …)."
+        )
+    if not found:
+        return None
+    key, name, value = found[0]
+    arguments = {
+        _RENAMED.get(argument, argument): _plain(setting, content, f"{place}, {key!r}, {argument!r}", 0)
+        for argument, setting in value.items()
+        if argument not in _IGNORED
+    }
+    return name, arguments
+
+
+def _plain(value: Any, content: Mapping[str, Any], place: str, depth: int) -> Any:
+    """`value` with its references to plain values replaced; anything that would have to be run is refused."""
+    if depth > 20:
+        raise SynthesizerLoadError(f"{place} must refer to a plain value, got references that go round in a circle.")
+    if isinstance(value, list):
+        return [_plain(item, content, place, depth + 1) for item in value]
+    if isinstance(value, dict):
+        if "_target_" in value:
+            raise _refused(value, place)
+        return {key: _plain(item, content, place, depth + 1) for key, item in value.items()}
+    if not isinstance(value, str) or not value.startswith(("$", "@", "%")):
+        return value
+    reference = _REFERENCE.fullmatch(value)
+    if reference is None or reference[1] not in content:
+        raise _refused(value, place)
+    target = content[reference[1]]
+    for key in re.split(r"::|#", reference[2])[1:]:
+        try:
+            target = target[int(key)] if isinstance(target, list) else target[key]
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise _refused(value, place) from error
+    return _plain(target, content, place, depth + 1)
+
+
+def _refused(value: object, place: str) -> SynthesizerLoadError:
+    return SynthesizerLoadError(
+        f"Definitions of networks must be plain values, got {str(value)[:80]!r} at {place}. Expressions and "
+        "objects of a bundle are never evaluated. Put the value itself there, or build the network yourself and pass "
+        "it to MonaiSynthesizer(unet, scheduler, …)."
+    )
+
+
+def _scheduler(name: str, arguments: Mapping[str, Any], place: Path) -> Any:
+    try:
+        from monai.networks import schedulers
+    except ImportError as error:
+        raise missing_extra("load_monai_bundle", package="monai", extra="monai") from error
+    try:
+        return getattr(schedulers, name)(**arguments)
+    except Exception as error:
+        raise SynthesizerLoadError(
+            f"{place} must give {name} the arguments that it takes, got {dict(arguments)}, which fails with {error!r}."
+        ) from error
+
+
+def _tensors(folder: Path, role: str, file: str | None, allow_pickle: bool) -> dict[str, Tensor]:
+    """The weights of one network, on the CPU."""
+    tried = [file] if file else list(_candidates(role))
+    path = next((found for found in (_inside(folder, name) for name in tried) if found.is_file()), None)
+    if path is None:
+        raise SynthesizerLoadError(
+            f"{folder} must hold the weights of the {role}, got none of {tried}. Name the file: "
+            f"weights={{{role!r}: 'models/…'}}."
+        )
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if not allow_pickle:
+        raise SynthesizerLoadError(
+            f"Weights must be safetensors, got the pickle {path}. Pickles can run code. If you trust its source, pass "
+            "allow_pickle=True (it is read with weights_only=True), and keep the result with save_synthesizer."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SynthesizerLoadError(
+            f"{path} must hold tensors in plain containers, got {error!r:.300}. Anything else in a pickle is never "
+            "loaded. Save the state_dict alone."
+        ) from error
+    for key in ("state_dict", "model", "network", role):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise SynthesizerLoadError(
+            f"{path} must hold a state_dict, got {type(content).__name__} of other things. Save "
+            "network.state_dict() with torch.save."
+        )
+    return content
+
+
+def _candidates(role: str) -> Iterator[str]:
+    for suffix in ("safetensors", "pt"):
+        for name in _FILES[role]:
+            yield f"models/{name}.{suffix}"
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise SynthesizerLoadError(f"Files of a bundle must be inside it, got {name!r}, which is not in {folder}.")
+    return path
+
+
+def _load_weights(network: nn.Module, tensors: dict[str, Tensor], place: str) -> None:
+    """Loads `tensors`, those of networks from before MONAI 1.4 too."""
+    tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    net: Any = network
+    try:
+        if set(tensors) != set(network.state_dict()) and hasattr(network, "load_old_state_dict"):
+            net.load_old_state_dict(dict(tensors))
+        else:
+            network.load_state_dict(tensors)
+    except Exception as error:
+        raise SynthesizerLoadError(
+            f"Weights must fit the definition of the network, got {error!r:.300} for the {place}. "
+            "Name the right file: weights={'unet': 'models/…'}."
+        ) from error

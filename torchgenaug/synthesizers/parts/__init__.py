@@ -1,0 +1,1 @@
+"""What several synthesizers share: checks, fingerprints, outputs, where they run, how they are stored."""

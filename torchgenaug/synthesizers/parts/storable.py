@@ -1,0 +1,210 @@
+"""What any synthesizer is made of, as file contents and back: settings, networks, numbers, synthesizers inside it."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.synthesizers.parts.blueprints import blueprint_of, from_blueprint
+
+FAMILIES: Mapping[str, tuple[str, str]] = {
+    "module": ("torchgenaug.synthesizers.module.synthesizer", "ModuleSynthesizer"),
+    "monai": ("torchgenaug.synthesizers.monai.synthesizer", "MonaiSynthesizer"),
+    "pythae": ("torchgenaug.synthesizers.pythae.synthesizer", "PythaeSynthesizer"),
+    "two_stage": ("torchgenaug.synthesizers.two_stage", "TwoStageSynthesizer"),
+    "dit": ("torchgenaug.synthesizers.diffusion.dit", "DiTSynthesizer"),
+    "ensemble": ("torchgenaug.synthesizers.ensemble", "EnsembleSynthesizer"),
+    "stable_diffusion": ("torchgenaug.synthesizers.diffusion.stable_diffusion", "StableDiffusionSynthesizer"),
+}
+"""Family → module and class. (The family ``diffusers`` keeps the layout of diffusers: `stored_diffusers`.)"""
+
+_PART = "[A-Za-z0-9_][A-Za-z0-9_-]{0,39}"
+_NAME = re.compile(_PART)
+# What may stand in a folder: networks and numbers, and under parts/NAME/ a folder of this or the diffusers kind.
+_FILE = re.compile(
+    rf"(parts/{_PART}/)*(networks/{_PART}\.safetensors|tensors\.safetensors)"
+    rf"|(parts/{_PART}/)+(synthesizer\.json|scheduler/scheduler_config\.json"
+    r"|(unet|vae)/(config\.json|diffusion_pytorch_model\.safetensors))"
+)
+
+
+def trained_on_all(parts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What several synthesizers were trained on, together: JSON-ready; None if one of them does not say.
+
+    ``samples`` and ``patients`` are those of all of them, if all name some; ``parts`` has what each says.
+    """
+    each: dict[str, Any] = {name: getattr(part, "trained_on", None) for name, part in parts.items()}
+    if None in each.values():
+        return None
+    joined: dict[str, Any] = {"parts": each}
+    for key in ("samples", "patients"):
+        if all(isinstance(said, Mapping) and key in said for said in each.values()):
+            joined[key] = sorted({one for said in each.values() for one in said[key]})
+    return joined
+
+
+class Stored(NamedTuple):
+    """What a synthesizer is made of.
+
+    Attributes:
+        settings: the constructor's arguments beside networks and device, JSON-ready (dtypes as ``"float32"``).
+        networks: each made by `build_network` or a model of diffusers.
+        tensors: fitted numbers that are no network.
+        parts: synthesizers inside this one.
+    """
+
+    settings: Mapping[str, Any]
+    networks: Mapping[str, nn.Module] = {}
+    tensors: Mapping[str, Tensor] = {}
+    parts: Mapping[str, Any] = {}
+
+    def arguments(self, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+        """The settings as arguments of the constructor, `device` among them; `dtype` None: as saved.
+
+        A CUDA graph is left out on other devices, which have none: it changes no sample.
+        """
+        arguments = dict(self.settings)
+        if device.type != "cuda":
+            arguments.pop("cuda_graph", None)
+        return arguments | {"device": device, "dtype": dtype or getattr(torch, arguments["dtype"])}
+
+
+@runtime_checkable
+class Storable(Protocol):
+    """A synthesizer that `save_synthesizer` can write."""
+
+    family: ClassVar[str]
+    trained_on: Mapping[str, Any] | None
+
+    @property
+    def fingerprint(self) -> str:
+        """As in `Synthesizer`."""
+        ...
+
+    def stored(self) -> Stored:
+        """What it is made of; the networks themselves, not copies."""
+        ...
+
+    @classmethod
+    def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Any:
+        """The synthesizer made of these; `dtype` None: as saved."""
+        ...
+
+
+def encode(stored: Stored, weights_dtype: torch.dtype | None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Entries of ``synthesizer.json``, and file name → content; parts are left to the caller.
+
+    Raises:
+        ConfigurationError: a network that does not know how it was built, or a name that is no file name.
+    """
+    for name in [*stored.networks, *stored.tensors, *stored.parts]:
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"Names of networks and parts must be at most 40 letters, digits, '_' or '-' to be saved, got {name!r}."
+            )
+    blueprints = {name: blueprint_of(network, name) for name, network in stored.networks.items()}
+    contents = {
+        f"networks/{name}.safetensors": weights_file(network.state_dict(), weights_dtype)
+        for name, network in stored.networks.items()
+    }
+    if stored.tensors:
+        contents["tensors.safetensors"] = weights_file(stored.tensors, None)
+    return {"settings": dict(stored.settings), "networks": blueprints, "parts": sorted(stored.parts)}, contents
+
+
+def decode(index: Mapping[str, Any], contents: Mapping[str, bytes], parts: Mapping[str, Any], place: str) -> Stored:
+    """The other way round: `contents` were checked against the index's sha256.
+
+    Raises:
+        SynthesizerLoadError: a network that may not or cannot be built, or other files than it has.
+    """
+    from safetensors.torch import load
+
+    blueprints, settings = index.get("networks"), index.get("settings")
+    if not isinstance(blueprints, dict) or not isinstance(settings, dict):
+        raise SynthesizerLoadError(f"{place} must hold `settings` and `networks`. Save the synthesizer again.")
+    required = {f"networks/{name}.safetensors" for name in blueprints if _NAME.fullmatch(name)}
+    if len(required) != len(blueprints) or set(contents) - {"tensors.safetensors"} != required:
+        raise SynthesizerLoadError(
+            f"`files` must name {sorted(required)} (and tensors.safetensors), got {sorted(contents)} at {place}. "
+            "Nothing else is opened. Save the synthesizer again."
+        )
+    networks = {}
+    for name, blueprint in blueprints.items():
+        network = from_blueprint(blueprint, f"{place}, network {name!r}")
+        # assign: the weights keep the dtype of the file until the synthesizer converts them.
+        network.load_state_dict(load(contents[f"networks/{name}.safetensors"]), assign=True)
+        networks[name] = network
+    tensors = load(contents["tensors.safetensors"]) if "tensors.safetensors" in contents else {}
+    return Stored(settings, networks, tensors, parts)
+
+
+def check_files(files: object, parts: object, place: str) -> None:
+    """Raises `SynthesizerLoadError` unless every name is one that such a folder may have."""
+    named = isinstance(parts, list) and all(isinstance(name, str) and _NAME.fullmatch(name) for name in parts)
+    if not named or not isinstance(files, dict) or not all(_FILE.fullmatch(str(name)) for name in files):
+        raise SynthesizerLoadError(
+            f"`files` and `parts` must name networks, tensors and parts, got {str(files)[:200]} and {str(parts)[:80]} "
+            f"at {place}. Nothing else is opened: no pickles, no paths outside the folder. Save the synthesizer again."
+        )
+
+
+def check_family(family: object, place: str) -> None:
+    """Raises `SynthesizerLoadError` unless this version knows the family."""
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise SynthesizerLoadError(
+            f"`family` must be one of {', '.join(['diffusers', *FAMILIES])}, got {family!r} at {place}. Build such a "
+            "model in code and pass it as package.module:factory."
+        )
+
+
+def family_class(family: str) -> Any:
+    """The class that reads folders of `family`, one of `FAMILIES`."""
+    home, name = FAMILIES[family]
+    return getattr(importlib.import_module(home), name)
+
+
+def rounded(network: nn.Module, name: str, weights_dtype: torch.dtype) -> nn.Module:
+    """A copy of `network` with its weights in `weights_dtype`.
+
+    Raises:
+        ConfigurationError: a weight that overflows there.
+    """
+    network = copy.deepcopy(network)
+    # Not `to`, which would round tables, too, that are in no file: loading makes them anew.
+    cast = {
+        name: value.to(weights_dtype) if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(cast, assign=True)
+    for parameter, values in cast.items():
+        if not values.isfinite().all():
+            raise ConfigurationError(
+                f"`weights_dtype` must hold every weight, got {weights_dtype}, in which {name}.{parameter} "
+                "overflows. Use torch.bfloat16 or None."
+            )
+    return network
+
+
+def weights_file(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> bytes:
+    """The bytes of a safetensors file; floating-point tensors as `dtype`, if given."""
+    from safetensors.torch import save
+
+    ready = {}
+    for name, value in tensors.items():
+        # clone: safetensors refuses tensors that share memory, such as tied weights.
+        ready[name] = value.detach().cpu().to(dtype if value.is_floating_point() else None).contiguous().clone()
+    return save(ready, metadata={"format": "pt"})
+
+
+def json_bytes(content: Mapping[str, Any], *, sort_keys: bool = False) -> bytes:
+    """A JSON object as the bytes of a file."""
+    return (json.dumps(content, indent=2, sort_keys=sort_keys) + "\n").encode()

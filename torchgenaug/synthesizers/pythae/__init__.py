@@ -1,0 +1,1 @@
+"""Synthesizers on variational autoencoders of pythae."""

@@ -1,0 +1,1 @@
+"""Saves synthesizers to folders of safetensors and JSON, and loads them."""
