@@ -30,3 +30,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(no_gpu)
         if "slow" in item.keywords and "slow" not in config.getoption("-m"):
             item.add_marker(long)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Names of functions and objects rather than their addresses, which differ between the processes of pytest-xdist."""
+    if callable(val) or " at 0x" in repr(val):
+        return getattr(val, "__name__", argname)
+    return None
