@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Names of functions and objects rather than their addresses, which differ between the processes of pytest-xdist."""
+    """Names of functions and objects, not addresses, which differ between the processes of pytest-xdist."""
     if callable(val) or " at 0x" in repr(val):
         return getattr(val, "__name__", argname)
     return None
