@@ -261,7 +261,9 @@ def to_unit(samples):
 
 
 @pytest.mark.parametrize(
-    "make", [ddim, lambda: PNDMScheduler(20, skip_prk_steps=True), lambda: RFlowScheduler(20)], ids=lambda m: str(m)
+    "make",
+    [ddim, lambda: PNDMScheduler(20, skip_prk_steps=True), lambda: RFlowScheduler(20)],
+    ids=["ddim", "pndm", "rflow"],
 )
 @pytest.mark.parametrize("dims", [2, 3])
 def test_it_samples_what_monais_inferer_samples(make, dims):
