@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -20,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from torchgenaug.errors import ConfigurationError
 
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 UInt64Array: TypeAlias = npt.NDArray[np.uint64]
@@ -31,6 +34,21 @@ _GAMMA, _MULTIPLY_1, _MULTIPLY_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D
 _BLOCK = 65536  # elements hashed at once: their temporaries stay near the processor
 _UPPER = 1 if sys.byteorder == "little" else 0  # which half of a 64-bit integer is its upper one
 _CPU = torch.device("cpu")
+
+
+def checked_seed(seed: object, name: str = "seed") -> int:
+    """Returns a base seed as an int in [0, 2^63); integers of NumPy and torch are accepted.
+
+    Raises:
+        ConfigurationError: not an integer, or outside that range.
+    """
+    try:
+        number = -1 if isinstance(seed, bool | np.bool_) else operator.index(seed)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not 0 <= number < 1 << 63:
+        raise ConfigurationError(f"`{name}` must be an integer in [0, 2^63), got {seed!r}.")
+    return number
 
 
 def derive(*keys: int | npt.ArrayLike) -> UInt64Array:

@@ -14,12 +14,13 @@ import pickle
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from torchgenaug import seeding
 from torchgenaug.contracts import Synthesizer, SyntheticSource
+from torchgenaug.errors import SampleIndexError
 from torchgenaug.sequence.sequence import SyntheticSequence
+from torchgenaug.sources.in_memory import InMemorySource as InMemorySource
 from torchgenaug.types import Batch, FieldSpec
 
 
@@ -91,42 +92,6 @@ class AnalyticSynthesizer:
 
     def __repr__(self) -> str:
         return f"AnalyticSynthesizer({self.spatial}, num_classes={self.num_classes})"
-
-
-class InMemorySource:
-    """The first `count` samples of a sequence, made at once and kept: the smallest `SyntheticSource` that there is."""
-
-    def __init__(self, sequence: SyntheticSequence, count: int) -> None:
-        self.fields, self.fingerprint, self._count = sequence.fields, sequence.fingerprint, count
-        every = np.arange(count)
-        self._batch = sequence.batch(every) if count else {}
-        self._seeds = sequence.seeds(every) if count else np.zeros(0, np.uint64)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def read(self, positions: npt.NDArray[np.int64]) -> Batch:
-        """See `torchgenaug.contracts.SyntheticSource`, here and below."""
-        rows = torch.from_numpy(positions)
-        return {name: values[rows] for name, values in self._batch.items()}
-
-    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
-        """`read`, into tensors that are there."""
-        rows = torch.from_numpy(positions)
-        for name, values in out.items():
-            values.copy_(torch.index_select(self._batch[name], 0, rows))
-
-    def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Position k holds sample k."""
-        return positions
-
-    def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        """The seeds of the samples."""
-        return self._seeds[positions]
-
-    def column(self, field: str) -> torch.Tensor:
-        """One scalar field of all samples."""
-        return self._batch[field]
 
 
 class SynthesizerConformance:
@@ -269,6 +234,27 @@ class SourceConformance:
             for name in names:
                 assert torch.equal(whole[name][1:4], expected[name])
                 assert not whole[name][[0, 4]].any()
+
+    def test_is_a_data_set(self) -> None:
+        """``source[k]`` is sample k as a dict; a `DataLoader` reads it; wrong indices are named, nothing is read."""
+        source = self.make()
+        last = len(source) - 1
+        expected = source.read(np.array([last, 0]))
+        for index in (last, -1, np.int64(last), torch.tensor(last)):
+            for name, value in source[index].items():  # type: ignore[index]
+                assert torch.equal(value, expected[name][0])
+        for row, sample in enumerate(source.__getitems__([last, 0])):  # type: ignore[attr-defined]
+            for name, value in sample.items():
+                assert torch.equal(value, expected[name][row])
+        batch = next(iter(torch.utils.data.DataLoader(torch.utils.data.Subset(source, [last, 0]), batch_size=2)))  # type: ignore[arg-type]
+        for name, value in expected.items():
+            assert torch.equal(batch[name], value)
+        for wrong in (len(source), -len(source) - 1, 0.5, "0", slice(0, 2)):
+            try:
+                source[wrong]  # type: ignore[index]
+            except SampleIndexError:
+                continue
+            raise AssertionError(f"index {wrong!r} was accepted")
 
     def test_columns(self) -> None:
         """`column` gives the scalar fields of all samples."""

@@ -52,8 +52,7 @@ class Covariates:
         ranges: Mapping[str, tuple[float, float]] | None = None,
         seed: int = 0,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        seed = seeding.checked_seed(seed)
         self.seed = seed
         self._rows = {name: _column(name, values) for name, values in (rows or {}).items()}
         self._ranges = {name: _checked_range(name, limits) for name, limits in (ranges or {}).items()}

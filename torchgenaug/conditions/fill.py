@@ -75,8 +75,7 @@ class FillClasses:
             )
         if target is not None and (isinstance(target, bool) or not isinstance(target, int | np.integer) or target < 1):
             raise ConfigurationError(f"`target` must be a positive count per class, got {target!r}.")
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        seed = seeding.checked_seed(seed)
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"`name` must be a field name, got {name!r}. The default is 'label'.")
         counts = np.bincount(real, minlength=classes if num_classes is None else int(num_classes)).astype(np.int64)

@@ -74,8 +74,7 @@ class ClassLabels:
         num_classes = int(num_classes)  # numpy integers too: labels.max() + 1 is one
         if weights is not None and like is not None:
             raise ConfigurationError("`weights` and `like` must not be given both. Leave one of them out.")
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        seed = seeding.checked_seed(seed)
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"`name` must be a field name, got {name!r}. The default is 'label'.")
         if weights is not None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchgenaug import seeding
 from torchgenaug.conditions.deform import ConditionTransform
 from torchgenaug.conditions.turns import dealt
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
@@ -81,8 +82,7 @@ class RealFields:
                 f"`names` must be different field names other than {PARENT!r}, got {self.names}. "
                 f"{PARENT!r} holds the index of the real sample."
             )
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        seed = seeding.checked_seed(seed)
         self.dataset, self.seed = dataset, seed
         self._positions = None if fields is None else tuple(fields)
         self._length = len(dataset)

@@ -8,13 +8,14 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
 
 Mode: TypeAlias = Literal["replace", "extend"]
 Ratio: TypeAlias = float | Callable[[int], float]
 
 
-def told_ratio(ratio: Ratio, epoch: int, total: object) -> float | str:
+def ratio_state(ratio: Ratio, epoch: int, total: object) -> float | str:
     """A ratio as a saved state holds it: of a function its name, and what it came to until the end of `epoch`."""
     if not callable(ratio):
         return float(ratio)
@@ -26,8 +27,7 @@ def check_mode_and_seed(mode: object, seed: object) -> None:
     """Raises `ConfigurationError` unless both are in their domain."""
     if mode not in get_args(Mode):
         raise ConfigurationError(f"`mode` must be 'replace' or 'extend', got {mode!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
-        raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+    seeding.checked_seed(seed)
 
 
 def check_ratio(ratio: object, mode: Mode, where: str = "") -> None:

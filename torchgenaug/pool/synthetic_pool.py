@@ -20,7 +20,7 @@ from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.plan.ranks import find_rank
 from torchgenaug.pool import reader
-from torchgenaug.pool.arguments import checked_count, checked_number, checked_positions, checked_turn
+from torchgenaug.pool.arguments import checked_count, checked_number, checked_turn
 from torchgenaug.pool.assemble import assemble
 from torchgenaug.pool.making.filler import Filler
 from torchgenaug.pool.stats import PoolStats, summary
@@ -28,12 +28,14 @@ from torchgenaug.pool.storage.ring import Ring
 from torchgenaug.pool.storage.window import Window
 from torchgenaug.pool.texts import CLOSED_TEXT, moved_text
 from torchgenaug.sequence.sequence import SyntheticSequence
+from torchgenaug.sources.dataset import SourceDataset
+from torchgenaug.sources.positions import checked_positions
 from torchgenaug.types import Batch
 
 _LONGEST_S = 1e6  # what the waits of the operating system can take
 
 
-class SyntheticPool:
+class SyntheticPool(SourceDataset):
     """The samples of a sequence that an epoch sees, kept in memory and renewed from epoch to epoch.
 
     Epoch e sees the ids [e·R, e·R + capacity) with ``R = round(refresh · capacity)``: position j holds sample e·R + j,

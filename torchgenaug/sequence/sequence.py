@@ -68,8 +68,7 @@ class SyntheticSequence:
                 f"`conditions` must be callable on ids and have a fingerprint, got {type(conditions).__name__}. "
                 "See torchgenaug.conditions, for example ClassLabels."
             )
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-            raise ConfigurationError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+        seed = seeding.checked_seed(seed)
         _check_asked(synthesizer, conditions)
         self.synthesizer = synthesizer
         self.conditions = conditions

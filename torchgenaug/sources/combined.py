@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.sources.dataset import SourceDataset
+from torchgenaug.sources.positions import checked_positions
 from torchgenaug.types import Batch, FieldSpec
 
 _MAX_LENGTH = 1 << 40
 
 
-class CombinedSource:
-    """Several sources as one. A `torchgenaug.contracts.SyntheticSource`.
+class CombinedSource(SourceDataset):
+    """Several sources as one: a `torch.utils.data.Dataset` of dicts of tensors, and a source for mixing.
 
     Without weights every sample of every source is there once. With weights the shares are exact: source i has
     ``length * weights[i] / sum(weights)`` positions, rounded by less than 1, and within a source every sample is used
@@ -226,16 +228,6 @@ def read_into(source: SyntheticSource, positions: npt.NDArray[np.int64], out: Ba
 def is_changing(source: SyntheticSource) -> bool:
     """Whether a source's content depends on the epoch."""
     return bool(getattr(source, "changes", hasattr(source, "set_epoch")))
-
-
-def checked_positions(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-    """`positions` as (n,) int64; SampleIndexError unless each is in ``range(length)``."""
-    array = np.asarray(positions)
-    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-        raise SampleIndexError(f"`positions` must be a list of integers, got {array.dtype} of shape {array.shape}.")
-    if array.size and (array.min() < 0 or array.max() >= length):
-        raise SampleIndexError(f"`positions` must be in [0, {length}), got {array.min()} to {array.max()}.")
-    return array.astype(np.int64, copy=False)
 
 
 def apportion(length: int, weights: Sequence[Fraction]) -> list[int]:

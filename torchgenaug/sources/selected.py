@@ -11,12 +11,14 @@ from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
-from torchgenaug.sources.combined import apportion, checked_positions, checked_weights, is_changing, read_into
+from torchgenaug.sources.combined import apportion, checked_weights, is_changing, read_into
+from torchgenaug.sources.dataset import SourceDataset
+from torchgenaug.sources.positions import checked_positions
 from torchgenaug.types import Batch, FieldSpec
 
 
-class SelectedSource:
-    """The samples of a source at chosen positions. A `torchgenaug.contracts.SyntheticSource`.
+class SelectedSource(SourceDataset):
+    """The samples of a source at chosen positions: a `torch.utils.data.Dataset`, and a source for mixing.
 
     Ids, seeds and fingerprint stay those of the source. Picklable if the source is; 8 bytes per position.
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from torchgenaug.mixing.loader import SyntheticMixLoader
-from torchgenaug.mixing.loader.batch_metadata import said_of
+from torchgenaug.mixing.loader.batch_metadata import select_metadata
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
@@ -72,7 +72,7 @@ def test_a_batch_without_synthetic_rows_is_the_very_object():
 def test_metadata_that_is_not_per_row_stays():
     data = pytest.importorskip("monai.data")
     one = data.MetaTensor(torch.zeros(2, 3), meta={"study": [1, 2, 3], "name": "x"})
-    made = said_of(one, torch.ones(3, 3), np.array([1]), 2)
+    made = select_metadata(one, torch.ones(3, 3), np.array([1]), 2)
     assert (type(made), made.meta["study"], made.meta["name"]) == (data.MetaTensor, [1, 2, 3], "x")
     one.is_batch = True
-    assert said_of(one, torch.ones(3, 3), np.array([1]), 2).meta["study"] == [1, 2, 3]
+    assert select_metadata(one, torch.ones(3, 3), np.array([1]), 2).meta["study"] == [1, 2, 3]

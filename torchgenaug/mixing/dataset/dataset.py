@@ -21,7 +21,7 @@ from torchgenaug.errors import (
 )
 from torchgenaug.mixing.dataset.map_source import MapSource, check_map_style, read_labels
 from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
-from torchgenaug.plan.arguments import Mode, Ratio, told_ratio
+from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
 from torchgenaug.plan.class_matching import ClassMembers
 from torchgenaug.plan.mix_plan import Counts, MixPlan
 from torchgenaug.samples.layout import SampleLayout
@@ -234,7 +234,7 @@ class SyntheticMixDataset(Dataset[Any]):
         return {
             "seed": self.plan.seed,
             "mode": self.plan.mode,
-            "ratio": told_ratio(self.plan.ratio, epoch, self.plan.offset(epoch + 1)),
+            "ratio": ratio_state(self.plan.ratio, epoch, self.plan.offset(epoch + 1)),
             "count": self.plan.count,
             "num_real": self.plan.num_real,
             "num_synthetic": self.plan.num_synthetic,

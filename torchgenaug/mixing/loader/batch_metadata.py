@@ -33,7 +33,7 @@ def bare(tensor: Tensor) -> Tensor:
     return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
 
 
-def said_of(old: Any, made: Tensor, rows: Int64Array | None, added: int) -> Any:
+def select_metadata(old: Any, made: Tensor, rows: Int64Array | None, added: int) -> Any:
     """The tensor `made` as a value of the type of `old`, which was read off a batch.
 
     Args:

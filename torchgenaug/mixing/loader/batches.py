@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import FieldMismatchError
-from torchgenaug.mixing.loader.batch_metadata import DATA, is_image, said_of
+from torchgenaug.mixing.loader.batch_metadata import DATA, is_image, select_metadata
 from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
 from torchgenaug.seeding import Int64Array
 from torchgenaug.types import FieldSpec
@@ -74,7 +74,9 @@ class BatchLayout:
             added: how many rows of `tensors` follow that are not in `like`: they get the affine of its first row, and
                 no path.
         """
-        values = [said_of(old, part, rows, added) for old, part in zip(self._values(like), tensors, strict=True)]
+        values = [
+            select_metadata(old, part, rows, added) for old, part in zip(self._values(like), tensors, strict=True)
+        ]
         if self.container == "tensor":
             return values[0]
         if self.container in ("dict", "subject"):

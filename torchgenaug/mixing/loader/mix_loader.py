@@ -18,7 +18,7 @@ from torchgenaug.mixing.loader.moving_source import MovingSource
 from torchgenaug.mixing.loader.transfer import copied_ahead
 from torchgenaug.mixing.loader.waste import WasteMeter
 from torchgenaug.mixing.loader.wrapped import WrappedLoader
-from torchgenaug.plan.arguments import Mode, Ratio, told_ratio
+from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
 from torchgenaug.plan.batch_plan import BatchPlan
 
 Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None]
@@ -274,7 +274,7 @@ class SyntheticMixLoader:
         return {
             "seed": self.plan.seed,
             "mode": self.plan.mode,
-            "ratio": told_ratio(self.plan.ratio, epoch, self.plan.sum_before(epoch + 1)),
+            "ratio": ratio_state(self.plan.ratio, epoch, self.plan.sum_before(epoch + 1)),
             "num_synthetic": len(self.source),
             "refresh": getattr(self.source, "refresh", None),
             "refreshes_per_epoch": self._moving.parts,

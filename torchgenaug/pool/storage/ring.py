@@ -17,6 +17,7 @@ from torchgenaug.pool.making.supply import Delivery
 from torchgenaug.pool.stats import PoolStats
 from torchgenaug.pool.storage.memory import SharedMemory
 from torchgenaug.pool.storage.window import Window
+from torchgenaug.sources.positions import FEW
 from torchgenaug.types import Batch, FieldSpec
 
 # What the pool is doing, as readers in other processes see it.
@@ -33,7 +34,6 @@ _NUMBER_AT = {name: at for at, name in enumerate(_NUMBERS)}
 _TIME_AT = {name: at for at, name in enumerate(_TIMES)}
 # Between two training steps nothing is in the processor's cache, and the first use of a numpy function costs 10 to 20
 # µs. So few samples are located and counted by Python's own integers; many, by numpy.
-_FEW = 64
 
 
 class Rows(NamedTuple):
@@ -150,7 +150,7 @@ class Ring:
         """Where the samples at `positions` of the window that begins at `start` lie."""
         size = self.window.batch_size
         counted: list[int] | npt.NDArray[np.int64]
-        if len(positions) <= _FEW:
+        if len(positions) <= FEW:
             places = [position + start for position in positions.tolist()]
             few = [place % self._slots for place in places]
             slots, batches, counted = np.array(few, np.int64), {place // size for place in places}, few

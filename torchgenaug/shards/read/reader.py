@@ -14,22 +14,23 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.errors import ConfigurationError, SampleIndexError, ShardIncompleteError
+from torchgenaug.errors import ConfigurationError, ShardIncompleteError
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest, parse_shard_name
 from torchgenaug.shards.read.layout import corrupt
 from torchgenaug.shards.read.opened import OpenShard, OpenShards, copy_rows
+from torchgenaug.sources.dataset import SourceDataset
+from torchgenaug.sources.positions import FEW, checked_positions
 from torchgenaug.types import Batch, FieldSpec
 
 Verify = Literal["sample", "hash", "off"]
 
-_FEW = (
-    64  # positions: Python's integers are faster than numpy's functions, whose first call after a step takes 10-30 µs
-)
 
+class ShardSource(SourceDataset):
+    """The samples of a shard folder, in the order of their ids: a `torch.utils.data.Dataset` of dicts of tensors.
 
-class ShardSource:
-    """The samples of a shard folder, in the order of their ids. A `torchgenaug.contracts.SyntheticSource`.
+    Training on synthetic samples alone is ``DataLoader(ShardSource("shards"), batch_size=64, num_workers=2)``;
+    `torchgenaug.SyntheticMixDataset` mixes them with real ones (it is a `torchgenaug.contracts.SyntheticSource`).
 
     Reading maps the files: no copy of the set in memory, pages shared by all workers, nothing locked and nothing
     written. Opened lazily in each process, so it may be pickled, forked and spawned; the size of the pickle is 32
@@ -115,7 +116,7 @@ class ShardSource:
 
     def _read(self, ids: npt.NDArray[np.int64], out: Batch) -> None:
         size, listed = self.manifest.shard_size, ids.tolist()
-        if len(listed) <= _FEW:
+        if len(listed) <= FEW:
             shards, rows = [number // size for number in listed], [number % size for number in listed]
         else:
             shards, rows = (part.tolist() for part in np.divmod(ids, size))
@@ -183,17 +184,7 @@ class ShardSource:
         return opened
 
     def _checked(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        array = np.asarray(positions)
-        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-            raise SampleIndexError(
-                f"`positions` must be a list of integers, got {array.dtype} of shape {array.shape}. Nothing was read."
-            )
-        few = array.tolist() if array.size <= _FEW else (array.min(), array.max())
-        if few and (min(few) < 0 or max(few) >= len(self)):
-            raise SampleIndexError(
-                f"`positions` must be in [0, {len(self)}), got {array.min()} to {array.max()}. Nothing was read."
-            )
-        return array.astype(np.int64, copy=False)
+        return checked_positions(positions, len(self))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "verify": self.verify, "manifest": self.manifest, "_digests": self._digests}
