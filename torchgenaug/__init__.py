@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Compute": "synthesizers",
+    "DiffusionSampler": "synthesizers",
     "ClassLabels": "conditions",
     "CollapseScreen": "screens",
     "CombinedSource": "sources",
@@ -55,10 +57,12 @@ __all__ = [
     "ClassLabels",
     "CollapseScreen",
     "CombinedSource",
+    "Compute",
     "ConstantScreen",
     "Covariates",
     "DiTSynthesizer",
     "DiffusersSynthesizer",
+    "DiffusionSampler",
     "EnsembleSynthesizer",
     "FieldSpec",
     "FillClasses",
@@ -109,7 +113,9 @@ if TYPE_CHECKING:
         verify_shards,
     )
     from torchgenaug.synthesizers import (
+        Compute,
         DiffusersSynthesizer,
+        DiffusionSampler,
         DiTSynthesizer,
         EnsembleSynthesizer,
         FunctionSynthesizer,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.monai.bundle import load_monai_bundle as load_monai_bundle
     from torchgenaug.synthesizers.monai.synthesizer import MonaiSynthesizer as MonaiSynthesizer
     from torchgenaug.synthesizers.parts.blueprints import build_network as build_network
+    from torchgenaug.synthesizers.parts.options import Compute as Compute
+    from torchgenaug.synthesizers.parts.options import DiffusionSampler as DiffusionSampler
     from torchgenaug.synthesizers.pythae.fit import fit_latents as fit_latents
     from torchgenaug.synthesizers.pythae.synthesizer import PythaeSynthesizer as PythaeSynthesizer
     from torchgenaug.synthesizers.saving.folder import load_synthesizer as load_synthesizer
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
 _HOMES = {
+    "Compute": "parts.options",
+    "DiffusionSampler": "parts.options",
     "DiTSynthesizer": "diffusion.dit",
     "DiffusersSynthesizer": "diffusion.unet",
     "EnsembleSynthesizer": "ensemble",
@@ -48,8 +52,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Compute",
     "DiTSynthesizer",
     "DiffusersSynthesizer",
+    "DiffusionSampler",
     "EnsembleSynthesizer",
     "FunctionSynthesizer",
     "ModuleSynthesizer",

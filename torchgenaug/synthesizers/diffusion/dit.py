@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torchgenaug.synthesizers.parts.checks import check_seeds, checked_labels, c
 from torchgenaug.synthesizers.parts.compute import Caller
 from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import checked_guidance, guided, is_guided, twice
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields, to_image_fields
 from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
@@ -45,17 +46,11 @@ class DiTSynthesizer:
             as the condition ``label``: int64, (batch,). "Any class" is its index n.
         scheduler: any scheduler of diffusers; only its class and configuration are used.
         vae: `AutoencoderKL` or `VQModel` that decodes the latents; None for a model of pixels.
-        steps: inference steps. Some schedulers (Heun, PNDM) call the network more often.
-        solver: walk the scheduler's noise levels by another solver: see `DiffusersSynthesizer`.
-        guidance_scale: weight of classifier-free guidance, s in ``e = e_null + s (e_label - e_null)``: 1 + w of Ho and
-            Salimans (2022), equation 6. 1 or None: no guidance. The published models were shown with 4.
         value_range: intensities that the model's -1 and 1 stand for.
-        clip: clamp the image to `value_range`; otherwise it may overshoot by a quarter of the range's width.
-        device: where to compute and where samples are made; default: where the given `transformer` is.
-        dtype: dtype of weights and activations, default float32. Latents between the steps and samples are float32.
-        channels_last: memory layout of the weights of convolutions. None: channels last on a CPU.
-        compile: compile `transformer` with torch.compile, once for every batch size.
-        cuda_graph: replay `transformer` as a CUDA graph, captured once for every batch size.
+        sampler: how it is sampled, a `DiffusionSampler`; its attributes (`steps`, `solver`, `guidance_scale`, `clip`)
+            may be passed as keywords instead.
+        compute: where it computes, a `Compute`; its attributes (`device`, `dtype`, `channels_last`, `compile`,
+            `cuda_graph`) may be passed as keywords instead.
 
     Attributes:
         fields: ``image``: (channels, height, width) float32.
@@ -80,24 +75,20 @@ class DiTSynthesizer:
         scheduler: Any,
         *,
         vae: nn.Module | None = None,
-        steps: int = 50,
-        solver: str | None = None,
-        guidance_scale: float | None = None,
         value_range: tuple[float, float],
-        clip: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        channels_last: bool | None = None,
-        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
-        cuda_graph: bool = False,
+        sampler: DiffusionSampler | None = None,
+        compute: Compute | None = None,
+        **options: Unpack[DiffusionOptions],
     ) -> None:
+        sampler, compute = checked_options(type(self).__name__, options, sampler, compute)
+        steps, guidance_scale = sampler.steps, sampler.guidance_scale
         self.latent_shape, out_channels = checked_shapes(transformer)
-        scheduler = checked_scheduler(scheduler, steps, solver)
+        scheduler = checked_scheduler(scheduler, steps, sampler.solver)
         self._sample_shape = checked_sample_shape(self.latent_shape, vae)
         self.value_range = checked_value_range(value_range)
-        self.steps, self.clip, self.guidance_scale = steps, bool(clip), checked_guidance(guidance_scale)
+        self.steps, self.clip, self.guidance_scale = steps, bool(sampler.clip), checked_guidance(guidance_scale)
         self.num_classes: int = int(transformer.config.num_embeds_ada_norm)  # type: ignore[union-attr, arg-type]
-        computing = checked_computing(transformer, device, dtype, channels_last, compile, cuda_graph)
+        computing = checked_computing(transformer, compute)
         self.device, self.dtype, self.execution = computing
         self.trained_on: Mapping[str, Any] | None = None
         self.transformer = computing.frozen(transformer)
@@ -122,16 +113,10 @@ class DiTSynthesizer:
         path: str | Path,
         *,
         revision: str | None = None,
-        steps: int = 50,
-        solver: str | None = None,
-        guidance_scale: float | None = None,
         value_range: tuple[float, float],
-        clip: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        channels_last: bool | None = None,
-        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
-        cuda_graph: bool = False,
+        sampler: DiffusionSampler | None = None,
+        compute: Compute | None = None,
+        **options: Unpack[DiffusionOptions],
     ) -> Self:
         """A synthesizer from the folder of a `DiTPipeline`: ``transformer/``, ``scheduler/`` and, if there, ``vae/``.
 
@@ -140,8 +125,6 @@ class DiTSynthesizer:
         Args:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
-            device: where to compute; default: CPU.
-            dtype: compute dtype; float32 even for float16 weights unless given.
 
         The other arguments are those of the constructor.
 
@@ -157,16 +140,10 @@ class DiTSynthesizer:
             loaded.networks["transformer"],
             loaded.scheduler,
             vae=loaded.networks.get("vae"),
-            steps=steps,
-            solver=solver,
-            guidance_scale=guidance_scale,
             value_range=value_range,
-            clip=clip,
-            device=device,
-            dtype=dtype,
-            channels_last=channels_last,
-            compile=compile,
-            cuda_graph=cuda_graph,
+            sampler=sampler,
+            compute=compute,
+            **options,
         )
 
     @property

@@ -11,6 +11,7 @@ from torchgenaug.synthesizers.diffusion.networks import check_scheduler, frozen_
 from torchgenaug.synthesizers.diffusion.solvers import with_solver
 from torchgenaug.synthesizers.parts.checks import checked_dtype
 from torchgenaug.synthesizers.parts.compute import Execution, checked_execution
+from torchgenaug.synthesizers.parts.options import Compute
 
 
 class Sampled(Protocol):
@@ -46,21 +47,14 @@ class Computing(NamedTuple):
         return frozen_copy(vae, self.device, vae_dtype(vae, self.dtype), self.execution.channels_last)
 
 
-def checked_computing(
-    network: nn.Module,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-    channels_last: bool | None,
-    compile: bool | str,  # noqa: A002 (the name that users know from torch.compile)
-    cuda_graph: bool,
-) -> Computing:
-    """The arguments as they will be used; by default on the device of `network`, in float32.
+def checked_computing(network: nn.Module, compute: Compute) -> Computing:
+    """The settings as they will be used; by default on the device of `network`, in float32.
 
     Raises:
         ConfigurationError: a dtype that networks do not compute in, or what `checked_execution` refuses.
     """
-    chosen = next(network.parameters()).device if device is None else torch.device(device)
-    return Computing(chosen, checked_dtype(dtype), checked_execution(channels_last, compile, cuda_graph, chosen))
+    device = next(network.parameters()).device if compute.device is None else torch.device(compute.device)
+    return Computing(device, checked_dtype(compute.dtype), checked_execution(compute, device))
 
 
 def checked_scheduler(scheduler: Any, steps: int, solver: str | None) -> Any:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torchgenaug.synthesizers.parts.checks import check_seeds, checked_value_ran
 from torchgenaug.synthesizers.parts.compute import Caller
 from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import checked_control_scale, checked_guidance
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields, to_image_fields
 from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
@@ -56,18 +57,12 @@ class StableDiffusionSynthesizer:
         strength: of modes "image" (default 0.8) and "inpaint" (default 1), (0, 1]: the last ``int(steps * strength)``
             steps are done. Inpainting at 1 starts at noise alone.
         size: (height, width) of the images; default: what `unet` was trained on.
-        steps: inference steps at strength 1. Some schedulers (Heun, PNDM) call the network more often.
-        solver: walk the scheduler's noise levels by another solver: see `DiffusersSynthesizer`.
-        guidance_scale: weight of classifier-free guidance, s in ``e = e_null + s (e_prompt - e_null)``: 1 + w of Ho and
-            Salimans (2022), equation 6. 1 or None: no guidance.
         negative_prompt_embeds: (tokens, dim) of the prompt that guidance leads away from: that of the empty text.
         value_range: intensities that the model's -1 and 1 stand for.
-        clip: clamp the image to `value_range`; otherwise it may overshoot by a quarter of the range's width.
-        device: where to compute and where samples are made; default: where the given `unet` is.
-        dtype: dtype of weights and activations, default float32. Latents between the steps and samples are float32.
-        channels_last: memory layout of the weights of convolutions. None: channels last on a CPU.
-        compile: compile the networks with torch.compile, once for every batch size.
-        cuda_graph: replay the networks as a CUDA graph, captured once for every batch size.
+        sampler: how it is sampled, a `DiffusionSampler`; its attributes (`steps`, `solver`, `guidance_scale`, `clip`)
+            may be passed as keywords instead.
+        compute: where it computes, a `Compute`; its attributes (`device`, `dtype`, `channels_last`, `compile`,
+            `cuda_graph`) may be passed as keywords instead.
 
     Attributes:
         fields: ``image``: (channels, height, width) float32.
@@ -98,27 +93,23 @@ class StableDiffusionSynthesizer:
         mode: str = "text",
         strength: float | None = None,
         size: Sequence[int] | None = None,
-        steps: int = 50,
-        solver: str | None = None,
-        guidance_scale: float | None = None,
         negative_prompt_embeds: Tensor | None = None,
         value_range: tuple[float, float],
-        clip: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        channels_last: bool | None = None,
-        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
-        cuda_graph: bool = False,
+        sampler: DiffusionSampler | None = None,
+        compute: Compute | None = None,
+        **options: Unpack[DiffusionOptions],
     ) -> None:
-        self.steps, self.clip, self.guidance_scale = steps, bool(clip), checked_guidance(guidance_scale)
+        sampler, compute = checked_options(type(self).__name__, options, sampler, compute)
+        steps, guidance_scale = sampler.steps, sampler.guidance_scale
+        self.steps, self.clip, self.guidance_scale = steps, bool(sampler.clip), checked_guidance(guidance_scale)
         self.value_range, self.control_scale = checked_value_range(value_range), checked_control_scale(control_scale)
         self._wiring = wiring = wired(
             unet, vae, controlnet, mode, size, control, self.guidance_scale, negative_prompt_embeds, self.value_range
         )
         self.mode, self.strength = mode, checked_strength(strength, mode)
         self.size, self.latent_shape, self.negative_prompt_embeds = wiring.size, wiring.latent_shape, wiring.negative
-        scheduler = checked_scheduler(scheduler, steps, solver)
-        computing = checked_computing(unet, device, dtype, channels_last, compile, cuda_graph)
+        scheduler = checked_scheduler(scheduler, steps, sampler.solver)
+        computing = checked_computing(unet, compute)
         self.device, self.dtype, self.execution = computing
         self.trained_on: Mapping[str, Any] | None = None
         self.vae: nn.Module = computing.frozen_vae(vae)
@@ -146,17 +137,11 @@ class StableDiffusionSynthesizer:
         mode: str | None = None,
         strength: float | None = None,
         size: Sequence[int] | None = None,
-        steps: int = 50,
-        solver: str | None = None,
-        guidance_scale: float | None = None,
         negative_prompt_embeds: Tensor | None = None,
         value_range: tuple[float, float],
-        clip: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        channels_last: bool | None = None,
-        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
-        cuda_graph: bool = False,
+        sampler: DiffusionSampler | None = None,
+        compute: Compute | None = None,
+        **options: Unpack[DiffusionOptions],
     ) -> Self:
         """A synthesizer from the folder of a Stable Diffusion or latent consistency pipeline of diffusers.
 
@@ -168,8 +153,6 @@ class StableDiffusionSynthesizer:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
             mode: "text", "image" or "inpaint"; default: what the saved pipeline does.
-            device: where to compute; default: CPU.
-            dtype: compute dtype; float32 even for float16 weights unless given.
 
         The other arguments are those of the constructor.
 
@@ -190,17 +173,11 @@ class StableDiffusionSynthesizer:
             mode=loaded.mode if mode is None else mode,
             strength=strength,
             size=size,
-            steps=steps,
-            solver=solver,
-            guidance_scale=guidance_scale,
             negative_prompt_embeds=negative_prompt_embeds,
             value_range=value_range,
-            clip=clip,
-            device=device,
-            dtype=dtype,
-            channels_last=channels_last,
-            compile=compile,
-            cuda_graph=cuda_graph,
+            sampler=sampler,
+            compute=compute,
+            **options,
         )
 
     @property

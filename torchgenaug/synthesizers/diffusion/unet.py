@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from torchgenaug.synthesizers.parts.checks import (
 from torchgenaug.synthesizers.parts.compute import Caller
 from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import guided, is_guided, twice
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import OVERSHOOT, image_fields, to_image_fields
 from torchgenaug.types import Batch, FieldSpec
 
@@ -46,28 +47,15 @@ class DiffusersSynthesizer:
         unet: denoiser of (batch, channels, height, width), unconditional or with ``num_class_embeds`` classes, which
             come as the condition ``label``: int64, (batch,).
         scheduler: any scheduler of diffusers; only its class and configuration are used.
-        solver: walk the scheduler's noise levels by another solver: "dpm++" or "unipc" (good from about 10 steps on),
-            "ddim", "euler", "lcm" (1-8 steps, distilled networks only), "flow" (flow matching). See `solvers`. Only
-            the resulting scheduler is kept, not the name.
         vae: `AutoencoderKL` or `VQModel` that decodes the latents of a latent diffusion model. It computes in float32
             if its configuration says ``force_upcast`` and `dtype` is float16.
-        steps: inference steps. Some schedulers (Heun, PNDM) call the network more often.
-        guidance_scale: weight of classifier-free guidance, s in ``e = e_null + s (e_label - e_null)``: 1 + w of Ho and
-            Salimans (2022), equation 6. 1 or None: no guidance. Needs `null_class`.
         value_range: intensities that the model's -1 and 1 stand for.
         label_channels: if n > 0, the last n channels are class scores: the field ``mask`` is their argmax.
-        clip: clamp the image to `value_range`, and say so in its field.
         null_class: class index that stands for "any class", usually the last one.
-        device: where to compute and where samples are made; default: where the given `unet` is.
-        dtype: dtype of weights and activations, default float32 (whatever the given ones have). Latents between the
-            steps and samples are float32. Half precision pays on GPUs (bfloat16 for networks that overflow in float16)
-            and on CPUs that compute in bfloat16; it moves samples by about 1e-2.
-        channels_last: memory layout of the weights. None: channels last on a CPU, as they are elsewhere. On GPUs it can
-            pay with half precision and convolutions of 64 channels or more.
-        compile: compile `unet` with torch.compile, once for every batch size, which takes half a minute to minutes and
-            pays from some thousands of samples on. True is "inductor"; or the name of another backend.
-        cuda_graph: replay `unet` as a CUDA graph, captured once for every batch size. Pays where the GPU waits for
-            Python: small networks and small batches.
+        sampler: how it is sampled, a `DiffusionSampler`; its attributes (`steps`, `solver`, `guidance_scale`, `clip`)
+            may be passed as keywords instead.
+        compute: where it computes, a `Compute`; its attributes (`device`, `dtype`, `channels_last`, `compile`,
+            `cuda_graph`) may be passed as keywords instead.
 
     Attributes:
         fields: ``image``: (channels, height, width) float32; ``mask`` with `label_channels`: (1, height, width) int64.
@@ -90,29 +78,25 @@ class DiffusersSynthesizer:
         scheduler: Any,
         *,
         vae: nn.Module | None = None,
-        steps: int = 50,
-        solver: str | None = None,
-        guidance_scale: float | None = None,
         value_range: tuple[float, float],
         label_channels: int = 0,
-        clip: bool = False,
         null_class: int | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        channels_last: bool | None = None,
-        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
-        cuda_graph: bool = False,
+        sampler: DiffusionSampler | None = None,
+        compute: Compute | None = None,
+        **options: Unpack[DiffusionOptions],
     ) -> None:
+        sampler, compute = checked_options(type(self).__name__, options, sampler, compute)
+        steps, guidance_scale = sampler.steps, sampler.guidance_scale
         self.latent_shape = networks.checked_latent_shape(unet, scheduler)
-        scheduler = checked_scheduler(scheduler, steps, solver)
+        scheduler = checked_scheduler(scheduler, steps, sampler.solver)
         self._embeddings = networks.checked_class_embeddings(unet, null_class, guidance_scale)
         self._sample_shape = networks.checked_sample_shape(self.latent_shape, vae)
         self.value_range = checked_value_range(value_range)
         check_label_channels(label_channels, self._sample_shape[0])
-        self.steps, self.label_channels, self.clip = steps, label_channels, bool(clip)
+        self.steps, self.label_channels, self.clip = steps, label_channels, bool(sampler.clip)
         self.guidance_scale = None if guidance_scale is None else float(guidance_scale)
         self.null_class = null_class
-        computing = checked_computing(unet, device, dtype, channels_last, compile, cuda_graph)
+        computing = checked_computing(unet, compute)
         self.device, self.dtype, self.execution = computing
         self.trained_on: Mapping[str, Any] | None = None
         self.unet = computing.frozen(unet)
@@ -133,18 +117,12 @@ class DiffusersSynthesizer:
         path: str | Path,
         *,
         revision: str | None = None,
-        steps: int = 50,
-        solver: str | None = None,
-        guidance_scale: float | None = None,
         value_range: tuple[float, float],
         label_channels: int = 0,
-        clip: bool = False,
         null_class: int | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        channels_last: bool | None = None,
-        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
-        cuda_graph: bool = False,
+        sampler: DiffusionSampler | None = None,
+        compute: Compute | None = None,
+        **options: Unpack[DiffusionOptions],
     ) -> DiffusersSynthesizer:
         """A synthesizer from a diffusers folder: ``unet/``, ``scheduler/`` and, if there, ``vae/`` or ``vqvae/``.
 
@@ -153,8 +131,6 @@ class DiffusersSynthesizer:
         Args:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
-            device: where to compute; default: CPU.
-            dtype: compute dtype; float32 even for float16 weights unless given.
 
         The other arguments are those of the constructor.
 
@@ -169,18 +145,12 @@ class DiffusersSynthesizer:
             unet,
             scheduler,
             vae=vae,
-            steps=steps,
-            solver=solver,
-            guidance_scale=guidance_scale,
             value_range=value_range,
             label_channels=label_channels,
-            clip=clip,
             null_class=null_class,
-            device=device,
-            dtype=dtype,
-            channels_last=channels_last,
-            compile=compile,
-            cuda_graph=cuda_graph,
+            sampler=sampler,
+            compute=compute,
+            **options,
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from torchgenaug.synthesizers.module.conditions import (
 from torchgenaug.synthesizers.parts.checks import check_seeds, checked_dtype, checked_labels, checked_value_range
 from torchgenaug.synthesizers.parts.compute import Caller, checked_execution, with_layout
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
+from torchgenaug.synthesizers.parts.options import Compute, ComputeOptions, checked_compute
 from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
 
@@ -52,15 +53,8 @@ class ModuleSynthesizer:
         condition_spec: of the condition: its shape, and of source images the range.
         value_range: what the outputs can be, stated and not changed: neither mapped nor clamped. (-1, 1) for a
             generator that ends in tanh.
-        device: where to compute and where samples are made; default: where the module's parameters are.
-        dtype: dtype of weights and latents, default float32. Samples are float32. Half precision pays on GPUs.
-        channels_last: memory layout of convolutions' weights, 2D and 3D. None: as they are. Which pays depends on the
-            network: with channels last, on a CPU, a DCGAN and a 3D decoder took a fifth less time, a decoder with
-            GroupNorm a tenth more.
-        compile: compile the module with torch.compile, once for every batch size, which takes half a minute to minutes
-            and pays from some thousands of samples on. True is "inductor"; or the name of another backend.
-        cuda_graph: replay the module as a CUDA graph, captured once for every batch size. Pays for small networks and
-            small batches, where the GPU waits for Python.
+        compute: where it computes, a `Compute`; its attributes (`device`, `dtype`, `channels_last`, `compile`,
+            `cuda_graph`) may be passed as keywords instead.
 
     Attributes:
         fields: ``image``: (channels, *spatial) float32 in `value_range`.
@@ -89,12 +83,10 @@ class ModuleSynthesizer:
         condition: Told | None = None,
         condition_spec: FieldSpec | None = None,
         value_range: tuple[float, float],
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        channels_last: bool | None = None,
-        compile: bool | str = False,  # noqa: A002 (the name that users know from torch.compile)
-        cuda_graph: bool = False,
+        compute: Compute | None = None,
+        **options: Unpack[ComputeOptions],
     ) -> None:
+        compute = checked_compute(type(self).__name__, options, compute)
         if not isinstance(module, nn.Module):
             raise ConfigurationError(
                 f"`module` must be a torch.nn.Module, got {type(module).__name__}. "
@@ -121,15 +113,14 @@ class ModuleSynthesizer:
         self.condition = checked_condition(condition, condition_spec, num_classes)
         self.value_range = checked_value_range(value_range)
         self.trained_on: Mapping[str, Any] | None = None
-        self.dtype = checked_dtype(dtype)
+        self.dtype = checked_dtype(compute.dtype)
         parameter = next(module.parameters(), None)
-        if device is None:
-            device = torch.device("cpu") if parameter is None else parameter.device
-        self.device = torch.device(device)
-        self.execution = checked_execution(channels_last, compile, cuda_graph, self.device)
+        own = torch.device("cpu") if parameter is None else parameter.device
+        self.device = own if compute.device is None else torch.device(compute.device)
+        self.execution = checked_execution(compute, self.device)
         self.module = frozen_copy(module, self.device, self.dtype)
-        if channels_last is not None:
-            with_layout(self.module, channels_last)
+        if compute.channels_last is not None:
+            with_layout(self.module, compute.channels_last)
         self._caller = Caller(_image, self.execution)
         self.fields: Mapping[str, FieldSpec] = {"image": FieldSpec(self._probe(), value_range=self.value_range)}
 

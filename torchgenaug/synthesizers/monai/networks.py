@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from torchgenaug.errors import ConfigurationError, missing_extra
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionSampler
 
 UNETS = ("DiffusionModelUNet", "SPADEDiffusionModelUNet")
 AUTOENCODERS = ("AutoencoderKL", "VQVAE", "SPADEAutoencoderKL")
@@ -29,6 +30,22 @@ def check_class(network: object, role: str, allowed: tuple[str, ...]) -> None:
             f"{type(network).__name__}. Networks of diffusers belong to DiffusersSynthesizer, GANs and decoders to "
             "ModuleSynthesizer."
         )
+
+
+def check_unsupported(sampler: DiffusionSampler, compute: Compute) -> None:
+    """Raises `ConfigurationError` where an option is set that networks and schedulers of MONAI do not have."""
+    options = {
+        "solver": sampler.solver,
+        "channels_last": compute.channels_last,
+        "compile": compute.compile,
+        "cuda_graph": compute.cuda_graph,
+    }
+    for name, value in options.items():
+        if value is not None and value is not False:
+            raise ConfigurationError(
+                f"`{name}` must be left out for MonaiSynthesizer, got {value!r}. Only synthesizers of diffusers' "
+                "networks have it."
+            )
 
 
 def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from torchgenaug.synthesizers.parts.checks import (
 )
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.parts.guidance import checked_classes, guided, is_guided, twice
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields
 from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
@@ -53,9 +54,6 @@ class MonaiSynthesizer:
         autoencoder: `AutoencoderKL`, `VQVAE` or `SPADEAutoencoderKL` of a latent diffusion model.
         scale_factor: what latents were multiplied by in training (MONAI: 1 / their standard deviation).
         controlnet: `ControlNet` for the mask or source.
-        steps: inference steps.
-        guidance_scale: weight of classifier-free guidance, s in ``e = e_null + s (e_label - e_null)``: 1 + w of Ho and
-            Salimans (2022), equation 6. 1 or None: no guidance. Needs `null_class`.
         null_class: class index that stands for "any class", usually the last one.
         mask_classes: classes of the condition ``mask``, (batch, 1, *size) integers; background included.
         source: spec of the condition ``source``: an image of `size` in its value range.
@@ -63,9 +61,9 @@ class MonaiSynthesizer:
         value_range: intensities that the ends of `network_range` stand for.
         network_range: darkest and brightest value in training; many MONAI models have (0, 1).
         label_channels: if n > 0, the last n channels are class scores: the field ``mask`` is their argmax.
-        clip: clamp the image to `value_range`; otherwise it may overshoot by a quarter of the range's width.
-        device: where to compute and where samples are made; default: where the given `unet` is.
-        dtype: dtype of weights and activations, default float32. Latents between the steps and samples are float32.
+        sampler: how it is sampled, a `DiffusionSampler` (without `solver`); its attributes (`steps`, `guidance_scale`,
+            `clip`) may be passed as keywords instead.
+        compute: where it computes, a `Compute` (`device` and `dtype`), which may be passed as keywords instead.
 
     Attributes:
         fields: ``image``: (channels, *size) float32; ``mask`` with `label_channels`: (1, *size) int64.
@@ -92,8 +90,6 @@ class MonaiSynthesizer:
         autoencoder: nn.Module | None = None,
         scale_factor: float = 1.0,
         controlnet: nn.Module | None = None,
-        steps: int = 50,
-        guidance_scale: float | None = None,
         null_class: int | None = None,
         mask_classes: int | None = None,
         source: FieldSpec | None = None,
@@ -101,10 +97,13 @@ class MonaiSynthesizer:
         value_range: tuple[float, float],
         network_range: tuple[float, float] = (-1.0, 1.0),
         label_channels: int = 0,
-        clip: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        sampler: DiffusionSampler | None = None,
+        compute: Compute | None = None,
+        **options: Unpack[DiffusionOptions],
     ) -> None:
+        sampler, compute = checked_options(type(self).__name__, options, sampler, compute)
+        networks.check_unsupported(sampler, compute)
+        steps, guidance_scale = sampler.steps, sampler.guidance_scale
         networks.check_class(unet, "unet", networks.UNETS)
         self.size = networks.checked_size(size, unet)
         if autoencoder is not None:
@@ -115,9 +114,14 @@ class MonaiSynthesizer:
         self._embeddings = checked_classes(classes, null_class, guidance_scale)
         self.value_range, self.network_range = checked_value_range(value_range), checked_value_range(network_range)
         self.scale_factor = networks.checked_scale_factor(scale_factor, autoencoder)
-        self.dtype = checked_dtype(dtype)
-        self.device = next(unet.parameters()).device if device is None else torch.device(device)
-        self.steps, self.label_channels, self.clip, self.null_class = steps, label_channels, bool(clip), null_class
+        self.dtype = checked_dtype(compute.dtype)
+        self.device = next(unet.parameters()).device if compute.device is None else torch.device(compute.device)
+        self.steps, self.label_channels, self.clip, self.null_class = (
+            steps,
+            label_channels,
+            bool(sampler.clip),
+            null_class,
+        )
         self.guidance_scale = None if guidance_scale is None else float(guidance_scale)
         self.trained_on: Mapping[str, Any] | None = None
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts.cuda_graphs import GraphReplay
+from torchgenaug.synthesizers.parts.options import Compute
 
 Call = Callable[..., Tensor]
 """A function of a module that can be imported by name: (network, *tensors or None) → tensor."""
@@ -48,17 +49,13 @@ class Execution:
         return settings
 
 
-def checked_execution(
-    channels_last: bool | None,
-    compile: bool | str,  # noqa: A002 (the name that users know from torch.compile)
-    cuda_graph: bool,
-    device: torch.device,
-) -> Execution:
-    """The options as they will be used.
+def checked_execution(compute: Compute, device: torch.device) -> Execution:
+    """The options as they will be used on `device`.
 
     Raises:
         ConfigurationError: an unknown backend, a layout that is no bool, or a CUDA graph on another device.
     """
+    channels_last, cuda_graph = compute.channels_last, compute.cuda_graph
     if channels_last is not None and not isinstance(channels_last, bool):
         raise ConfigurationError(
             f"`channels_last` must be True, False or None, got {channels_last!r}. None takes the layout that was "
@@ -69,7 +66,7 @@ def checked_execution(
             f"`cuda_graph` must be False on {device}, got {cuda_graph!r}. Only NVIDIA GPUs replay graphs. Pass "
             "device='cuda', or leave cuda_graph out."
         )
-    return Execution(channels_last, _checked_backend(compile), bool(cuda_graph))
+    return Execution(channels_last, _checked_backend(compute.compile), bool(cuda_graph))
 
 
 def with_layout(module: nn.Module, channels_last: bool) -> nn.Module:
