@@ -1,0 +1,248 @@
+"""Every synthesizer class on the device: the CPU's samples, the same again, pickled, in a pool, on disk."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.gpu import networks
+from benchmarks.gpu.settings import Record, Settings
+from torchgenaug import (
+    ClassLabels,
+    DiffusersSynthesizer,
+    DiTSynthesizer,
+    EnsembleSynthesizer,
+    FieldSpec,
+    FunctionSynthesizer,
+    JointConditions,
+    ModuleSynthesizer,
+    MonaiSynthesizer,
+    Prompts,
+    PythaeSynthesizer,
+    RealFields,
+    ShardSource,
+    StableDiffusionSynthesizer,
+    SyntheticPool,
+    SyntheticSequence,
+    TransformedSynthesizer,
+    TwoStageSynthesizer,
+    build_network,
+    load_synthesizer,
+    render_shards,
+    save_synthesizer,
+    seeding,
+)
+
+Case = Callable[[torch.device], tuple[Any, Any]]
+"""A device → a synthesizer on it and its conditions, or None."""
+
+_RANGE: dict[str, Any] = {"value_range": (0, 1), "clip": True, "steps": 3}
+# Convolutions round to TF32 on a GPU, ten bits; three steps of an untrained network add them up.
+_TOLERANCE, _TOLERANCE_HALF = 0.02, 0.2
+
+
+def measure(settings: Settings, record: Record) -> None:
+    """One result per case: differences in units of the images' range of 1, or the traceback.
+
+    Raises:
+        RuntimeError: in the end, if any case failed.
+    """
+    failed = []
+    for name, case in cases(settings).items():
+        began = time.monotonic()
+        try:
+            found = check(case, settings, _TOLERANCE_HALF if "half" in name else _TOLERANCE)
+        except Exception:
+            found, failed = {"failure": traceback.format_exc()}, [*failed, name]
+        record(name, found | {"seconds": round(time.monotonic() - began, 2)})
+    if failed:
+        raise RuntimeError(f"Failed: {', '.join(failed)}.")
+
+
+def check(case: Case, settings: Settings, tolerance: float) -> dict[str, Any]:
+    expected = SyntheticSequence(*case(torch.device("cpu"))).batch(range(4))
+    synthesizer, conditions = case(settings.device)
+    sequence = SyntheticSequence(synthesizer, conditions)
+    batch = sequence.batch(range(4))
+    image = batch["image"]
+    assert image.device.type in (settings.device.type, "cpu"), image.device
+    found: dict[str, Any] = {"device": str(image.device), "difference_from_cpu": distance(image, expected["image"])}
+    again = pickle.loads(pickle.dumps(sequence)).batch(range(4))["image"]
+    assert torch.equal(again, image), "the pickled synthesizer makes other samples"
+    # Two batches of four there, four samples here: half the pool is made in the background.
+    with SyntheticPool(sequence, 4, refresh=1.0, batch_size=4, device=settings.device) as pool:
+        assert torch.equal(pool.read(np.arange(4))["image"].cpu(), image.cpu()), "the pool holds other samples"
+        pool.set_epoch(1)
+        later = pool.read(np.arange(4))["image"]
+    assert torch.equal(later.cpu(), sequence.batch(range(4, 8))["image"].cpu()), "the pool holds other samples later"
+    with tempfile.TemporaryDirectory() as folder:
+        render_shards(sequence, Path(folder) / "shards", 4, batch_size=4)
+        stored = ShardSource(Path(folder) / "shards").read(np.arange(4))["image"]
+        assert torch.equal(stored, image.cpu()), "the shards hold other samples"
+        found["saved_and_loaded"] = saved_and_loaded(synthesizer, Path(folder) / "saved", settings)
+    assert found["difference_from_cpu"]["max"] <= tolerance, found
+    return found
+
+
+def saved_and_loaded(synthesizer: Any, folder: Path, settings: Settings) -> str:
+    from torchgenaug.errors import TorchGenAugError
+
+    try:
+        save_synthesizer(synthesizer, folder)
+    except TorchGenAugError as error:  # functions and transforms are code: they say that they cannot be saved
+        return f"not saved: {type(error).__name__}"
+    loaded = load_synthesizer(folder, device=settings.device)
+    assert loaded.fingerprint == synthesizer.fingerprint, "the loaded synthesizer has another fingerprint"
+    return "equal fingerprint"
+
+
+def distance(one: Tensor, two: Tensor) -> dict[str, float]:
+    apart = (one.cpu().double() - two.cpu().double()).abs()
+    return {"max": apart.max().item(), "mean": apart.mean().item()}
+
+
+def cases(settings: Settings) -> dict[str, Case]:
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+
+    def unconditional(device: torch.device, **options: Any) -> Any:
+        scheduler = options.pop("scheduler", DDIMScheduler())
+        return DiffusersSynthesizer(networks.unet(), scheduler, **_RANGE, device=device, **options), None
+
+    def guided(device: torch.device, **options: Any) -> Any:
+        given = {"guidance_scale": 2.0, "null_class": 3, **options}
+        net = networks.unet(classes=4)
+        return DiffusersSynthesizer(net, DDIMScheduler(), **_RANGE, device=device, **given), ClassLabels(3)
+
+    def latent(device: torch.device) -> Any:
+        net, decoder = networks.unet(channels=2, side=4), networks.vae(2)
+        return DiffusersSynthesizer(net, EulerDiscreteScheduler(), vae=decoder, **_RANGE, device=device), None
+
+    def dit(device: torch.device) -> Any:
+        options = {"guidance_scale": 2.0, "device": device}
+        return DiTSynthesizer(networks.transformer(), DDIMScheduler(), **_RANGE, **options), ClassLabels(3)
+
+    found: dict[str, Case] = {
+        "DiffusersSynthesizer": unconditional,
+        "DiffusersSynthesizer, DPM-Solver++": partial(unconditional, scheduler=DPMSolverMultistepScheduler()),
+        "DiffusersSynthesizer, classes, guidance": guided,
+        "DiffusersSynthesizer, latents": latent,
+        "DiffusersSynthesizer, half precision": partial(unconditional, dtype=settings.half),
+        "DiffusersSynthesizer, channels last": partial(guided, channels_last=True),
+        "DiffusersSynthesizer, compiled": partial(guided, compile="eager" if settings.tiny else "aot_eager"),
+        "DiTSynthesizer": dit,
+        "StableDiffusionSynthesizer, prompts": prompted,
+        "StableDiffusionSynthesizer, ControlNet": controlled,
+        "ModuleSynthesizer": module,
+        "MonaiSynthesizer, 2D": monai_2d,
+        "MonaiSynthesizer, 3D latents, flow": monai_3d,
+        "PythaeSynthesizer": pythae,
+        "FunctionSynthesizer": function,
+        "EnsembleSynthesizer": ensemble,
+        "TransformedSynthesizer": transformed,
+        "TwoStageSynthesizer": two_stage,
+    }
+    if settings.is_cuda:
+        found |= {
+            "DiffusersSynthesizer, CUDA graph": partial(on_cuda, guided),
+            "ModuleSynthesizer, CUDA graph": partial(on_cuda, module),
+        }
+    return found
+
+
+def on_cuda(case: Callable[..., Any], device: torch.device) -> Any:
+    """`case` with a CUDA graph, where there is CUDA."""
+    return case(device, cuda_graph=device.type == "cuda")
+
+
+def prompted(device: torch.device, **options: Any) -> Any:
+    from diffusers import DDIMScheduler
+
+    net, decoder = networks.prompted_unet(), networks.vae(4)
+    made = StableDiffusionSynthesizer(net, DDIMScheduler(), vae=decoder, **_RANGE, device=device, **options)
+    return made, Prompts(["one", "two"], networks.embeddings(2))
+
+
+def controlled(device: torch.device) -> Any:
+    spec = FieldSpec((1, 8, 8), torch.int64, kind="label_map", value_range=(0, 1))
+    options = {"controlnet": networks.controlnet(), "control": {"mask": spec}}
+    made, prompts = prompted(device, **options)
+    real = [{"mask": torch.full((1, 8, 8), k % 2)} for k in range(3)]
+    return made, JointConditions(prompts, RealFields(real, "mask"))
+
+
+def module(device: torch.device, **options: Any) -> Any:
+    net = networks.generator()
+    return ModuleSynthesizer(net, latent_shape=(6,), value_range=(-1, 1), device=device, **options), None
+
+
+def monai_2d(device: torch.device) -> Any:
+    from monai.networks.schedulers import DDIMScheduler
+
+    net = networks.monai_unet(2, num_class_embeds=4)
+    options = {"size": (8, 8), "guidance_scale": 2.0, "null_class": 3, "device": device}
+    return MonaiSynthesizer(net, DDIMScheduler(20), **options, **_RANGE), ClassLabels(3)
+
+
+def monai_3d(device: torch.device) -> Any:
+    from monai.networks.schedulers import RFlowScheduler
+
+    net, decoder = networks.monai_unet(3, channels=2), networks.monai_autoencoder(3, 2)
+    options = {"size": (8, 8, 8), "autoencoder": decoder, "scale_factor": 2.0, "device": device}
+    return MonaiSynthesizer(net, RFlowScheduler(20), **options, **_RANGE), None
+
+
+def pythae(device: torch.device) -> Any:
+    options = {"model": "VAE", "input_shape": [1, 8, 8], "latent_dim": 3, "width": 4}
+    net = networks.seeded(lambda: build_network("torchgenaug:PythaeNetwork", **options))
+    return PythaeSynthesizer(net, device=device), None
+
+
+def function(device: torch.device) -> Any:
+    return FunctionSynthesizer(partial(drawn, device), {"image": FieldSpec((1, 8, 8))}, fingerprint="normal 1"), None
+
+
+def drawn(device: torch.device, seeds: Any, conditions: Any = None) -> dict[str, Tensor]:
+    return {"image": seeding.normal(seeds, (1, 8, 8), device=device)}
+
+
+def ensemble(device: torch.device) -> Any:
+    one, two = module(device)[0], module(device)[0]
+    return EnsembleSynthesizer({"one": one, "two": two}), None
+
+
+def transformed(device: torch.device) -> Any:
+    real = [{"image": torch.full((1, 8, 8), k / 4)} for k in range(4)]
+    originals = RealFields(real, "image")
+    return TransformedSynthesizer(noisy, originals, fingerprint="noise 1"), originals
+
+
+def noisy(sample: Any) -> Any:
+    return {"image": sample["image"] + 0.1 * torch.rand(1, 8, 8)}
+
+
+def two_stage(device: torch.device) -> Any:
+    masks = FunctionSynthesizer(
+        partial(mask, device),
+        {"mask": FieldSpec((1, 8, 8), torch.int64, kind="label_map", value_range=(0, 1))},
+        fingerprint="masks 1",
+    )
+    painter = FunctionSynthesizer(partial(paint, device), {"image": FieldSpec((1, 8, 8))}, fingerprint="paint 1")
+    return TwoStageSynthesizer(masks, painter), None
+
+
+def mask(device: torch.device, seeds: Any, conditions: Any = None) -> dict[str, Tensor]:
+    return {"mask": (seeding.normal(seeds, (1, 8, 8), device=device) > 0).long()}
+
+
+def paint(device: torch.device, seeds: Any, conditions: Any) -> dict[str, Tensor]:
+    return {"image": conditions["mask"].to(device) + 0.1 * seeding.normal(seeds, (1, 8, 8), device=device)}
