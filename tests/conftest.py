@@ -26,9 +26,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
     long = pytest.mark.skip(reason="minutes long; run with -m slow")
     for item in items:
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        # By marker: the keywords of a test hold the names of its folders too, that of the checkout among them.
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
-        if "slow" in item.keywords and "slow" not in config.getoption("-m"):
+        if item.get_closest_marker("slow") and "slow" not in config.getoption("-m"):
             item.add_marker(long)
 
 

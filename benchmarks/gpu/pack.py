@@ -47,7 +47,9 @@ def pack(folder: Path, packages: Sequence[str] = PACKAGES) -> str:
     size_mib = archive.stat().st_size / 2**20
     if size_mib > MOST_MIB:
         raise RuntimeError(f"{archive} has {size_mib:.0f} MiB, more than {MOST_MIB}. Leave a package out.")
-    return f"{archive} has {size_mib:.1f} MiB. Carry it along as {folder.name}/{ARCHIVE}, and type:\n{typed(folder.name)}"
+    return (
+        f"{archive} has {size_mib:.1f} MiB. Carry it along as {folder.name}/{ARCHIVE}, and type:\n{typed(folder.name)}"
+    )
 
 
 def typed(folder: str) -> str:

@@ -76,7 +76,7 @@ class Session:
         self._keep(step, {"state": "running", "limit_s": round(limit_s, 1)})
         with tempfile.TemporaryDirectory() as scratch:
             result, log = Path(scratch) / "result.json", Path(scratch) / "log.txt"
-            code = self._process(step, limit_s, result, log)
+            code = self._process(self._command(step, result), limit_s, log)
             found = json.loads(result.read_text()) if result.exists() else {}
             text = log.read_text(errors="replace")
         states = {0: "done", None: "ended at its limit"}
@@ -88,10 +88,12 @@ class Session:
             whole.write(f"==== {step.name}: {entry['state']}\n{text}\n")
         return code == 0
 
-    def _process(self, step: Step, limit_s: float, result: Path, log: Path) -> int | None:
-        """Exit code, or None where the limit came first."""
+    def _command(self, step: Step, result: Path) -> list[str]:
         command = [sys.executable, "-m", "benchmarks.gpu.child", step.name, "--device", self.device]
-        command += ["--result", str(result), *(["--tiny"] if self.tiny else [])]
+        return [*command, "--result", str(result), *(["--tiny"] if self.tiny else [])]
+
+    def _process(self, command: list[str], limit_s: float, log: Path) -> int | None:
+        """Exit code, or None where the limit came first."""
         with log.open("w") as output:
             process = subprocess.Popen(
                 command,

@@ -24,7 +24,7 @@ STEPS = (
     Step("suite", 150, "Do the tests marked `gpu` pass?"),
     Step("mixing", 60, "What does SyntheticMixLoader with a full pool cost a training loop?"),
     Step("refresh", 90, "How much of the generation is hidden behind the training?"),
-    Step("generator", 130, "How fast is DiffusersSynthesizer against diffusers' pipeline, and what does each option add?"),
+    Step("generator", 130, "How fast is DiffusersSynthesizer against diffusers' pipeline, with each option?"),
     Step("loops", 45, "How does a pool compare with a sample per __getitem__ and a batch per step?"),
     Step("memory", 60, "Do offloading, the memory limit and smaller calls after running out of memory work?"),
     Step("volumes", 60, "How fast is 3D latent diffusion of MONAI, against MONAI's own inferer?"),

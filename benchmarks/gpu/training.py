@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -52,10 +53,15 @@ def sizes(settings: Settings) -> tuple[int, int, int, int, int]:
 
 
 def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float, nn.Module]:
-    """Images per second, from the difference of a long and a short run: start and report take the same in both."""
+    """Images per second, from the difference of a long and a short run: start and report take the same in both.
+
+    NaN where the long run was no longer, as happens in the tiny version.
+    """
     count, side, batch_size, *runs = sizes(settings)
     names = tuple(f"image {k}" for k in range(count))
-    data = TrainingData(Images(count, side), {"image": FieldSpec((1, side, side), value_range=(-1, 1))}, names, "smooth")
+    data = TrainingData(
+        Images(count, side), {"image": FieldSpec((1, side, side), value_range=(-1, 1))}, names, "smooth"
+    )
     options = FitOptions(precision=precision, augment=augment, reports=1)
     device = "cpu" if settings.device.type == "cpu" else None
     took: list[float] = []
@@ -68,7 +74,8 @@ def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float,
             settings.synchronize()
             took.append(time.perf_counter() - began)
             net = result.synthesizer.unet
-    return (runs[1] - runs[0]) * batch_size / max(1e-9, took[2] - took[1]), net
+    longer_s = took[2] - took[1]
+    return (runs[1] - runs[0]) * batch_size / longer_s if longer_s > 0 else math.nan, net
 
 
 def script(settings: Settings, precision: Any, given: nn.Module) -> float:

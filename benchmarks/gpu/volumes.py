@@ -38,9 +38,7 @@ def measure(settings: Settings, record: Record) -> None:
     exact = made["float32 (default)"]
 
     def theirs() -> Tensor:
-        noise = seeding.normal(
-            seeding.derive(seeds, seeding.NOISE), exact.latent_shape, device=settings.device
-        )
+        noise = seeding.normal(seeding.derive(seeds, seeding.NOISE), exact.latent_shape, device=settings.device)
         scheduler.set_timesteps(steps)
         with torch.no_grad():
             volumes: Tensor = LatentDiffusionInferer(scheduler).sample(  # type: ignore[assignment]
