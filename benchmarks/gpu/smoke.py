@@ -138,7 +138,6 @@ def cases(settings: Settings) -> dict[str, Case]:
         "DiffusersSynthesizer, latents": latent,
         "DiffusersSynthesizer, half precision": partial(unconditional, dtype=settings.half),
         "DiffusersSynthesizer, channels last": partial(guided, channels_last=True),
-        "DiffusersSynthesizer, compiled": partial(guided, compile="eager" if settings.tiny else "aot_eager"),
         "DiTSynthesizer": dit,
         "StableDiffusionSynthesizer, prompts": prompted,
         "StableDiffusionSynthesizer, ControlNet": controlled,
@@ -151,6 +150,8 @@ def cases(settings: Settings) -> dict[str, Case]:
         "TransformedSynthesizer": transformed,
         "TwoStageSynthesizer": two_stage,
     }
+    if not settings.tiny:  # torch's compiler takes longer than all the rest
+        found["DiffusersSynthesizer, compiled"] = partial(guided, compile="aot_eager")
     if settings.is_cuda:
         found |= {
             "DiffusersSynthesizer, CUDA graph": partial(on_cuda, guided),

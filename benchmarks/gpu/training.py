@@ -37,12 +37,12 @@ def measure(settings: Settings, record: Record) -> None:
     """Images per second of both; of `fit` also with the augmentation that it has by default."""
     from accelerate.state import AcceleratorState
 
-    for precision in ("no", "bf16"):
+    for precision in settings.pick(("no", "bf16"), ("no",)):
         ours, net = fitted(settings, precision, augment=False)
         theirs = script(settings, precision, net)
         found = {"fit_images_per_s": ours, "script_images_per_s": theirs, "ratio": ours / theirs}
         record(f"precision {precision}", found)
-        if precision == "no":
+        if precision == "no" and not settings.tiny:
             record("fit with augmentation, images per s", fitted(settings, precision, augment=True)[0])
         AcceleratorState._reset_state(reset_partial_state=True)  # one process, one precision, unless it forgets
 
