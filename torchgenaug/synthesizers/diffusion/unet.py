@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
 from torchgenaug.synthesizers.diffusion import networks
+from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
 from torchgenaug.synthesizers.diffusion.latents import decoded
 from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler, shared_settings
 from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule, run_schedule
@@ -28,6 +30,7 @@ from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import guided, is_guided, twice
 from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import OVERSHOOT, image_fields, to_image_fields
+from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
 
 __all__ = ["OVERSHOOT", "DiffusersSynthesizer"]
@@ -71,6 +74,8 @@ class DiffusersSynthesizer:
         Ho, Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598.
         Rombach et al. (2022). High-resolution image synthesis with latent diffusion models. CVPR.
     """
+
+    family: ClassVar[str] = "diffusers"
 
     def __init__(
         self,
@@ -123,7 +128,7 @@ class DiffusersSynthesizer:
         sampler: DiffusionSampler | None = None,
         compute: Compute | None = None,
         **options: Unpack[DiffusionOptions],
-    ) -> DiffusersSynthesizer:
+    ) -> Self:
         """A synthesizer from a diffusers folder: ``unet/``, ``scheduler/`` and, if there, ``vae/`` or ``vqvae/``.
 
         Only safetensors weights and diffusers' own classes are loaded; nothing in the folder is executed.
@@ -188,8 +193,8 @@ class DiffusersSynthesizer:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over weights (in the compute dtype), configurations and settings; not the device, nor CUDA graphs."""
-        nets = {"unet": self.unet} | ({} if self.vae is None else {"vae": self.vae})
-        return diffusion_digest({"family": "diffusers"}, self.settings, self._schedule.scheduler, nets)
+        described = {"family": self.family}
+        return diffusion_digest(described, self.settings, self._schedule.scheduler, self._networks())
 
     def synthesize(self, seeds: Sequence[int], conditions: Batch | None = None) -> Batch:
         """One sample per seed.
@@ -213,6 +218,25 @@ class DiffusersSynthesizer:
             predict = partial(self._predict, None if labels is None else self._embedded(labels))
             samples = decoded(run_schedule(self._schedule, predict, noise, seeds), self.vae)
             return to_image_fields(samples, seeds, self.value_range, label_channels=self.label_channels, clip=self.clip)
+
+    def stored(self) -> Stored:
+        """Settings and networks, as `save_synthesizer` writes them."""
+        scheduler = json.loads(self._schedule.scheduler.to_json_string())
+        return Stored(self.settings | {"scheduler": scheduler}, self._networks())
+
+    @classmethod
+    def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Self:
+        """The synthesizer that `stored` describes; see `Storable.from_stored`."""
+        arguments = stored.arguments(device, dtype)
+        return cls(
+            stored.networks["unet"],
+            scheduler_from_config(arguments.pop("scheduler"), "settings of the saved synthesizer"),
+            vae=stored.networks.get("vae"),
+            **arguments,
+        )
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"unet": self.unet} | ({} if self.vae is None else {"vae": self.vae})
 
     def _embedded(self, labels: Tensor) -> Tensor:
         """The labels on the device, doubled for guidance."""

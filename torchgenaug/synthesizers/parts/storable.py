@@ -16,6 +16,7 @@ from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers.parts.blueprints import blueprint_of, from_blueprint
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
+    "diffusers": ("torchgenaug.synthesizers.diffusion.unet", "DiffusersSynthesizer"),
     "module": ("torchgenaug.synthesizers.module.synthesizer", "ModuleSynthesizer"),
     "monai": ("torchgenaug.synthesizers.monai.synthesizer", "MonaiSynthesizer"),
     "pythae": ("torchgenaug.synthesizers.pythae.synthesizer", "PythaeSynthesizer"),
@@ -24,7 +25,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "ensemble": ("torchgenaug.synthesizers.ensemble", "EnsembleSynthesizer"),
     "stable_diffusion": ("torchgenaug.synthesizers.diffusion.stable_diffusion", "StableDiffusionSynthesizer"),
 }
-"""Family → module and class. (The family ``diffusers`` keeps the layout of diffusers: `stored_diffusers`.)"""
+"""Family → module and class."""
 
 _PART = "[A-Za-z0-9_][A-Za-z0-9_-]{0,39}"
 _NAME = re.compile(_PART)
@@ -121,7 +122,7 @@ def encode(stored: Stored, weights_dtype: torch.dtype | None) -> tuple[dict[str,
 
 
 def decode(index: Mapping[str, Any], contents: Mapping[str, bytes], parts: Mapping[str, Any], place: str) -> Stored:
-    """The other way round: `contents` were checked against the index's sha256.
+    """What `encode` was given, from its result: `contents` were checked against the index's sha256.
 
     Raises:
         SynthesizerLoadError: a network that may not or cannot be built, or other files than it has.
@@ -161,7 +162,7 @@ def check_family(family: object, place: str) -> None:
     """Raises `SynthesizerLoadError` unless this version knows the family."""
     if not isinstance(family, str) or family not in FAMILIES:
         raise SynthesizerLoadError(
-            f"`family` must be one of {', '.join(['diffusers', *FAMILIES])}, got {family!r} at {place}. Build such a "
+            f"`family` must be one of {', '.join(FAMILIES)}, got {family!r} at {place}. Build such a "
             "model in code and pass it as package.module:factory."
         )
 

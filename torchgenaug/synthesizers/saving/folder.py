@@ -25,6 +25,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -33,17 +34,23 @@ import torch
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers.diffusion.layouts import pipeline_home
-from torchgenaug.synthesizers.diffusion.unet import DiffusersSynthesizer
-from torchgenaug.synthesizers.parts import storable as stored
+from torchgenaug.synthesizers.parts import storable
 from torchgenaug.synthesizers.parts.json_file import read_json
-from torchgenaug.synthesizers.parts.storable import Storable, json_bytes
-from torchgenaug.synthesizers.saving import diffusers_layout as stored_diffusers
+from torchgenaug.synthesizers.parts.storable import Storable, Stored, json_bytes
+from torchgenaug.synthesizers.saving import diffusers_layout
 
 FORMAT, VERSION = "torchgenaug.synthesizer", 1
 _INDEX = "synthesizer.json"
 
 _loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 _lock = threading.Lock()
+
+_LAYOUTS: Mapping[str, ModuleType] = {"diffusers": diffusers_layout}
+
+
+def _layout(family: str) -> ModuleType:
+    """The module that writes and reads the files of a family: `encode`, `decode`, `check_files`."""
+    return _LAYOUTS.get(family, storable)
 
 
 def save_synthesizer(synthesizer: Synthesizer, path: str | Path, *, weights_dtype: torch.dtype | None = None) -> None:
@@ -142,20 +149,17 @@ def load_synthesizer(
 def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, bytes]:
     """File name → content of the whole folder, synthesizers inside included."""
     kept = synthesizer if weights_dtype is None else _rounded(synthesizer, weights_dtype)
-    if isinstance(kept, DiffusersSynthesizer):
-        family = "diffusers"
-        entries, contents = stored_diffusers.encode(kept, weights_dtype)
-    else:
-        made_of = _stored(kept)
-        family = kept.family
-        entries, contents = stored.encode(made_of, weights_dtype)
-        for name, part in made_of.parts.items():
-            inside = _contents(part, weights_dtype)
-            contents |= {f"parts/{name}/{file}": content for file, content in inside.items()}
+    made_of = _stored(kept)
+    entries: dict[str, Any]
+    contents: dict[str, bytes]
+    entries, contents = _layout(kept.family).encode(made_of, weights_dtype)
+    for name, part in made_of.parts.items():
+        inside = _contents(part, weights_dtype)
+        contents |= {f"parts/{name}/{file}": content for file, content in inside.items()}
     index = {
         "format": FORMAT,
         "version": VERSION,
-        "family": family,
+        "family": kept.family,
         "fingerprint": kept.fingerprint,
         **entries,
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in sorted(contents.items())},
@@ -164,7 +168,7 @@ def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, 
     return contents | {_INDEX: json_bytes(index)}
 
 
-def _stored(synthesizer: Any) -> stored.Stored:
+def _stored(synthesizer: Any) -> Stored:
     if not isinstance(synthesizer, Storable):
         raise ConfigurationError(
             f"`synthesizer` must be one that can be saved, got {type(synthesizer).__name__}. Put the code "
@@ -176,15 +180,13 @@ def _stored(synthesizer: Any) -> stored.Stored:
 
 def _rounded(synthesizer: Any, weights_dtype: torch.dtype) -> Any:
     """The synthesizer that will be loaded when the weights are stored in `weights_dtype`."""
-    if isinstance(synthesizer, DiffusersSynthesizer):
-        rounded: Any = stored_diffusers.with_rounded_weights(synthesizer, weights_dtype)
-        rounded.trained_on = synthesizer.trained_on
-        return rounded
     made_of = _stored(synthesizer)
-    networks = {name: stored.rounded(network, name, weights_dtype) for name, network in made_of.networks.items()}
+    networks = {name: storable.rounded(network, name, weights_dtype) for name, network in made_of.networks.items()}
     parts = {name: _rounded(part, weights_dtype) for name, part in made_of.parts.items()}
     device = getattr(synthesizer, "device", torch.device("cpu"))
-    rounded = type(synthesizer).from_stored(made_of._replace(networks=networks, parts=parts), device=device, dtype=None)
+    rounded: Any = type(synthesizer).from_stored(
+        made_of._replace(networks=networks, parts=parts), device=device, dtype=None
+    )
     rounded.trained_on = synthesizer.trained_on
     return rounded
 
@@ -197,15 +199,11 @@ def _assembled(
     dtype: torch.dtype | None,
 ) -> Any:
     try:
-        if index["family"] == "diffusers":
-            synthesizer: Any = stored_diffusers.decode(index, contents, place, device, dtype)
-        else:
-            parts = {
-                name: _part(name, contents, f"{place}/parts/{name}", device, dtype) for name in index.get("parts", ())
-            }
-            own = {file: content for file, content in contents.items() if not file.startswith("parts/")}
-            made_of = stored.decode(index, own, parts, place)
-            synthesizer = stored.family_class(index["family"]).from_stored(made_of, device=device, dtype=dtype)
+        family = index["family"]
+        parts = {name: _part(name, contents, f"{place}/parts/{name}", device, dtype) for name in index.get("parts", ())}
+        own = {file: content for file, content in contents.items() if not file.startswith("parts/")}
+        made_of = _layout(family).decode(index, own, parts, place)
+        synthesizer = storable.family_class(family).from_stored(made_of, device=device, dtype=dtype)
     except (SynthesizerLoadError, ConfigurationError, ImportError):
         raise
     except Exception as error:
@@ -260,12 +258,9 @@ def _checked_index(index: Any, place: str) -> dict[str, Any]:
             f"{place} must have version {VERSION} or older, got {version}. It was written by a newer torchgenaug. "
             "Upgrade: pip install -U torchgenaug"
         )
-    family, files = index.get("family"), index.get("files")
-    if family == "diffusers":
-        stored_diffusers.check_files(files, place)
-    else:
-        stored.check_family(family, place)
-        stored.check_files(files, index.get("parts"), place)
+    family = index.get("family")
+    storable.check_family(family, place)
+    _layout(str(family)).check_files(index.get("files"), index.get("parts", []), place)
     return index
 
 
