@@ -11,6 +11,7 @@
     ├── MissingExtraError (ImportError)          an optional package is absent
     ├── BadSampleError (ValueError)              a synthesizer returned what it must not return
     ├── SynthesizerLoadError (ValueError)        a checkpoint that cannot be loaded, or not safely
+    ├── TooFewImagesError (ValueError)           a measure needs more images to be computed
     ├── DivergenceError (ArithmeticError)        training came to weights that are not numbers
     ├── PoolError (RuntimeError)                 the background of a pool failed, or the pool is closed
     └── ShardError (RuntimeError)
@@ -79,6 +80,10 @@ class BadSampleError(TorchGenAugError, ValueError):
         self.seeds = tuple(seeds)
 
 
+class TooFewImagesError(TorchGenAugError, ValueError):
+    """A measure needs more images to be computed."""
+
+
 class DivergenceError(TorchGenAugError, ArithmeticError):
     """Training came to weights that are not numbers."""
 
@@ -121,6 +126,10 @@ class IntensityMismatchWarning(UserWarning):
 
 class RepeatedEpochWarning(UserWarning):
     """One epoch is read again and again: `set_epoch` was forgotten."""
+
+
+class SmallSampleWarning(UserWarning):
+    """A measure is unreliable at this number of images."""
 
 
 def missing_extra(feature: str, *, package: str, extra: str) -> MissingExtraError:

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from torchgenaug.errors import ConfigurationError, SmallSampleWarning, TooFewImagesError
+from torchgenaug.metrics import FID, KID, PRECISION, RECALL, FeatureSets, RadiomicsFeatures, SetMeasure, compare_sets
+
+
+def gaussian(count: int, width: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def sets_of(real: torch.Tensor, synthetic: torch.Tensor) -> FeatureSets:
+    return FeatureSets(real, synthetic, "test")
+
+
+DIFFERENCE = SetMeasure(
+    "difference of means",
+    lambda real, synthetic: float(synthetic.mean() - real.mean()),
+    "lower",
+    (-math.inf, math.inf),
+    "none",
+)
+
+
+@pytest.mark.parametrize("largest_n", [None, 15])
+def test_intervals_hold_what_they_promise(largest_n):
+    """Of 95 % intervals of a difference of means, about 95 % hold the true one: 0.5."""
+    measure = SetMeasure("difference", DIFFERENCE.function, "lower", (-9, 9), "none", largest_n=largest_n)
+    hits = 0
+    for trial in range(200):
+        sets = sets_of(gaussian(60, 1, 2 * trial), gaussian(60, 1, 2 * trial + 1) + 0.5)
+        result = compare_sets(sets, [measure], seed=trial)["difference[test]"]
+        hits += result.low <= 0.5 <= result.high
+    assert 182 <= hits <= 199
+
+
+def test_floor_and_value_have_the_same_number_of_images():
+    """A biased measure of equal distributions: value and floor agree, though both are far from 0."""
+    result = compare_sets(sets_of(gaussian(120, 50), gaussian(120, 50, 1)), [FID])["FID[test]"]
+    assert result.n == 60
+    assert result.floor > 5
+    assert result.value == pytest.approx(result.floor, rel=0.1)
+
+
+def test_unequal_sets_are_compared_at_the_smaller_size():
+    assert compare_sets(sets_of(gaussian(500), gaussian(41, seed=1)), [KID])["KID[test]"].n == 20
+
+
+def test_the_same_seed_gives_the_same_numbers_and_moves_no_global_state():
+    sets = sets_of(gaussian(60), gaussian(60, seed=1))
+    before = torch.random.get_rng_state()
+    first, again, other = (compare_sets(sets, [KID, PRECISION, RECALL], seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_measures_of_one_computation_share_it():
+    calls = []
+
+    def counted(real, synthetic):
+        calls.append(1)
+        return PRECISION.function(real, synthetic)
+
+    shared = [
+        SetMeasure(name, counted, "higher", (0, 1), "none", output=name, minimum=6) for name in ("precision", "recall")
+    ]
+    results = compare_sets(sets_of(gaussian(60), gaussian(60, seed=1)), shared, splits=3)
+    assert len(calls) == 6
+    assert list(results) == ["precision[test]", "recall[test]"]
+
+
+def test_a_small_set_is_loud():
+    with pytest.warns(SmallSampleWarning, match="10 images for 30 features"):
+        result = compare_sets(sets_of(gaussian(20, 30), gaussian(20, 30, 1)), [FID])["FID[test]"]
+    assert len(result.cautions) == 1
+    assert result.to_json()["cautions"] == list(result.cautions)
+
+
+def test_a_too_small_set_is_refused():
+    with pytest.raises(TooFewImagesError, match="precision compares halves of at least 6 images"):
+        compare_sets(sets_of(gaussian(11), gaussian(100)), [PRECISION])
+
+
+def test_bad_arguments():
+    with pytest.raises(ConfigurationError, match="`splits` must be at least 2"):
+        compare_sets(sets_of(gaussian(9), gaussian(9)), [KID], splits=1)
+    with pytest.raises(ConfigurationError, match="differ in name"):
+        compare_sets(sets_of(gaussian(9), gaussian(9)), [KID, KID])
+
+
+@pytest.mark.filterwarnings("ignore::torchgenaug.errors.SmallSampleWarning")
+def test_blurred_images_are_at_the_ceiling_and_good_ones_at_the_floor():
+    from torchgenaug.metrics.sets.degrade import blur
+
+    def textured(seed):
+        noise = torch.rand(60, 1, 24, 24, generator=torch.Generator().manual_seed(seed))
+        return blur(noise, 0.7)
+
+    real, good, blurred = textured(0), textured(1), blur(textured(2), 1.0)
+    measures = [FID, PRECISION, RECALL]
+    features = RadiomicsFeatures()
+    results = [compare_sets(FeatureSets.extract(features, real, each), measures) for each in (good, blurred)]
+    for name in ("FID[radiomics-like]", "precision[radiomics-like]"):
+        at_floor, at_ceiling = (each[name] for each in results)
+        span = abs(at_floor.ceiling - at_floor.floor)
+        assert abs(at_floor.value - at_floor.floor) < 0.2 * span
+        assert abs(at_ceiling.value - at_ceiling.ceiling) < 0.2 * span

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.metrics import FeatureSets, RadiomicsFeatures, extract_features
+
+
+class Means:
+    name, sha256, standardize = "means", "0", False
+
+    def __call__(self, images):
+        return images.flatten(1).mean(1, keepdim=True)
+
+
+class Lazy:
+    """Images that are read one at a time."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return torch.full((1, 4, 4), float(index))
+
+
+def test_batches_cover_everything_in_order_and_in_the_unit_range():
+    found = extract_features(Means(), Lazy(), value_range=(0, 4), batch_size=2)
+    assert found.flatten().tolist() == [0, 0.25, 0.5, 0.75, 1.0]
+    assert not found.requires_grad
+    assert not found.is_inference()
+
+
+@pytest.mark.parametrize(
+    ("images", "value_range", "error", "words"),
+    [
+        (torch.zeros(0, 1, 8, 8), (0, 1), EmptyDatasetError, "at least one image"),
+        (torch.full((3, 1, 8, 8), -1000.0), (0, 1), ConfigurationError, r"images in \[-1000, -1000\]"),
+        (torch.full((3, 1, 8, 8), torch.nan), (0, 1), ConfigurationError, "must be finite"),
+        (torch.zeros(3, 1, 8, 8), (1, 0), ConfigurationError, "low < high"),
+        ([torch.zeros(1, 8, 8), torch.zeros(1, 8, 9)], (0, 1), FieldMismatchError, "at index 1"),
+        (torch.zeros(3, 8, 8), (0, 1), FieldMismatchError, "2 or 3 spatial axes"),
+    ],
+)
+def test_bad_images_are_refused(images, value_range, error, words):
+    with pytest.raises(error, match=words):
+        extract_features(Means(), images, value_range=value_range)
+
+
+def test_the_range_that_the_message_names_works():
+    images = torch.linspace(-1000, 3000, 3 * 64).view(3, 1, 8, 8)
+    with pytest.raises(ConfigurationError, match=r"value_range=\(-1000, 3000\)"):
+        extract_features(Means(), images)
+    assert extract_features(Means(), images, value_range=(-1000, 3000)).isfinite().all()
+
+
+def test_features_that_are_no_numbers_are_refused_with_their_place():
+    class Broken(Means):
+        def __call__(self, images):
+            return super().__call__(images).masked_fill(images[:, 0, :1, 0] == 0.75, torch.nan)
+
+    with pytest.raises(FieldMismatchError, match="not finite for 1 of 2 images, the first at index 3"):
+        extract_features(Broken(), Lazy(), value_range=(0, 4), batch_size=2)
+
+
+def test_features_of_another_shape_are_refused():
+    class Maps(Means):
+        def __call__(self, images):
+            return images
+
+    with pytest.raises(FieldMismatchError, match="must return"):
+        extract_features(Maps(), Lazy(), value_range=(0, 4))
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 9, 8), (3, 2, 8, 8), (3, 1, 8, 8, 8)])
+def test_sets_of_other_shapes_are_refused(shape):
+    with pytest.raises(FieldMismatchError, match=r"real shape \(1, 8, 8\)"):
+        FeatureSets.extract(Means(), torch.zeros(3, 1, 8, 8), torch.zeros(shape))
+
+
+def test_standardised_by_the_real_spread():
+    real, synthetic = (torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    sets = FeatureSets.extract(RadiomicsFeatures(), real, synthetic)
+    torch.testing.assert_close(sets.real.mean(0), torch.zeros(33), atol=1e-4, rtol=0)
+    varied = sets.real.std(0) > 0
+    torch.testing.assert_close(sets.real.std(0)[varied], torch.ones(int(varied.sum())), atol=1e-4, rtol=0)
+    assert len(sets.degraded) == len(sets.degraded_rows) == 10
+    assert FeatureSets.extract(RadiomicsFeatures(), real, synthetic, ceiling=None).degraded is None

@@ -1,0 +1,1 @@
+"""Maps from images to feature vectors: the protocol `Features` and its implementations."""
