@@ -24,6 +24,7 @@
     CollapseWarning (UserWarning)                many synthetic samples look alike
     IntensityMismatchWarning (UserWarning)       real and synthetic images differ grossly in brightness
     RepeatedEpochWarning (UserWarning)           one epoch is read again and again: set_epoch was forgotten
+    SmallSampleWarning (UserWarning)             a measure is unreliable at this number of images
 
 Each takes one message as its only positional argument, so that it survives pickling and the way in which `DataLoader`
 re-raises what a worker raised (an exception class that does not survive hangs the loader).

@@ -52,7 +52,7 @@ def test_infinity_removes_the_bias_of_few_images():
 
 
 def test_infinity_keeps_the_true_distance():
-    assert frechet_infinity(gaussian(400, 10), gaussian(400, 10, 1) + 1) == pytest.approx(10, abs=0.8)
+    assert frechet_infinity(gaussian(2000, 10), gaussian(2000, 10, 1) + 1) == pytest.approx(10, abs=0.8)
 
 
 def test_too_few_images():

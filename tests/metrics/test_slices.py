@@ -24,7 +24,7 @@ def test_name_and_fingerprint_say_which():
 
 @pytest.mark.parametrize("settings", [{"axes": ()}, {"axes": (0, 0)}, {"axes": (3,)}, {"slices": 0}])
 def test_bad_settings(settings):
-    with pytest.raises(ConfigurationError, match="`(axes|slices)` must be"):
+    with pytest.raises(ConfigurationError, match=r"`(axes|slices)` must be"):
         SliceFeatures(RadiomicsFeatures(), **settings)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.metrics.features.weights import checked_state_dict
-from torchgenaug.synthesizers.fingerprints import module_digest
+from torchgenaug.synthesizers.parts.fingerprints import module_digest
 
 
 class NetworkFeatures:

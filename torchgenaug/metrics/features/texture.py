@@ -73,13 +73,14 @@ def texture(matrices: Tensor) -> Tensor:
 def radial_log_power(images: Tensor, bands: int) -> Tensor:
     """Mean log10 power of `bands` rings of spatial frequency, the mean left out: (batch, bands) of (batch, *spatial).
 
-    Rings are equally wide, from 0 to half a cycle per pixel (the corners beyond belong to the last).
+    Rings are equally wide, from 0 to half a cycle per pixel (the corners beyond belong to the last). A ring without any
+    frequency, of a small image, is 0.
     """
     axes = tuple(range(1, images.ndim))
     power = torch.fft.rfftn(images - images.mean(axes, keepdim=True), dim=axes, norm="ortho").abs().square()
     radius = _frequency(images.shape[1:], images)
-    ring = (radius * 2 * bands).long().clamp(max=bands - 1).flatten()
-    log_power = torch.log10(power.flatten(1) + 1e-8)  # 10⁻⁸: below 8 bit quantisation of [0, 1]
+    ring = (radius * 2 * bands).long().clamp(max=bands - 1).flatten()[1:]  # the first is the mean
+    log_power = torch.log10(power.flatten(1)[:, 1:] + 1e-8)  # 10⁻⁸: below 8 bit quantisation of [0, 1]
     sums = log_power.new_zeros((len(images), bands)).index_add_(1, ring, log_power)
     sizes = torch.bincount(ring, minlength=bands).clamp(min=1)
     return sums / sizes
