@@ -29,8 +29,8 @@ def run(out, *arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
 
 
-# `suite` would run tests of this very suite: it runs below, on none of them.
-@pytest.mark.parametrize("name", [step.name for step in STEPS if step.name != "suite"])
+# `suite` and `everything` would run tests of this very suite: the first runs below, on another one.
+@pytest.mark.parametrize("name", [step.name for step in STEPS if step.name not in ("suite", "everything")])
 def test_every_step_runs_on_a_cpu(name, tmp_path):
     settings = Settings(torch.device("cpu"), tiny=True)
     assert child.run(name, settings, tmp_path / "result.json"), (tmp_path / "result.json").read_text()
@@ -95,6 +95,8 @@ def test_unknown_steps_are_refused():
     with pytest.raises(ValueError, match="got \\['nothing'\\]"):
         chosen(["nothing"], [])
     assert [step.name for step in chosen(["loops", "smoke"], ["loops"])] == ["smoke"]
+    assert "everything" not in [step.name for step in chosen([], [])]
+    assert [step.name for step in chosen(["everything"], [])] == ["everything"]
 
 
 def test_the_suite_finds_every_test_of_a_gpu():

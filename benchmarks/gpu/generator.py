@@ -22,13 +22,12 @@ DEFAULT = "float32 (default)"
 
 
 def measure(settings: Settings, record: Record) -> None:
-    """Without compilation first, which takes its time."""
-    plain, compiled = plain_options(settings), compiled_options(settings)
+    """Without compilation, which is a step of its own."""
+    plain = plain_options(settings)
     large, small = settings.pick((64, 8), (2, 1))
     record(f"batch {large}", compared(settings, large, plain))
     record("few steps of a trained model", few_steps(settings))
     record(f"batch {small}", compared(settings, small, plain))
-    record(f"compiled, batch {large}", compared(settings, large, {DEFAULT: {}} | compiled))
 
 
 def plain_options(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -46,15 +45,6 @@ def plain_options(settings: Settings) -> dict[str, dict[str, Any]]:
             "half precision, CUDA graph": {**half, "cuda_graph": True},
             "half precision, channels last, CUDA graph": {**half, "channels_last": True, "cuda_graph": True},
         }
-    return found
-
-
-def compiled_options(settings: Settings) -> dict[str, dict[str, Any]]:
-    backend = "eager" if settings.tiny else True
-    half = {"dtype": settings.half, "channels_last": True, "compile": backend}
-    found: dict[str, dict[str, Any]] = {"compiled, half precision, channels last": half}
-    if settings.is_cuda:
-        found["compiled, half precision, channels last, CUDA graph"] = {**half, "cuda_graph": True}
     return found
 
 

@@ -24,7 +24,7 @@ PER_ITEM = "one sample per __getitem__"
 def measure(settings: Settings, record: Record) -> None:
     """Seconds of two epochs with a quarter of the samples made by a diffusion model, and how many each made."""
     side, batch_size, steps, epochs = settings.pick((64, 64, 10, 2), (8, 4, 2, 1))
-    widths, size = settings.pick(((64, 128, 256), 512), ((4, 8), 8))
+    widths, size = settings.pick(((64, 128, 256), 256), ((4, 8), 8))
     from diffusers import DDIMScheduler
 
     net = networks.unet(widths, side).to(settings.device)
@@ -68,7 +68,9 @@ def measure(settings: Settings, record: Record) -> None:
     for refresh in (1.0, 0.25):
         for background in (True, False):
             contestants[pool_name(refresh, background)] = partial(pooled, refresh, background)
-    timings = interleaved(contestants, rounds=settings.pick(3, 1))
+    sample(batch_size=1)
+    training.epoch(loader(settings, real, batch_size))
+    timings = interleaved(contestants, rounds=settings.pick(2, 1), warm_up=0)
     table: dict[str, Any] = ratios(timings, PER_ITEM)
     for name, count in made.items():
         table[name]["samples_made"] = count

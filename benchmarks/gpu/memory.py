@@ -32,8 +32,8 @@ def measure(settings: Settings, record: Record) -> None:
 
 
 def rested(settings: Settings, *, offload: bool) -> dict[str, Any]:
-    """A model of 1 GiB: what it leaves free while the pool is full, and what a refresh costs."""
-    width = settings.pick(1 << 14, 16)
+    """A model of 256 MiB: what it leaves free while the pool is full, and what a refresh costs."""
+    width = settings.pick(1 << 13, 16)
     module = networks.seeded(
         lambda: torch.nn.Sequential(
             torch.nn.Linear(64, width), torch.nn.Linear(width, width), torch.nn.Linear(width, 64), torch.nn.Tanh()

@@ -48,5 +48,5 @@ def with_a_full_pool(settings: Settings, width: int, workers: int) -> dict[str, 
             assert training.epoch(loaders[name]) == len(real)
 
         contestants: dict[str, Callable[[], Any]] = {name: partial(run, name) for name in loaders}
-        timings = interleaved(contestants, rounds=settings.pick(9, 2), warm_up=settings.pick(2, 1))
+        timings = interleaved(contestants, rounds=settings.pick(7, 2))
     return throughput_ratios(timings, dict.fromkeys(loaders, len(real)), "unmixed")

@@ -37,7 +37,7 @@ def unet(widths: tuple[int, ...] = (8, 8), side: int = 8, channels: int = 1, cla
             norm_num_groups=4,
             down_block_types=(*("DownBlock2D",) * (len(widths) - 1), "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", *("UpBlock2D",) * (len(widths) - 1)),
-            attention_head_dim=4,
+            attention_head_dim=min(32, widths[-1]),
             num_class_embeds=classes,
         )
     )

@@ -55,6 +55,7 @@ def pack(folder: Path, packages: Sequence[str] = PACKAGES) -> str:
 def typed(folder: str) -> str:
     """The command to type in the root of the repository on the other machine."""
     return (
-        f"mkdir -p /tmp/site && python3 -m tarfile -e {folder}/{ARCHIVE} /tmp/site && "
+        f"mkdir -p /tmp/site && (tar -xJf {folder}/{ARCHIVE} -C /tmp/site || "
+        f"python3 -m tarfile -e {folder}/{ARCHIVE} /tmp/site) && "
         'PYTHONPATH=/tmp/site python3 -m benchmarks.gpu --out "${OUT:-results}" --minutes 9'
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -56,35 +56,47 @@ class OnStream:
         with torch.cuda.stream(self._stream):
             batch: Batch = self.synthesizer.synthesize(seeds, conditions)
         self._stream.synchronize()
+        for values in batch.values():
+            # The caller reads them on its own stream: until then their memory must not be used again on this one.
+            values.record_stream(torch.cuda.current_stream(self.device))
         return batch
 
 
 def measure(settings: Settings, record: Record) -> None:
     """For a large and a small model, each way to refresh."""
-    sizes = settings.pick({"large": (64, (64, 128, 256), 64), "small": (32, (32, 64), 16)}, {"tiny": (8, (4, 8), 4)})
-    for name, (side, widths, width) in sizes.items():
+    large, small = Size(64, (64, 128, 256), 64, 512), Size(32, (32, 64), 16, 2048)
+    sizes = settings.pick({"large": large, "small": small}, {"tiny": Size(8, (4, 8), 4, 8)})
+    for name, size in sizes.items():
         for how, options in ways(settings).items():
-            record(f"{name} model, {how}", refreshed(settings, side, widths, width, dict(options)))
+            record(f"{name} model, {how}", refreshed(settings, size, dict(options)))
+
+
+class Size(NamedTuple):
+    """Side of the images, channels of the denoiser and of the classifier, and samples of a pool."""
+
+    side: int
+    widths: tuple[int, ...]
+    width: int
+    capacity: int
 
 
 def ways(settings: Settings) -> dict[str, dict[str, Any]]:
     thread = {"background": True}
-    found: dict[str, dict[str, Any]] = {"thread": thread}
+    found: dict[str, dict[str, Any]] = {"thread": thread, "process": {"background": "process"}}
     if settings.is_cuda:
         found |= {
             "thread, own stream": {**thread, "priority": 0},
-            "thread, own stream before the training's": {**thread, "priority": -5},
+            "thread, own stream before the training's": {**thread, "priority": -1},
             "thread, own stream, half precision, CUDA graph": {
                 **thread, "priority": 0, "dtype": settings.half, "cuda_graph": True
             },
         }  # fmt: skip
-    return found | {"process": {"background": "process"}}
+    return found
 
 
-def refreshed(
-    settings: Settings, side: int, widths: tuple[int, ...], width: int, options: dict[str, Any]
-) -> dict[str, Any]:
-    batch_size, capacity, epochs = settings.pick((64, 512, 2), (4, 8, 1))
+def refreshed(settings: Settings, size: Size, options: dict[str, Any]) -> dict[str, Any]:
+    side, widths, width, capacity = size
+    batch_size, epochs = settings.pick((64, 2), (4, 1))
     background, priority = options.pop("background"), options.pop("priority", None)
     sequence = sequence_of(settings, side, widths, priority, options)
     pool_options: dict[str, Any] = {"batch_size": batch_size, "device": settings.device}

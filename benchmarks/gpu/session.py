@@ -124,7 +124,7 @@ class Session:
 
 
 def chosen(only: Sequence[str], skip: Sequence[str]) -> list[Step]:
-    """The steps of `only` (all of them where it is empty) without those of `skip`.
+    """The steps of `only` (where it is empty: all but those that must be named) without those of `skip`.
 
     Raises:
         ValueError: an unknown name.
@@ -133,7 +133,8 @@ def chosen(only: Sequence[str], skip: Sequence[str]) -> list[Step]:
     unknown = sorted({*only, *skip} - set(names))
     if unknown:
         raise ValueError(f"Steps must be among {names}, got {unknown}.")
-    return [step for step in STEPS if (not only or step.name in only) and step.name not in skip]
+    wanted = [step for step in STEPS if (step.name in only if only else not step.only_if_named)]
+    return [step for step in wanted if step.name not in skip]
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

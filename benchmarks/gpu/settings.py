@@ -43,8 +43,8 @@ class Settings:
 
     def synchronize(self) -> None:
         """Waits until the device has done everything."""
-        if self.is_cuda:
-            torch.cuda.synchronize(self.device)
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
 
     def seconds(self, call: Callable[[], Any]) -> float:
         """Time of `call`, until the device is done."""

@@ -47,8 +47,10 @@ Case = Callable[[torch.device], tuple[Any, Any]]
 """A device → a synthesizer on it and its conditions, or None."""
 
 _RANGE: dict[str, Any] = {"value_range": (0, 1), "clip": True, "steps": 3}
-# Convolutions round to TF32 on a GPU, ten bits; three steps of an untrained network add them up.
-_TOLERANCE, _TOLERANCE_HALF = 0.02, 0.2
+# Three steps of an untrained network multiply the rounding of its convolutions, here without TF32.
+_TOLERANCE, _TOLERANCE_HALF = 0.01, 0.2
+EQUAL = ("again", "pickled", "pool", "pool, next epoch", "shards")
+"""Samples of the same batch must be equal in every bit, wherever they are kept."""
 
 
 def measure(settings: Settings, record: Record) -> None:
@@ -57,13 +59,15 @@ def measure(settings: Settings, record: Record) -> None:
     Raises:
         RuntimeError: in the end, if any case failed.
     """
-    failed = []
+    torch.backends.cudnn.allow_tf32 = False
+    failed: list[str] = []
     for name, case in cases(settings).items():
         began = time.monotonic()
         try:
             found = check(case, settings, _TOLERANCE_HALF if "half" in name else _TOLERANCE)
         except Exception:
-            found, failed = {"failure": traceback.format_exc()}, [*failed, name]
+            found = {"failure": traceback.format_exc()}
+        failed += [name] if "failure" in found else []
         record(name, found | {"seconds": round(time.monotonic() - began, 2)})
     if failed:
         raise RuntimeError(f"Failed: {', '.join(failed)}.")
@@ -77,21 +81,21 @@ def check(case: Case, settings: Settings, tolerance: float) -> dict[str, Any]:
     image = batch["image"]
     assert image.device.type in (settings.device.type, "cpu"), image.device
     found: dict[str, Any] = {"device": str(image.device), "difference_from_cpu": distance(image, expected["image"])}
-    again = pickle.loads(pickle.dumps(sequence)).batch(range(4))["image"]
-    assert torch.equal(again, image), "the pickled synthesizer makes other samples"
+    found["again"] = distance(sequence.batch(range(4))["image"], image)
+    found["pickled"] = distance(pickle.loads(pickle.dumps(sequence)).batch(range(4))["image"], image)
     # Two batches of four there, four samples here: half the pool is made in the background.
     with SyntheticPool(sequence, 4, refresh=1.0, batch_size=4, device=settings.device) as pool:
-        assert torch.equal(pool.read(np.arange(4))["image"].cpu(), image.cpu()), "the pool holds other samples"
+        found["pool"] = distance(pool.read(np.arange(4))["image"], image)
         pool.set_epoch(1)
         later = pool.read(np.arange(4))["image"]
-    assert torch.equal(later.cpu(), sequence.batch(range(4, 8))["image"].cpu()), "the pool holds other samples later"
+    found["pool, next epoch"] = distance(later, sequence.batch(range(4, 8))["image"])
     with tempfile.TemporaryDirectory() as folder:
         render_shards(sequence, Path(folder) / "shards", 4, batch_size=4)
-        stored = ShardSource(Path(folder) / "shards").read(np.arange(4))["image"]
-        assert torch.equal(stored, image.cpu()), "the shards hold other samples"
+        found["shards"] = distance(ShardSource(Path(folder) / "shards").read(np.arange(4))["image"], image)
         found["saved_and_loaded"] = saved_and_loaded(synthesizer, Path(folder) / "saved", settings)
-    assert found["difference_from_cpu"]["max"] <= tolerance, found
-    return found
+    allowed = dict.fromkeys(EQUAL, 0.0) | {"difference_from_cpu": tolerance}
+    too_far = {name: found[name]["max"] for name, most in allowed.items() if not found[name]["max"] <= most}
+    return found | ({"failure": f"too far apart: {too_far}"} if too_far else {})
 
 
 def saved_and_loaded(synthesizer: Any, folder: Path, settings: Settings) -> str:
@@ -127,9 +131,9 @@ def cases(settings: Settings) -> dict[str, Case]:
         net, decoder = networks.unet(channels=2, side=4), networks.vae(2)
         return DiffusersSynthesizer(net, EulerDiscreteScheduler(), vae=decoder, **_RANGE, device=device), None
 
-    def dit(device: torch.device) -> Any:
-        options = {"guidance_scale": 2.0, "device": device}
-        return DiTSynthesizer(networks.transformer(), DDIMScheduler(), **_RANGE, **options), ClassLabels(3)
+    def dit(device: torch.device, **options: Any) -> Any:
+        given = {"guidance_scale": 2.0, "device": device, **options}
+        return DiTSynthesizer(networks.transformer(), DDIMScheduler(), **_RANGE, **given), ClassLabels(3)
 
     found: dict[str, Case] = {
         "DiffusersSynthesizer": unconditional,
@@ -156,13 +160,16 @@ def cases(settings: Settings) -> dict[str, Case]:
         found |= {
             "DiffusersSynthesizer, CUDA graph": partial(on_cuda, guided),
             "ModuleSynthesizer, CUDA graph": partial(on_cuda, module),
+            "DiTSynthesizer, CUDA graph": partial(on_cuda, dit),
+            "StableDiffusionSynthesizer, CUDA graph": partial(on_cuda, prompted),
+            "DiffusersSynthesizer, compiled, CUDA graph": partial(on_cuda, guided, compile="aot_eager"),
         }
     return found
 
 
-def on_cuda(case: Callable[..., Any], device: torch.device) -> Any:
-    """`case` with a CUDA graph, where there is CUDA."""
-    return case(device, cuda_graph=device.type == "cuda")
+def on_cuda(case: Callable[..., Any], device: torch.device, **options: Any) -> Any:
+    """`case` with a CUDA graph and more, where there is CUDA."""
+    return case(device, cuda_graph=True, **options) if device.type == "cuda" else case(device)
 
 
 def prompted(device: torch.device, **options: Any) -> Any:

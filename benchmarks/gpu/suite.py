@@ -30,17 +30,27 @@ def measure(settings: Settings, record: Record) -> None:
     Raises:
         RuntimeError: if a test failed.
     """
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "--tb=short", "-ra"]
+    run(["-m", "gpu", *files()], 6, settings, record)
+
+
+def run(selection: list[str], most_processes: int, settings: Settings, record: Record) -> None:
+    """Runs a selection of tests.
+
+    Raises:
+        RuntimeError: if a test failed.
+    """
+    # Each outcome is printed as soon as it is there: what a step that is ended had found by then stands in its output.
+    command = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-ra", "--continue-on-collection-errors"]
     command += ["-W", "default"]  # other versions of other packages warn of other things
     if has("xdist") and not settings.tiny:
-        command += ["-n", str(max(1, min(6, (os.cpu_count() or 2) // 2)))]
+        command += ["-n", str(max(1, min(most_processes, (os.cpu_count() or 2) - 2)))]
     if has("pytest_timeout"):
         command += ["--timeout", "60"]
     else:
         command += ["-o", "timeout="]  # without the plugin pytest takes the setting of this project for a mistake
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
-        done = subprocess.run([*command, f"--junitxml={report}", *files()], cwd=ROOT, check=False)
+        done = subprocess.run([*command, f"--junitxml={report}", *selection], cwd=ROOT, check=False)
         record("exit_code", done.returncode)
         if not report.exists():
             raise RuntimeError("pytest wrote no report; see the output.")
