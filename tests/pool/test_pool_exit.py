@@ -15,7 +15,8 @@ import os, signal, sys, time, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np, torch
 torch.set_num_threads(1)
-from torchgenaug.pool import SyntheticPool, filler
+from torchgenaug.pool import SyntheticPool
+from torchgenaug.pool.making import filler
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer
 

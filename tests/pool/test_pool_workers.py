@@ -162,7 +162,7 @@ def test_a_hung_model_reaches_the_workers():
     code = """
 import sys; sys.path.insert(0, {folder!r})
 from test_pool_workers import *
-from torchgenaug.pool import filler
+from torchgenaug.pool.making import filler
 filler._EXIT_S = 0.1
 pool = SyntheticPool(SyntheticSequence(Busy(hang_at=2)), 16, batch_size=4, timeout_s=0.5)
 try:

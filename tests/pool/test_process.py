@@ -236,7 +236,7 @@ def test_precision_is_handed_on_however_it_was_set(tmp_path, setting):
     """torch forbids to ask in the old words after the new ones were used."""
     code = """
         import torch
-        from torchgenaug.pool import child
+        from torchgenaug.pool.making import child
         {}
         text = repr(child.numeric_settings())
         child._apply(eval(text, {{"torch": torch}}))

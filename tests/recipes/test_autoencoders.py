@@ -8,7 +8,7 @@ from fit_helpers import blobs, tiny
 
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes import FitOptions, families, fit
+from torchgenaug.recipes import FitOptions, fit, list_families
 from torchgenaug.recipes.build import build_recipe, describe_family
 
 pytest.importorskip("pythae")
@@ -28,8 +28,8 @@ def run(out, family, data, options):
 
 
 def test_every_family_is_listed():
-    assert set(NAMES) < set(families())
-    for name in families():
+    assert set(NAMES) < set(list_families())
+    for name in list_families():
         assert describe_family(name).summary
 
 

@@ -66,7 +66,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from shards_helpers import render
 from test_watchdog import Hanging, sequence
-from torchgenaug.shards import watchdog
+from torchgenaug.shards.render import watchdog
 
 watchdog._GRACE_S = 0.2
 class Stuck(Hanging):

@@ -223,9 +223,9 @@ def _dry_run(family: str, train: TrainingData, recipe: Options) -> None:
 
 
 def _list_families() -> None:
-    from torchgenaug.recipes.build import describe_family, families
+    from torchgenaug.recipes.build import describe_family, list_families
 
-    for name in families():
+    for name in list_families():
         about = describe_family(name)
         dims = " and ".join(f"{each}D" for each in about.dims)
         conditions = ", ".join(each or "none" for each in about.conditions)

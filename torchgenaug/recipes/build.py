@@ -32,7 +32,7 @@ _HOMES: Mapping[str, str] = {
 }
 
 
-def families() -> list[str]:
+def list_families() -> list[str]:
     """Every FAMILY that `fit` knows."""
     return list(_HOMES)
 
@@ -58,7 +58,7 @@ def with_condition(family: str, data: TrainingData, options: Options) -> Options
     """
     about = describe_family(family)
     if about.teacher != (options.teacher is not None):
-        learners = ", ".join(name for name in families() if describe_family(name).teacher)
+        learners = ", ".join(name for name in list_families() if describe_family(name).teacher)
         raise ConfigurationError(
             f"`teacher` must be the folder of a trained ddpm or ldm for {family}, got none. Give it: --teacher FOLDER"
             if about.teacher
@@ -90,7 +90,7 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
             "`torchgenaug fit list` shows what each family can do."
         )
     if data.spatial_dims not in about.dims:
-        able = [name for name in families() if data.spatial_dims in describe_family(name).dims]
+        able = [name for name in list_families() if data.spatial_dims in describe_family(name).dims]
         raise ConfigurationError(
             f"{family} must have images of {' or '.join(map(str, about.dims))} dimensions, got {data.image_shape} "
             f"(channels first). For these there are: {', '.join(able)}."
@@ -102,7 +102,7 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
                 f"{'--condition' if field == options.condition else '--with-mask'} out, or choose data that have it."
             )
     if options.with_mask and not about.with_mask:
-        able = [name for name in families() if describe_family(name).with_mask]
+        able = [name for name in list_families() if describe_family(name).with_mask]
         raise ConfigurationError(
             f"`with_mask` must be left out for {family}, which makes images only. {', '.join(able)} can make both at "
             "once; or train a mask generator and a mask-conditioned image generator, and join them with "

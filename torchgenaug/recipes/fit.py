@@ -75,7 +75,7 @@ def fit(
     the same kind of device). Several processes (``torchrun``, ``accelerate launch``) train together.
 
     Args:
-        family: one of `families()`.
+        family: one of `list_families()`.
         data: what to train on.
         out: folder of the synthesizer; what belongs to the training is in ``out/training``.
         held_out: real samples that the model does not see, to judge it by; default: a tenth of `data`, by patient
