@@ -109,3 +109,40 @@ def test_blurred_images_are_at_the_ceiling_and_good_ones_at_the_floor():
         span = abs(at_floor.ceiling - at_floor.floor)
         assert abs(at_floor.value - at_floor.floor) < 0.2 * span
         assert abs(at_ceiling.value - at_ceiling.ceiling) < 0.2 * span
+
+
+def test_no_patient_is_in_both_real_halves():
+    """The floor of near-identical slices of a patient would be 0 if they were spread over both halves."""
+    patients = torch.randint(12, (90,), generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def overlap(real, other):
+        seen.append(set(real[:, 0].tolist()) & set(other[:, 0].tolist()))
+        return float(len(seen[-1]))
+
+    real = patients[:, None].float()
+    sets = FeatureSets(real, torch.full((90, 1), -1.0), "test", real_groups=patients)
+    result = compare_sets(sets, [SetMeasure("overlap", overlap, "lower", (0, 99), "none")])["overlap[test]"]
+    assert result.floor == 0
+    assert 30 < result.n < 45
+    spread = compare_sets(
+        FeatureSets(real, sets.synthetic, "test"), [SetMeasure("o", overlap, "lower", (0, 99), "none")]
+    )
+    assert spread["o[test]"].floor > 5
+    with pytest.raises(ConfigurationError, match="one value per real image"):
+        FeatureSets(real, real, "test", real_groups=patients[:5])
+
+
+@pytest.mark.filterwarnings("ignore::torchgenaug.errors.SmallSampleWarning")
+def test_every_standard_measure_gives_a_number_and_prefers_the_real_distribution():
+    from torchgenaug.metrics import ENERGY_DISTANCE, FEATURE_KLD, FEATURE_MEASURES, FID_INFINITY
+
+    good = sets_of(gaussian(60), gaussian(60, seed=1))
+    bad = sets_of(gaussian(60), 0.01 * gaussian(60, seed=1) + 3)
+    measures = [*FEATURE_MEASURES, FEATURE_KLD, ENERGY_DISTANCE, FID_INFINITY]
+    for measure in measures:
+        near, far = (compare_sets(each, [measure], splits=4)[f"{measure.name}[test]"] for each in (good, bad))
+        assert all(map(math.isfinite, (near.value, near.low, near.high, near.floor)))
+        assert near.bounds[0] <= near.low <= near.value <= near.high <= near.bounds[1]
+        assert near.value != far.value
+        assert (near.value > far.value) == (measure.better == "higher"), measure.name

@@ -77,7 +77,7 @@ def _groups(measures: Sequence[SetMeasure]) -> Iterator[list[SetMeasure]]:
 
 
 def _compare_group(sets: FeatureSets, group: list[SetMeasure], splits: int, seed: int) -> list[Measurement]:
-    available = min(len(sets.real), len(sets.synthetic))
+    available = min(len(sets.real) - _largest_group(sets.real_groups) + 1, len(sets.synthetic))
     size = min(available // 2, group[0].largest_n or available)
     for measure in group:
         if size < measure.minimum:
@@ -89,8 +89,8 @@ def _compare_group(sets: FeatureSets, group: list[SetMeasure], splits: int, seed
     function = group[0].function
     values, floors = [], []
     for split in range(splits):
-        order = _shuffled(len(sets.real), seed, split, 0)
-        rows = order[:size], order[size : 2 * size], _shuffled(len(sets.synthetic), seed, split, 1)[:size]
+        order = _shuffled_groups(sets.real_groups, len(sets.real), seed, split)
+        rows = order[:size], order[-size:], _shuffled(len(sets.synthetic), seed, split, 1)[:size]
         half, other_half, synthetic = sets.real[rows[0]], sets.real[rows[1]], sets.synthetic[rows[2]]
         values.append(function(half, synthetic))
         floors.append(function(half, other_half))
@@ -146,6 +146,20 @@ def _result(
 
 def _shuffled(count: int, seed: int, split: int, which: int) -> Tensor:
     return torch.from_numpy(seeding.permutation(int(seeding.derive(seed, split, which)), count).copy())
+
+
+def _shuffled_groups(groups: Tensor | None, count: int, seed: int, split: int) -> Tensor:
+    """Shuffled rows, those of a group next to each other: two ends of it share no group if the gap is wide enough."""
+    order = _shuffled(count, seed, split, 0)
+    if groups is None:
+        return order
+    place = torch.empty(int(groups.max()) + 1, dtype=torch.int64)
+    place[_shuffled(len(place), seed, split, 3)] = torch.arange(len(place))
+    return order[place[groups[order]].argsort(stable=True)]
+
+
+def _largest_group(groups: Tensor | None) -> int:
+    return 1 if groups is None else int(torch.bincount(groups).max())
 
 
 def _student_95(freedom: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ class FeatureSets:
         sha256: their fingerprint.
         degraded: (half of count, features): of degraded real images; None: no ceiling.
         degraded_rows: (half of count,) which real images were degraded.
+        real_groups: (count,) integers: real images of one patient share one; None: all are independent.
     """
 
     real: Tensor
@@ -32,6 +34,7 @@ class FeatureSets:
     sha256: str | None = None
     degraded: Tensor | None = None
     degraded_rows: Tensor | None = None
+    real_groups: Tensor | None = None
 
     @classmethod
     def extract(
@@ -42,6 +45,7 @@ class FeatureSets:
         *,
         value_range: tuple[float, float] = (0.0, 1.0),
         ceiling: Ceiling | None = "blur",
+        real_groups: Sequence[Hashable] | None = None,
         batch_size: int = 64,
         seed: int = 0,
     ) -> FeatureSets:
@@ -54,6 +58,8 @@ class FeatureSets:
             value_range: intensities of both that mean black and white.
             ceiling: how real images are degraded for the upper reference value; None: not at all, which saves a third
                 of the time.
+            real_groups: which real images belong together, as slices of one patient do, one value per image. Without it
+                both halves of the real data hold the same patients, and the floor comes out too good.
             batch_size: images in memory at a time.
             seed: decides which half is degraded, and the noise.
 
@@ -81,7 +87,8 @@ class FeatureSets:
             spread = torch.where(spread > 1e-6 * (1 + mean.abs()), spread, torch.ones_like(spread))
             vectors, others = (vectors - mean) / spread, (others - mean) / spread
             worse = None if worse is None else (worse - mean) / spread
-        return cls(vectors, others, features.name, features.sha256, worse, rows)
+        groups = None if real_groups is None else torch.tensor(numbered(real_groups))
+        return cls(vectors, others, features.name, features.sha256, worse, rows, groups)
 
     def __post_init__(self) -> None:
         if self.real.ndim != 2 or self.synthetic.ndim != 2 or self.real.shape[1] != self.synthetic.shape[1]:
@@ -89,6 +96,17 @@ class FeatureSets:
                 "`real` and `synthetic` must be (count, features) with as many features, got "
                 f"{tuple(self.real.shape)} and {tuple(self.synthetic.shape)}."
             )
+        if self.real_groups is not None and self.real_groups.shape != self.real.shape[:1]:
+            raise ConfigurationError(
+                f"`real_groups` must hold one value per real image, got {tuple(self.real_groups.shape)} for "
+                f"{len(self.real)} images."
+            )
+
+
+def numbered(groups: Sequence[Hashable]) -> list[int]:
+    """Numbers from 0 for the different values of `groups`, in order of appearance."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(group, len(numbers)) for group in groups]
 
 
 def _check_shapes(real: ImageSequence, synthetic: ImageSequence) -> None:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+
+from torchgenaug.errors import TooFewImagesError
+from torchgenaug.metrics.sets.classifier import _ridge_scores, two_sample_auc
+
+
+def gaussian(count: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_best_linear_classifier_of_gaussians():
+    """Two unit Gaussians a shift d apart: the best AUC is Φ(d/√2)."""
+    found = two_sample_auc(gaussian(1000, 2), gaussian(1000, 2, 1) + torch.tensor([1.0, 0.0]))
+    assert found == pytest.approx(NormalDist().cdf(1 / math.sqrt(2)), abs=0.03)
+
+
+@pytest.mark.parametrize("width", [5, 200])
+def test_chance_for_equal_distributions(width):
+    values = [two_sample_auc(gaussian(30, width, 2 * s), gaussian(30, width, 2 * s + 1)) for s in range(30)]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.04)
+
+
+def test_both_forms_of_the_solution_are_one():
+    """More features than images or fewer: the same classifier, checked by adding features that say nothing."""
+    features, labels = gaussian(20, 19).double(), torch.arange(20) % 2
+    others = gaussian(7, 19, 1).double()
+    wide, narrow = _ridge_scores(features[:18], labels[:18], others), None
+    x = (features[:18] - features[:18].mean(0)) / features[:18].std(0)
+    target = torch.where(labels[:18] == 1, 1 / 9, -1 / 9).double()
+    ridge = 0.1 * x.square().sum() / 18
+    narrow = torch.linalg.solve(x.T @ x + ridge * torch.eye(19).double(), x.T @ target)
+    torch.testing.assert_close(wide, (others - features[:18].mean(0)) / features[:18].std(0) @ narrow)
+
+
+def test_few_images_are_refused():
+    with pytest.raises(TooFewImagesError, match="at least 4"):
+        two_sample_auc(gaussian(3, 2), gaussian(9, 2))
