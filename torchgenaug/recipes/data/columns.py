@@ -16,7 +16,6 @@ from torchgenaug.types import FieldSpec
 _LOW, _HIGH = 0.0005, 0.9995  # quantiles between which values are no outliers
 _FAR = 0.5  # an outlier lies farther beyond a quantile than half of what lies between them
 _DRAWN = 2_000_000  # values that quantiles are taken of
-_KEPT_CLASSES, _MAX_VALUES = 32, 64
 
 Places = Callable[[int], str]
 
@@ -133,52 +132,6 @@ class ImageColumn:
                 f"The {self.name} must be finite, got {bad} NaN or infinite values at {place}. Replace them "
                 "(numpy.nan_to_num), or leave the sample out."
             )
-
-
-class MaskColumn:
-    """Masks: whole numbers that become classes from 0 on."""
-
-    def __init__(self, name: str, places: Places, count: int) -> None:
-        self.name, self.places = name, places
-        self.remarks: list[str] = []
-        self._values = {0}
-
-    def see(self, index: int, values: Tensor, image: Tensor) -> None:
-        """Takes note of sample `index`, whose image is `image`."""
-        place = self.places(index)
-        if values.ndim != image.ndim or values.shape[0] != 1 or values.shape[1:] != image.shape[1:]:
-            raise ConfigurationError(
-                f"The mask must have one channel and the size of its image, {(1, *image.shape[1:])}, got "
-                f"{tuple(values.shape)} at {place}. Resample it onto the grid of the image; one class per pixel."
-            )
-        if values.dtype.is_floating_point and not bool((values == values.round()).all()):
-            raise ConfigurationError(
-                f"The mask must hold whole numbers, one class per pixel, got values like "
-                f"{values[values != values.round()][0]:g} at {place}. Round it, or resample with nearest neighbour."
-            )
-        found = torch.unique(values.long())
-        if found[0] < 0:
-            raise ConfigurationError(f"The mask must not hold negative values, got {int(found[0])} at {place}.")
-        self._values.update(found[: _MAX_VALUES + 1].tolist())
-        if len(self._values) > _MAX_VALUES:
-            raise ConfigurationError(
-                f"Masks must hold at most {_MAX_VALUES} different values, got more by {place}. Numbers of cells are no "
-                "classes: write mask > 0; a grey image is no mask."
-            )
-
-    def table(self) -> tuple[int, ...] | None:
-        """The value of each class, ascending; None where values are the classes."""
-        return None if max(self._values) < _KEPT_CLASSES else tuple(sorted(self._values))
-
-    def spec(self, size: tuple[int, ...]) -> FieldSpec:
-        """The field at spatial size `size`."""
-        table, largest = self.table(), max(self._values)
-        if largest == 0:
-            raise ConfigurationError("Masks must hold another value than 0, got 0 everywhere. Leave them out.")
-        if table is not None and len(table) > 2:
-            self.remarks.append(f"Mask values {', '.join(map(str, table))} became classes 0 to {len(table) - 1}.")
-        classes = largest + 1 if table is None else len(table)
-        return FieldSpec((1, *size), torch.int64, kind="label_map", value_range=(0, classes - 1))
 
 
 class LabelColumn:

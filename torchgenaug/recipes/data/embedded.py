@@ -44,6 +44,7 @@ def brain(split: Split) -> TrainingData:
         ids=tuple(f"ICBM152 axial row {row}" for row in real.rows),
         name="brain",
         remarks=("One brain only: slices are held out by place, not by patient.",),
+        quarter_turns=1,
     )
 
 
@@ -58,6 +59,7 @@ def brain_3d(split: Split) -> TrainingData:
         ids=tuple(f"ICBM152 deformation {split} {index}" for index in range(len(real))),
         name="brain-3d",
         remarks=("One template, deformed: train and held-out brains differ by their deformation only.",),
+        quarter_turns=1,
     )
 
 
@@ -76,6 +78,7 @@ def brain_t1_t2(split: Split) -> TrainingData:
         ids=tuple(f"ICBM152 axial row {row} deformation {variant}" for row, variant in real.places),
         name="brain-t1-t2",
         remarks=("Both contrasts are simulated from tissue maps of one brain; slices are held out by place.",),
+        quarter_turns=1,
     )
 
 

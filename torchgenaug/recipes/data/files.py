@@ -1,22 +1,72 @@
-"""One image file → one tensor (channels, *spatial), in the type that the file has."""
+"""The image or the mask of a sample, read from its file or files, in the type that they have."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug.errors import ConfigurationError, missing_extra
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.mask_column import COLOUR
+from torchgenaug.recipes.data.readers.arrays import MASK_MEMBERS, choose_member, load_array, one_array, read_numpy
+from torchgenaug.recipes.data.readers.decoded import Array, Decoded
+from torchgenaug.recipes.data.readers.dicom import read_dicom
+from torchgenaug.recipes.data.readers.itk import read_itk
+from torchgenaug.recipes.data.readers.nifti import read_nifti
+from torchgenaug.recipes.data.readers.pictures import read_picture, read_picture_numbers
+from torchgenaug.recipes.data.readers.tiff import read_tiff, read_tiff_numbers
 
-_MAX_CHANNELS = 4  # a first or last axis of at most so many is channels, a longer one is space
+Reader: TypeAlias = Callable[[Path], Decoded]
 
-Array = npt.NDArray[Any]
+READERS: Mapping[str, Reader] = {
+    **dict.fromkeys((".nii.gz", ".nii", ".img.gz", ".img", ".mgz", ".mgh"), read_nifti),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr", ".gipl", ".gipl.gz"), read_itk),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp"), read_picture),
+    **dict.fromkeys((".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga"), read_picture),
+    **dict.fromkeys((".ome.tif", ".ome.tiff", ".tif", ".tiff", ".lsm", ".btf"), read_tiff),
+    **dict.fromkeys((".npy", ".npz"), read_numpy),
+    **dict.fromkeys((".dcm", ".dicom", ".ima"), read_dicom),
+}
+"""What reads a file, by its ending; a longer ending stands before the shorter one that it contains."""
+
+_OF_MASKS: Mapping[Reader, Reader] = {read_picture: read_picture_numbers, read_tiff: read_tiff_numbers}
+_NUM_COLOURS = 3
+
+
+@dataclass(frozen=True)
+class ArrayRow:
+    """One sample of an array file that holds many: its index along the first axis.
+
+    Args:
+        path: an .npy or .npz file.
+        member: name of the array in an .npz file.
+        row: which sample.
+    """
+
+    path: Path
+    member: str | None
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.path}{f' {self.member}' if self.member else ''} row {self.row}"
+
+
+Part: TypeAlias = Path | ArrayRow
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read: (channels, *spatial) in the file's own type; the rest is as in `Decoded`."""
+
+    values: Tensor
+    spacing_mm: tuple[float, ...] | None
+    notes: tuple[str, ...]
+    x_first: bool
 
 
 def suffix_of(path: Path) -> str:
@@ -31,163 +81,94 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(ending)] if ending else path.name
 
 
-def read_image(path: Path) -> Tensor:
-    """(channels, *spatial) of a picture, a volume or an array file; NIfTI volumes in RAS+ order.
+def read_image(parts: Sequence[Part]) -> Reading:
+    """The image of a sample; several files are its channels.
 
     Raises:
-        ConfigurationError: a file that cannot be read as what its name says, named.
+        ConfigurationError: a file that cannot be read as what its name states, named; channels of different sizes.
         MissingExtraError: the package that reads it is not installed.
     """
-    return _to_tensor(_read(path, READERS[suffix_of(path)]))
+    decoded = [_decode(part, of_mask=False) for part in parts]
+    for part, each in zip(parts, decoded, strict=True):
+        if each.values.shape[1:] != decoded[0].values.shape[1:]:
+            raise ConfigurationError(
+                f"The files of one image must have one size, got {decoded[0].values.shape[1:]} at {parts[0]} and "
+                f"{each.values.shape[1:]} at {part}. Resample them onto one grid, or choose one kind, for example "
+                f"--images '*{Path(str(part)).name[-12:]}'."
+            )
+    values = decoded[0].values if len(decoded) == 1 else np.concatenate([each.values for each in decoded])
+    return _reading(_to_tensor(values), decoded)
 
 
-def read_mask(path: Path) -> Tensor:
-    """(1, *spatial) of a mask; a palette's numbers count, not its colours.
+def read_mask(parts: Sequence[Part]) -> Reading:
+    """(1, *spatial) of the mask of a sample: numbers, greys, or colours as `COLOUR` + 0xRRGGBB.
+
+    Several files are united: the highest value holds.
 
     Raises:
-        ConfigurationError: as `read_image`, or colours, which are no classes.
+        ConfigurationError: as `read_image`, or channels that are no colours.
     """
-    array = _read(path, _picture_numbers if READERS[suffix_of(path)] is _picture else READERS[suffix_of(path)])
-    mask = _to_tensor(array)
-    if len(mask) > 1 and bool((mask == mask[:1]).all()):
-        mask = mask[:1]  # grey that was saved as colour
-    if len(mask) != 1:
+    decoded = [_decode(part, of_mask=True) for part in parts]
+    masks = [_one_channel(each.values, part) for each, part in zip(decoded, parts, strict=True)]
+    if len({each.shape for each in masks}) > 1:
         raise ConfigurationError(
-            f"A mask must have one channel of classes, got {len(mask)} channels at {path}. Write the number of each "
-            "pixel's class: 0, 1, 2, … into a grey image."
+            f"The masks of one image must have one size, got {', '.join(str(each.shape[1:]) for each in masks)} at "
+            f"{', '.join(map(str, parts))}. Resample them onto the grid of the image."
         )
-    return mask
+    return _reading(_to_tensor(masks[0] if len(masks) == 1 else np.maximum.reduce(masks)), decoded)
 
 
-def dicom_patient(path: Path) -> str | None:
-    """A pseudonym of the patient of a DICOM file: the beginning of the sha256 of the ID; None without one."""
-    pydicom = _pydicom()
+def _reading(values: Tensor, decoded: Sequence[Decoded]) -> Reading:
+    notes = dict.fromkeys(note for each in decoded for note in each.notes)
+    return Reading(values, decoded[0].spacing_mm, tuple(notes), decoded[0].x_first)
+
+
+def _decode(part: Part, *, of_mask: bool) -> Decoded:
+    path = part.path if isinstance(part, ArrayRow) else part
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"])
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    patient = str(header.get("PatientID", ""))
-    return f"dicom-{hashlib.sha256(patient.encode()).hexdigest()[:12]}" if patient else None
-
-
-def _read(path: Path, reader: Callable[[Path], Array]) -> Array:
-    try:
-        return reader(path)
+        if isinstance(part, ArrayRow):
+            return one_array(np.array(load_array(path, part.member)[part.row]))
+        reader = READERS.get(suffix_of(path), read_dicom)
+        if of_mask and path.suffix.lower() == ".npz":
+            return one_array(load_array(path, choose_member(path, MASK_MEMBERS)))
+        return _OF_MASKS.get(reader, reader)(path) if of_mask else reader(path)
     except ImportError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> ConfigurationError:
+def unreadable(path: Path, error: Exception) -> ConfigurationError:
+    """The error for a file that its reader refuses."""
+    with path.open("rb") as file:
+        is_pointer = file.read(24) == b"version https://git-lfs."
+    remedy = "It is a pointer of Git LFS: fetch the file with git lfs pull." if is_pointer else "Replace or remove it."
     return ConfigurationError(
-        f"Every file must be readable as what its name says, got {path}: {type(error).__name__}: {error}. Replace or "
-        "remove it."
+        f"Every file must be readable as what its name says, got {path}: {type(error).__name__}: {error}. {remedy}"
     )
 
 
-def _to_tensor(array: Array) -> Tensor:
-    if array.ndim < 2 or array.ndim > 4:
+def _one_channel(values: Array, part: Part) -> Array:
+    if len(values) > 1 and bool((values == values[:1]).all()):
+        return values[:1]  # grey that was saved as colour
+    if len(values) == _NUM_COLOURS and values.dtype == np.uint8:
+        red, green, blue = values.astype(np.int32)
+        return np.asarray((COLOUR | red << 16 | green << 8 | blue)[None])
+    if len(values) != 1:
         raise ConfigurationError(
-            f"An image must have 2 to 4 axes, got an array of shape {array.shape}. Save one image per file."
+            f"A mask must have one channel of classes, got {len(values)} channels at {part}. Write the number of each "
+            "pixel's class: 0, 1, 2, … into a grey image (numpy.argmax over the channels)."
         )
+    return values
+
+
+def _to_tensor(array: Array) -> Tensor:
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     elif array.dtype.kind == "u" and array.dtype != np.uint8:
         array = array.astype(np.int64 if array.dtype.itemsize > 2 else np.int32)
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float32)
     if array.dtype.byteorder not in "=|":
         array = array.astype(array.dtype.newbyteorder("="))
-    tensor = torch.from_numpy(np.array(array))
-    if tensor.ndim == 2:
-        return tensor[None]
-    if tensor.ndim == 4:
-        return tensor
-    if tensor.shape[0] <= _MAX_CHANNELS:
-        return tensor
-    return tensor.movedim(-1, 0).contiguous() if tensor.shape[-1] <= _MAX_CHANNELS else tensor[None]
-
-
-def _picture(path: Path) -> Array:
-    return _open_picture(path, as_colours=True)
-
-
-def _picture_numbers(path: Path) -> Array:
-    return _open_picture(path, as_colours=False)
-
-
-def _open_picture(path: Path, *, as_colours: bool) -> Array:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise missing_extra(f"A {path.suffix} file", package="pillow", extra="fit") from error
-    with Image.open(path) as opened:
-        picture: Any = opened
-        palette = picture.mode in ("P", "PA")
-        if (palette and as_colours) or picture.mode in ("RGBA", "CMYK", "YCbCr", "LAB", "HSV"):
-            picture = picture.convert("RGB")
-        elif picture.mode in ("LA", "1"):
-            picture = picture.convert("L")
-        return np.asarray(picture)
-
-
-def _tiff(path: Path) -> Array:
-    try:
-        import tifffile
-    except ImportError as error:
-        raise missing_extra(f"A {path.suffix} file", package="tifffile", extra="fit") from error
-    array: Array = tifffile.imread(path)
-    return array
-
-
-def _nifti(path: Path) -> Array:
-    import nibabel
-
-    library: Any = nibabel  # parts of it have no types
-    image = library.as_closest_canonical(library.load(path))
-    array: Array = np.asanyarray(image.dataobj)
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    if array.ndim == 4:
-        array = np.moveaxis(array, -1, 0)
-        # Singleton axes are for 2D images: (x, y, 1, channels).
-        return array[..., 0] if array.shape[-1] == 1 else array
-    if array.ndim == 3:
-        return array[..., 0] if array.shape[-1] == 1 else array[None]
-    return array
-
-
-def _numpy(path: Path) -> Array:
-    array: Array = np.load(path, allow_pickle=False)
-    return array
-
-
-def _dicom(path: Path) -> Array:
-    dataset = _pydicom().dcmread(path)
-    pixels: Array = dataset.pixel_array
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    if (slope, intercept) != (1, 0):
-        pixels = (pixels * slope + intercept).astype(np.float32)
-    return pixels
-
-
-def _pydicom() -> Any:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise missing_extra("A .dcm file", package="pydicom", extra="fit") from error
-    return pydicom
-
-
-READERS: Mapping[str, Callable[[Path], Array]] = {
-    ".nii.gz": _nifti,
-    ".nii": _nifti,
-    ".png": _picture,
-    ".jpg": _picture,
-    ".jpeg": _picture,
-    ".bmp": _picture,
-    ".tif": _tiff,
-    ".tiff": _tiff,
-    ".npy": _numpy,
-    ".dcm": _dicom,
-}
-"""What reads a file, by its ending."""
+    return torch.from_numpy(np.array(array))

@@ -13,6 +13,8 @@ from torchgenaug.errors import ConfigurationError
 MULTIPLE = 8
 """Sizes that every family can halve often enough are multiples of this."""
 
+_THICK, _THIN = 3.0, 4
+
 
 def target_size(spatial: Sequence[int], size: int | Sequence[int] | None) -> tuple[int, ...]:
     """The spatial size that images of size `spatial` are brought to.
@@ -35,20 +37,40 @@ def target_size(spatial: Sequence[int], size: int | Sequence[int] | None) -> tup
     return wanted
 
 
-def fit_image(image: Tensor, size: Sequence[int]) -> Tensor:
+def thick_axes(spatial: Sequence[int], spacing_mm: Sequence[float] | None) -> tuple[int, ...]:
+    """The axes of a volume along which slices are thick: few pixels, far apart.
+
+    Scaled by the same factor as the others, such an axis would fill a part of a cube only, and the rest would be
+    padding. Thick is what lies 3 times as far apart as the closest axis (the limit of nnU-Net, Isensee et al. 2021,
+    doi:10.1038/s41592-020-01008-z), or, where no spacing is known, an axis with less than a quarter of the pixels of
+    the longest one.
+
+    Args:
+        spatial: size of the volume; pictures have no such axis.
+        spacing_mm: of its axes; None: unknown.
+    """
+    if len(spatial) < 3:
+        return ()
+    if spacing_mm is not None and len(spacing_mm) == len(spatial):
+        return tuple(axis for axis, each in enumerate(spacing_mm) if each >= _THICK * min(spacing_mm))
+    return tuple(axis for axis, each in enumerate(spatial) if each * _THIN < max(spatial))
+
+
+def fit_image(image: Tensor, size: Sequence[int], stretched: Sequence[int] = ()) -> Tensor:
     """The image scaled to fit into `size` and centred there; what is missing gets the median of the image's border.
 
     Args:
         image: (channels, *spatial) float32, 2D or 3D.
         size: spatial size of the result.
+        stretched: axes that are scaled on their own, to fill the size; the others keep their proportions.
     """
-    inner = _inner_size(image.shape[1:], size)
+    inner = _inner_size(image.shape[1:], size, stretched)
     return _centre(_scale(image, inner), size, _border_median(image))
 
 
-def fit_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
-    """The same for a mask (1, *spatial) of integers: nearest neighbour, 0 outside."""
-    inner = _inner_size(mask.shape[1:], size)
+def fit_mask(mask: Tensor, size: Sequence[int], stretched: Sequence[int] = ()) -> Tensor:
+    """The same for a mask (1, *spatial): nearest neighbour, 0 outside."""
+    inner = _inner_size(mask.shape[1:], size, stretched)
     if inner != tuple(mask.shape[1:]):
         # float64 holds every class exactly; the resampling copies values.
         mask = nn.functional.interpolate(mask[None].double(), inner, mode="nearest-exact")[0].to(mask.dtype)
@@ -60,8 +82,14 @@ def only_pads(spatial: Sequence[int], size: Sequence[int]) -> bool:
     return _inner_size(spatial, size) == tuple(spatial)
 
 
-def _inner_size(spatial: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
-    """What `spatial` becomes, scaled by one factor to fill `size` along one axis at least."""
+def _inner_size(spatial: Sequence[int], size: Sequence[int], stretched: Sequence[int] = ()) -> tuple[int, ...]:
+    """What `spatial` becomes, scaled by one factor to fill `size` along one axis at least; `stretched` axes fill it."""
+    if stretched:
+        kept = [axis for axis in range(len(spatial)) if axis not in stretched]
+        inner = list(size)
+        for axis, each in zip(kept, _inner_size([spatial[k] for k in kept], [size[k] for k in kept]), strict=True):
+            inner[axis] = each
+        return tuple(inner)
     if all(0 <= wanted - each < MULTIPLE for wanted, each in zip(size, spatial, strict=True)):
         return tuple(spatial)  # A few pixels are added, not interpolated: 28 stays 28 in 32.
     factor = min(wanted / each for wanted, each in zip(size, spatial, strict=True))

@@ -6,15 +6,16 @@ Whatever is wrong is said here, with the place, before any network exists.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
-from torchgenaug.recipes.data.columns import ImageColumn, LabelColumn, MaskColumn
-from torchgenaug.recipes.data.resize import fit_image, fit_mask, only_pads, target_size
+from torchgenaug.recipes.data.columns import ImageColumn, LabelColumn
+from torchgenaug.recipes.data.mask_column import Classes, MaskColumn
+from torchgenaug.recipes.data.resize import fit_image, fit_mask, only_pads, target_size, thick_axes
 from torchgenaug.recipes.data.training_data import Samples, TensorSamples, TrainingData
 from torchgenaug.types import FieldSpec
 
@@ -31,6 +32,10 @@ class RawData:
             (1, *spatial) of whole numbers, ``label`` ().
         name, ids, patients, class_names, remarks: as in `TrainingData`.
         places: where sample k is, for errors: a file, an index.
+        watch: called with the index and the sample as each is read.
+        remarks_after: more remarks, once all were read; may refuse the data.
+        stretched: spatial axes that are scaled on their own, see `fit_image`; None: those that are thin.
+        quarter_turns: as in `TrainingData`.
     """
 
     samples: Samples
@@ -39,7 +44,11 @@ class RawData:
     places: Callable[[int], str]
     patients: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
+    watch: Callable[[int, Mapping[str, Tensor]], None] | None = None
+    remarks_after: Callable[[], tuple[str, ...]] | None = None
+    stretched: tuple[int, ...] | None = None
+    quarter_turns: int = 0
 
 
 class ConformedSamples:
@@ -73,24 +82,26 @@ class _Image:
     """Conversion of an image: [0, 1] for 8 bits, the size, the range."""
 
     size: tuple[int, ...]
+    stretched: tuple[int, ...] = ()
     limits: tuple[float, float] | None = None
 
     def __call__(self, values: Tensor) -> Tensor:
         scaled = values.float() / 255 if values.dtype == torch.uint8 else values.float()
-        fitted = fit_image(scaled, self.size)
+        fitted = fit_image(scaled, self.size, self.stretched)
         return fitted if self.limits is None else fitted.clamp(*self.limits)
 
 
 @dataclass(frozen=True)
 class _Mask:
-    """Conversion of a mask: the size, and classes from 0."""
+    """Conversion of a mask: the size, and classes from 0; without classes, as they were read."""
 
     size: tuple[int, ...]
-    values: tuple[int, ...] | None = None
+    stretched: tuple[int, ...] = ()
+    classes: Classes | None = None
 
     def __call__(self, values: Tensor) -> Tensor:
-        fitted = fit_mask(values.long(), self.size)
-        return fitted if self.values is None else torch.searchsorted(torch.tensor(self.values), fitted)
+        fitted = fit_mask(values, self.size, self.stretched)
+        return fitted if self.classes is None else self.classes(fitted)
 
 
 def _label(value: Tensor) -> Tensor:
@@ -119,7 +130,8 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
         varies = not all(torch.equal(first[name].nan_to_num(), again[name].nan_to_num()) for name in first)
         columns: dict[str, Any] = {name: _COLUMNS[name](name, raw.places, len(raw.ids)) for name in first}
         target = target_size(first["image"].shape[1:], size)
-        convert = _conversions(first, target)
+        stretched = thick_axes(first["image"].shape[1:], None) if raw.stretched is None else raw.stretched
+        convert = _conversions(first, target, stretched)
         kept: dict[str, list[Tensor]] | None = None if varies else {name: [] for name in first}
         num_bytes = 0
         for index in _progress(len(raw.ids), raw.name):
@@ -127,6 +139,8 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
             _check_names(sample, first, raw.places(index))
             for name, column in columns.items():
                 column.see(index, sample[name], sample["image"])
+            if raw.watch is not None:
+                raw.watch(index, sample)
             if kept is None or columns["image"].offenders:
                 continue
             for name, values in kept.items():
@@ -134,12 +148,13 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
                 num_bytes += values[-1].nbytes
             if num_bytes > MAX_BYTES_IN_MEMORY:
                 kept = None
+    later = () if raw.remarks_after is None else raw.remarks_after()
     columns["image"].check_sizes(size is not None)
     specs = {name: column.spec(target) for name, column in columns.items()}
-    final = _conversions(first, target, columns, specs)
+    final = _conversions(first, target, stretched, columns, specs)
     labels = columns["label"].labels() if "label" in columns else None
-    remarks = [*raw.remarks, *(text for column in columns.values() for text in column.remarks)]
-    remarks += _size_remarks(first["image"].shape[1:], target, size)
+    remarks = [*raw.remarks, *later, *(text for column in columns.values() for text in column.remarks)]
+    remarks += _size_remarks(first["image"].shape[1:], target, size, stretched)
     if varies:
         remarks.append(
             "Sample 0 differed when read twice: the data set augments, so samples are read anew each time, and a "
@@ -156,12 +171,14 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
         class_names=raw.class_names,
         remarks=tuple(remarks),
         varies=varies,
+        quarter_turns=raw.quarter_turns,
     )
 
 
 def _conversions(
     first: Mapping[str, Tensor],
     size: tuple[int, ...],
+    stretched: tuple[int, ...],
     columns: Mapping[str, Any] | None = None,
     specs: Mapping[str, FieldSpec] | None = None,
 ) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -170,9 +187,9 @@ def _conversions(
         if name == "label":
             convert[name] = _label
         elif name == "mask":
-            convert[name] = _Mask(size, columns["mask"].table() if columns else None)
+            convert[name] = _Mask(size, stretched, columns["mask"].classes() if columns else None)
         else:
-            convert[name] = _Image(size, specs[name].value_range if specs else None)
+            convert[name] = _Image(size, stretched, specs[name].value_range if specs else None)
     return convert
 
 
@@ -181,12 +198,12 @@ def _in_memory(
 ) -> TensorSamples:
     stacked = {}
     for name, values in kept.items():
+        if name == "mask":  # files of several types may hold the masks of one set
+            values[:] = [columns[name].classes()(each) for each in values]
         column = torch.stack(values)
         values.clear()
         limits = specs[name].value_range
-        if name == "mask" and columns[name].table() is not None:
-            column = torch.searchsorted(torch.tensor(columns[name].table()), column)
-        elif specs[name].kind == "intensity" and limits is not None:
+        if specs[name].kind == "intensity" and limits is not None:
             column.clamp_(*limits)
         stacked[name] = column
     return TensorSamples(stacked)
@@ -200,9 +217,15 @@ def _check_names(sample: Mapping[str, Tensor], first: Mapping[str, Tensor], plac
         )
 
 
-def _size_remarks(spatial: Sequence[int], target: tuple[int, ...], size: object) -> list[str]:
+def _size_remarks(spatial: Sequence[int], target: tuple[int, ...], size: object, stretched: Sequence[int]) -> list[str]:
     if tuple(spatial) == target:
         return []
+    if stretched:
+        axes = " and ".join(str(axis) for axis in stretched)
+        return [
+            f"Volumes (the first: {tuple(spatial)}) were scaled to {target}; axis {axes}, of thick slices, on its own, "
+            "so that no plane is padding. Proportions are kept by --spacing."
+        ]
     if size is None:
         return [f"Images of {tuple(spatial)} were padded to {target}: networks halve the sizes several times."]
     how = "padded" if only_pads(spatial, target) else "scaled, proportions kept, and padded"

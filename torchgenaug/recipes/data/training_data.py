@@ -85,6 +85,7 @@ class TrainingData:
         class_names: name of each class of `label`; empty: the numbers are the names.
         remarks: what a user should know about how the data were read, a sentence each.
         varies: whether reading a sample twice gives two things: a data set that augments.
+        quarter_turns: counter-clockwise quarter turns that show a slice upright: 1 where the first axis is x.
     """
 
     samples: Samples
@@ -95,6 +96,7 @@ class TrainingData:
     class_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     varies: bool = False
+    quarter_turns: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)

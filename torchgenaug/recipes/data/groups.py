@@ -1,0 +1,129 @@
+"""What the subfolders of a folder of images are: classes, patients, or nothing that matters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.listing import some
+from torchgenaug.recipes.data.naming import CONTRASTS, is_fold, read_folder_names, split_word
+from torchgenaug.recipes.data.pairing import Named
+from torchgenaug.recipes.data.selection import Folders
+
+_NO_CLASSES = {"anat", "func", "dwi", "fmap", "perf", "pet", "derivatives", "rawdata", "sourcedata"}
+_MANY = 20
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Classes and patients by subfolders.
+
+    Args:
+        classes: name of each image's class; empty where subfolders are none.
+        patients: of each image; empty where subfolders are none.
+        remarks: what was recognised, a sentence each.
+    """
+
+    classes: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def read_groups(images: Sequence[Named], folder: Path, chosen: Folders | None, *, alone: bool) -> Groups:
+    """What the subfolders are.
+
+    Args:
+        images: with their folders.
+        folder: for messages.
+        chosen: what the user states they are.
+        alone: whether images have neither masks nor a table, so that only subfolders could say more of them.
+
+    Raises:
+        ConfigurationError: one class only, or names that could mean several things, with the options that choose.
+    """
+    places = [_telling(image) for image in images]
+    if chosen == "ignore" or not any(places):
+        return Groups()
+    depth = _first_varying(places)
+    level = [place[depth] if depth < len(place) else "" for place in places]
+    names = sorted(set(level) - {""})
+    if len(names) < 2:
+        if alone and depth == 0 and not chosen and _is_flat(images):
+            raise ConfigurationError(
+                f"Subfolders are classes, and there must be two at least, got only {names[0]!r} in {folder}. Give "
+                f"{folder / names[0]} to train on one class."
+            )
+        return Groups(remarks=(f"The folder {names[0]} is no class: there is no other.",) if names else ())
+    kind = chosen or _kind(images, level, names, folder)
+    if kind == "patients":
+        if "" in level:
+            return Groups()
+        return Groups(patients=tuple(level), remarks=(f"Subfolders are patients: {len(names)} ({some(names)}).",))
+    if "" in level:
+        loose = [image.key for image, name in zip(images, level, strict=True) if not name]
+        raise ConfigurationError(
+            f"Images must all lie in subfolders (classes), or no subfolder may be one, got {len(loose)} outside of "
+            f"them ({some(loose)}) and the subfolders {some(names)}. Choose: --folders ignore (no classes); or "
+            "--images '*/**' (classes, and the others left out)."
+        )
+    counts = Counter(level)
+    shown = ", ".join(f"{name} {counts[name]}" for name in names[:12]) + (", …" if len(names) > 12 else "")
+    deeper = sorted({name for place in places for name in place[depth + 1 :]})
+    remarks = [f"Subfolders are classes: {shown}."]
+    if deeper:
+        remarks.append(f"Folders below those of the classes were not used: {some(deeper)}.")
+    return Groups(classes=tuple(level), remarks=tuple(remarks))
+
+
+def _telling(image: Named) -> tuple[str, ...]:
+    """The folders of an image that could be classes or patients, as written."""
+    from torchgenaug.recipes.data.naming import folder_role, without_role
+
+    telling = []
+    for name in image.key.split("/")[:-1]:
+        plain = without_role(name) if folder_role(name) in ("image", "maybe image", "source") else name
+        if image.role_folder == "as image":
+            plain = name
+        is_session = name.casefold().startswith("ses-")
+        if plain and not (split_word(plain) or is_fold(plain) or plain.casefold() in _NO_CLASSES or is_session):
+            telling.append(plain)
+    return tuple(telling)
+
+
+def _first_varying(places: Sequence[tuple[str, ...]]) -> int:
+    deepest = max(map(len, places))
+    for depth in range(deepest):
+        if len({place[depth] if depth < len(place) else "" for place in places}) > 1:
+            return depth
+    return 0
+
+
+def _is_flat(images: Sequence[Named]) -> bool:
+    """Whether images lie directly in one subfolder of the folder."""
+    return all(image.key.count("/") == 1 for image in images)
+
+
+def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], folder: Path) -> str:
+    kind = read_folder_names(names)
+    lowered = {name.casefold() for name in names}
+    by_folder: dict[str, set[str]] = {}
+    for image, name in zip(images, level, strict=True):
+        by_folder.setdefault(name, set()).add(image.stem.casefold())
+    same_names = len({frozenset(stems) for stems in by_folder.values()}) == 1
+    if kind == "classes" and same_names and (lowered <= CONTRASTS or lowered in ({"a", "b"}, {"he", "ihc"})):
+        raise ConfigurationError(
+            f"Subfolders of {folder} must be classes or be left out, got {some(names)} with the same file names in "
+            "each: they could be classes, or contrasts of the same images. Choose: --folders classes, or one of them: "
+            f"--images '{names[0]}/**'."
+        )
+    if kind == "classes" and len(names) > _MANY and len(names) > len(images) / 3:
+        kind = "unclear"
+    if kind == "unclear":
+        raise ConfigurationError(
+            f"Subfolders of {folder} must be classes or patients, got {len(names)} that could be either: "
+            f"{some(names)}. Choose: --folders classes, --folders patients or --folders ignore."
+        )
+    return kind

@@ -1,0 +1,218 @@
+"""What a scan remembers of all masks, and which classes their values are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.types import FieldSpec
+
+COLOUR = 1 << 24
+"""Added to 0xRRGGBB, so that no colour is taken for a grey."""
+
+_KEPT_CLASSES, _MAX_VALUES = 32, 64
+_LOW, _HIGH = 51, 204  # of 255: what lies between is no end of a binary mask
+_MOST_BETWEEN = 0.25  # fraction of pixels that soft edges take at most
+_FLAT = 0.3  # a value is a class where so many of its pixels lie in areas of it, 3 x 3 at least
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Mask values → class numbers.
+
+    Args:
+        table: the value of each class, ascending; None: values are the classes.
+        threshold: class 1 from here on, in place of a table.
+    """
+
+    table: tuple[int, ...] | None = None
+    threshold: float | None = None
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """(1, *spatial) int64."""
+        if self.threshold is not None:
+            return (values >= self.threshold).long()
+        whole = values.round().long() if values.dtype.is_floating_point else values.long()
+        if self.table is None:
+            return whole
+        if self.table[-1] >= COLOUR:
+            whole = torch.where(whole < COLOUR, COLOUR + whole * 0x010101, whole)  # a mask that is all grey
+        return torch.searchsorted(torch.tensor(self.table), whole)
+
+
+class MaskColumn:
+    """Masks: values that become classes from 0 on.
+
+    Soft edges and compression give a binary mask values in between. Such values lie in lines, not in areas, and a set
+    of masks in which all areas are near two ends is binary.
+
+    Args:
+        name: of the field.
+        places: where sample k is, for errors.
+        count: how many samples there will be.
+    """
+
+    def __init__(self, name: str, places: Callable[[int], str], count: int) -> None:
+        self.name, self.places = name, places
+        self.remarks: list[str] = []
+        self._values: set[int] = {0}
+        self._full: int | None = None  # what stands for 1 where masks are soft: 1, 255 or 65535
+        self._pixels, self._flat = Counter[int](), Counter[int]()  # by level, 0 to 255
+        self._single: set[int] = set()  # values that are the only ones beside 0 in their file
+        self._mixed = False
+        self._fraction = ""  # where a value that is no whole number is
+        self._too_many = ""
+        self._classes: Classes | None = None
+
+    def see(self, index: int, values: Tensor, image: Tensor) -> None:
+        """Takes note of sample `index`, whose image is `image`."""
+        place = self.places(index)
+        if values.ndim != image.ndim or values.shape[0] != 1 or values.shape[1:] != image.shape[1:]:
+            raise ConfigurationError(
+                f"The mask must have one channel and the size of its image, {(1, *image.shape[1:])}, got "
+                f"{tuple(values.shape)} at {place}. Resample it onto the grid of the image; one class per pixel."
+            )
+        if not bool(torch.isfinite(values).all()):
+            raise ConfigurationError(f"The mask must be finite, got NaN or infinite values at {place}. Write 0 there.")
+        whole = values
+        if values.dtype.is_floating_point:
+            whole = values.round()
+            if bool(((values - whole).abs() > _ROUNDING).any()) and not self._fraction:
+                example = values[(values - whole).abs() > _ROUNDING][0]
+                self._fraction = f"{example:g} at {place}"
+        found = torch.unique(whole.long())
+        if found[0] < 0:
+            raise ConfigurationError(f"The mask must not hold negative values, got {int(found[0])} at {place}.")
+        listed = found.tolist()
+        nonzero = [value for value in listed if value not in (0, COLOUR)]
+        self._single |= set(nonzero) if len(nonzero) == 1 else set()
+        self._mixed |= len(nonzero) > 1
+        self._values.update(listed)
+        if len(self._values) > _MAX_VALUES and not self._too_many:
+            self._too_many = place
+        self._measure(values, listed)
+        if self._too_many and self._full == 0:
+            raise self._refusal()
+
+    def classes(self) -> Classes:
+        """Which classes the values are.
+
+        Raises:
+            ConfigurationError: values that are no classes; they are shown.
+        """
+        if self._classes is None:
+            self._classes = self._decided()
+        return self._classes
+
+    def spec(self, size: tuple[int, ...]) -> FieldSpec:
+        """The field at spatial size `size`."""
+        found, largest = self.classes(), max(self._values)
+        if found.threshold is not None:
+            classes = 2
+        elif largest in (0, COLOUR):
+            raise ConfigurationError("Masks must hold another value than 0, got 0 everywhere. Leave them out.")
+        else:
+            classes = largest + 1 if found.table is None else len(found.table)
+        return FieldSpec((1, *size), torch.int64, kind="label_map", value_range=(0, classes - 1))
+
+    def _measure(self, values: Tensor, listed: list[int]) -> None:
+        """Counts levels, in all and in areas."""
+        top = listed[-1]
+        full = 1 if self._fraction and float(values.max()) <= 1 else 255 if top <= 255 else 65535 if top <= 65535 else 0
+        if top == 0 and not self._fraction:
+            full = self._full if self._full is not None else 255  # nothing there: it fits whatever the others hold
+        if self._full is None or (self._full == 255 and not any(self._pixels[k] for k in range(1, 256))):
+            self._full = full
+        elif full != self._full:
+            self._full = 0
+        if not self._full:
+            return
+        levels = (values.double() * (255 / self._full)).round().clamp(0, 255)[0]
+        planes = levels.reshape(-1, 1, *levels.shape[-2:]).float()
+        self._pixels.update(_counted(planes))
+        if len(listed) > 2 or self._fraction:
+            around = nn.functional.max_pool2d(planes, 3, 1, 1), -nn.functional.max_pool2d(-planes, 3, 1, 1)
+            self._flat.update(_counted(planes[around[0] == around[1]]))
+
+    def _decided(self) -> Classes:
+        if self._is_soft():
+            between = sum(count for level, count in self._pixels.items() if _LOW < level < _HIGH)
+            share = between / sum(self._pixels.values())
+            self.remarks.append(
+                f"Masks are binary with soft or compressed edges (values {_some(sorted(self._values))}; {share:.1%} of "
+                "the pixels between the ends): class 1 from half of the largest value on."
+            )
+            return Classes(threshold=0.5 * (self._full or 255))
+        if self._fraction:
+            raise ConfigurationError(
+                f"The mask must hold whole numbers, one class per pixel, got values like {self._fraction}. Round it, "
+                "or resample with nearest neighbour."
+            )
+        if self._too_many:
+            raise self._refusal()
+        if self._values == {0, 1, 255} and not self._mixed:
+            raise ConfigurationError(
+                "Masks must be written in one way, got some with the values 0 and 1 and others with 0 and 255. Write 1 "
+                "for 255."
+            )
+        if max(self._values) < _KEPT_CLASSES:
+            return Classes()
+        colours = max(self._values) >= COLOUR
+        table = tuple(sorted({_as_colour(value) for value in self._values} if colours else self._values))
+        if len(table) > 2:
+            what = "colours" if colours else "values"
+            shown = ", ".join(f"#{value - COLOUR:06x}" if colours else str(value) for value in table)
+            self.remarks.append(f"Mask {what} {shown} became classes 0 to {len(table) - 1}.")
+        return Classes(table)
+
+    def _is_soft(self) -> bool:
+        levels = sorted(self._pixels)
+        if not self._full or (len(self._values) <= 2 and not self._fraction):
+            return False
+        if levels[0] > _LOW or levels[-1] < _HIGH:
+            return False
+        between = [level for level in levels if _LOW < level < _HIGH]
+        num_between = sum(self._pixels[level] for level in between)
+        if num_between > _MOST_BETWEEN * sum(self._pixels.values()):
+            return False
+        if len(levels) < 4 and num_between < 16:
+            return False
+        ends = ([level for level in levels if level <= _LOW], [level for level in levels if level >= _HIGH])
+        others = [level for end in ends for level in end if level != max(end, key=lambda each: self._pixels[each])]
+        return not any(self._is_area(level) for level in [*between, *others])
+
+    def _is_area(self, level: int) -> bool:
+        return self._pixels[level] >= 9 and self._flat[level] > _FLAT * self._pixels[level]
+
+    def _refusal(self) -> ConfigurationError:
+        values = sorted(self._values)
+        if values[-1] >= COLOUR:
+            values = sorted({_as_colour(value) for value in values})
+            shown = ", ".join(f"#{value - COLOUR:06x}" for value in values[:8]) + ", …"
+        else:
+            shown = _some(values)
+        return ConfigurationError(
+            f"Masks must hold at most {_MAX_VALUES} different values, got more by {self._too_many}: {shown}. Numbers "
+            "of cells are no classes: write mask > 0. A grey image is no mask: leave it out with --masks none, or "
+            "state which files are masks: --masks GLOB."
+        )
+
+
+def _as_colour(value: int) -> int:
+    return value if value >= COLOUR else COLOUR + value * 0x010101
+
+
+def _counted(levels: Tensor) -> dict[int, int]:
+    counts = torch.bincount(levels.reshape(-1).long(), minlength=256)
+    return {level: int(counts[level]) for level in counts.nonzero()[:, 0].tolist()}
+
+
+def _some(values: Iterable[int]) -> str:
+    listed = list(values)
+    return ", ".join(map(str, listed[:8])) + (f", … {listed[-1]}" if len(listed) > 8 else "")

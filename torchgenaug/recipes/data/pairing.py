@@ -1,0 +1,161 @@
+"""Which mask belongs to which image, by their names and places."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.listing import some
+from torchgenaug.recipes.data.naming import (
+    Tokens,
+    bids_key,
+    common_ends,
+    image_bases,
+    mask_bases,
+    mask_kind,
+    tokens_of,
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file, or the files of several channels, as their names state it.
+
+    Args:
+        keys: paths below the folder.
+        place: its folders, without the names of roles.
+        role_folder: the folder that names its role, "" where the file's own name does.
+        tokens: of its name.
+        stem: its name without ending.
+    """
+
+    keys: tuple[str, ...]
+    place: Tokens
+    role_folder: str
+    tokens: Tokens
+    stem: str
+
+    @property
+    def key(self) -> str:
+        """The first path."""
+        return self.keys[0]
+
+
+def pair(images: Sequence[Named], masks: Sequence[Named]) -> tuple[dict[str, list[Named]], list[Named]]:
+    """Image key → its masks, and the masks of no image."""
+    found: dict[str, list[Named]] = defaultdict(list)
+    lost = list(masks)
+    for lookup in (_by_name(images, nearby=True), _by_name(images, nearby=False), _by_bids(images), _alone(images)):
+        rest = []
+        for mask in lost:
+            image = lookup.find(mask)
+            if image is None:
+                rest.append(mask)
+            else:
+                found[image.key].append(mask)
+        lost = rest
+    if lost:
+        lookup = _by_ends(images, masks)
+        matched = [(mask, lookup.find(mask)) for mask in lost]
+        for mask, image in matched:
+            if image is not None:
+                found[image.key].append(mask)
+        lost = [mask for mask, image in matched if image is None]
+    return found, lost
+
+
+class _Lookup:
+    """Images by a key; a key of two images is nobody's."""
+
+    def __init__(self, entries: Iterable[tuple[object, Named]], keys_of_mask: object) -> None:
+        self.found: dict[object, Named | None] = {}
+        for key, image in entries:
+            known = self.found.get(key, image)
+            self.found[key] = image if known is image else None
+        self.keys_of_mask = keys_of_mask
+
+    def find(self, mask: Named) -> Named | None:
+        """The image of a mask."""
+        for key in self.keys_of_mask(mask):  # type: ignore[operator]
+            image = self.found.get(key)
+            if image is not None:
+                return image
+        return None
+
+
+def _bases(mask: Named) -> list[Tokens]:
+    own = [mask.tokens] if mask.role_folder else []
+    return list(dict.fromkeys([*own, *mask_bases(mask.tokens)]))
+
+
+def _by_name(images: Sequence[Named], *, nearby: bool) -> _Lookup:
+    def where(place: Tokens) -> Tokens:
+        return place if nearby else ()
+
+    # The exact name of one image stands before the shortened name of another one.
+    exact = {(where(image.place), image.tokens) for image in images}
+    entries = [((where(image.place), image.tokens), image) for image in images]
+    for image in images:
+        shorter = ((where(image.place), base) for base in image_bases(image.tokens)[1:])
+        entries += [(key, image) for key in shorter if key not in exact]
+    return _Lookup(entries, lambda mask: [(where(mask.place), base) for base in _bases(mask)])
+
+
+def _by_bids(images: Sequence[Named]) -> _Lookup:
+    entries = ((key, image) for image in images if (key := bids_key(image.stem)))
+    return _Lookup(entries, lambda mask: [key] if (key := bids_key(mask.stem)) else [])
+
+
+def _alone(images: Sequence[Named]) -> _Lookup:
+    """By the folder, where it holds one image only: a folder per image with its masks."""
+    return _Lookup(((image.place, image) for image in images if image.place), lambda mask: [mask.place])
+
+
+def _by_ends(images: Sequence[Named], masks: Sequence[Named]) -> _Lookup:
+    """By what is left without the first and last words that all share: "21_training" and "21_manual1"."""
+    front, back = common_ends(image.tokens for image in images)
+    entries = [(image.tokens[front : len(image.tokens) - back], image) for image in images]
+    shortened: dict[str, list[Tokens]] = {}
+    for option in range(max((len(_bases(mask)) for mask in masks), default=0)):
+        bases = {mask.key: _bases(mask)[option] for mask in masks if option < len(_bases(mask))}
+        first, last = common_ends(bases.values())
+        for key, base in bases.items():
+            shortened.setdefault(key, []).extend([base, base[first : len(base) - last]])
+    return _Lookup(
+        ((key, image) for key, image in entries if key), lambda mask: [key for key in shortened[mask.key] if key]
+    )
+
+
+def check_kinds(found: Mapping[str, Sequence[Named]]) -> None:
+    """Refuses masks of several kinds for one image.
+
+    Raises:
+        ConfigurationError: the kinds, and how to choose one.
+    """
+    kinds: Counter[tuple[str, Tokens]] = Counter()
+    several = False
+    for masks in found.values():
+        own = {_kind(mask) for mask in masks}
+        several |= len(own) > 1
+        kinds.update(own)
+    if several:
+        shown = [f"--masks '{glob_of(folder, words)}' ({count})" for (folder, words), count in sorted(kinds.items())]
+        raise ConfigurationError(
+            f"An image must have masks of one kind, got {len(kinds)} kinds; which of them is meant is not clear. "
+            f"Choose: {some(shown)}; or none: --masks none."
+        )
+
+
+def _kind(mask: Named) -> tuple[str, Tokens]:
+    return mask.role_folder, () if mask.role_folder and not mask_kind(mask.tokens) else mask_kind(mask.tokens)
+
+
+def glob_of(folder: str, words: Tokens) -> str:
+    """A glob of masks in a folder of that name, or with those words in their names."""
+    name = f"*{'*'.join(words)}*" if words else "*"
+    return f"**/{folder}/**/{name}" if folder else name
+
+
+__all__ = ["Named", "check_kinds", "glob_of", "pair", "tokens_of"]

@@ -1,0 +1,86 @@
+"""Pictures that Pillow reads: PNG, JPEG, BMP, GIF, WebP, PGM, … and PNG of 48 bits through SimpleITK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchgenaug.errors import missing_extra
+from torchgenaug.recipes.data.readers.decoded import Array, Decoded
+
+_ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # the second frame of a telephone's JPEG is its preview
+_TRANSPOSED = "EXIF orientation was applied"
+
+
+def read_picture(path: Path) -> Decoded:
+    """(colours, height, width), or (colours, frames, height, width) of an animation; alpha is left out."""
+    return _read(path, numbers=False)
+
+
+def read_picture_numbers(path: Path) -> Decoded:
+    """The same for a mask: of a coloured palette the numbers count, of a grey one the greys."""
+    return _read(path, numbers=True)
+
+
+def _read(path: Path, *, numbers: bool) -> Decoded:
+    try:
+        from PIL import Image, ImageOps, ImageSequence
+    except ImportError as error:
+        raise missing_extra(f"A {path.suffix} file", package="pillow", extra="fit") from error
+    if _is_deep_colour_png(path):
+        return _deep_png(path)
+    with Image.open(path) as opened:
+        if getattr(opened, "n_frames", 1) > 1 and opened.format in _ANIMATED:
+            frames = [np.asarray(_plain(frame, numbers)) for frame in ImageSequence.Iterator(opened)]
+            return Decoded(
+                _first(np.stack(frames), axes=3), notes=("frames of an animation became planes of a volume",)
+            )
+        notes = []
+        orientation = opened.getexif().get(0x0112, 1)
+        if opened.format == "PPM" and opened.mode == "RGB" and _maximum(path) > 255:
+            notes.append("colours of more than 8 bits were read as 8 bits")
+        picture: Any = opened
+        if orientation in range(2, 9):
+            picture = ImageOps.exif_transpose(opened)
+            notes.append(_TRANSPOSED)
+        return Decoded(_first(np.asarray(_plain(picture, numbers)), axes=2), notes=tuple(notes))
+
+
+def _plain(picture: Any, numbers: bool) -> Any:
+    """The picture in a mode whose array holds grey or RGB values (or, of a coloured palette, numbers)."""
+    if picture.mode in ("P", "PA"):
+        colours = np.asarray(picture.convert("RGB"))
+        if (colours == colours[..., :1]).all():
+            return picture.convert("L")
+        return picture.convert("P") if numbers and picture.mode == "P" else picture.convert("RGB")
+    if picture.mode in ("RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "RGBa"):
+        return picture.convert("RGB")
+    return picture.convert("L") if picture.mode in ("LA", "La", "1") else picture
+
+
+def _first(array: Array, axes: int) -> Array:
+    return np.moveaxis(array, -1, 0) if array.ndim > axes else array[None]
+
+
+def _is_deep_colour_png(path: Path) -> bool:
+    """Whether a PNG has 16 bits and colours or alpha, which Pillow reduces to 8 bits."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24] == 16 and head[25] in (2, 4, 6)
+
+
+def _deep_png(path: Path) -> Decoded:
+    import SimpleITK
+
+    array: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="PNGImageIO"))
+    colours = array.shape[-1] if array.ndim == 3 else 1
+    return Decoded(_first(array[..., : colours - (colours in (2, 4))] if colours > 1 else array, axes=2))
+
+
+def _maximum(path: Path) -> int:
+    """The largest value that a PPM states."""
+    with path.open("rb") as file:
+        words = [word for line in file.read(512).split(b"\n") for word in line.split(b"#")[0].split()]
+    return int(words[3]) if len(words) > 3 and words[3].isdigit() else 255

@@ -1,0 +1,66 @@
+"""`Selection`: what a user states about a folder, in place of what its names suggest; globs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from torchgenaug.errors import ConfigurationError
+
+Folders: TypeAlias = Literal["classes", "patients", "ignore"]
+NO_MASKS = "none"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files of a folder are what.
+
+    Args:
+        images: glob of the image files, below the folder: ``"scans/*.png"``; ``**`` stands for any folders, and a
+            pattern without a slash for names at any depth. None: as names suggest.
+        masks: the same of the masks; ``"none"``: there are none.
+        folders: what subfolders are: ``"classes"``, ``"patients"`` or nothing (``"ignore"``). None: as names suggest.
+    """
+
+    images: str | None = None
+    masks: str | None = None
+    folders: Folders | None = None
+
+    def __post_init__(self) -> None:
+        if self.folders not in (None, "classes", "patients", "ignore"):
+            raise ConfigurationError(
+                f"`folders` must be 'classes', 'patients' or 'ignore', got {self.folders!r}. Leave it out to have it "
+                "recognised."
+            )
+
+
+@dataclass(frozen=True)
+class Glob:
+    """A compiled glob, without regard to capitals."""
+
+    pattern: str
+
+    def captures(self, key: str) -> tuple[str, ...] | None:
+        """What each ``*`` stands for in `key`; None where it does not match."""
+        pattern = self.pattern.removeprefix("./")
+        found = re.fullmatch(_regex(pattern), key if "/" in pattern else key.rsplit("/", 1)[-1], re.IGNORECASE)
+        return None if found is None else tuple((part or "").casefold() for part in found.groups())
+
+    def keep(self, keys: Iterable[str]) -> set[str]:
+        """The keys that match."""
+        return {key for key in keys if self.captures(key) is not None}
+
+
+def _regex(pattern: str) -> str:
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    known = {"**/": r"((?:[^/]+/)*)", "**": r"(.*)", "*": r"([^/]*)", "?": r"([^/])", "": ""}
+    return "".join(
+        known.get(piece)
+        if piece in known  # type: ignore[misc]
+        else piece.replace("[!", "[^")
+        if piece.startswith("[") and piece.endswith("]")
+        else re.escape(piece)
+        for piece in pieces
+    )

@@ -1,0 +1,172 @@
+"""Array files that hold many samples each: MedMNIST and MedSegBench .npz, X_train.npy with y_train.npy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.files import ArrayRow, unreadable
+from torchgenaug.recipes.data.listing import Listing, some
+from torchgenaug.recipes.data.naming import folder_tokens, split_word
+from torchgenaug.recipes.data.readers.arrays import load_array, member_shapes
+from torchgenaug.recipes.data.readers.decoded import MAX_CHANNELS, Array
+from torchgenaug.recipes.data.records import FileRecord, Layout
+
+_IMAGES = {"images", "imgs", "x", "image", "img", "data", "volumes", "scans"}
+_ONE_IMAGE = {"image", "img", "data"}
+_LABELS = {"labels", "label", "y", "target", "targets", "masks", "mask", "segmentations", "seg", "gt", "classes"}
+_TRAIN = ("train", "training", "trn", "tr", "")
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array of a file, what its name states, and its shape."""
+
+    path: Path
+    member: str | None
+    shape: tuple[int, ...]
+    split: str
+    role: str
+
+    def load(self) -> Array:
+        return load_array(self.path, self.member)
+
+    @property
+    def name(self) -> str:
+        return self.member or self.path.name
+
+
+def read_stacks(listing: Listing) -> Layout | None:
+    """The samples of array files that hold many; None where the folder has no such files.
+
+    The part for training is used; other parts are counted.
+
+    Raises:
+        ConfigurationError: several data sets, or labels of another number than images.
+    """
+    arrays = _arrays(listing)
+    images = {array.split: array for array in arrays if array.role == "image"}
+    num_images = sum(array.role == "image" for array in arrays)
+    if not images or not all(_holds_many(array, arrays) for array in arrays if array.role == "image"):
+        return None
+    if num_images > len(images):
+        files = sorted({listing.key(array.path) for array in arrays})
+        raise ConfigurationError(
+            f"DATA must be one data set, got {num_images} of them in {listing.folder}: {some(files)}. Give one of the "
+            f"files: {listing.folder / files[0]}."
+        )
+    split = next((each for each in _TRAIN if each in images), next(iter(images)))
+    chosen = images[split]
+    others = [array for array in images.values() if array is not chosen]
+    used = {array.path for array in arrays}
+    for path in listing.files:
+        if path not in used:
+            listing.put_aside(path, "files beside the arrays")
+    records, names, remarks = _records(chosen, [array for array in arrays if array.role == "label"], listing)
+    summary = [f"Read as {len(records):,} images: the array {chosen.name} of {chosen.path.name}."]
+    if others:
+        left = ", ".join(f"{array.name} ({array.shape[0]:,})" for array in others)
+        summary.append(f"Parts of the split that were not used: {left}.")
+    return Layout(tuple(records), names, (*summary, *remarks, *listing.unused()))
+
+
+def _arrays(listing: Listing) -> list[_Array]:
+    found = []
+    for path in listing.files:
+        if path.suffix.lower() not in (".npz", ".npy"):
+            continue
+        try:
+            shapes = member_shapes(path)
+        except Exception as error:
+            raise unreadable(path, error) from error
+        for member, shape in shapes.items():
+            name = member or path.name[: -len(path.suffix)]
+            tokens = set(folder_tokens(name))
+            role = "image" if tokens & _IMAGES and not tokens & _LABELS else "label" if tokens & _LABELS else ""
+            if role:
+                found.append(_Array(path, member or None, shape, split_word(name), role))
+    return found
+
+
+def _holds_many(image: _Array, arrays: Sequence[_Array]) -> bool:
+    if len(image.shape) < 3:
+        return False
+    label = _label_of(image, [array for array in arrays if array.role == "label"])
+    if image.split:
+        return True
+    if set(folder_tokens(image.name)) & _ONE_IMAGE:
+        return label is not None and label.shape != () and label.shape[0] == image.shape[0] and len(label.shape) <= 2
+    several_files = len({array.path for array in arrays if array.role == "image"}) > 1
+    return not several_files
+
+
+def _label_of(image: _Array, labels: Sequence[_Array]) -> _Array | None:
+    same = [label for label in labels if label.split == image.split]
+    return next((label for label in same if label.path == image.path), next(iter(same), None))
+
+
+def _records(
+    image: _Array, labels: Sequence[_Array], listing: Listing
+) -> tuple[list[FileRecord], tuple[str, ...], list[str]]:
+    count = image.shape[0]
+    records = [
+        FileRecord((ArrayRow(image.path, image.member, row),), f"{listing.key(image.path)} {image.name} row {row}")
+        for row in range(count)
+    ]
+    label = _label_of(image, labels)
+    if label is None:
+        return records, (), []
+    if label.shape[:1] != (count,):
+        raise ConfigurationError(
+            f"{label.name} must have one entry for each of the {count} images of {image.name}, got shape {label.shape} "
+            f"at {label.path}. Save them alike."
+        )
+    if _is_mask(image.shape, label.shape):
+        masked = [
+            FileRecord(each.image, each.key, (ArrayRow(label.path, label.member, row),))
+            for row, each in enumerate(records)
+        ]
+        return masked, (), [f"Masks are {label.name}."]
+    classes, names, remark = _classes(label.load())
+    if classes is None:
+        return records, (), [f"{label.name} {label.shape} was not used: {remark}."]
+    labelled = [FileRecord(each.image, each.key, label=int(classes[row])) for row, each in enumerate(records)]
+    return labelled, names, [f"Classes are {label.name}{remark}."]
+
+
+def _is_mask(image: Sequence[int], label: Sequence[int]) -> bool:
+    """Whether labels (samples, *spatial) or (samples, *spatial, 1) cover images."""
+    spatial = list(image[1:])
+    if len(spatial) > 2 and spatial[-1] <= MAX_CHANNELS:
+        spatial = spatial[:-1]
+    elif len(spatial) > 2 and spatial[0] <= MAX_CHANNELS:
+        spatial = spatial[1:]
+    own = list(label[1:])
+    while len(own) > len(spatial):
+        if own[-1] != 1 and own[0] != 1:
+            break
+        own = own[:-1] if own[-1] == 1 else own[1:]
+    return own == spatial
+
+
+def _classes(values: Array) -> tuple[Array | None, tuple[str, ...], str]:
+    """(samples,) class numbers, their names, and how they were read or why not."""
+    values = np.asarray(values)
+    while values.ndim > 1 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim == 2 and values.dtype.kind in "buif":
+        if bool(((values == 0) | (values == 1)).all()) and bool((values.sum(1) == 1).all()):
+            return values.argmax(1), (), " (one-hot)"
+        return None, (), "several labels of one image"
+    if values.ndim != 1:
+        return None, (), "neither a class nor a mask of each image"
+    if values.dtype.kind in "US":
+        names, numbers = np.unique(values, return_inverse=True)
+        return numbers, tuple(str(name) for name in names), ""
+    if values.dtype.kind not in "buif" or not bool((values == np.round(values.astype(np.float64))).all()):
+        return None, (), "no whole numbers"
+    return values.astype(np.int64), (), ""

@@ -1,0 +1,87 @@
+"""Whether an image holds what masks hold: a few values in large areas. Guards against masks that become images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.listing import some
+
+_FEW = 16  # distinct values
+_NEAR = 0.12  # of the range: how far from an end values of a soft or compressed binary mask lie
+_BETWEEN = 0.03  # fraction of pixels between the ends that a binary mask may have
+_REMARKABLE = 0.05  # fraction of the images from which on they are refused
+
+
+def looks_like_mask(values: Tensor) -> bool:
+    """Whether (channels, *spatial) values are those of a mask; constant images are not."""
+    flat = values.reshape(len(values), -1)
+    if len(values) > 1:
+        if not bool((flat == flat[:1]).all()):
+            few = len(torch.unique(flat[:, :: max(1, flat.shape[1] // 4096)], dim=1).T) <= _FEW
+            return few and 1 < len(torch.unique(flat, dim=1).T) <= _FEW
+        flat = flat[:1]
+    low, high = (float(limit) for limit in flat.aminmax())
+    if not high > low:
+        return False
+    sampled = flat[0, :: max(1, flat.shape[1] // 4096)].double()
+    if len(torch.unique(sampled)) <= _FEW and len(torch.unique(flat)) <= _FEW:
+        return True
+    margin = _NEAR * (high - low)
+    between = ((sampled > low + margin) & (sampled < high - margin)).double().mean()
+    ends = min(float((sampled <= low + margin).double().mean()), float((sampled >= high - margin).double().mean()))
+    return float(between) < _BETWEEN and ends > 0.005
+
+
+class MaskWatch:
+    """Counts the images that look like masks while they are read."""
+
+    def __init__(self, keys: Sequence[str], place: Callable[[int], str]) -> None:
+        self.keys, self.place = keys, place
+        self.suspects: list[int] = []
+
+    def see(self, index: int, sample: Mapping[str, Tensor]) -> None:
+        """Takes note of a sample."""
+        if looks_like_mask(sample["image"]):
+            self.suspects.append(index)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know.
+
+        Raises:
+            ConfigurationError: a part of the images looks like masks, and no option states that they are images.
+        """
+        if not self.suspects:
+            return ()
+        names = some([self.keys[index] for index in self.suspects])
+        if len(self.suspects) >= 0.95 * len(self.keys):
+            return (f"All images hold few values, as masks do ({names}).",) if len(self.keys) > 1 else ()
+        if len(self.suspects) < _REMARKABLE * len(self.keys):
+            return (f"{len(self.suspects)} images hold few values, as masks do ({names}).",)
+        rest = sorted(set(range(len(self.keys))) - set(self.suspects))
+        raise ConfigurationError(
+            f"It must be clear which files are images, got {len(self.suspects)} of {len(self.keys)} that hold few "
+            f"values, as masks do: {names}. They could be masks of the others: --images "
+            f"'{common_glob([self.keys[index] for index in rest])}' --masks "
+            f"'{common_glob([self.keys[index] for index in self.suspects])}'; or images: --images '**'."
+        )
+
+
+def common_glob(keys: Sequence[str]) -> str:
+    """A glob by what the paths have in common at their ends."""
+    front = _common(keys)
+    back = _common([key[len(front) :][::-1] for key in keys])[::-1]
+    front = front[: front.rfind("/") + 1]
+    folders = len({key.count("/") for key in keys}) > 1 or any("/" in key[len(front) :] for key in keys)
+    tail = back[back.find("/") + 1 :] if "/" in back else back
+    tail = tail.lstrip("0123456789")
+    return f"{front}{'**/' if folders else ''}*{tail}"
+
+
+def _common(words: Sequence[str]) -> str:
+    first, last = min(words), max(words)
+    length = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:length]
