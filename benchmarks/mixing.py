@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, WeightedRandomS
 
 from benchmarks.harness import interleaved, publish, ratios
 from torchgenaug import FieldSpec, SyntheticMixDataset
-from torchgenaug.samples.layout import is_subject
+from torchgenaug.samples.torchio_values import is_subject
 
 FIELDS = ("image", "label")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torchio as tio
 
@@ -11,19 +12,19 @@ from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 def test_attaching_does_not_touch_the_original():
     origin = provenance.of_real(3)
     sample = {"image": torch.rand(1, 4, 4)}
-    assert provenance.attach(sample, "dict", origin)["provenance"] == origin
+    assert provenance.attach_to_one(sample, "dict", origin)["provenance"] == origin
     assert list(sample) == ["image"]
     subject = tio.Subject(image=tio.ScalarImage(tensor=torch.rand(1, 4, 4, 1)))
-    assert provenance.attach(subject, "subject", origin)["provenance"] == origin
+    assert provenance.attach_to_one(subject, "subject", origin)["provenance"] == origin
     assert "provenance" not in subject
-    assert provenance.attach((1, 2), "tuple", origin) == (1, 2, origin)
-    assert provenance.attach([1, 2], "list", origin) == [1, 2, origin]
-    assert provenance.attach(1, "tensor", origin) == (1, origin)
+    assert provenance.attach_to_one((1, 2), "tuple", origin) == (1, 2, origin)
+    assert provenance.attach_to_one([1, 2], "list", origin) == [1, 2, origin]
+    assert provenance.attach_to_one(1, "tensor", origin) == (1, origin)
 
 
 def test_a_synthetic_sample_names_sequence_id_and_seed():
     sequence = SyntheticSequence(AnalyticSynthesizer((8, 8), num_classes=2), ClassLabels(2))
-    origin = provenance.of_synthetic(InMemorySource(sequence, 5), 4)
+    origin = provenance.of_synthetic(InMemorySource(sequence, 5), [4], {})[0]
     assert origin["is_synthetic"]
     assert (origin["index"], origin["id"], origin["parent"]) == (-1, 4, -1)
     assert int(origin["seed"], 16) == int(sequence.seeds([4])[0])
@@ -36,7 +37,7 @@ def test_a_sample_made_from_a_real_field_names_its_parent():
     sequence = SyntheticSequence(ImageOfMask(), conditions, screens=())
     source = InMemorySource(sequence, 6)
     for position in range(6):
-        origin = provenance.of_synthetic(source, position)
+        origin = provenance.of_synthetic(source, [position], source.read(np.array([position])))[0]
         assert source.read(torch.tensor([position]).numpy())["mask"].unique().tolist() == [origin["parent"]]
 
 

@@ -78,7 +78,7 @@ def test_other_samples_are_refused():
         InMemorySource(SEQUENCE, 3),
         fields=["image"],
     )
-    with pytest.raises(ConfigurationError, match="for samples that are torchio Subjects, got the type tuple"):
+    with pytest.raises(ConfigurationError, match="for samples that are torchio Subjects, got samples of type tuple"):
         mixed.dry_iter()
 
 

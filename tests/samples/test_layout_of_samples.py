@@ -8,7 +8,10 @@ import pytest
 import torch
 import torchio as tio
 
-from torchgenaug.samples.layout import SampleLayout, infer_kind, is_subject
+from torchgenaug.mixing.dataset.fitting import ColumnFitting
+from torchgenaug.samples.kinds import infer_kind
+from torchgenaug.samples.layout import SampleLayout
+from torchgenaug.samples.torchio_values import is_subject
 from torchgenaug.types import FieldSpec
 
 LARGE = torch.rand(1, 64, 64, 16)
@@ -35,6 +38,9 @@ VARIANTS = {
 }
 
 
+SPECS = {"image": FieldSpec((1, 64, 64, 16)), "label": FieldSpec((), torch.int64, kind="scalar")}
+
+
 def layout_of(name):
     sample, fields = VARIANTS[name]
     return SampleLayout.of(sample, fields)
@@ -58,7 +64,8 @@ def test_samples_of_a_batch_have_the_real_type(name, travelled):
     if travelled:
         layout = pickle.loads(pickle.dumps(layout))
     batch = {"image": torch.rand(2, 1, 64, 64, 16), "label": torch.tensor([5, 6])}
-    made = layout.samples(batch, 2)
+    specs = {name: SPECS[name] for name in layout.names}
+    made = ColumnFitting(layout, specs).samples(batch, 2)
     assert len(made) == 2
     for row, one in enumerate(made):
         assert type(one) is type(sample)
@@ -84,12 +91,12 @@ def test_split_and_join_are_inverse(name):
 
 def test_check_accepts_2d_fields_in_subjects():
     subject = tio.Subject(image=tio.ScalarImage(tensor=torch.rand(1, 8, 9, 1)))
-    SampleLayout.of(subject).check({"image": FieldSpec((1, 8, 9))})
+    ColumnFitting(SampleLayout.of(subject), {"image": FieldSpec((1, 8, 9))})
 
 
 def test_parent_is_provenance_and_no_surplus():
     layout = SampleLayout.of({"image": LARGE})
-    layout.check({"image": FieldSpec(tuple(LARGE.shape)), "parent": FieldSpec((), torch.int64, kind="scalar")})
+    ColumnFitting(layout, {"image": FieldSpec(tuple(LARGE.shape)), "parent": FieldSpec((), torch.int64, kind="scalar")})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import torchio as tio
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.samples.layout import SampleLayout
-from torchgenaug.samples.seeded_transform import SeededTransform, draws_from_torch_only
+from torchgenaug.samples.random_sources import draws_from_torch_only
+from torchgenaug.samples.seeded_transform import SeededTransform
 
 SPATIAL = tio.Compose(
     [

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.mixing.dataset.map_source import MapSource
-from torchgenaug.samples.layout import MEMBER, PARENT, Container
+from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
+from torchgenaug.types import Batch
 
 
 class Provenance(TypedDict):
@@ -36,19 +36,37 @@ def of_real(index: int) -> Provenance:
     return {"is_synthetic": False, "index": index, "id": -1, "seed": "", "parent": -1, "member": -1, "fingerprint": ""}
 
 
-def of_synthetic(source: SyntheticSource | MapSource, position: int) -> Provenance:
-    """Provenance of the sample that `source` holds at `position` now."""
-    origin: Provenance = {**of_real(-1), "is_synthetic": True, "id": position}
-    if not isinstance(source, MapSource):
-        at = np.array([position])
-        origin["id"], origin["seed"] = int(source.ids(at)[0]), f"{int(source.seeds(at)[0]):016x}"
-        origin["fingerprint"] = fingerprints(source, at)[0]
-        said = source.read(at) if {PARENT, MEMBER} & set(source.fields) else {}
-        if PARENT in said:
-            origin["parent"] = int(said[PARENT][0])
-        if MEMBER in said:
-            origin["member"] = int(said[MEMBER][0])
-    return origin
+def of_synthetic(source: SyntheticSource | object, positions: Sequence[int], read: Batch) -> list[Provenance]:
+    """Provenance of the samples that `source` holds at `positions` now.
+
+    Args:
+        source: where they were read.
+        positions: (n,).
+        read: the batch that they were read as; ``parent`` and ``member`` are taken from it.
+    """
+    if not isinstance(source, SyntheticSource):  # a map-style data set
+        return [{**of_real(-1), "is_synthetic": True, "id": place} for place in positions]
+    at = np.asarray(positions, np.int64)
+    missing = np.full(len(at), -1).tolist()
+    columns = (
+        source.ids(at).tolist(),
+        source.seeds(at).tolist(),
+        read[PARENT].tolist() if PARENT in read else missing,
+        read[MEMBER].tolist() if MEMBER in read else missing,
+        fingerprints(source, at),
+    )
+    return [
+        {
+            "is_synthetic": True,
+            "index": -1,
+            "id": int(number),
+            "seed": f"{int(seed):016x}",
+            "parent": int(parent),
+            "member": int(member),
+            "fingerprint": fingerprint,
+        }
+        for number, seed, parent, member, fingerprint in zip(*columns, strict=True)
+    ]
 
 
 def fingerprints(source: SyntheticSource, positions: npt.NDArray[np.int64]) -> list[str]:
@@ -57,8 +75,19 @@ def fingerprints(source: SyntheticSource, positions: npt.NDArray[np.int64]) -> l
     return [source.fingerprint] * len(positions) if each is None else list(each(positions))
 
 
-def attach(sample: Any, container: Container, provenance: Mapping[str, Any]) -> Any:
-    """A copy of the sample with its provenance: as ``"provenance"``, or as one more position of a tuple or list."""
+def attach(sample: Any, layout: SampleLayout, provenance: Any) -> Any:
+    """A copy of the sample with its provenance: as ``"provenance"``, or as one more position of a tuple or list.
+
+    Of a list of crops each gets its own: `provenance` is a list of as many then, or one for all of them.
+    """
+    if layout.crops and isinstance(sample, list):
+        each = provenance if isinstance(provenance, list) else [provenance] * len(sample)
+        return [attach_to_one(part, layout.container, origin) for part, origin in zip(sample, each, strict=True)]
+    return attach_to_one(sample, layout.container, provenance)
+
+
+def attach_to_one(sample: Any, container: Container, provenance: Mapping[str, Any]) -> Any:
+    """The same for a single sample, or a batch."""
     if container == "tensor":
         return (sample, provenance)
     if container == "tuple":

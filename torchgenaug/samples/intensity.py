@@ -1,38 +1,83 @@
-"""A look at the intensities of real and synthetic samples side by side, before they are trained on together."""
+"""Compares the intensities of real and synthetic samples as they pass by, before much is trained on them."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from torchgenaug.errors import IntensityMismatchWarning
 from torchgenaug.samples.layout import SampleLayout
 
 _LEAST_OVERLAP = 0.2
+_FEW = 8  # samples of either kind that are compared
+_KEPT_VALUES = 100_000  # of a sample, evenly spaced
+
+
+class IntensityWatch:
+    """Looks at the first few real and synthetic samples that it is shown, and warns once where they hardly overlap.
+
+    Args:
+        layout: layout of both.
+        images: names of the intensity fields.
+    """
+
+    def __init__(self, layout: SampleLayout, images: Sequence[str]) -> None:
+        self._layout, self._images = layout, tuple(images)
+        self._seen: tuple[list[dict[str, torch.Tensor]], list[dict[str, torch.Tensor]]] = ([], [])
+
+    @property
+    def is_done(self) -> bool:
+        """Whether enough samples were seen."""
+        return not self._images or all(len(side) >= _FEW for side in self._seen)
+
+    def will_be_done(self, num_synthetic: int, num_samples: int) -> bool:
+        """Whether it will have seen enough after these."""
+        real, synthetic = map(len, self._seen)
+        return real + num_samples - num_synthetic >= _FEW and synthetic + num_synthetic >= _FEW
+
+    def show(self, samples: Iterable[Any], synthetic: Iterable[bool], *, stacklevel: int) -> None:
+        """Looks at samples; warns with the last one that it needs."""
+        for sample, is_synthetic in zip(samples, synthetic, strict=True):
+            side = self._seen[is_synthetic]
+            if len(side) < _FEW:
+                values = self._layout.split(sample[0] if self._layout.crops else sample)
+                side.append({name: _thinned(values[name]) for name in self._images})
+        if self.is_done:
+            for name in self._images:
+                real, fake = ([one[name] for one in side] for side in self._seen)
+                warn_if_ranges_differ(real, fake, name, stacklevel + 1)
 
 
 def warn_if_intensities_differ(real: Sequence[Any], synthetic: Sequence[Any], layout: SampleLayout, image: str) -> None:
-    """Warns when the 1 % to 99 % ranges of a field in real and synthetic samples hardly overlap.
+    """`warn_if_ranges_differ` for a field of samples of a layout."""
+    sides = [[_thinned(layout.split(sample)[image]) for sample in samples] for samples in (real, synthetic)]
+    warn_if_ranges_differ(sides[0], sides[1], image, stacklevel=5)
+
+
+def warn_if_ranges_differ(
+    real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor], image: str, stacklevel: int
+) -> None:
+    """Warns when the 1 % to 99 % ranges of real and synthetic values hardly overlap.
 
     "Hardly" is an intersection below 20 % of the union: [0, 1] against [0, 255] warns, a darker scanner does not.
 
     Args:
-        real: a few real samples.
-        synthetic: a few synthetic samples.
-        layout: their layout.
+        real: values of a few real samples, flat.
+        synthetic: values of a few synthetic samples, flat.
         image: name of the intensity field.
+        stacklevel: as that of `warnings.warn`.
     """
     ranges = []
     for samples in (real, synthetic):
-        values = [torch.as_tensor(layout.split(sample)[image]).float().flatten() for sample in samples]
-        every = torch.cat(values)
+        every = torch.cat(list(samples))
         every = every[every.isfinite()]  # NaN is a common background
         if not len(every):
             return
-        low, high = torch.quantile(_thinned(every), torch.tensor([0.01, 0.99])).tolist()
+        low, high = torch.quantile(every, torch.tensor([0.01, 0.99])).tolist()
         ranges.append((low, high))
     (real_low, real_high), (low, high) = ranges
     union = max(real_high, high) - min(real_low, low)
@@ -45,10 +90,12 @@ def warn_if_intensities_differ(real: Sequence[Any], synthetic: Sequence[Any], la
         "alone. Align them, for example with synthetic_transform=tio.RescaleIntensity("
         f"out_min_max=({real_low:.4g}, {real_high:.4g}), in_min_max=({low:.4g}, {high:.4g})).",
         IntensityMismatchWarning,
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
 
 
-def _thinned(values: torch.Tensor, most: int = 1_000_000) -> torch.Tensor:
-    """At most `most` values, evenly spaced: `torch.quantile` refuses more than 16 million."""
-    return values[:: max(1, -(-len(values) // most))]
+def _thinned(value: Any) -> torch.Tensor:
+    """A hundred thousand values at most, evenly spaced: `torch.quantile` refuses more than 16 million."""
+    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.array(value))
+    flat = tensor.detach().as_subclass(torch.Tensor).cpu().flatten()
+    return flat[:: max(1, -(-len(flat) // _KEPT_VALUES))].float().clone()

@@ -7,19 +7,22 @@ sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from torchgenaug.errors import ConfigurationError, FieldMismatchError
-from torchgenaug.samples.container_type import mapping_like, tensor_like
-from torchgenaug.types import Batch, FieldKind, FieldSpec
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.samples.container_type import mapping_like
+from torchgenaug.samples.hollow import hollow, with_arrays, without_arrays
+from torchgenaug.samples.torchio_values import is_image, is_subject, plain
 
 Container: TypeAlias = Literal["tensor", "tuple", "list", "namedtuple", "dict", "subject"]
+
+Fields: TypeAlias = Sequence[str] | Mapping[str, str]
+"""Names of fields; a mapping gives for each the name that it has in the synthetic source."""
 
 PARENT = "parent"
 """The field that conditions use to say which real sample they were taken from: provenance, never handed out as data."""
@@ -28,22 +31,20 @@ MEMBER = "member"
 """The field that an ensemble uses to say which of its synthesizers made a sample: provenance, too."""
 
 
-def is_subject(sample: object) -> bool:
-    """Whether `sample` is a `torchio.Subject`, without importing torchio."""
-    return any(base.__name__ == "Subject" and base.__module__.startswith("torchio.") for base in type(sample).__mro__)
-
-
 @dataclass(frozen=True)
 class SampleLayout:
     """How fields sit in the samples of one data set.
 
     Args:
-        container: what kind of object a sample is.
+        container: what kind of object a sample is; ``"tensor"`` is any single value, an array or a number too.
         names: the fields that are handed out, in order.
         template: a hollow real sample: types, shapes, dtypes and, for images of a Subject, the affine; no voxels, so
             that workers are not sent any.
         restricted: whether `names` leaves out fields that the real samples have.
         chosen: whether the user named the fields: what else a synthetic sample holds is then no mistake.
+        sources: what each field is called in the synthetic source, in the order of `names`.
+        one_hot: fields whose first axis is one-hot in the real sample that was looked at.
+        crops: how many samples of this layout one sample is a list of (MONAI's crops with ``num_samples``); 0: no list.
     """
 
     container: Container
@@ -51,55 +52,60 @@ class SampleLayout:
     template: Any = field(repr=False)
     restricted: bool = False
     chosen: bool = False
+    sources: tuple[str, ...] = ()
+    one_hot: frozenset[str] = frozenset()
+    crops: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            object.__setattr__(self, "sources", self.names)
 
     def __getstate__(self) -> dict[str, Any]:
-        # numpy writes out what it shares when it pickles; the number of axes is all that is needed from then on.
-        return {**self.__dict__, "template": _without_arrays(self.template)}
+        return {**self.__dict__, "template": without_arrays(self.template)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, template=with_arrays(state["template"]))
 
     @classmethod
-    def of(cls, sample: Any, fields: Sequence[str] | None = None) -> SampleLayout:
+    def of(cls, sample: Any, fields: Fields | None = None) -> SampleLayout:
         """The layout of a real sample.
 
         Args:
             sample: any sample of the real data set.
-            fields: names of the positions of a tuple or list; for dicts and Subjects, which fields to hand out.
+            fields: names of the positions of a tuple or list; for dicts and Subjects, which fields to hand out. A
+                mapping says besides what each is called in the synthetic source.
 
         Raises:
-            ConfigurationError: positions without names, names that do not fit, or an unsupported sample type.
+            ConfigurationError: positions without names, or names that do not fit.
         """
-        sample = _hollow(sample)
-        if isinstance(fields, str):
-            raise ConfigurationError(
-                f"`fields` must be a sequence of names, got the string {fields!r}. Write ({fields!r},)."
-            )
-        given = None if fields is None else tuple(fields)
-        if given is not None and len(set(given)) != len(given):
-            raise ConfigurationError(f"`fields` must be distinct names, got {given}.")
-        if isinstance(sample, Tensor):
-            return cls("tensor", _positions(given or ("image",), 1, sample), sample)
-        if isinstance(sample, Mapping):
-            names = tuple(str(name) for name in sample)
-            unknown = [name for name in given or () if name not in names]
-            if unknown:
-                raise ConfigurationError(f"`fields` must name fields of the real samples {list(names)}, got {unknown}.")
-            container: Container = "subject" if is_subject(sample) else "dict"
-            restricted = given is not None and set(given) != set(names)
-            return cls(container, given or names, sample, restricted, chosen=given is not None)
-        if isinstance(sample, tuple) and hasattr(sample, "_fields"):
-            return cls("namedtuple", _positions(given or tuple(sample._fields), len(sample), sample), sample)
-        if isinstance(sample, (tuple, list)):
-            if given is None:
-                example = ("image", "label") if len(sample) == 2 else tuple(f"field_{k}" for k in range(len(sample)))
-                raise ConfigurationError(
-                    f"`fields` must name the {len(sample)} positions of the real samples, which are of type "
-                    f"{type(sample).__name__}. Add, for example, fields={example!r}."
-                )
-            container = "tuple" if isinstance(sample, tuple) else "list"
-            return cls(container, _positions(given, len(sample), sample), sample)
-        raise ConfigurationError(
-            f"`real` must hold tensors, tuples, lists, dicts or torchio Subjects, got a sample of type "
-            f"{type(sample).__name__}. Wrap the data set so that it returns one of these."
+        given = checked_fields(fields)
+        if _is_list_of_crops(sample):
+            return replace(cls.of(sample[0], fields), crops=len(sample))
+        container, names = _structure(sample, given)
+        template = hollow(sample)
+        layout = cls(container, names, template)
+        return replace(
+            layout,
+            restricted=container in ("dict", "subject") and given is not None and set(given) != set(sample),
+            chosen=given is not None and container in ("dict", "subject"),
+            sources=tuple(fields.values()) if isinstance(fields, Mapping) else names,
+            one_hot=frozenset(
+                name for name, value in layout.items(sample) if not is_image(value) and is_one_hot(value)
+            ),
         )
+
+    def of_transformed(self, sample: Any) -> SampleLayout:
+        """The layout of a sample of this layout after a transform, which may drop positions or rename fields."""
+        parts = sample[0] if _is_list_of_crops(sample) else sample
+        renamed = dict(zip(self.names, self.sources, strict=True))
+        if isinstance(parts, Mapping):
+            return replace(
+                SampleLayout.of(sample, {str(name): renamed.get(str(name), str(name)) for name in parts}),
+                chosen=self.chosen,
+            )
+        if isinstance(parts, (tuple, list)) and len(parts) < len(self.names) and not hasattr(parts, "_fields"):
+            return SampleLayout.of(sample, {name: renamed[name] for name in self.names[: len(parts)]})
+        return SampleLayout.of(sample, renamed)
 
     def split(self, sample: Any) -> dict[str, Any]:
         """The fields of a sample of this layout, as they are (image data of a Subject as tensors)."""
@@ -125,17 +131,16 @@ class SampleLayout:
         kept = {name: sample[name] for name in self.names}
         return type(sample)(kept) if self.container == "subject" else mapping_like(sample, kept)
 
-    def samples(self, batch: Batch, count: int) -> list[Any]:
-        """`count` synthetic samples of this layout, from a batch of their fields."""
-        columns = [_column(batch[name], plain(value)) for name, value in self.items(self.template)]
-        rows = zip(*columns, strict=True) if columns else iter(() for _ in range(count))
+    def assemble(self, columns: Sequence[Sequence[Any]], count: int) -> list[Any]:
+        """`count` samples of this layout from the values of each field, in the order of `names`."""
         if self.container == "tensor":
-            return columns[0]
+            return list(columns[0])
+        rows = zip(*columns, strict=True) if columns else iter(() for _ in range(count))
         if self.container == "tuple":
             return list(rows)
         if self.container == "dict":
-            made = [dict(zip(self.names, row, strict=True)) for row in rows]
-            return made if type(self.template) is dict else [mapping_like(self.template, row) for row in made]
+            built = [dict(zip(self.names, row, strict=True)) for row in rows]
+            return built if type(self.template) is dict else [mapping_like(self.template, row) for row in built]
         if self.container == "subject":
             base = {name: self.template[name] for name in self.names}
             return [_subject(dict(zip(self.names, row, strict=True)), base) for row in rows]
@@ -149,85 +154,61 @@ class SampleLayout:
             return [(name, sample[name]) for name in self.names]
         return list(zip(self.names, sample, strict=True))
 
-    def check(self, fields: Mapping[str, FieldSpec]) -> None:
-        """Raises `FieldMismatchError`, listing every difference, unless samples of `fields` fit this layout."""
-        problems = []
-        for name, raw in self.items(self.template):
-            if name not in fields:
-                problems.append(f"missing {name!r}: the real samples have it, the synthetic ones do not")
-                continue
-            problem = _difference(plain(raw), fields[name], subject=self.container == "subject")
-            if problem:
-                problems.append(f"{name!r}: {problem}")
-        if self.container in ("dict", "subject") and not self.chosen:
-            problems += [
-                f"surplus {name!r}: the synthetic samples have it, the real ones do not"
-                for name in fields
-                if name not in self.names and name not in (PARENT, MEMBER)
-            ]
-        if problems:
-            common = tuple(name for name in self.names if name in fields)
-            raise FieldMismatchError(
-                "Synthetic samples must have the fields, shapes and dtypes of the real ones. Differences:\n  - "
-                + "\n  - ".join(problems)
-                + f"\nHand out only common fields with fields={common!r} (tuples: name every position), or convert "
-                "with `synthetic_transform` or `real_transform`, for example "
-                "synthetic_transform=tio.Resize((64, 64, 1)) or a function sample -> sample."
-            )
-
     def _build(self, row: Sequence[Any]) -> Any:
         if self.container == "namedtuple":
             return type(self.template)(*row)
         return tuple(row) if self.container == "tuple" else list(row)
 
 
-def infer_kind(name: str, value: Any) -> FieldKind:
-    """What a field is, where nobody says it: by the class of a torchio image, else by name, else by dtype.
+def checked_fields(fields: Fields | None) -> tuple[str, ...] | None:
+    """The names in the argument `fields`.
 
-    Arrays called mask, seg… or label… are label maps; others are images if they are of a floating-point dtype or called
-    image, img, scan or volume; the rest, integers, are label maps. Fewer than two axes make a scalar.
+    Raises:
+        ConfigurationError: a string, or names that repeat.
     """
-    if type(value).__module__.startswith("torchio."):
-        return "label_map" if any(base.__name__ == "LabelMap" for base in type(value).__mro__) else "intensity"
-    if not isinstance(value, (Tensor, np.ndarray)) or value.ndim < 2:
-        return "scalar"
-    lowered = name.lower()
-    if any(word in lowered for word in ("mask", "seg", "label")):
-        return "label_map"
-    floating = value.dtype.is_floating_point if isinstance(value, Tensor) else value.dtype.kind == "f"
-    if floating or any(word in lowered for word in ("image", "img", "scan", "volume")):
-        return "intensity"
-    return "label_map"
+    if isinstance(fields, str):
+        raise ConfigurationError(
+            f"`fields` must be a sequence of names, got the string {fields!r}. Write ({fields!r},)."
+        )
+    given = None if fields is None else tuple(fields)
+    if given is not None and len(set(given)) != len(given):
+        raise ConfigurationError(f"`fields` must be distinct names, got {given}.")
+    return given
 
 
-def _hollow(value: Any) -> Any:
-    """The sample without its voxels: tensors and arrays keep shape and dtype, but share a single element."""
-    if isinstance(value, Tensor):
-        return tensor_like(value, torch.zeros((), dtype=value.dtype).expand(value.shape))
-    if isinstance(value, np.ndarray):
-        return np.broadcast_to(np.zeros((), value.dtype), value.shape)
-    if is_subject(value):
-        return type(value)({name: _hollow(part) for name, part in value.items()})
-    if type(value).__module__.startswith("torchio.") and hasattr(value, "affine"):
-        return type(value)(tensor=_hollow(value.data), affine=value.affine)
-    if isinstance(value, Mapping):
-        return mapping_like(value, {name: _hollow(part) for name, part in value.items()})
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_hollow, value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(_hollow, value))
-    return value
+def _structure(sample: Any, given: tuple[str, ...] | None) -> tuple[Container, tuple[str, ...]]:
+    """What kind of object a sample is, and the names of its fields."""
+    if isinstance(sample, Mapping):
+        names = tuple(str(name) for name in sample)
+        unknown = [name for name in given or () if name not in names]
+        if unknown:
+            raise ConfigurationError(f"`fields` must name fields of the real samples {list(names)}, got {unknown}.")
+        return ("subject" if is_subject(sample) else "dict"), given or names
+    if isinstance(sample, tuple) and hasattr(sample, "_fields"):
+        return "namedtuple", _positions(given or tuple(sample._fields), len(sample), sample)
+    if isinstance(sample, (tuple, list)):
+        if given is None:
+            example = ("image", "label") if len(sample) == 2 else tuple(f"field_{k}" for k in range(len(sample)))
+            raise ConfigurationError(
+                f"`fields` must name the {len(sample)} positions of the real samples, which are of type "
+                f"{type(sample).__name__}. Add, for example, fields={example!r}."
+            )
+        return ("tuple" if isinstance(sample, tuple) else "list"), _positions(given, len(sample), sample)
+    return "tensor", _positions(given or ("image",), 1, sample)
 
 
-def _without_arrays(template: Any) -> Any:
-    if isinstance(template, np.ndarray):
-        return np.empty((0,) * template.ndim, template.dtype)
-    if isinstance(template, Mapping) and not is_subject(template):
-        return mapping_like(template, {name: _without_arrays(part) for name, part in template.items()})
-    if isinstance(template, (tuple, list)) and any(isinstance(part, np.ndarray) for part in template):
-        parts = [_without_arrays(part) for part in template]
-        return type(template)(*parts) if hasattr(template, "_fields") else type(template)(parts)
-    return template
+def _is_list_of_crops(sample: Any) -> bool:
+    return isinstance(sample, list) and bool(sample) and all(isinstance(part, Mapping) for part in sample)
+
+
+def is_one_hot(value: Any) -> bool:
+    """Whether an array or tensor, (classes,) or (classes, *spatial) with two classes or more, is one-hot over them."""
+    if not isinstance(value, (Tensor, np.ndarray)) or value.ndim < 1 or value.shape[0] < 2:
+        return False
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
+        return False
+    array = np.asarray(value.detach().cpu().float() if isinstance(value, Tensor) else value)
+    return bool(((array == 0) | (array == 1)).all() and (array.sum(0, dtype=np.float64) == 1).all())
 
 
 def _positions(names: tuple[str, ...], size: int, sample: Any) -> tuple[str, ...]:
@@ -238,30 +219,6 @@ def _positions(names: tuple[str, ...], size: int, sample: Any) -> tuple[str, ...
     return names
 
 
-def plain(value: Any) -> Any:
-    """The tensor of a torchio image; anything else as it is."""
-    if type(value).__module__.startswith("torchio.") and hasattr(value, "data"):
-        return value.data
-    return value
-
-
-def _column(values: Tensor, like: Any) -> list[Any]:
-    """The rows of a field, each of the type of `like`."""
-    if isinstance(like, Tensor):
-        if values.ndim == like.ndim and like.ndim == 4 and like.shape[-1] == 1:  # (C, W, H) beside (C, W, H, 1)
-            values = values.unsqueeze(-1)
-        parts = values.unbind(0)
-        return list(parts) if type(like) is Tensor else [tensor_like(like, part) for part in parts]
-    if isinstance(like, np.ndarray):
-        return list(values.numpy())
-    if isinstance(like, np.generic):
-        convert: Callable[[Any], Any] = type(like)
-        return [convert(value) for value in values.numpy()]
-    rows: list[Any] = values.tolist()
-    kind = type(like)
-    return rows if not rows or type(rows[0]) is kind else [kind(row) for row in rows]
-
-
 def _subject(values: Mapping[str, Any], like: Mapping[str, Any]) -> Any:
     """A Subject with `values`; images get the class and the affine of those in `like`."""
     import torchio as tio
@@ -269,25 +226,8 @@ def _subject(values: Mapping[str, Any], like: Mapping[str, Any]) -> Any:
     parts = dict(like)
     for name, value in values.items():
         template = like.get(name)
-        if isinstance(template, tio.Image):
+        if isinstance(template, tio.Image) and not isinstance(value, tio.Image):
             parts[name] = type(template)(tensor=value, affine=template.affine)
         else:
             parts[name] = value
     return tio.Subject(parts)
-
-
-def _difference(value: Any, spec: FieldSpec, *, subject: bool) -> str | None:
-    """What keeps a field of `spec` from standing in for the real value, or None."""
-    if isinstance(value, (Tensor, np.ndarray)):
-        dtype = value.dtype if isinstance(value, Tensor) else torch.from_numpy(np.empty(0, value.dtype)).dtype
-        shape = tuple(value.shape)
-        fits = shape == spec.shape or (subject and shape == (*spec.shape, 1))
-        if fits and dtype == spec.dtype:
-            return None
-        return f"real {shape} {dtype}, synthetic {spec.shape} {spec.dtype}"
-    if isinstance(value, (bool, int, float, np.generic)):
-        whole = isinstance(value, (bool, int, np.integer, np.bool_))
-        if spec.shape == () and not (whole and spec.dtype.is_floating_point):
-            return None
-        return f"real is one {type(value).__name__}, synthetic {spec.shape} {spec.dtype}"
-    return f"real is of type {type(value).__name__}, which cannot be made from a tensor"

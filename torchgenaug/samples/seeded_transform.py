@@ -1,18 +1,13 @@
 """TorchIO transforms, or any callable, on samples of any layout, seeded per sample.
 
-A transform draws from global random generators. Here each call sees them seeded by (seed, epoch, index) and finds them
-as they were afterwards, so that augmentation does not depend on workers, batches or what ran before.
+A transform draws from global random generators. Here each call sees them seeded by (seed, epoch, index), so that
+augmentation does not depend on workers, batches or what ran before; and nobody else sees them change (`random_state`).
 """
 
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from enum import Enum
-from pathlib import Path
-from types import FunctionType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,36 +15,12 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.samples.layout import SampleLayout, is_subject
+from torchgenaug.samples.layout import SampleLayout
+from torchgenaug.samples.random_sources import draws_from_torch_only, is_torchio_transform, keeps_to_torch
+from torchgenaug.samples.random_state import is_main_thread, seeded
+from torchgenaug.samples.torchio_values import is_subject
 from torchgenaug.seeding import UInt64Array
 from torchgenaug.types import FieldKind
-
-_PLAIN = (bool, int, float, str, Path, Enum, np.generic, np.ndarray, Tensor, torch.dtype)
-
-
-def is_torchio_transform(transform: object) -> bool:
-    """Whether `transform` is a TorchIO transform, without importing torchio."""
-    return any(
-        base.__name__ == "Transform" and base.__module__.startswith("torchio.") for base in type(transform).__mro__
-    )
-
-
-def draws_from_torch_only(part: object) -> bool:
-    """Whether a transform is made of nothing but TorchIO's own classes, functions and plain values.
-
-    TorchIO draws from torch's global generator alone; what users and other libraries put in (a `torchio.Lambda`, a
-    MONAI transform, a masking function, a subclass) may draw from any. In doubt: no.
-    """
-    if part is None or isinstance(part, _PLAIN):
-        return True
-    if isinstance(part, Mapping):
-        return all(draws_from_torch_only(one) for pair in part.items() for one in pair)
-    if isinstance(part, (list, tuple, set, frozenset)):
-        return all(map(draws_from_torch_only, part))
-    if isinstance(part, (type, FunctionType)):
-        return part.__module__.startswith("torchio.")
-    own = is_torchio_transform(part) and type(part).__module__.startswith("torchio.")
-    return own and all(map(draws_from_torch_only, vars(part).values()))
 
 
 class SeededTransform:
@@ -78,24 +49,26 @@ class SeededTransform:
                 f"A transform must be a function sample -> sample, got {type(transform).__name__}."
             )
         self.transform, self.layout, self.kinds = transform, layout, dict(kinds)
+        if callable(getattr(transform, "set_random_state", None)):  # MONAI's: seeding would change the user's object
+            self.transform = _copied(transform)
         self._torchio = is_torchio_transform(transform)
         self._torch_only = self._torchio and draws_from_torch_only(transform)
 
     def __call__(self, samples: Sequence[Any], seeds: UInt64Array) -> list[Any]:
         """The transformed samples; sample k sees random generators seeded with ``seeds[k]``."""
+        if not (self._torch_only or is_main_thread() or keeps_to_torch(self.transform)):
+            raise ConfigurationError(
+                "A transform that runs in a thread, such as that of a pool, must surely draw from torch, or from a "
+                f"random state of its own, got {self.transform!r}. It may draw from the global generators of numpy or "
+                "Python, from which the training loop draws at the same time. Use "
+                "SyntheticPool(..., background='process'), background=False, or transforms of TorchIO or MONAI."
+            )
         apply = self._apply_torchio if self._torchio else self._apply_function
         reseed = getattr(self.transform, "set_random_state", None)  # MONAI's transforms have a generator of their own
         results = []
-        with random_state_restored(torch_only=self._torch_only):
+        with seeded(torch_only=self._torch_only) as reseed_global:
             for sample, seed in zip(samples, seeds.tolist(), strict=True):
-                # default_generator: torch.manual_seed costs 80 times as much, because it visits every device. It keeps
-                # only the low 32 bits of a seed, each of which depends on all bits of the keys (see `seeding.derive`).
-                torch.default_generator.manual_seed(seed)
-                if self._torch_only:  # the others are 80 % of what seeding costs
-                    results.append(apply(sample))
-                    continue
-                np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002 (foreign transforms draw from it)
-                random.seed(seed)
+                reseed_global(seed)
                 if callable(reseed):
                     reseed(seed=seed & 0xFFFFFFFF)
                 results.append(apply(sample))
@@ -115,6 +88,11 @@ class SeededTransform:
         return result
 
     def _apply_torchio(self, sample: Any) -> Any:
+        if self.layout.crops and isinstance(sample, list):
+            return [self._apply_to_one(part) for part in sample]
+        return self._apply_to_one(sample)
+
+    def _apply_to_one(self, sample: Any) -> Any:
         if self.layout.container == "subject":
             return self._apply_to_subject(sample)
         values = self.layout.split(sample)
@@ -180,6 +158,13 @@ class SeededTransform:
         return self.kinds.get(name) == "label_map"
 
 
+def _copied(transform: Any) -> Any:
+    try:
+        return copy.deepcopy(transform)
+    except Exception:  # a part that cannot be copied, whatever it raises
+        return transform
+
+
 def _to_4d(value: Any, bare: bool) -> Tensor:
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(value if value.flags.writeable else value.copy())
@@ -212,22 +197,3 @@ def _cast(data: Tensor, dtype: torch.dtype, *, is_label_map: bool) -> Tensor:
     if dtype.is_floating_point or not data.dtype.is_floating_point:
         return data.to(dtype)
     return data.round().to(dtype) if is_label_map else data
-
-
-@contextmanager
-def random_state_restored(*, torch_only: bool = False) -> Iterator[None]:
-    """Puts the global generators of torch (CPU) and, unless `torch_only`, numpy and Python back as they were."""
-    torch_state = torch.get_rng_state()
-    if torch_only:
-        try:
-            yield
-        finally:
-            torch.set_rng_state(torch_state)
-        return
-    others = (np.random.get_state(), random.getstate())  # noqa: NPY002
-    try:
-        yield
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(others[0])  # noqa: NPY002
-        random.setstate(others[1])

@@ -14,7 +14,8 @@ from torchgenaug import seeding
 from torchgenaug.contracts import Conditions
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples.layout import PARENT, SampleLayout
-from torchgenaug.samples.seeded_transform import SeededTransform, is_torchio_transform
+from torchgenaug.samples.random_sources import is_torchio_transform
+from torchgenaug.samples.seeded_transform import SeededTransform
 from torchgenaug.types import Batch, FieldSpec
 
 

@@ -429,7 +429,7 @@ def test_batches_that_cannot_be_mixed():
             next(iter(SyntheticMixLoader([batch], source(), 0.5, fields=list(fields))))
     with pytest.raises(ConfigurationError, match="`fields` must name the 2 positions"):
         next(iter(SyntheticMixLoader(make_loader("list"), source(), 0.5)))
-    with pytest.raises(ConfigurationError, match="got a sample of type str"):
+    with pytest.raises(ConfigurationError, match=r"got a str\. Let the loader's collate_fn"):
         next(iter(SyntheticMixLoader(["abc"], source(), 0.5)))
 
 

@@ -19,13 +19,15 @@ from torchgenaug.errors import (
     SampleIndexError,
     StateMismatchError,
 )
-from torchgenaug.mixing.dataset.map_source import MapSource, check_map_style, read_labels
+from torchgenaug.mixing.dataset.arguments import check_map_style, checked_index, holds
+from torchgenaug.mixing.dataset.labels import read_labels
+from torchgenaug.mixing.dataset.map_source import MapSource
 from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
 from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
 from torchgenaug.plan.class_matching import ClassMembers
 from torchgenaug.plan.mix_plan import Counts, MixPlan
 from torchgenaug.samples.layout import SampleLayout
-from torchgenaug.types import FieldKind
+from torchgenaug.samples.own_copy import is_in_memory
 
 _JUST_SET = -1
 _PASSES_BEFORE_WARNING = 3
@@ -89,7 +91,7 @@ class SyntheticMixDataset(Dataset[Any]):
         mode: Mode = "replace",
         count: int | None = None,
         seed: int = 0,
-        fields: Sequence[str] | None = None,
+        fields: Sequence[str] | Mapping[str, str] | None = None,
         match: str | Mapping[str, Sequence[int]] | None = None,
         transform: Callable[[Any], Any] | None = None,
         real_transform: Callable[[Any], Any] | None = None,
@@ -98,30 +100,17 @@ class SyntheticMixDataset(Dataset[Any]):
     ) -> None:
         check_map_style(real, "real")
         check_map_style(synthetic, "synthetic")
-        if isinstance(real, SyntheticMixDataset):
+        if holds(real, SyntheticMixDataset):
+            got = "" if isinstance(real, SyntheticMixDataset) else f" inside a {type(real).__name__}"
             raise ConfigurationError(
-                "`real` must hold real samples, got a SyntheticMixDataset. Its synthetic samples would be called real. "
-                "Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic sources."
+                f"`real` must hold real samples, got a SyntheticMixDataset{got}. Its synthetic samples would be called "
+                "real. Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic sources."
             )
         if len(real) == 0:
             raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
         self.real, self.provenance = real, provenance
-        self.layout = SampleLayout.of(real[0], fields)
-        if provenance and "provenance" in self.layout.names:
-            raise ConfigurationError(
-                "`provenance` would overwrite the field 'provenance' that the real samples have. "
-                "Rename it in the data set."
-            )
-        if provenance and self.layout.container == "namedtuple":
-            raise ConfigurationError(
-                "`provenance` cannot be added to a NamedTuple, whose fields are fixed. "
-                "Let the real data set return a dict."
-            )
-        transformed = real_transform is not None or synthetic_transform is not None
         self.source: SyntheticSource | MapSource = (
-            synthetic
-            if isinstance(synthetic, SyntheticSource)
-            else MapSource(synthetic, self.layout, transformed=transformed)
+            synthetic if isinstance(synthetic, SyntheticSource) else MapSource(synthetic)
         )
         refreshes = getattr(self.source, "refreshes_per_epoch", 1)
         if refreshes > 1:
@@ -132,24 +121,13 @@ class SyntheticMixDataset(Dataset[Any]):
                 "or refreshes_per_epoch=1 and shorter epochs: RandomSampler(mixed, num_samples=len(mixed) // 4), with "
                 "a set_epoch for each."
             )
-        kinds: Mapping[str, FieldKind]
-        if isinstance(self.source, MapSource):
-            kinds = self.source.kinds()
-        else:
-            kinds = {name: spec.kind for name, spec in self.source.fields.items()}
-            if not transformed:
-                self.layout.check(self.source.fields)
-
-        self._match: str | None = None
-        labels: npt.NDArray[np.int64] | None = None
-        if match is not None:
-            self._match, labels = read_labels(real, self.layout, match)
+        self._match = None if match is None else match if isinstance(match, str) else next(iter(match))
+        labels = None if match is None else read_labels(real, fields, match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
         self._mixer = SampleMixer(
             real,
             self.source,
-            self.layout,
-            kinds,
+            fields,
             transforms=(real_transform, synthetic_transform, transform),
             seed=self.plan.seed,
             provenance=provenance,
@@ -160,9 +138,13 @@ class SyntheticMixDataset(Dataset[Any]):
         self._shared = self._epoch.numpy()  # the same memory: a read and a write by numpy take 0.2 µs, by torch 4
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
         self._epoch[0] = max(0, getattr(self.source, "epoch", None) or 0)
-        if self.plan.num_drawn(0) or (callable(ratio) and len(self.source)):
+        draws = bool(self.plan.num_drawn(0)) or (callable(ratio) and len(self.source) > 0)
+        if draws:
             self._current_members(self.epoch)
-            self._mixer.probe()
+        if (draws or self._mixer.changes_samples) and is_in_memory(real):
+            # Mistakes are found now where nothing can change by looking: else when the first sample is read.
+            only_here = isinstance(self.source, MapSource) and not is_in_memory(self.source.dataset)
+            self._mixer.opened(draws=draws and not only_here)
 
     def __len__(self) -> int:
         return self.plan.counts(self.epoch).total
@@ -191,8 +173,16 @@ class SyntheticMixDataset(Dataset[Any]):
         """Which indices of the current epoch are synthetic: (n,) bool; all of them by default."""
         return self.plan.is_synthetic(np.arange(len(self)) if indices is None else indices, self.epoch)
 
-    def __getitem__(self, index: int) -> Any:
-        size = len(self)
+    @property
+    def layout(self) -> SampleLayout:
+        """How fields sit in the samples of `real`; looks at one of them, through a copy of the data set."""
+        return self._mixer.opened(draws=False).raw
+
+    def __getitem__(self, index: Any) -> Any:
+        if not self._mixer.changes_samples and not self.plan.numbers(self.epoch)[0]:
+            return self._mixer.real_sample(index)
+        index = checked_index(index)
+        size = self.plan.counts(self.epoch).total
         if not -size <= index < size:
             raise SampleIndexError(f"`index` must be in [{-size}, {size}), got {index}.")
         return self.__getitems__([index % size])[0]
@@ -226,8 +216,9 @@ class SyntheticMixDataset(Dataset[Any]):
         return self._mixer.subjects(*self.plan.look_up(np.arange(len(self)), self.epoch, members))
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the samples, and the epoch; JSON-ready."""
-        return {"epoch": self.epoch, **self._settings(self.epoch)}
+        """What decides the samples, and the epoch, JSON-ready; and the state of `real`, if it has a ``state_dict``."""
+        own = getattr(self.real, "state_dict", None)  # torchdata's protocol for data sets that know where they are
+        return {"epoch": self.epoch, **self._settings(self.epoch), **({"real": own()} if callable(own) else {})}
 
     def _settings(self, epoch: int) -> dict[str, Any]:
         """What decides the samples until the end of `epoch`."""
@@ -264,6 +255,8 @@ class SyntheticMixDataset(Dataset[Any]):
                 + "\n  - ".join(differences or ["no epoch"])
                 + "\nBuild the data set as it was, or start a new run."
             )
+        if "real" in state and callable(getattr(self.real, "load_state_dict", None)):
+            self.real.load_state_dict(state["real"])
         epoch, num_read = self._epoch.tolist()
         if state["epoch"] != epoch and num_read != _JUST_SET:
             self.set_epoch(int(state["epoch"]))
@@ -284,7 +277,11 @@ class SyntheticMixDataset(Dataset[Any]):
         key = epoch if hasattr(self.source, "set_epoch") else -1
         if self._members is None or self._members[0] != key:
             source, name = self.source, self._match
-            labels = source.labels(name) if isinstance(source, MapSource) else source.column(name).numpy()
+            layout = self.layout
+            if isinstance(source, MapSource):
+                labels = source.labels(name, layout)
+            else:
+                labels = source.column(dict(zip(layout.names, layout.sources, strict=True))[name]).numpy()
             self._members = (key, self.plan.group(labels))
         return self._members[1]
 

@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 
 from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
-from torchgenaug.mixing.dataset.map_source import check_map_style
-from torchgenaug.mixing.provenance import Provenance, attach, fingerprints, of_real
-from torchgenaug.samples.layout import PARENT, SampleLayout, is_subject, plain
+from torchgenaug.mixing.dataset.arguments import check_map_style
+from torchgenaug.mixing.provenance import Provenance, attach_to_one, fingerprints, of_real
+from torchgenaug.samples.layout import PARENT, SampleLayout
+from torchgenaug.samples.torchio_values import is_subject, plain
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
 
@@ -139,7 +140,7 @@ class FillMissing(Dataset[Any]):
         if index in self._numbers:
             value, origin = self._translation(index)
             sample = self._put(sample, value)
-        return attach(sample, self._layout.container, origin) if self.provenance else sample
+        return attach_to_one(sample, self._layout.container, origin) if self.provenance else sample
 
     def read_source(self, index: int) -> Tensor:
         """The source modality of sample `index`: (channels, *spatial) float32."""

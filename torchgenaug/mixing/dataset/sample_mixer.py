@@ -1,35 +1,42 @@
-"""`SampleMixer`: reads real and synthetic samples and makes them alike: one type, transforms, provenance."""
+"""Reads real and synthetic samples, converts both to the real set's type, applies transforms, adds provenance."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from torchgenaug import seeding
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing import provenance
+from torchgenaug.mixing.dataset.fitting import stated
 from torchgenaug.mixing.dataset.map_source import MapSource, reads_batches
-from torchgenaug.samples.intensity import warn_if_intensities_differ
-from torchgenaug.samples.layout import SampleLayout
-from torchgenaug.samples.seeded_transform import SeededTransform
-from torchgenaug.types import FieldKind
+from torchgenaug.mixing.dataset.opened import Opened, check_provenance, open_samples
+from torchgenaug.mixing.dataset.synthetic_side import MapSide
+from torchgenaug.samples.intensity import IntensityWatch
+from torchgenaug.samples.layout import Fields, checked_fields
+from torchgenaug.samples.torchio_values import is_subject
 
-_PROBED = 4  # samples of either kind that are looked at when the mix is built
+_logger = logging.getLogger("torchgenaug")
+_STATED, _COMPARED = 0, 1
 
 
 class SampleMixer:
     """Makes the samples of a mix. Picklable if its parts are.
 
+    Nothing is read before a sample is needed, and then in the process that needs it: a data set that opens its files at
+    the first read is sent to workers unopened.
+
     Args:
         real: map-style data set.
         source: where synthetic samples are read.
-        layout: the type of the real samples.
-        kinds: what the fields are.
+        fields: names of the fields, see `SyntheticMixDataset`.
         transforms: for real samples, for synthetic ones, and for all after that; None does nothing.
         seed: base seed of the transforms.
         provenance: whether each sample says where it comes from.
@@ -39,24 +46,56 @@ class SampleMixer:
         self,
         real: Any,
         source: SyntheticSource | MapSource,
-        layout: SampleLayout,
-        kinds: Mapping[str, FieldKind],
+        fields: Fields | None,
         *,
         transforms: Sequence[Callable[[Any], Any] | None],
         seed: int,
         provenance: bool,
     ) -> None:
-        self.real, self.source, self.layout, self.kinds = real, source, layout, dict(kinds)
-        self.seed, self.provenance = seed, provenance
-        self._transforms = [
-            None if transform is None else SeededTransform(transform, layout, kinds) for transform in transforms
-        ]
+        self.real, self.source, self.seed, self.provenance = real, source, seed, provenance
+        self._fields, self._names, self._transforms = fields, checked_fields(fields), tuple(transforms)
+        for transform in transforms:
+            if transform is not None and not callable(transform):
+                raise ConfigurationError(
+                    f"A transform must be a function sample -> sample, got {type(transform).__name__}."
+                )
         self._transforms_samples = any(transform is not None for transform in transforms)
+        self._opened: Opened | None = None
+        self._watch: IntensityWatch | None = None
+        # What was done once for all workers: conversions stated, intensities compared.
+        self._once = torch.zeros(2, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self._compared = False
 
     @property
     def changes_samples(self) -> bool:
         """Whether a real sample is handed out as something else than the object that the real set returns."""
         return self.provenance or self._transforms_samples
+
+    def opened(self, *, draws: bool) -> Opened:
+        """What the samples look like; looked up once in each process.
+
+        Args:
+            draws: whether synthetic samples are needed.
+
+        Raises:
+            ConfigurationError: positions without names; no place for provenance.
+            FieldMismatchError: synthetic samples do not fit the real ones.
+        """
+        opened = self._opened
+        if opened is None or (draws and opened.synthetic is None):
+            opened = open_samples(
+                self.real,
+                self.source,
+                self._fields,
+                self._transforms,
+                seed=self.seed,
+                draws=draws and len(self.source) > 0,
+            )
+            if self.provenance:
+                check_provenance(opened.target)
+            self._opened = opened
+            self._state(opened)
+        return opened
 
     def samples(self, codes: Sequence[int], indices: Sequence[int], epoch: int) -> list[Any]:
         """A batch of samples.
@@ -66,54 +105,90 @@ class SampleMixer:
             indices: (n,) their indices in the mix, which their transforms depend on.
             epoch: which their transforms depend on, too.
         """
-        samples = self._read(codes)
-        if self._transforms_samples:
-            samples = self._transformed(samples, codes, np.asarray(indices, np.int64), epoch)
-        if self.provenance:
-            samples = [self._with_provenance(sample, code) for sample, code in zip(samples, codes, strict=True)]
+        index = np.asarray(indices, np.int64) if self._transforms_samples else None
+        samples, origins = self._read(codes, index, epoch)
+        draws = bool(codes) and min(codes) < 0
+        if self._transforms_samples or self.provenance:
+            opened = self.opened(draws=draws)
+            if opened.transform is not None and index is not None:
+                samples = opened.transform(samples, seeding.derive(self.seed, seeding.TRANSFORM, epoch, index))
+            if self.provenance:
+                samples = [
+                    provenance.attach(sample, opened.target, origin)
+                    for sample, origin in zip(samples, origins, strict=True)
+                ]
         return samples
 
-    def _read(self, codes: Sequence[int]) -> list[Any]:
-        """The samples as they are stored, in the order of `codes`."""
-        source, layout = self.source, self.layout
-        if not isinstance(source, MapSource) or not source.one_by_one or layout.restricted or reads_batches(self.real):
-            made = iter(self.synthetic_samples([~code for code in codes if code < 0])).__next__
-            taken = iter(self.real_samples([code for code in codes if code >= 0])).__next__
-            return [made() if code < 0 else taken() for code in codes]
+    def _read(
+        self, codes: Sequence[int], index: npt.NDArray[np.int64] | None, epoch: int
+    ) -> tuple[list[Any], list[Any]]:
+        """The samples after the transform of their side, in the order of `codes`; their provenance, if wanted."""
+        draws = bool(codes) and min(codes) < 0
+        if not self.changes_samples and self._reads_one_by_one(draws):
+            samples = self._one_by_one(codes)
+            self._compare(samples, codes)
+            return samples, []
+        real_at = [code for code in codes if code >= 0]
+        real = self.real_samples(real_at)
+        if self._transforms[0] is not None and real and index is not None:
+            rows = [row for row, code in enumerate(codes) if code >= 0]
+            transform = self.opened(draws=draws).real_transform
+            assert transform is not None
+            real = transform(real, seeding.derive(self.seed, seeding.REAL_TRANSFORM, epoch, index[rows]))
+        synthetic: list[Any] = []
+        made_from: list[Any] = []
+        if draws:
+            rows = [row for row, code in enumerate(codes) if code < 0]
+            seeds = (
+                None if index is None else seeding.derive(self.seed, seeding.SYNTHETIC_TRANSFORM, epoch, index[rows])
+            )
+            synthetic, made_from = self._synthetic([~code for code in codes if code < 0], seeds)
+        taken, drawn = iter(real).__next__, iter(synthetic).__next__
+        samples = [drawn() if code < 0 else taken() for code in codes]
+        self._compare(samples, codes)
+        if not self.provenance:
+            return samples, []
+        origin = iter(made_from).__next__
+        return samples, [origin() if code < 0 else provenance.of_real(code) for code in codes]
+
+    def _reads_one_by_one(self, draws: bool) -> bool:
+        """Whether samples are just what ``real[position]`` and ``dataset[position]`` give."""
+        if not isinstance(self.source, MapSource) or reads_batches(self.real) or reads_batches(self.source.dataset):
+            return False
+        if not draws:
+            return self._names is None
+        opened = self.opened(draws=True)
+        side = opened.synthetic
+        return isinstance(side, MapSide) and side.is_identity and not opened.raw.restricted and not opened.raw.crops
+
+    def _one_by_one(self, codes: Sequence[int]) -> list[Any]:
         # As an unmixed loader reads: nothing is sorted out first and put together again.
-        real, synthetic = self.real, source.dataset
+        real, synthetic = self.real, self.source.dataset if isinstance(self.source, MapSource) else None
         samples: list[Any] = []
         append, code = samples.append, -1
         try:
             for code in codes:
-                append(real[code] if code >= 0 else synthetic[~code])
+                append(real[code] if code >= 0 else synthetic[~code])  # type: ignore[index]
         except Exception as error:
             if code >= 0:
                 error.add_note(f"while reading real sample {code}")
             raise
         return samples
 
-    def probe(self) -> None:
-        """Looks at a few samples of either kind: transformed, they must fit each other, and should look alike."""
-        real_at = np.unique(np.linspace(0, len(self.real) - 1, _PROBED).astype(np.int64))
-        synthetic_at = np.arange(min(_PROBED, len(self.source)))
-        pairs = []
-        for positions, synthetic in ((real_at, False), (synthetic_at, True)):
-            drawn = (self.synthetic_samples if synthetic else self.real_samples)(positions.tolist())
-            side = self._transforms[1 if synthetic else 0]
-            seeds = seeding.derive(self.seed, seeding.PLAN, 0, positions)
-            pairs.append(drawn if side is None else side(drawn, seeds))
-        real, synthetic_samples = pairs
-        fields = self.layout.names
-        layout = SampleLayout.of(real[0], fields)
-        MapSource([synthetic_samples[0]], layout)
-        for name in fields:
-            if self.kinds.get(name) == "intensity":
-                warn_if_intensities_differ(real, synthetic_samples, layout, name)
+    def real_sample(self, index: Any) -> Any:
+        """A sample of the real set as it is: whatever index the set takes, it takes here."""
+        try:
+            sample = self.real[index]
+        except Exception as error:
+            error.add_note(f"while reading real sample {index}")
+            raise
+        return self._restricted([sample])[0]
 
     def real_samples(self, positions: list[int]) -> list[Any]:
         """Samples of the real set as they are, with only the fields that are handed out."""
         samples: list[Any] = []
+        if not positions:
+            return samples
         if reads_batches(self.real):
             samples += self.real.__getitems__(positions)
             if len(samples) != len(positions):
@@ -128,51 +203,84 @@ class SampleMixer:
             except Exception as error:
                 error.add_note(f"while reading real sample {positions[len(samples)]}")
                 raise
-        return [self.layout.restrict(sample) for sample in samples] if self.layout.restricted else samples
+        return self._restricted(samples)
 
-    def synthetic_samples(self, positions: list[int]) -> list[Any]:
-        """Samples of the source, in the type of the real ones."""
-        if not positions:
-            return []
-        if isinstance(self.source, MapSource):
-            return self.source.samples(positions)
-        return self.layout.samples(self.source.read(np.array(positions)), len(positions))
+    def _restricted(self, samples: list[Any]) -> list[Any]:
+        if self._names is None or (self._opened is not None and not self._opened.raw.restricted):
+            return samples
+        first = samples[0][0] if isinstance(samples[0], list) and samples[0] else samples[0]
+        if not isinstance(first, Mapping):
+            return samples  # names of positions
+        layout = self.opened(draws=False).raw
+        if not layout.restricted:
+            return samples
+        return [[layout.restrict(part) for part in one] if layout.crops else layout.restrict(one) for one in samples]
+
+    def synthetic_samples(self, positions: list[int], seeds: seeding.UInt64Array | None = None) -> list[Any]:
+        """Samples of the source like those of the real set; with `seeds` if there is a `synthetic_transform`."""
+        return self._synthetic(positions, seeds)[0]
+
+    def _synthetic(self, positions: list[int], seeds: seeding.UInt64Array | None) -> tuple[list[Any], list[Any]]:
+        """The same, with their provenance if it is wanted."""
+        opened, source = self.opened(draws=True), self.source
+        side, crops = opened.synthetic, opened.raw.crops
+        if side is None or not positions:
+            return [], []
+        if crops:  # as many samples as the real lists have; over the epochs all are used equally often here, too
+            positions = [(place * crops + k) % len(source) for place in positions for k in range(crops)]
+            seeds = None if seeds is None else seeding.derive(seeds[:, None], np.arange(crops)).reshape(-1)
+        if self._transforms[1] is None:
+            seeds = None
+        samples, batch = side.samples(positions, seeds)
+        self._state(opened)
+        origins: list[Any] = provenance.of_synthetic(source, positions, batch) if self.provenance else []
+        if crops:
+            samples = [samples[start : start + crops] for start in range(0, len(samples), crops)]
+            origins = [origins[start : start + crops] for start in range(0, len(origins), crops)]
+        return samples, origins
 
     def subjects(self, is_synthetic: npt.NDArray[np.bool_], positions: npt.NDArray[np.int64]) -> list[Any]:
         """See `SyntheticMixDataset.dry_iter`; where each is read, as `MixPlan.look_up` says."""
-        if self.layout.container != "subject":
+        listed = getattr(self.real, "dry_iter", lambda: self.real)()
+        first = listed[0]
+        if not is_subject(first):
             raise ConfigurationError(
-                f"`dry_iter` is for samples that are torchio Subjects, got the type {self.layout.container}. "
+                f"`dry_iter` is for samples that are torchio Subjects, got samples of type {type(first).__name__}. "
                 "torchio.Queue needs a real set of Subjects, such as tio.SubjectsDataset."
             )
-        layout, listed = self.layout, getattr(self.real, "dry_iter", lambda: self.real)()
-        if "num_samples" in layout.names:
-            made: Iterator[Any] = iter(self.synthetic_samples(positions[is_synthetic].tolist()))
+        if "num_samples" in first:
+            stand_ins: Iterator[Any] = iter(self.synthetic_samples(positions[is_synthetic].tolist()))
         else:
-            made = itertools.repeat(layout.restrict(layout.template))
+            stand_ins = itertools.repeat(type(first)(dict(first)))
         subjects = [
-            next(made) if synthetic else listed[position]
+            next(stand_ins) if synthetic else listed[position]
             for synthetic, position in zip(is_synthetic.tolist(), positions.tolist(), strict=True)
         ]
-        return [layout.restrict(subject) for subject in subjects] if layout.restricted else subjects
+        if self._names is None or set(self._names) == set(first):
+            return subjects
+        return [type(one)({name: one[name] for name in self._names}) for one in subjects]
 
-    def _transformed(
-        self, samples: list[Any], codes: Sequence[int], index: npt.NDArray[np.int64], epoch: int
-    ) -> list[Any]:
-        real, synthetic, both = self._transforms
-        for transform, wanted, purpose in (
-            (real, False, seeding.REAL_TRANSFORM),
-            (synthetic, True, seeding.SYNTHETIC_TRANSFORM),
-        ):
-            rows = [row for row, code in enumerate(codes) if (code < 0) == wanted]
-            if transform is not None and rows:
-                seeds = seeding.derive(self.seed, purpose, epoch, index[rows])
-                for row, sample in zip(rows, transform([samples[row] for row in rows], seeds), strict=True):
-                    samples[row] = sample
-        if both is not None:
-            samples = both(samples, seeding.derive(self.seed, seeding.TRANSFORM, epoch, index))
-        return samples
+    def _state(self, opened: Opened) -> None:
+        """Says once what is converted, filled or left out."""
+        if opened.synthetic is not None and opened.synthetic.notes and not self._once[_STATED]:
+            self._once[_STATED] = 1
+            _logger.warning(stated(opened.synthetic.notes))
 
-    def _with_provenance(self, sample: Any, code: int) -> Any:
-        origin = provenance.of_real(code) if code >= 0 else provenance.of_synthetic(self.source, ~code)
-        return provenance.attach(sample, self.layout.container, origin)
+    def _compare(self, samples: list[Any], codes: Sequence[int]) -> None:
+        """Shows the first samples of either kind to the watch; afterwards this costs nothing."""
+        opened = self._opened
+        if self._compared or opened is None or opened.synthetic is None:
+            return
+        if self._watch is None:
+            images = [name for name, kind in opened.synthetic.kinds.items() if kind == "intensity"]
+            self._watch = IntensityWatch(opened.target, images)
+        if self._once[_COMPARED]:  # in another process
+            self._compared = True
+            return
+        if self._watch.will_be_done(sum(code < 0 for code in codes), len(codes)):
+            self._once[_COMPARED] = 1
+        self._watch.show(samples, (code < 0 for code in codes), stacklevel=6)
+        self._compared = self._watch.is_done
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None, "_watch": None}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchgenaug.samples.container_type import tensor_like
+from torchgenaug.samples.container_type import has_meta, tensor_like
 from torchgenaug.seeding import Int64Array
 
 DATA = "data"
@@ -48,7 +48,7 @@ def select_metadata(old: Any, made: Tensor, rows: Int64Array | None, added: int)
     if type(old) is Tensor:
         return made
     value: Any = tensor_like(old, made)
-    if _has_meta(value) and _has_meta(old):
+    if has_meta(value) and has_meta(old):
         size = old.shape[0]
         value.is_batch = old.is_batch
         value.meta = _collated("", old.meta, size, rows, added) if old.is_batch else dict(old.meta)
@@ -57,11 +57,6 @@ def select_metadata(old: Any, made: Tensor, rows: Int64Array | None, added: int)
             kept = operations if rows is None else [operations[row] for row in rows]
             value.applied_operations = [*kept, *[_NO_OPERATIONS] * added]
     return value
-
-
-def _has_meta(value: object) -> bool:
-    """Whether `value` is a `monai.data.MetaTensor`, without importing MONAI."""
-    return any(base.__name__ == "MetaTensor" and base.__module__.startswith("monai.") for base in type(value).__mro__)
 
 
 def _collated(key: str, entry: Any, size: int, rows: Int64Array | None, added: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchgenaug.errors import FieldMismatchError
+from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batch_metadata import DATA, is_image, select_metadata
 from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
 from torchgenaug.seeding import Int64Array
@@ -44,6 +44,13 @@ class BatchLayout:
             ConfigurationError: positions without names, names that do not fit, or an unsupported type.
         """
         layout = SampleLayout.of(batch, fields)
+        if layout.crops or (layout.container == "tensor" and not isinstance(batch, Tensor)):
+            got = f"a {type(batch).__name__}" + (" of dicts" if layout.crops else "")
+            raise ConfigurationError(
+                f"Batches must be tensors, or tuples, lists and dicts of tensors, got {got}. Let the loader's "
+                "collate_fn make tensors: torch.utils.data.default_collate, or MONAI's list_data_collate for lists of "
+                "crops."
+            )
         return cls(layout.container, layout.names, layout.restricted, fields is not None)
 
     def tensors(self, batch: Any) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batch_metadata import bare
 from torchgenaug.mixing.loader.batches import BatchLayout, raise_mismatch
-from torchgenaug.mixing.provenance import attach, fingerprints
+from torchgenaug.mixing.provenance import attach_to_one, fingerprints
 from torchgenaug.samples.intensity import warn_if_intensities_differ
 from torchgenaug.samples.layout import MEMBER, PARENT, SampleLayout
-from torchgenaug.samples.seeded_transform import is_torchio_transform, random_state_restored
+from torchgenaug.samples.random_sources import is_torchio_transform, keeps_to_torch
+from torchgenaug.samples.random_state import is_main_thread, seeded
 from torchgenaug.seeding import Int64Array
 from torchgenaug.types import Batch
 
@@ -78,7 +78,7 @@ class BatchTransforms:
         }[purpose]
         if transform is None:
             return batch
-        with _seeded(int(seeding.derive(self.seed, purpose, *key)), device):
+        with _seeded(int(seeding.derive(self.seed, purpose, *key)), device, transform):
             result = transform(batch)
         if not isinstance(result, type(batch)):
             raise FieldMismatchError(
@@ -152,7 +152,7 @@ class BatchMixer:
         mixed = self.transforms.apply(seeding.TRANSFORM, mixed, key, device)
         if self.provenance:
             kept = len(real[0]) if rows is None else len(rows)
-            mixed = attach(mixed, layout.container, self._origins(kept, positions, read, device))
+            mixed = attach_to_one(mixed, layout.container, self._origins(kept, positions, read, device))
         return mixed
 
     def probe(self, raw: Any, real: Sequence[Tensor], key: Key) -> None:
@@ -281,13 +281,17 @@ def _index(rows: Int64Array, like: Tensor) -> Tensor:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds the global generators (of the device, too), and puts them back afterwards."""
+def _seeded(seed: int, device: torch.device, transform: BatchTransform) -> Iterator[None]:
+    """Random numbers of `seed` for what runs inside; the global generators (of the device, too) stay as they were."""
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda, enabled=bool(cuda)), random_state_restored():
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002 (foreign transforms draw from it)
-        random.seed(seed)
+    if not is_main_thread() and (cuda or not keeps_to_torch(transform)):
+        raise ConfigurationError(
+            "A transform of batches must surely draw from torch on the CPU where it runs in a thread, got "
+            f"{transform!r}. The global generators are the training loop's at the same time. Iterate over the mix in "
+            "the main thread."
+        )
+    with torch.random.fork_rng(devices=cuda, enabled=bool(cuda)), seeded(torch_only=False) as reseed:
+        reseed(seed)
         if cuda:
             torch.cuda.default_generators[device.index or 0].manual_seed(seed)
         yield

@@ -16,7 +16,8 @@ from torch import Tensor
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.scan import RawData, conform
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.samples.layout import infer_kind, is_subject, plain
+from torchgenaug.samples.kinds import infer_kind
+from torchgenaug.samples.torchio_values import is_subject, plain
 
 _FIELDS = ("image", "label", "mask", "source")
 

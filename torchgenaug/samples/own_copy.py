@@ -1,0 +1,93 @@
+"""A copy of a user's data set to look at, so that the user's object stays as it is.
+
+The usual data set opens its file at the first read, in the worker that reads. A read in the main process would leave an
+open handle there: forked workers then share its position in the file, and spawned ones cannot be sent it. Random
+transforms, queues and counters move on with each read, too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import threading
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+from torchgenaug.samples.random_state import random_state_restored
+
+_SHARED = (Tensor, np.ndarray, type, ModuleType, FunctionType, BuiltinFunctionType, CodeType)
+_LARGE = 4096  # entries of a list, tuple or dict: a copy of the whole list of files would take its time
+
+
+def own_copy(dataset: Any) -> Any:
+    """A copy of a data set that shares its arrays; the object itself where it cannot be copied (an open handle)."""
+    references: list[Any] = []
+
+    class Writer(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            # Arrays and long lists are shared: reading does not change them, and they may fill the memory.
+            if not (isinstance(obj, _SHARED) or (type(obj) in (list, tuple, dict) and len(obj) > _LARGE)):
+                return None
+            references.append(obj)
+            return len(references) - 1
+
+    class Reader(pickle.Unpickler):
+        def persistent_load(self, pid: Any) -> Any:
+            return references[pid]
+
+    file = io.BytesIO()
+    try:
+        Writer(file, pickle.HIGHEST_PROTOCOL).dump(dataset)
+        file.seek(0)
+        return Reader(file).load()
+    except Exception:  # whatever a foreign __reduce__ or __getstate__ raises
+        return dataset
+
+
+def is_in_memory(dataset: Any) -> bool:
+    """Whether reading a sample surely changes nothing: lists, tuples, arrays, and torch's own sets of these."""
+    if type(dataset) in (list, tuple, TensorDataset, Tensor, np.ndarray):
+        return True
+    if type(dataset) is Subset:
+        return is_in_memory(dataset.dataset)
+    return type(dataset) is ConcatDataset and all(map(is_in_memory, dataset.datasets))
+
+
+def look_at(dataset: Any, index: int) -> Any:
+    """Sample `index`, read so that neither the data set nor a random state is changed."""
+    with random_state_restored():
+        return (dataset if is_in_memory(dataset) else own_copy(dataset))[index]
+
+
+class OwnCopy:
+    """A data set read through a copy of this object's own, one per process; the user's object is never read.
+
+    Args:
+        dataset: a map-style data set.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self._copy, self._process = None, -1
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        with self._lock:
+            if self._process != os.getpid():
+                self._copy = self.dataset if is_in_memory(self.dataset) else own_copy(self.dataset)
+                self._process = os.getpid()
+        return self._copy[index]  # type: ignore[index]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"dataset": self.dataset}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["dataset"])  # type: ignore[misc]
