@@ -1,7 +1,9 @@
-"""Measures of synthetic images: against real sets, against a paired reference, and of label maps.
+"""Measures of synthetic images: against a real set, against a paired reference, and of label maps.
 
-``features/`` (images → vectors: radiomics-like, EfficientNet-Lite0, your own network) · ``sets/`` (a synthetic against
-a real set of vectors: FID, KID, precision, recall, …) · ``measurement`` (a value, its interval, floor and ceiling).
+``features/`` (images → vectors: radiomics-like, histograms, EfficientNet-Lite0, your own network) · ``sets/`` (a
+synthetic against a real set of vectors: FID, KID, precision, recall, …) · ``pairs/`` (an image against its
+reference: SSIM, PSNR, LPIPS, …) · ``labels/`` (segmentations, and intensities within labels) · ``auc`` ·
+``measurement`` (a value with its interval, floor and ceiling) · ``resampling`` · ``distances``.
 
 Names are imported when they are first used. Measures need no extra except where their docstring names ``metrics``.
 """
@@ -21,7 +23,26 @@ if TYPE_CHECKING:
     from torchgenaug.metrics.features.network import NetworkFeatures as NetworkFeatures
     from torchgenaug.metrics.features.radiomics import RadiomicsFeatures as RadiomicsFeatures
     from torchgenaug.metrics.features.slices import SliceFeatures as SliceFeatures
+    from torchgenaug.metrics.labels.compare import DICE as DICE
+    from torchgenaug.metrics.labels.compare import JACCARD as JACCARD
+    from torchgenaug.metrics.labels.compare import LabelMeasure as LabelMeasure
+    from torchgenaug.metrics.labels.compare import compare_labels as compare_labels
+    from torchgenaug.metrics.labels.compare import hausdorff_measure as hausdorff_measure
+    from torchgenaug.metrics.labels.intensity import compare_label_intensities as compare_label_intensities
+    from torchgenaug.metrics.labels.intensity import label_medians as label_medians
     from torchgenaug.metrics.measurement import Measurement as Measurement
+    from torchgenaug.metrics.pairs.compare import compare_pairs as compare_pairs
+    from torchgenaug.metrics.pairs.differences import MAE as MAE
+    from torchgenaug.metrics.pairs.differences import MSE as MSE
+    from torchgenaug.metrics.pairs.differences import NMSE as NMSE
+    from torchgenaug.metrics.pairs.differences import PSNR as PSNR
+    from torchgenaug.metrics.pairs.lpips import Lpips as Lpips
+    from torchgenaug.metrics.pairs.lpips import lpips_measure as lpips_measure
+    from torchgenaug.metrics.pairs.measure import PairMeasure as PairMeasure
+    from torchgenaug.metrics.pairs.structure import MS_SSIM as MS_SSIM
+    from torchgenaug.metrics.pairs.structure import SSIM as SSIM
+    from torchgenaug.metrics.pairs.structure import UQI as UQI
+    from torchgenaug.metrics.pairs.structure import VIF as VIF
     from torchgenaug.metrics.sets.classifier import TWO_SAMPLE_AUC as TWO_SAMPLE_AUC
     from torchgenaug.metrics.sets.compare import compare_sets as compare_sets
     from torchgenaug.metrics.sets.divergence import FEATURE_KLD as FEATURE_KLD
@@ -54,6 +75,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "COVERAGE": "sets.manifold",
     "DENSITY": "sets.manifold",
+    "DICE": "labels.compare",
     "ENERGY_DISTANCE": "sets.kernels",
     "FEATURE_KLD": "sets.divergence",
     "FEATURE_MEASURES": "sets.standard",
@@ -62,31 +84,49 @@ _HOMES = {
     "HISTOGRAM_MEASURES": "sets.standard",
     "INCEPTION_SCORE": "sets.probabilities",
     "INTENSITY_WASSERSTEIN": "sets.divergence",
+    "JACCARD": "labels.compare",
     "JENSEN_SHANNON": "sets.divergence",
     "KID": "sets.kernels",
     "KLD": "sets.divergence",
+    "MAE": "pairs.differences",
     "MMD": "sets.kernels",
     "MODE_SCORE": "sets.probabilities",
+    "MSE": "pairs.differences",
+    "MS_SSIM": "pairs.structure",
+    "NMSE": "pairs.differences",
     "ONE_NEAREST_NEIGHBOUR": "sets.one_nearest",
     "PRECISION": "sets.manifold",
     "PROBABILITY_MEASURES": "sets.standard",
+    "PSNR": "pairs.differences",
     "RECALL": "sets.manifold",
     "REVERSE_KLD": "sets.divergence",
     "SLICED_WASSERSTEIN": "sets.wasserstein",
+    "SSIM": "pairs.structure",
     "TWO_SAMPLE_AUC": "sets.classifier",
+    "UQI": "pairs.structure",
     "VENDI": "sets.vendi",
+    "VIF": "pairs.structure",
     "WASSERSTEIN": "sets.wasserstein",
     "EfficientNetFeatures": "features.efficientnet",
     "FeatureSets": "sets.feature_sets",
     "Features": "features.contract",
     "HistogramFeatures": "features.histogram",
+    "LabelMeasure": "labels.compare",
+    "Lpips": "pairs.lpips",
     "Measurement": "measurement",
     "NetworkFeatures": "features.network",
+    "PairMeasure": "pairs.measure",
     "RadiomicsFeatures": "features.radiomics",
     "SetMeasure": "sets.measure",
     "SliceFeatures": "features.slices",
+    "compare_label_intensities": "labels.intensity",
+    "compare_labels": "labels.compare",
+    "compare_pairs": "pairs.compare",
     "compare_sets": "sets.compare",
     "extract_features": "features.contract",
+    "hausdorff_measure": "labels.compare",
+    "label_medians": "labels.intensity",
+    "lpips_measure": "pairs.lpips",
     "nearest": "distances",
     "relative_mmd_test": "sets.relative_mmd",
     "roc_auc": "auc",

@@ -79,7 +79,7 @@ def extract_features(
     rows = []
     for start, batch in image_batches(images, value_range=value_range, batch_size=batch_size):
         with torch.inference_mode():
-            vectors = features(batch)
+            vectors = features(to_unit_range(batch, value_range))
         if vectors.ndim != 2 or len(vectors) != len(batch):
             raise FieldMismatchError(
                 f"Features {features.name!r} must return (images, features), got {tuple(vectors.shape)} for "
@@ -100,7 +100,7 @@ def extract_features(
 def image_batches(
     images: ImageSequence, *, value_range: tuple[float, float], batch_size: int, rows: Sequence[int] | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Batches (position of the first image, images scaled to [0, 1]), checked for shape, finiteness and range."""
+    """Batches (position of the first image, float32 images), checked for shape, finiteness and range."""
     low, high = value_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ConfigurationError(f"`value_range` must be (low, high), finite, low < high, got {value_range}.")
@@ -122,7 +122,13 @@ def image_batches(
                 )
         batch = torch.stack(group).to(torch.float32)
         _check_range(batch, value_range, first=rows[start])
-        yield start, (batch - low) / (high - low)
+        yield start, batch
+
+
+def to_unit_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """Maps `value_range` to [0, 1]; what is outside stays outside."""
+    low, high = value_range
+    return (images - low) / (high - low)
 
 
 def _check_range(batch: Tensor, value_range: tuple[float, float], *, first: int) -> None:

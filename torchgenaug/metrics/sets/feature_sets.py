@@ -10,7 +10,14 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
-from torchgenaug.metrics.features.contract import Features, ImageSequence, extract_features, image_batches
+from torchgenaug.metrics.features.contract import (
+    Features,
+    ImageSequence,
+    extract_features,
+    image_batches,
+    to_unit_range,
+)
+from torchgenaug.metrics.resampling import numbered
 from torchgenaug.metrics.sets.degrade import Ceiling, degrade
 
 
@@ -79,7 +86,11 @@ class FeatureSets:
             parts = []
             for start, batch in image_batches(real, value_range=value_range, batch_size=batch_size, rows=rows.tolist()):
                 with torch.inference_mode():
-                    parts.append(features(degrade(batch, ceiling, seed=seed + start)).to("cpu", torch.float32))
+                    parts.append(
+                        features(degrade(to_unit_range(batch, value_range), ceiling, seed=seed + start)).to(
+                            "cpu", torch.float32
+                        )
+                    )
             worse = torch.cat(parts).clone()
         if features.standardize:
             mean, spread = vectors.mean(0), vectors.std(0)
@@ -101,12 +112,6 @@ class FeatureSets:
                 f"`real_groups` must hold one value per real image, got {tuple(self.real_groups.shape)} for "
                 f"{len(self.real)} images."
             )
-
-
-def numbered(groups: Sequence[Hashable]) -> list[int]:
-    """Numbers from 0 for the different values of `groups`, in order of appearance."""
-    numbers: dict[Hashable, int] = {}
-    return [numbers.setdefault(group, len(numbers)) for group in groups]
 
 
 def _check_shapes(real: ImageSequence, synthetic: ImageSequence) -> None:

@@ -1,0 +1,1 @@
+"""Measures of an image against the one reference that it should equal: translation, inpainting, reconstruction."""
