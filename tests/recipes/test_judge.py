@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
+from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData, spread_rows
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
-from torchgenaug.recipes.report import HeldOutConditions
+from torchgenaug.recipes.report import HeldOutConditions, Judge
 from torchgenaug.types import FieldSpec
 
 
@@ -106,3 +108,39 @@ def test_conditions_of_held_out_samples_come_mixed_and_each_once_a_round():
     assert torch.equal(told[:40].sort().values, labels)
     assert torch.equal(told[:40], told[40:])
     assert HeldOutConditions(held_out, None)([0, 1]) == {}
+
+
+def data_of(images):
+    """Training data of these images, sorted as they are."""
+    return TrainingData(
+        samples=TensorSamples({"image": images}),
+        fields={"image": FieldSpec(tuple(images.shape[1:]), value_range=(-5, 5))},
+        ids=tuple(map(str, range(len(images)))),
+        name="test",
+    )
+
+
+@pytest.mark.parametrize("count", [2300, 3999, 4100])
+def test_copies_of_the_last_training_images_are_found(count):
+    """Real sets are sorted by class: whatever is thinned out, the end is compared as well as the beginning."""
+    judge = Judge(data_of(pictures(count, 5, (16, 16))), data_of(pictures(120, 6, (16, 16))), None)
+    copies = {"image": judge.data.samples.columns["image"][-64:]}
+    assert judge.copied(copies) == (1.0, True)
+    assert judge.copied({"image": pictures(64, 7, (16, 16))})[1] is False
+
+
+@given(st.integers(0, 3000), st.integers(1, 300))
+def test_spread_rows_are_distinct_sorted_and_reach_both_ends(total, most):
+    rows = spread_rows(total, most)
+    assert rows == sorted(set(rows))
+    assert len(rows) == min(total, most)
+    if rows:
+        gap = -(-total // most)
+        assert rows[0] <= gap
+        assert rows[-1] >= total - 1 - gap
+
+
+def test_the_training_distance_uses_images_of_all_classes():
+    dark, bright = pictures(640, 1, (16, 16)), 3 + pictures(640, 2, (16, 16))
+    sorted_by_class = Judge(data_of(torch.cat([dark, bright])), data_of(torch.cat([dark[:32], bright[:32]])), None)
+    assert sorted_by_class.floor < 0.2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
 from torchgenaug.contracts import Conditions, Synthesizer
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.import_name import call_by_name
 
 DIFFUSERS_RANGE = (0.0, 1.0)
 """What the -1 and 1 of a plain diffusers folder stand for unless told: diffusers' own pipelines map to [0, 1], too."""
@@ -156,48 +155,22 @@ def _numbers(text: str) -> list[float]:
 
 def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:
     """The same diffusion model with another number of sampling steps."""
-    from torchgenaug.synthesizers import DiffusersSynthesizer
     from torchgenaug.synthesizers.parts.storable import Storable
 
-    if not isinstance(synthesizer, DiffusersSynthesizer):
-        made_of = synthesizer.stored() if isinstance(synthesizer, Storable) else None
-        if made_of is None or "steps" not in made_of.settings:
-            raise ConfigurationError(
-                f"--steps must be left out for a {type(synthesizer).__name__}, which has no sampling steps, got "
-                f"{steps}."
-            )
-        shorter = made_of._replace(settings={**made_of.settings, "steps": steps})
-        other: Synthesizer = type(synthesizer).from_stored(  # type: ignore[attr-defined]
-            shorter, device=getattr(synthesizer, "device", torch.device("cpu")), dtype=None
+    stored = synthesizer.stored() if isinstance(synthesizer, Storable) else None
+    if stored is None or "steps" not in stored.settings:
+        raise ConfigurationError(
+            f"--steps must be left out for a {type(synthesizer).__name__}, which has no sampling steps, got {steps}."
         )
-        other.trained_on = synthesizer.trained_on  # type: ignore[attr-defined]
-        return other
-    settings = synthesizer.settings | {"steps": steps, "dtype": synthesizer.dtype}
-    changed = DiffusersSynthesizer(
-        synthesizer.unet, synthesizer.scheduler, vae=synthesizer.vae, device=synthesizer.device, **settings
+    changed: Synthesizer = type(synthesizer).from_stored(  # type: ignore[attr-defined]
+        stored._replace(settings={**stored.settings, "steps": steps}),
+        device=getattr(synthesizer, "device", torch.device("cpu")),
+        dtype=None,
     )
-    changed.trained_on = synthesizer.trained_on
+    changed.trained_on = synthesizer.trained_on  # type: ignore[attr-defined]
     return changed
 
 
 def _call_factory(name: str, what: str) -> Any:
-    module_name, _, function_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does
-    expected = "a saved folder or package.module:factory" if what == "SYNTHESIZER" else "package.module:factory"
-    if not (module_name and function_name):
-        raise ConfigurationError(f"{what} must be {expected}, got {name!r}. For example: my_package.models:make_it")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{what} must be {expected}, got {name!r}: {error}. "
-            "Run the command where the module can be imported, or give the path of a folder."
-        ) from error
-    factory = getattr(module, function_name, None)
-    if not callable(factory):
-        raise ConfigurationError(
-            f"{what} must name a function of {module_name!r}, got {function_name!r}, which it does not have. "
-            f"It has: {', '.join(key for key, value in vars(module).items() if callable(value) and key[0] != '_')}."
-        )
-    return factory()
+    folder = "a saved folder or " if what == "SYNTHESIZER" else ""
+    return call_by_name(name, what, f"{folder}package.module:factory")

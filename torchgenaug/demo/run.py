@@ -28,6 +28,7 @@ from torchgenaug.contracts import SyntheticSource
 from torchgenaug.datasets.brain import NUM_LEVELS, BrainSlices
 from torchgenaug.demo import WEIGHTS
 from torchgenaug.demo.segmenter import Segmenter, mean_dice, train_step
+from torchgenaug.demo.threads import torch_threads
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.shards import render_shards
 
@@ -50,6 +51,7 @@ class EpochRow:
     """Seconds that the training process waited for the pool since the row before (the first one: since its start)."""
 
 
+@torch_threads(1)  # two workers and the pool share the machine with the training loop
 def run_demo(out: Path, *, epochs: int = 6, ratio: float = 0.4, console: Console | None = None) -> list[EpochRow]:
     """Runs the demo and writes ``shards/``, ``mixed_batch.png`` and ``summary.json`` into `out`.
 
@@ -64,7 +66,6 @@ def run_demo(out: Path, *, epochs: int = 6, ratio: float = 0.4, console: Console
     """
     began = time.perf_counter()
     console = console or Console()
-    torch.set_num_threads(1)  # two workers and the pool share the machine with the training loop
     out.mkdir(parents=True, exist_ok=True)
 
     real, held_out = BrainSlices("train"), BrainSlices("held_out")

@@ -53,7 +53,7 @@ class CopyTest:
     models". Distances are Euclidean, between images averaged down to at most 16 pixels a side.
 
     Args:
-        train: training images (count, channels, *spatial), all or many.
+        train: training images (count, channels, *spatial), all or many; `thumbnails` of them do as well.
         held_out: images of the same kind that the model does not see, at least 2.
     """
 
@@ -104,8 +104,13 @@ def _patches(images: Tensor) -> Tensor:
     return found[:, :, places].movedim(2, 1).flatten(0, 1)
 
 
-def _small(images: Tensor) -> Tensor:
+def thumbnails(images: Tensor) -> Tensor:
+    """`images` (count, channels, *spatial), averaged down to at most 16 pixels a side."""
     spatial: Any = tuple(min(_POOLED, size) for size in images.shape[2:])
     pool: nn.Module = nn.AdaptiveAvgPool2d(spatial) if len(spatial) == 2 else nn.AdaptiveAvgPool3d(spatial)
     small: Tensor = pool(images.float().cpu())
-    return small.flatten(1)
+    return small
+
+
+def _small(images: Tensor) -> Tensor:
+    return thumbnails(images).flatten(1)

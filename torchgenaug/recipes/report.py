@@ -16,13 +16,14 @@ from torch import Tensor
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes.checkpoint import data_fingerprint
-from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
+from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
+from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein, thumbnails
 from torchgenaug.seeding import permutation
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
 
-NUM_JUDGED, _NUM_SHOWN, _MAX_TRAIN = 64, 16, 2000
+NUM_JUDGED, _NUM_SHOWN = 64, 16
+_MOST_COMPARED = 20_000  # real images that samples are compared with, one by one, to find copies
 
 
 @dataclass
@@ -43,12 +44,12 @@ class Judge:
     reference: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._real, self._train = _images(self.held_out, NUM_JUDGED), _images(self.data, _MAX_TRAIN)
+        self._real = _images(self.held_out, NUM_JUDGED)
         low, high = self.data.fields["image"].value_range or (0.0, 1.0)
         uniform = torch.rand(self._real.shape, generator=torch.Generator().manual_seed(0)) * (high - low) + low
-        self.floor = sliced_wasserstein(self._train[:: max(1, len(self._train) // NUM_JUDGED)], self._real)
+        self.floor = sliced_wasserstein(_images(self.data, NUM_JUDGED), self._real)
         self.noise = sliced_wasserstein(uniform, self._real)
-        self._copies = CopyTest(self._train, _images(self.held_out, _MAX_TRAIN))
+        self._copies = CopyTest(_thumbnails(self.data), _thumbnails(self.held_out))
         self.reference = self._copies.expected
 
     def samples(self, synthesizer: Synthesizer) -> Batch:
@@ -122,7 +123,11 @@ def _draw_curves(history: Sequence[Mapping[str, float]], names: Sequence[str], p
     figure.savefig(path, dpi=90)
 
 
+def _thumbnails(data: TrainingData) -> Tensor:
+    """Small images of all samples, or of `_MOST_COMPARED` spread evenly over them, for the copy test."""
+    return torch.cat([thumbnails(data.samples[row]["image"][None]) for row in spread_rows(len(data), _MOST_COMPARED)])
+
+
 def _images(data: TrainingData, count: int) -> Tensor:
     """At most `count` images, spread evenly over the data."""
-    rows = range(0, len(data), max(1, len(data) // count))
-    return torch.stack([data.samples[row]["image"] for row in rows][:count])
+    return torch.stack([data.samples[row]["image"] for row in spread_rows(len(data), count)])

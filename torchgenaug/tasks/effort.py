@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
+from torchgenaug.demo.threads import torch_threads
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.tasks.report import Section, write_summary
 
@@ -65,8 +65,8 @@ def run_task(task: str, out: Path, *, effort: Effort | None = None, console: Con
         if value is not None and value < 1:
             raise ConfigurationError(f"`{name}` must be at least 1, got {value!r}.")
     began, console = time.perf_counter(), console or Console()
-    torch.set_num_threads(1)  # the pool shares the machine with the training loop
     out.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"torchgenaug.tasks.{task}")
-    sections: list[Section] = module.run(out, effort, console)
+    with torch_threads(1):  # the pool shares the machine with the training loop
+        sections: list[Section] = module.run(out, effort, console)
     return write_summary(task, sections, out, time.perf_counter() - began, console)

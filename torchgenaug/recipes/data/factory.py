@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.recipes.data.scan import RawData, conform
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.samples.kinds import infer_kind
@@ -33,7 +31,7 @@ def from_factory(name: str, size: int | Sequence[int] | None = None) -> Training
         ConfigurationError: no such function, or something else than a data set with a length; samples that cannot be
             trained on.
     """
-    dataset = _call(name)
+    dataset = call_by_name(name, "DATA", "package.module:factory")
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ConfigurationError(
             f"DATA must give a map-style data set (with __len__ and __getitem__), got {type(dataset).__name__} from "
@@ -158,32 +156,3 @@ def _is_image(value: Any) -> bool:
 
 def _place(index: int) -> str:
     return f"index {index}"
-
-
-def _call(name: str) -> Any:
-    module_name, _, factory_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does
-    if not (module_name and factory_name):
-        raise ConfigurationError(
-            f"DATA must be package.module:factory, got {name!r}. For example: my_package.data:train_set"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"DATA must be package.module:factory, got {name!r}: {error}. Run the command where the module can be "
-            "imported."
-        ) from error
-    factory = getattr(module, factory_name, None)
-    if not callable(factory):
-        there = ", ".join(key for key, value in vars(module).items() if callable(value) and key[0] != "_")
-        raise ConfigurationError(
-            f"DATA must name a function or class of {module_name!r}, got {factory_name!r}, which it does not have. It "
-            f"has: {there}."
-        )
-    try:
-        return factory()
-    except TypeError as error:
-        error.add_note(f"while {name!r} was called without arguments, as DATA must allow")
-        raise

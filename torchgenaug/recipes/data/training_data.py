@@ -155,7 +155,17 @@ class TrainingData:
         return np.array([int(self.samples[k]["label"]) for k in range(len(self))], np.int64)
 
     def select(self, rows: Sequence[int]) -> TrainingData:
-        """The samples at these positions, in this order."""
+        """The samples at these positions, in this order.
+
+        Raises:
+            ConfigurationError: a position twice: ids have to be distinct.
+        """
+        repeated = [row for row, count in Counter(map(int, rows)).items() if count > 1]
+        if repeated:
+            raise ConfigurationError(
+                f"`rows` must be distinct, got {repeated[0]} more than once. Ids name what a model was trained on. To "
+                "show a sample more often, repeat it in the sampler of the training loop."
+            )
         return replace(
             self,
             samples=SelectedSamples(self.samples, rows),
@@ -210,6 +220,13 @@ class TrainingData:
         return self.select(sorted(kept))
 
 
+def spread_rows(total: int, most: int) -> list[int]:
+    """At most `most` of the rows in ``range(total)``, distinct and evenly spread from the first to the last."""
+    if total <= most:
+        return list(range(total))
+    return [(2 * k + 1) * total // (2 * most) for k in range(most)]
+
+
 def _known_labels(samples: Samples) -> Tensor | None:
     """Labels that can be had without reading images."""
     labels = getattr(samples, "labels", None)
@@ -229,4 +246,4 @@ def _num_values(spec: FieldSpec | None) -> int | None:
     return None if spec is None or spec.value_range is None else int(spec.value_range[1]) + 1
 
 
-__all__ = ["Samples", "SelectedSamples", "Split", "TensorSamples", "TrainingData"]
+__all__ = ["Samples", "SelectedSamples", "Split", "TensorSamples", "TrainingData", "spread_rows"]

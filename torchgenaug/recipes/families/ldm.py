@@ -18,7 +18,7 @@ from torch.optim import Adam, Optimizer
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.batches import to_symmetric
-from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
 from torchgenaug.recipes.families.ddpm import (
     build_monai_unet,
     ddim_scheduler,
@@ -166,6 +166,6 @@ class LatentDiffusion:
     def _latent_spread(self) -> Tensor:
         """Standard deviation of the latents of training images, the same ones in every process."""
         autoencoder, spec = self.networks["autoencoder"], self.data.fields["image"]
-        rows = range(0, len(self.data), max(1, len(self.data) // _NUM_MEASURED))[:_NUM_MEASURED]
+        rows = spread_rows(len(self.data), _NUM_MEASURED)
         images = (to_symmetric(self.data.samples[row]["image"][None], spec).to(self.scale.value.device) for row in rows)
         return torch.cat([autoencoder.encode(image)[0].float() for image in images]).std()  # type: ignore[operator]
