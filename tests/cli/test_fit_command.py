@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -90,11 +91,90 @@ def test_a_teacher(tmp_path, discs):
         run("progressive", discs, *SMALL, "--out", str(tmp_path / "other"))
 
 
-def test_a_dry_run_writes_nothing(tmp_path, discs):
+def test_a_dry_run_writes_a_picture_only(tmp_path, discs):
+    image = pytest.importorskip("PIL.Image")
     result = run("ddpm", discs, "--dry-run", *SMALL)
     assert "M parameters" in result.output
-    assert "Nothing was written" in result.output
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
+    assert "Nothing was written but the picture" in result.output
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == [
+        "dry-run.png"
+    ]
+    with image.open(tmp_path / "dry-run.png") as picture:
+        assert picture.width > 100
+
+
+def test_a_dry_run_trains_as_the_run_would(tmp_path, discs, monkeypatch):
+    """Every option of the loop reaches it: device, precision, augmentation, accumulation, workers, seed."""
+    from torchgenaug.recipes import FitOptions, accelerator, batches
+
+    seen = {}
+    open_accelerator, training_batches = accelerator.open_accelerator, batches.training_batches
+
+    def opened(device, options):
+        seen.update(device=device, precision=options.precision, accumulate=options.accumulate)
+        return open_accelerator(device, FitOptions())  # a process has one precision
+
+    def batched(*arguments, **keywords):
+        seen.update(keywords)
+        return training_batches(*arguments, **keywords)
+
+    monkeypatch.setattr(accelerator, "open_accelerator", opened)
+    monkeypatch.setattr(batches, "training_batches", batched)
+    options = ["--precision", "bf16", "--no-augment", "--accumulate", "2", "--workers", "1", "--seed", "5"]
+    result = run("ddpm", discs, "--dry-run", *SMALL, *options, "--out", str(tmp_path / "model"))
+    assert seen == {
+        "device": "cpu",
+        "precision": "bf16",
+        "accumulate": 2,
+        "augment": False,
+        "workers": 1,
+        "seed": 5,
+    }
+    assert "2 steps of 8 samples" in result.output
+    assert "on cpu with bf16" in result.output
+    assert (tmp_path / "model-dry-run.png").exists()
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture
+def brain_scans(tmp_path, monkeypatch):
+    """A folder whose name begins like that of an embedded set."""
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 24, 20), dtype=np.uint8)
+    for k in range(12):
+        (tmp_path / "brain-scans").mkdir(exist_ok=True)
+        image.fromarray(pixels[k]).save(tmp_path / "brain-scans" / f"{k}.png")
+    monkeypatch.chdir(tmp_path)
+    return "brain-scans"
+
+
+@pytest.mark.parametrize(("embedded", "turns"), [(False, 0), (True, 1)])
+def test_pictures_are_turned_by_what_the_data_are(brain_scans, monkeypatch, embedded, turns):
+    """Not by what they are called."""
+    from torchgenaug import recipes
+
+    if embedded:
+        pytest.importorskip("nilearn")
+    seen = {}
+
+    def stopped(*arguments, rotate, **keywords):
+        seen["rotate"] = rotate
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "fit", stopped)
+    CliRunner().invoke(app, ["fit", "ddpm", "brain" if embedded else brain_scans, *SMALL, "--out", "model"])
+    assert seen == {"rotate": turns}
+
+
+def test_sizes_of_one_number_or_one_per_axis(brain_scans):
+    assert "image (1, 16, 24)" in run("ddpm", brain_scans, "--dry-run", *SMALL, "--size", "16,24").output
+    assert "image (1, 16, 16)" in run("ddpm", brain_scans, "--dry-run", *SMALL, "--size", "16").output
+    for wrong in ("big", "16,,2", "4", "16.5"):
+        result = run("ddpm", brain_scans, "--dry-run", "--size", wrong)
+        assert result.exit_code == 2
+        assert "--size" in result.output
+    with pytest.raises(ConfigurationError, match=r"`spacing` must be left out where files do not state theirs.*0\.png"):
+        run("ddpm", brain_scans, "--dry-run", "--spacing", "1,1")
 
 
 def test_families_are_listed():

@@ -30,6 +30,14 @@ _CONDITIONS: Mapping[Condition, Literal["label", "mask", "source"] | None] = {
 }
 
 
+class Folders(StrEnum):
+    """What ``--folders`` accepts."""
+
+    classes = "classes"
+    patients = "patients"
+    ignore = "ignore"
+
+
 class Precision(StrEnum):
     """What ``--precision`` accepts."""
 
@@ -52,7 +60,21 @@ def fit(
     ] = None,
     condition: Annotated[Condition, typer.Option(help="What the model is told about a sample.")] = Condition.none,
     with_mask: Annotated[bool, typer.Option("--with-mask", help="Make the mask together with the image.")] = False,
-    size: Annotated[int | None, typer.Option(min=8, help="Resize images to this many pixels a side.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Resize images to this many pixels: one number, or one per axis: 64,64,32.")
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Resample a folder's images to this spacing in mm first: 1 or 1,1,1.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Which files of a folder are images, where names do not show it: 'scans/*.png'.")
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Which files of a folder are masks: '*_mask.png'; none: there are none.")
+    ] = None,
+    folders: Annotated[
+        Folders | None, typer.Option(help="What the subfolders of a folder are, where names do not show it.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use so many samples (of each class): the few-sample setting.")
     ] = None,
@@ -80,7 +102,10 @@ def fit(
     device: Annotated[str | None, typer.Option(help="cpu; default: a GPU if there is one.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, though OUT holds a run.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the data and the networks, time three steps, write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show the data (with a picture) and the networks, time three steps, do no more."
+        ),
     ] = False,
 ) -> None:
     """Trains a generative model on your images; the result is a synthesizer for `render` and the pool.
@@ -93,6 +118,8 @@ def fit(
         torchgenaug fit ddpm digits --condition label --out digits-ddpm
 
         torchgenaug fit ddpm slices/ --with-mask --size 64 --out slices-ddpm --dry-run
+
+        torchgenaug fit ddpm volumes/ --spacing 1,1,3 --size 64,64,32 --images '*_t1.nii.gz' --out volumes-ddpm
 
         torchgenaug fit dcgan mypackage.data:train_set --condition label --limit 50 --patience 3 --out gan
 
@@ -115,8 +142,16 @@ def fit(
     from torchgenaug.recipes import load_data
     from torchgenaug.recipes.data.embedded import LOADERS
 
-    train = load_data(data, size=size)
-    held_out = load_data(data, split="held_out", size=size) if data in LOADERS else None
+    sides, spacing_mm = _whole_numbers("--size", size), _numbers("--spacing", spacing)
+    train = load_data(
+        data,
+        size=sides,
+        spacing=spacing_mm,
+        images=images,
+        masks=masks,
+        folders=None if folders is None else folders.value,
+    )
+    held_out = load_data(data, split="held_out", size=sides) if data in LOADERS else None
     if limit is not None:
         train = train.limit(limit, seed)
     recipe = Options(
@@ -133,11 +168,6 @@ def fit(
     )
     recipe = with_condition(family, train, recipe)
     _say(repr(train), *train.remarks)
-    if dry_run:
-        _dry_run(family, train, recipe)
-        return
-    if out is None:
-        raise typer.BadParameter("a folder for the synthesizer is needed.", param_hint="--out")
     from torchgenaug.recipes import FitOptions
     from torchgenaug.recipes import fit as run_fit
 
@@ -151,7 +181,14 @@ def fit(
         max_minutes=max_minutes,
         workers=workers,
     )
-    rotate = 1 if data.startswith("brain") else 0
+    if dry_run:
+        from torchgenaug.cli.dry_run import dry_run as run_dry
+
+        picture = Path("dry-run.png") if out is None else out.with_name(f"{out.name}-dry-run.png")
+        _say(*run_dry(family, train, recipe, options, device=device, picture=picture))
+        return
+    if out is None:
+        raise typer.BadParameter("a folder for the synthesizer is needed.", param_hint="--out")
     result = run_fit(
         family,
         train,
@@ -161,9 +198,30 @@ def fit(
         options=options,
         device=device,
         fresh=fresh,
-        rotate=rotate,
+        rotate=train.quarter_turns,
     )
     _summary(result, train, recipe, out)
+
+
+def _numbers(option: str, text: str | None) -> list[float] | float | None:
+    """Numbers between commas (or x); one alone is a number."""
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.lower().replace("x", ",").split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"one number, or one per axis, such as 64,64,32; got {text!r}.", param_hint=option
+        ) from None
+    return values[0] if len(values) == 1 else values
+
+
+def _whole_numbers(option: str, text: str | None) -> list[int] | int | None:
+    values = _numbers(option, text)
+    listed = values if isinstance(values, list) else [] if values is None else [values]
+    if any(each < 8 or each != int(each) for each in listed):
+        raise typer.BadParameter(f"whole numbers of at least 8, got {text!r}.", param_hint=option)
+    return [int(each) for each in values] if isinstance(values, list) else None if values is None else int(values)
 
 
 def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path) -> None:
@@ -186,40 +244,6 @@ def _render_command(train: TrainingData, recipe: Options, out: Path) -> str:
     if recipe.condition in ("mask", "source"):
         return f"{command} --conditions package.module:factory  # RealFields(your data set, ['{recipe.condition}'])"
     return command
-
-
-def _dry_run(family: str, train: TrainingData, recipe: Options) -> None:
-    import time
-    from dataclasses import replace
-
-    import torch
-    from accelerate import Accelerator
-
-    from torchgenaug.recipes.batches import training_batches
-    from torchgenaug.recipes.build import build_recipe, describe_family
-    from torchgenaug.recipes.options import FitOptions
-    from torchgenaug.recipes.state import TrainingState
-
-    about = describe_family(family)
-    recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        built = build_recipe(family, train, recipe)
-        for name, network in built.networks.items():
-            count = sum(each.numel() for each in network.parameters())
-            _say(f"{name}: {type(network).__name__}, {count / 1e6:.2f} M parameters")
-        state = TrainingState(built, Accelerator(), FitOptions())
-        batches = training_batches(train, recipe.batch_size or 1)
-        state.train_step(batches, 0.0)
-        started = time.perf_counter()
-        for _ in range(3):
-            state.train_step(batches, 0.0)
-        seconds = (time.perf_counter() - started) / 3
-    total = seconds * (recipe.steps or 1)
-    _say(
-        f"{recipe.steps} steps of {recipe.batch_size} samples at {seconds:.2f} s: about {total / 60:.0f} min, reports "
-        "not counted. Nothing was written."
-    )
 
 
 def _list_families() -> None:

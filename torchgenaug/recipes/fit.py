@@ -15,6 +15,7 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, DivergenceError
 from torchgenaug.recipes import checkpoint
+from torchgenaug.recipes.accelerator import open_accelerator
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe, describe_family, with_condition
 from torchgenaug.recipes.data.training_data import TrainingData
@@ -92,8 +93,6 @@ def fit(
         SynthesizerLoadError: no model in the folder of the teacher, or a damaged checkpoint.
         DivergenceError: weights that are not numbers any more; what was saved before is kept.
     """
-    from accelerate import Accelerator
-
     started = time.monotonic()
     options, recipe = options or FitOptions(), recipe or Options()
     about = describe_family(family)
@@ -111,7 +110,7 @@ def fit(
         data, held_out = data.split(0.1, options.seed)
     if teacher is not None:
         warn_of_seen(teacher, held_out)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=options.precision)
+    accelerator = open_accelerator(device, options)
     folder = Path(out) / _RUN_FOLDER
     # Everything draws from torch's global generators, which get back the state that they had.
     with torch.random.fork_rng(), stoppable() as stop:

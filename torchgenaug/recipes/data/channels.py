@@ -12,7 +12,7 @@ from typing import Any
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.listing import some
-from torchgenaug.recipes.data.naming import CONTRASTS, Tokens
+from torchgenaug.recipes.data.naming import CONTRASTS, Tokens, mask_bases
 from torchgenaug.recipes.data.pairing import Named
 
 _NUMBER = re.compile(r"\d{4}")
@@ -46,7 +46,7 @@ def _numbered(
     if not images or not all(image.tokens and _NUMBER.fullmatch(image.tokens[-1]) for image in images):
         return None
     names = nnunet_channels(folder)
-    wanted = {mask.tokens for mask in masks}
+    wanted = {base for mask in masks for base in (mask.tokens, *mask_bases(mask.tokens))}
     if names is None and not any("imagestr" in image.key.casefold() for image in images):
         return None
     if any(image.tokens in wanted for image in images):

@@ -13,7 +13,7 @@ from torchgenaug.recipes.data.naming import CONTRASTS, is_fold, read_folder_name
 from torchgenaug.recipes.data.pairing import Named
 from torchgenaug.recipes.data.selection import Folders
 
-_NO_CLASSES = {"anat", "func", "dwi", "fmap", "perf", "pet", "derivatives", "rawdata", "sourcedata"}
+_NO_CLASSES = {"anat", "func", "dwi", "fmap", "perf", "pet", "derivatives", "rawdata", "sourcedata", "tr", "ts", "va"}
 _MANY = 20
 
 
@@ -57,7 +57,7 @@ def read_groups(images: Sequence[Named], folder: Path, chosen: Folders | None, *
                 f"{folder / names[0]} to train on one class."
             )
         return Groups(remarks=(f"The folder {names[0]} is no class: there is no other.",) if names else ())
-    kind = chosen or _kind(images, level, names, folder)
+    kind = chosen or _kind(images, level, names, folder, alone=alone)
     if kind == "patients":
         if "" in level:
             return Groups()
@@ -106,19 +106,21 @@ def _is_flat(images: Sequence[Named]) -> bool:
     return all(image.key.count("/") == 1 for image in images)
 
 
-def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], folder: Path) -> str:
+def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], folder: Path, *, alone: bool) -> str:
     kind = read_folder_names(names)
     lowered = {name.casefold() for name in names}
     by_folder: dict[str, set[str]] = {}
     for image, name in zip(images, level, strict=True):
         by_folder.setdefault(name, set()).add(image.stem.casefold())
     same_names = len({frozenset(stems) for stems in by_folder.values()}) == 1
-    if kind == "classes" and same_names and (lowered <= CONTRASTS or lowered in ({"a", "b"}, {"he", "ihc"})):
+    if kind != "patients" and same_names and (lowered <= CONTRASTS or lowered in ({"a", "b"}, {"he", "ihc"})):
         raise ConfigurationError(
             f"Subfolders of {folder} must be classes or be left out, got {some(names)} with the same file names in "
             "each: they could be classes, or contrasts of the same images. Choose: --folders classes, or one of them: "
             f"--images '{names[0]}/**'."
         )
+    if all(name.isdigit() for name in names) and len(names) == len(images):
+        kind = "unclear" if alone else "patients"  # a number each: no two images would be of one class
     if kind == "classes" and len(names) > _MANY and len(names) > len(images) / 3:
         kind = "unclear"
     if kind == "unclear":

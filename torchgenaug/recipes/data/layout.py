@@ -18,10 +18,10 @@ from torchgenaug.recipes.data.records import FileRecord, Layout
 from torchgenaug.recipes.data.roles import Roles, assign_roles, splits_of
 from torchgenaug.recipes.data.selection import NO_MASKS, Glob, Selection
 from torchgenaug.recipes.data.stacks import read_stacks
-from torchgenaug.recipes.data.suspicion import looks_like_mask
+from torchgenaug.recipes.data.suspicion import doubt, looks_like_mask
 from torchgenaug.recipes.data.tables import TABLE_NAMES, Labels, read_labels
 
-_PEEKED = 5
+_PEEKED, _SIBLINGS = 5, 20
 
 
 def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
@@ -52,7 +52,10 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     sources = _partners(images, roles.sources)
     table = next((listing.folder / name for name in TABLE_NAMES if (listing.folder / name).is_file()), None)
     labels = None if table is None else _labels(listing, table, images)
-    groups = read_groups(images, listing.folder, selection.folders, alone=not (masks or labels or sources))
+    alone = not (masks or labels or sources or selection.images)
+    if alone:
+        _check_siblings(listing, images)
+    groups = read_groups(images, listing.folder, selection.folders, alone=alone)
     records = []
     for number, image in enumerate(images):
         own = bids_patient(image.stem, image.key) or patients.get(image.key)
@@ -206,6 +209,20 @@ def _partners(images: Sequence[Named], sources: Sequence[Named]) -> Mapping[str,
     return {image.key: partner[name] for name, image in have.items()}
 
 
+def _check_siblings(listing: Listing, images: Sequence[Named]) -> None:
+    """Looks into the first files of each folder: masks of the files of another one are no class."""
+    by_folder: dict[str, list[str]] = {}
+    for image in images:
+        by_folder.setdefault(image.key.rpartition("/")[0], []).append(image.key)
+    if not 1 < len(by_folder) <= _SIBLINGS:
+        return
+    few = {folder: looks_like_mask(read_image([listing.folder / keys[0]]).values) for folder, keys in by_folder.items()}
+    suspects = [key for folder, keys in by_folder.items() if few[folder] for key in keys]
+    rest = [key for folder, keys in by_folder.items() if not few[folder] for key in keys]
+    if suspects and rest and len(suspects) >= min(len(rest), len(images) // 4):
+        raise doubt(suspects, rest)
+
+
 def _labels(listing: Listing, table: Path, images: Sequence[Named]) -> Labels:
     reason = listing.others.get("files of other kinds", [])
     if table.name in reason:
@@ -221,7 +238,15 @@ def _check_splits(listing: Listing, roles: Roles) -> None:
     names = list(parts)
     first = parts[names[0]][0]
     top = first.split("/")[0] == names[0]
-    remedy = f"Give {listing.folder / names[0]}" if top else f"Choose one: --images '**/{names[0]}/**'"
+    if top:
+        remedy = f"Give {listing.folder / names[0]}"
+    else:
+        masks = splits_of([mask.key for mask in roles.masks]).get(names[0], [])
+        chosen = [
+            f"--images '{first.rpartition('/')[0]}/**'",
+            *(f"--masks '{key.rpartition('/')[0]}/**'" for key in masks[:1]),
+        ]
+        remedy = f"Choose one: {' '.join(chosen)}"
     raise ConfigurationError(
         f"DATA must be one part of a split, got {listing.folder}, which holds {', '.join(names)}. {remedy}."
     )

@@ -23,8 +23,10 @@ _IMAGE = {"image", "images", "img", "imgs", "imaging", "input", "inputs", "origi
 _STRONG_IMAGE = {"image", "images", "img", "imgs"}
 _DRAWN_OVER = {"overlay", "overlays", "preview", "previews", "thumb", "thumbs", "thumbnail", "thumbnails", "heatmap",
                "heatmaps", "pred", "preds", "prediction", "predictions", "superpixels", "visualization"}  # fmt: skip
-_SPLIT = {"train", "training", "trn", "tr", "val", "valid", "validation", "va", "test", "testing", "tst", "ts", "dev",
-          "trainval", "heldout", "holdout"}  # fmt: skip
+_SPLIT = {
+    *("train", "training", "trn", "val", "valid", "validation", "test", "testing", "tst", "dev", "trainval"),
+    *("heldout", "holdout"),
+}  # fmt: skip
 _FOLD = {"fold", "part", "subset", "batch", "chunk"}
 CONTRASTS = {"flair", "t1", "t1w", "t1c", "t1ce", "t1gd", "t1n", "t1post", "t2", "t2w", "t2f", "t2star", "pd", "pdw",
              "dwi", "adc", "swi", "asl", "cbf", "cbv", "mtt", "tmax", "ttp", "mra", "ct", "cta", "pet"}  # fmt: skip
@@ -145,11 +147,13 @@ def read_folder_names(names: Sequence[str]) -> str:
         counted = numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
         return "classes" if counted and len(numbers) <= 20 and max(map(len, lowered)) <= 2 else "unclear"
     templates = {re.sub(r"\d+", "#", name) for name in lowered}
-    if len(templates) > 1 and not all(set(folder_tokens(name)[:1]) & _PERSON for name in names):
+    if len(templates) > 1 and not all(
+        re.findall("[a-z]+", name)[:1] and re.findall("[a-z]+", name)[0] in _PERSON for name in lowered
+    ):
         return "classes"
     if not all(re.search(r"\d", name) for name in lowered):
         return "classes"
-    words = {token for name in names for token in folder_tokens(name) if not token.isdigit()}
+    words = {word for name in names for word in (*folder_tokens(name), *re.findall("[a-z]+", name.casefold()))}
     if words & _CLASS - {"c"}:
         return "classes"
     if words & _PERSON:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torchgenaug.errors import ConfigurationError
@@ -25,7 +25,8 @@ class Named:
 
     Args:
         keys: paths below the folder.
-        place: its folders, without the names of roles.
+        place: its folders, without the words for roles in their names.
+        folders: those of them whose names have no such word.
         role_folder: the folder that names its role, "" where the file's own name does.
         tokens: of its name.
         stem: its name without ending.
@@ -33,6 +34,7 @@ class Named:
 
     keys: tuple[str, ...]
     place: Tokens
+    folders: Tokens
     role_folder: str
     tokens: Tokens
     stem: str
@@ -47,7 +49,12 @@ def pair(images: Sequence[Named], masks: Sequence[Named]) -> tuple[dict[str, lis
     """Image key → its masks, and the masks of no image."""
     found: dict[str, list[Named]] = defaultdict(list)
     lost = list(masks)
-    for lookup in (_by_name(images, nearby=True), _by_name(images, nearby=False), _by_bids(images), _alone(images)):
+    places: tuple[Callable[[Named], Tokens], ...] = (
+        lambda each: each.place,
+        lambda each: each.folders,
+        lambda each: (),
+    )
+    for lookup in (*(_by_name(images, place) for place in places), _by_bids(images), _alone(images)):
         rest = []
         for mask in lost:
             image = lookup.find(mask)
@@ -69,7 +76,9 @@ def pair(images: Sequence[Named], masks: Sequence[Named]) -> tuple[dict[str, lis
 class _Lookup:
     """Images by a key; a key of two images is nobody's."""
 
-    def __init__(self, entries: Iterable[tuple[object, Named]], keys_of_mask: object) -> None:
+    def __init__(
+        self, entries: Iterable[tuple[object, Named]], keys_of_mask: Callable[[Named], Iterable[object]]
+    ) -> None:
         self.found: dict[object, Named | None] = {}
         for key, image in entries:
             known = self.found.get(key, image)
@@ -78,7 +87,7 @@ class _Lookup:
 
     def find(self, mask: Named) -> Named | None:
         """The image of a mask."""
-        for key in self.keys_of_mask(mask):  # type: ignore[operator]
+        for key in self.keys_of_mask(mask):
             image = self.found.get(key)
             if image is not None:
                 return image
@@ -90,17 +99,14 @@ def _bases(mask: Named) -> list[Tokens]:
     return list(dict.fromkeys([*own, *mask_bases(mask.tokens)]))
 
 
-def _by_name(images: Sequence[Named], *, nearby: bool) -> _Lookup:
-    def where(place: Tokens) -> Tokens:
-        return place if nearby else ()
-
+def _by_name(images: Sequence[Named], place: Callable[[Named], Tokens]) -> _Lookup:
     # The exact name of one image stands before the shortened name of another one.
-    exact = {(where(image.place), image.tokens) for image in images}
-    entries = [((where(image.place), image.tokens), image) for image in images]
+    exact = {(place(image), image.tokens) for image in images}
+    entries = [((place(image), image.tokens), image) for image in images]
     for image in images:
-        shorter = ((where(image.place), base) for base in image_bases(image.tokens)[1:])
+        shorter = ((place(image), base) for base in image_bases(image.tokens)[1:])
         entries += [(key, image) for key in shorter if key not in exact]
-    return _Lookup(entries, lambda mask: [(where(mask.place), base) for base in _bases(mask)])
+    return _Lookup(entries, lambda mask: [(place(mask), base) for base in _bases(mask)])
 
 
 def _by_bids(images: Sequence[Named]) -> _Lookup:
@@ -110,7 +116,8 @@ def _by_bids(images: Sequence[Named]) -> _Lookup:
 
 def _alone(images: Sequence[Named]) -> _Lookup:
     """By the folder, where it holds one image only: a folder per image with its masks."""
-    return _Lookup(((image.place, image) for image in images if image.place), lambda mask: [mask.place])
+    entries = ((image.place[:depth], image) for image in images for depth in range(1, len(image.place) + 1))
+    return _Lookup(entries, lambda mask: [mask.place[:depth] for depth in range(len(mask.place), 0, -1)])
 
 
 def _by_ends(images: Sequence[Named], masks: Sequence[Named]) -> _Lookup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +11,7 @@ from torchgenaug.recipes.data.listing import Listing, some
 from torchgenaug.recipes.data.naming import (
     folder_role,
     is_drawn_over,
+    is_mask_word,
     mask_bases,
     split_word,
     tokens_of,
@@ -35,10 +36,12 @@ def assign_roles(listing: Listing, files: Sequence[Path], selection: Selection) 
     """Roles as names suggest them, or as `selection` states; what has none is put aside in `listing`."""
     roles = Roles()
     unplaced: list[tuple[Path, Named, str]] = []
-    explicit = _explicit(listing, files, selection)
+    wrappers = _num_wrappers([listing.key(path) for path in files])
+    by_name = {listing.key(path): _named(listing.key(path), wrappers) for path in files}
+    explicit = _explicit(listing, selection, {key: role for key, (_, role) in by_name.items()})
     for path in files:
         key = listing.key(path)
-        named, role = _named(key)
+        named, role = by_name[key]
         role = explicit.get(key, role)
         if role == "mask" and key not in explicit and selection.masks is not None:
             listing.put_aside(path, "masks that were not chosen")
@@ -82,9 +85,15 @@ def _place(listing: Listing, roles: Roles, unplaced: list[tuple[Path, Named, str
         roles.masks = [mask for mask in roles.masks if mask not in tests]
 
 
-def _explicit(listing: Listing, files: Sequence[Path], selection: Selection) -> dict[str, str]:
+def _names_masks(pattern: str) -> bool:
+    """Whether a glob of images means files whatever they are named: it has a word for masks, or takes everything."""
+    parts = pattern.replace("*", " ").replace("?", " ").split("/")
+    return pattern == "**" or any(is_mask_word(token) for part in parts for token in tokens_of(part))
+
+
+def _explicit(listing: Listing, selection: Selection, roles_by_name: Mapping[str, str]) -> dict[str, str]:
     """Roles that the user states."""
-    keys = [listing.key(path) for path in files]
+    keys = list(roles_by_name)
     explicit: dict[str, str] = {}
     for role, pattern in (("image", selection.images), ("mask", selection.masks)):
         if pattern is None or pattern == NO_MASKS:
@@ -96,15 +105,14 @@ def _explicit(listing: Listing, files: Sequence[Path], selection: Selection) -> 
                 f"{len(keys)}: {some(keys)}. Write it like a path below the folder, with * for what varies: --{role}s "
                 f"'{_example(keys)}'."
             )
-        both = sorted(chosen & explicit.keys())
-        if both and role == "mask":
-            # A mask's name often contains its image's: *.png and *_mask.png. The narrower pattern holds.
-            rest = [key for key in explicit if key not in chosen]
-            if not rest:
-                raise ConfigurationError(
-                    f"`images` and `masks` must match different files, got both for {len(both)}: {some(both)}. Narrow "
-                    "one of the patterns."
-                )
+        if role == "image" and not _names_masks(pattern) and selection.masks != NO_MASKS:
+            # "*.png" also matches x_mask.png, which is a mask all the same.
+            chosen = {key for key in chosen if roles_by_name[key] != "mask"}
+        elif chosen == explicit.keys():
+            raise ConfigurationError(
+                f"`images` and `masks` must match different files, got both for all: {some(sorted(chosen))}. Narrow "
+                "one of the patterns."
+            )
         explicit.update(dict.fromkeys(chosen, role))
     return explicit
 
@@ -114,15 +122,20 @@ def _example(keys: Sequence[str]) -> str:
     return str(path.with_name("*" + "".join(path.suffixes)))
 
 
-def _named(key: str) -> tuple[Named, str]:
-    """A file as its name and folders state it, and its role by them."""
+def _named(key: str, wrappers: int) -> tuple[Named, str]:
+    """A file as its name and folders state it, and its role by them.
+
+    Args:
+        key: its path.
+        wrappers: how many folders in front hold all files: "Dataset_with_masks" says nothing of the files in it.
+    """
     path = PurePosixPath(key)
     folders = path.parts[:-1]
     found = [folder_role(folder) for folder in folders]
-    role_folder = next((folder for folder, role in zip(folders, found, strict=True) if role == "mask"), "")
-    role = "mask" if role_folder else next((each for each in reversed(found) if each), "")
-    if any(each == "drawn over" for each in found):
-        role = "drawn over"
+    found = ["" if depth < wrappers and role in ("mask", "drawn over") else role for depth, role in enumerate(found)]
+    telling = [each for each in reversed(found) if each and each != "maybe image"]
+    role = "drawn over" if "drawn over" in found else next(iter(telling), "maybe image" if any(found) else "")
+    role_folder = folders[len(found) - 1 - found[::-1].index("mask")] if role == "mask" else ""
     place = [
         without_role(name) if kind in ("mask", "image", "maybe image") else name
         for name, kind in zip(folders, found, strict=True)
@@ -130,10 +143,18 @@ def _named(key: str) -> tuple[Named, str]:
     ]
     stem = stem_of_key(path)
     tokens = tokens_of(stem)
-    if role == "" or (role in ("image", "maybe image") and "mask" not in found):
+    if role in ("", "image", "maybe image"):
         # In a folder of images, names that end like those of masks are masks all the same.
-        role = "mask" if mask_bases(tokens) and role != "drawn over" else role
-    return Named((key,), tuple(name.casefold() for name in place if name), role_folder, tokens, stem), role
+        role = "mask" if mask_bases(tokens) else role
+    plain = tuple(name.casefold() for name, kind in zip(folders, found, strict=True) if not kind)
+    return Named((key,), tuple(name.casefold() for name in place if name), plain, role_folder, tokens, stem), role
+
+
+def _num_wrappers(keys: Sequence[str]) -> int:
+    """How many folders in front all keys share."""
+    folders = [key.split("/")[:-1] for key in keys]
+    pairs = zip(min(folders), max(folders), strict=False)
+    return next((depth for depth, (a, b) in enumerate(pairs) if a != b), min(map(len, folders)))
 
 
 def stem_of_key(path: PurePosixPath) -> str:

@@ -62,12 +62,22 @@ class MaskWatch:
         if len(self.suspects) < _REMARKABLE * len(self.keys):
             return (f"{len(self.suspects)} images hold few values, as masks do ({names}).",)
         rest = sorted(set(range(len(self.keys))) - set(self.suspects))
-        raise ConfigurationError(
-            f"It must be clear which files are images, got {len(self.suspects)} of {len(self.keys)} that hold few "
-            f"values, as masks do: {names}. They could be masks of the others: --images "
-            f"'{common_glob([self.keys[index] for index in rest])}' --masks "
-            f"'{common_glob([self.keys[index] for index in self.suspects])}'; or images: --images '**'."
-        )
+        raise doubt([self.keys[index] for index in self.suspects], [self.keys[index] for index in rest])
+
+
+def doubt(suspects: Sequence[str], rest: Sequence[str]) -> ConfigurationError:
+    """The error for images of which a part looks like masks, with both readings.
+
+    Args:
+        suspects: paths below the folder of those that do.
+        rest: of the others.
+    """
+    folders = " --folders classes (or ignore)" if any("/" in key for key in (*suspects, *rest)) else ""
+    return ConfigurationError(
+        f"It must be clear which files are images, got {len(suspects)} of {len(suspects) + len(rest)} that hold few "
+        f"values, as masks do: {some(suspects)}. They could be masks of the others: --images '{common_glob(rest)}' "
+        f"--masks '{common_glob(suspects)}'; or images: --images '**'{folders}."
+    )
 
 
 def common_glob(keys: Sequence[str]) -> str:

@@ -16,6 +16,9 @@ from torchgenaug.recipes.data.readers.decoded import Array, Decoded
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+_FIRST_WORDS = {
+    bytes(order) for element in (0, 1, 5, 8, 0x16, 0x18) for order in ([8, 0, element, 0], [0, 8, 0, element])
+}
 _AIR = -1024  # HU; nothing is lighter, and scanners write less for what lies outside of the field of view
 
 
@@ -148,7 +151,7 @@ def is_dicom(path: Path) -> bool:
     if head[128:132] == b"DICM":
         return True
     # Before part 10 of the standard, files began with group 2 or 8 and an element of two even bytes.
-    return len(head) == 132 and head[:4] in {bytes([8, 0, element, 0]) for element in (0, 1, 5, 8, 0x16, 0x18)}
+    return len(head) == 132 and head[:4] in _FIRST_WORDS
 
 
 def look_at_dicom(path: Path) -> tuple[str | None, str]:
