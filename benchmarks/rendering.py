@@ -38,8 +38,9 @@ from torchgenaug import (
 )
 from torchgenaug.shards import folder as folder_module
 from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.structure import checksums
 from torchgenaug.shards.write import writer as writer_module
-from torchgenaug.shards.write.writer import ShardWriter, checksums
+from torchgenaug.shards.write.writer import ShardWriter
 
 SHAPE = (1, 64, 64)
 BATCH = 32

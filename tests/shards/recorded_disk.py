@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from torchgenaug.shards import folder
 from torchgenaug.shards import inventory as damage
 from torchgenaug.shards.render import plan
@@ -28,7 +26,7 @@ Event = tuple[Any, ...]
 
 
 class RecordedDisk:
-    """`os` for the shards' modules, and h5py's files: passes everything on, and notes it in `events`.
+    """`os` for the shards' modules, through which HDF5 writes, too: passes everything on, and notes it in `events`.
 
     Args:
         monkeypatch: undoes it.
@@ -43,16 +41,6 @@ class RecordedDisk:
                 monkeypatch.setattr(module, "os", self)
         make = os.mkdir
         monkeypatch.setattr(os, "mkdir", lambda path, *rest: (make(path, *rest), self._note("mkdir", str(path))))
-        disk = self
-
-        class File(h5py.File):
-            def close(self) -> None:
-                path, wrote = (Path(self.filename), self.mode == "r+") if self else (Path(), False)
-                super().close()
-                if wrote:  # HDF5's own writes are not seen; all that is there now was written since the last sync
-                    disk._note("write", os.stat(path).st_ino, 0, path.read_bytes())
-
-        monkeypatch.setattr(h5py, "File", File)
 
     def _note(self, *event: Any) -> None:
         if event[0] != "mkdir" or event[1] == str(self._root):
@@ -77,6 +65,11 @@ class RecordedDisk:
     def posix_fallocate(self, descriptor: int, start: int, size: int) -> None:
         os.posix_fallocate(descriptor, start, size)
         self._note("write", self._inodes[descriptor], start + size, b"")
+
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        assert size >= os.fstat(descriptor).st_size, "nothing that was written is cut off"
+        os.ftruncate(descriptor, size)
+        self._note("write", self._inodes[descriptor], size, b"")
 
     def fsync(self, descriptor: int) -> None:
         os.fsync(descriptor)

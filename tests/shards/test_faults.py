@@ -171,7 +171,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from shards_helpers import contents, render
 from torchgenaug.errors import ShardError
-from torchgenaug.shards import render as render_module
+from torchgenaug.shards.render import render as render_module
 
 render_module._check_space = lambda *arguments: None  # else it would refuse to begin
 disk, whole, sizes = Path(sys.argv[2]), Path(sys.argv[3]), eval(sys.argv[4])

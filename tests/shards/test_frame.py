@@ -27,9 +27,9 @@ def taken_apart(monkeypatch):
     seen = []
     original = opened.open_checked
 
-    def noted(path, *arguments, **options):
-        seen.append(int(path.name[6:11]))
-        return original(path, *arguments, **options)
+    def noted(content, manifest, index):
+        seen.append(index)
+        return original(content, manifest, index)
 
     monkeypatch.setattr(opened, "open_checked", noted)
     return seen
@@ -90,18 +90,18 @@ def test_a_process_without_maps_left_gives_some_back(folder, monkeypatch):
     source = ShardSource(folder)
     expected = source.read(np.arange(20))["image"]
     source = ShardSource(folder)
-    original = opened._map_file
+    original = opened.map_file
     left = 3
 
-    def scarce(path, ids):
+    def scarce(descriptor):
         nonlocal left
         if left == 0:
             left = 3
             raise RuntimeError("unable to mmap 4096 bytes from file: Cannot allocate memory (12)")
         left -= 1
-        return original(path, ids)
+        return original(descriptor)
 
-    monkeypatch.setattr(opened, "_map_file", scarce)
+    monkeypatch.setattr(opened, "map_file", scarce)
     assert torch.equal(source.read(np.arange(20))["image"], expected)
 
 

@@ -408,9 +408,9 @@ def test_files_that_are_no_hdf5_are_refused(copy, content):
 
 def test_a_shard_that_shrinks_between_two_readings_is_refused(copy, monkeypatch):
     """Uncompressed shards are checked once per process; what is mapped again must still be there."""
-    from torchgenaug.shards.read import opened
+    from torchgenaug.shards.read import open_shards
 
-    monkeypatch.setattr(opened, "MAX_MAPS", 1)
+    monkeypatch.setattr(open_shards, "MAX_MAPS", 1)
     source = ShardSource(copy)
     source.read(np.array([2]))
     source.read(np.array([0]))

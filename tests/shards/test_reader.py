@@ -25,7 +25,7 @@ from torchgenaug.errors import (
     ShardNotFoundError,
     ShardVersionError,
 )
-from torchgenaug.shards.read import opened
+from torchgenaug.shards.read import open_shards
 from torchgenaug.testing import SourceConformance
 
 
@@ -130,8 +130,8 @@ def test_errors_reach_the_parent_of_a_worker(folder):
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_threads_may_share_a_source(tmp_path, compression, monkeypatch):
-    monkeypatch.setattr(opened, "MAX_MAPS", 2)
-    monkeypatch.setattr(opened, "MAX_FILES", 2)
+    monkeypatch.setattr(open_shards, "MAX_MAPS", 2)
+    monkeypatch.setattr(open_shards, "MAX_FILES", 2)
     source = render(tmp_path / "shards", compression=compression)
     expected = source.read(np.arange(22))["image"]
     failures = []
@@ -159,7 +159,7 @@ def test_pickle_is_small_and_holds_no_samples(tmp_path):
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_few_file_handles_are_enough_for_many_shards(tmp_path, monkeypatch, compression):
-    monkeypatch.setattr(opened, "MAX_FILES", 8)
+    monkeypatch.setattr(open_shards, "MAX_FILES", 8)
     render(tmp_path / "shards", count=100, batch_size=1, shard_size=1, compression=compression)
     source = ShardSource(tmp_path / "shards")
     before = len(os.listdir("/proc/self/fd"))

@@ -8,7 +8,7 @@ import torch
 from shards_helpers import render, shard
 
 from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, verify_shards
-from torchgenaug.shards.write.writer import CALL_SIZE_ATTRIBUTE
+from torchgenaug.shards.structure import CALL_SIZE_ATTRIBUTE
 from torchgenaug.testing import AnalyticSynthesizer
 
 

@@ -99,6 +99,7 @@ class TemporaryFile:
     """
 
     def __init__(self, folder: Path, tag: str = "") -> None:
+        self._durable = False
         while True:
             self.path = folder / f"{_TEMP_PREFIX}{tag}{KERNEL}-{secrets.token_hex(8)}{_TEMP_SUFFIX}"
             self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -115,9 +116,31 @@ class TemporaryFile:
     def write(self, content: bytes | memoryview, position: int = 0) -> None:
         """Writes all of `content`, however few bytes the system takes at once."""
         rest = memoryview(content)
+        self._durable = False
         while len(rest):
             written = os.pwrite(self.descriptor, rest, position)
             rest, position = rest[written:], position + written
+
+    def resize(self, size: int) -> None:
+        """Cuts the file, or lengthens it with zeros."""
+        os.ftruncate(self.descriptor, size)
+        self._durable = False
+
+    def reserve(self, size: int) -> None:
+        """Takes room for so many bytes, so that a full disk shows now; where the file system can."""
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self.descriptor, 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+            self._durable = False
+
+    def sync(self) -> None:
+        """Makes the content durable; does nothing if it is."""
+        if not self._durable:
+            os.fsync(self.descriptor)
+            self._durable = True
 
     def commit(self, name: str, *, exclusive: bool = False) -> bool:
         """Gives the file its final name: content durable first, name visible then, name durable last.
@@ -127,7 +150,7 @@ class TemporaryFile:
             exclusive: leave an existing file alone instead (False is returned then).
         """
         target = self.path.with_name(name)
-        os.fsync(self.descriptor)
+        self.sync()
         if exclusive:
             try:
                 os.link(self.path, target)

@@ -7,16 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
-from torchgenaug.shards.read.layout import ShardFault
-from torchgenaug.shards.read.opened import OpenShard, copy_rows
-from torchgenaug.shards.storage import StoredField
-
-_BYTES = 16 << 20  # decoded at once, but one sample at least
+from torchgenaug.shards.read.content import ShardFault, on_network
+from torchgenaug.shards.read.opened import OpenShard, wrong_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +125,12 @@ def _fault(path: Path, manifest: Manifest, index: int) -> str | None:
     """What is wrong with a file, or None."""
     if index >= manifest.num_shards:
         return f"the plan has only {manifest.num_shards} shards"
+    shard = None
     try:
-        shard = OpenShard(path, manifest, index, known=None, digest=True)
-    except ShardFault as error:
-        return str(error)
-    try:
-        for column, (name, field) in enumerate(manifest.fields.items()):
-            if shard.compressed[column] is None:
-                wrong = shard.wrong_rows(column)
-            else:
-                wrong = _wrong_compressed(shard, index, column, field)
-            if wrong:
-                return f"the checksum of field {name!r} is wrong for id {shard.ids[wrong[0]]}"
-    except ShardCorruptError as error:
+        shard = OpenShard(path, manifest, index, known=None, digest=True, mapped=not on_network(path))
+        return wrong_content(shard, manifest, index)
+    except (ShardFault, ShardCorruptError) as error:
         return str(error)
     finally:
-        shard.close()
-    return None
-
-
-def _wrong_compressed(shard: OpenShard, index: int, column: int, field: StoredField) -> list[int]:
-    """The rows of a compressed field whose checksum is wrong; those of the first portion that has any."""
-    portion = max(1, _BYTES // field.row_bytes)
-    for start in range(0, len(shard.ids), portion):
-        ids = list(shard.ids[start : start + portion])
-        stored = np.empty((len(ids), *field.spec.shape), field.dtype)
-        rows = list(range(start, start + len(ids)))
-        if wrong := copy_rows(stored, {index: shard}, [index] * len(ids), rows, column, ids):
-            return [start + k for k in wrong]
-    return []
+        if shard is not None:
+            shard.close()

@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from torchgenaug.shards.read.content import Content, FileBytes
+
 Decoder: TypeAlias = Callable[[int, int, int, int], int]
 """(address of the chunk, address and bytes of the sample, threads) → bytes decoded, negative for an error."""
 
@@ -34,28 +36,38 @@ def find_decoder() -> Decoder | None:
     return decoder  # type: ignore[no-any-return]
 
 
-class MappedBloscRows:
-    """A field with one Blosc chunk per sample, read from the map of the file.
+class PlainBloscRows:
+    """A field with one Blosc chunk per sample, decoded without HDF5.
 
     The decoder believes the sizes in the header of a chunk: `chunks.check_blosc` must have compared
     them with what the chunk and the sample are.
 
     Args:
-        mapped: the whole file.
+        content: the whole file.
         extents: (n, 3), the field's chunks.
         decoder: what `find_decoder` found.
     """
 
-    __slots__ = ("_address", "_decoder", "_extents", "_mapped")
+    __slots__ = ("_address", "_content", "_decoder", "_extents")
 
-    def __init__(self, mapped: npt.NDArray[np.uint8], extents: npt.NDArray[np.int64], decoder: Decoder) -> None:
-        self._mapped, self._address, self._decoder = mapped, mapped.ctypes.data, decoder
+    def __init__(self, content: Content, extents: npt.NDArray[np.int64], decoder: Decoder) -> None:
+        self._content, self._decoder = content, decoder
+        self._address = 0 if isinstance(content, FileBytes) else np.frombuffer(content, np.uint8).ctypes.data
         self._extents = extents.data  # items of a memoryview are Python integers, at a third of the price of numpy's
 
     def decode(self, row: int, target: int, size: int) -> None:
         """Decodes one sample into the `size` bytes at the address `target`; ValueError if it is not of that size."""
         offset = self._extents[row, 0]
+        if self._address:
+            source = self._address + offset
+        else:
+            chunk = bytes(self._content[offset : offset + self._extents[row, 1]])
+            # Read anew, so it may be another than the one whose header was checked.
+            stated = int.from_bytes(chunk[4:8], "little"), int.from_bytes(chunk[12:16], "little")
+            if not self._extents[row, 2] and stated != (size, len(chunk)):
+                raise ValueError("its chunk was changed since the file was opened")
+            source = ctypes.cast(ctypes.c_char_p(chunk), ctypes.c_void_p).value or 0
         if self._extents[row, 2]:  # Blosc was left out: it would not have made the sample smaller
-            ctypes.memmove(target, self._address + offset, size)
-        elif self._decoder(self._address + offset, target, size, 1) != size:
+            ctypes.memmove(target, source, size)
+        elif self._decoder(source, target, size, 1) != size:
             raise ValueError("its chunk is not what Blosc wrote")

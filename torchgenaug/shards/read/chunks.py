@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from torchgenaug.shards.read.content import Content, FileBytes
+
 Extents: TypeAlias = npt.NDArray[np.int64]
 """(n, 3) per chunk: offset in the file, bytes there, mask of the filters that were left out."""
 
@@ -85,11 +87,11 @@ def check_disjoint(offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64])
         raise ValueError("shares bytes of the file with other data")
 
 
-def check_blosc(mapped: npt.NDArray[np.uint8], extents: Extents, row_bytes: int) -> None:
+def check_blosc(content: Content, extents: Extents, row_bytes: int) -> None:
     """ValueError unless the header of each Blosc chunk states the sizes that the chunk and the sample have.
 
     Args:
-        mapped: the whole file.
+        content: the whole file.
         extents: its chunks.
         row_bytes: bytes of one sample.
     """
@@ -100,10 +102,19 @@ def check_blosc(mapped: npt.NDArray[np.uint8], extents: Extents, row_bytes: int)
     offsets, sizes = offsets[~plain], sizes[~plain]
     if (sizes < _BLOSC_HEADER).any():
         raise ValueError("has a chunk that is too short")
-    headers = mapped[offsets[:, None] + np.arange(_BLOSC_HEADER)].view("<u4").astype(np.int64)
+    headers = _headers(content, offsets).view("<u4").astype(np.int64)
     decoded, block, compressed = headers[:, 1], headers[:, 2], headers[:, 3]
     if ((decoded != row_bytes) | (compressed != sizes) | (block < 1) | (block > row_bytes)).any():
         raise ValueError("has a chunk whose header states other sizes than it and its sample have")
+
+
+def _headers(content: Content, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """(n, 16) bytes at the offsets."""
+    if isinstance(content, FileBytes):
+        joined = b"".join([content[offset : offset + _BLOSC_HEADER] for offset in offsets.tolist()])
+        return np.frombuffer(joined, np.uint8).reshape(-1, _BLOSC_HEADER)
+    found: npt.NDArray[np.uint8] = np.frombuffer(content, np.uint8)[offsets[:, None] + np.arange(_BLOSC_HEADER)]
+    return found
 
 
 class BloscRows:
@@ -126,17 +137,17 @@ class BloscRows:
 
 
 class GzipRows:
-    """A field with one shuffled and deflated chunk per sample, read from the map of the file.
+    """A field with one shuffled and deflated chunk per sample, inflated without HDF5.
 
     Args:
-        mapped: the whole file.
+        content: the whole file.
         extents: the field's chunks.
     """
 
     __slots__ = ("_content", "_extents")
 
-    def __init__(self, mapped: npt.NDArray[np.uint8], extents: Extents) -> None:
-        self._content, self._extents = mapped.data, extents
+    def __init__(self, content: Content, extents: Extents) -> None:
+        self._content, self._extents = content, extents
 
     def read(self, row: int, out: npt.NDArray[Any]) -> None:
         """Decodes one sample into `out`, of its shape and stored dtype; ValueError if it is not of that size."""

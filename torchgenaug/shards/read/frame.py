@@ -7,13 +7,10 @@ that equals it byte by byte outside of the data is known to hold its data sets a
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+from torchgenaug.shards.read.content import Content
 
 _MOST_BYTES = 1 << 16
 
@@ -35,11 +32,11 @@ class Frame:
     content: bytes
 
     @classmethod
-    def of(cls, mapped: npt.NDArray[np.uint8], offsets: dict[str, int], lengths: Mapping[str, int]) -> Frame | None:
+    def of(cls, content: Content, offsets: dict[str, int], lengths: Mapping[str, int]) -> Frame | None:
         """The frame of a file whose data sets were found disjoint; None if it is too large to be one of ours.
 
         Args:
-            mapped: the whole file.
+            content: the whole file.
             offsets: where each data set begins.
             lengths: bytes of each data set.
         """
@@ -47,24 +44,15 @@ class Frame:
         for name in sorted(offsets, key=lambda name: offsets[name]):
             gaps.append((ends, offsets[name]))
             ends = offsets[name] + lengths[name]
-        gaps.append((ends, len(mapped)))
+        gaps.append((ends, len(content)))
         if sum(stop - start for start, stop in gaps) > _MOST_BYTES:
             return None
-        return cls(len(mapped), offsets, tuple(gaps), _content(mapped, gaps))
+        return cls(len(content), offsets, tuple(gaps), _bytes_of(content, gaps))
 
-    def may_be(self, path: Path) -> bool:
-        """Whether a path is a regular file, no link, of the right size: only such a one is mapped unseen."""
-        try:
-            status = path.lstat()
-        except OSError:
-            return False
-        return stat.S_ISREG(status.st_mode) and status.st_size == self.size
-
-    def fits(self, mapped: npt.NDArray[np.uint8]) -> bool:
+    def fits(self, content: Content) -> bool:
         """Whether a file has the same size, and the same bytes where there are no data."""
-        return len(mapped) == self.size and _content(mapped, self.gaps) == self.content
+        return len(content) == self.size and _bytes_of(content, self.gaps) == self.content
 
 
-def _content(mapped: npt.NDArray[np.uint8], gaps: tuple[tuple[int, int], ...] | list[tuple[int, int]]) -> bytes:
-    view = mapped.data
-    return b"".join([view[start:stop] for start, stop in gaps])
+def _bytes_of(content: Content, gaps: tuple[tuple[int, int], ...] | list[tuple[int, int]]) -> bytes:
+    return b"".join([content[start:stop] for start, stop in gaps])

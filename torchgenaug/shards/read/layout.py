@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from torchgenaug.errors import ShardCorruptError, ShardIncompleteError
+from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.folder import file_digest
 from torchgenaug.shards.format import Manifest, parse_shard_name
 from torchgenaug.shards.read.chunks import Extents, check_disjoint, check_filters, chunk_extents
-from torchgenaug.shards.write.writer import RENDER_ATTRIBUTE, filters, is_chunked
-
-
-class ShardFault(ValueError):  # noqa: N818 (a finding, which the reader turns into an error)
-    """What is wrong with one file. The reader makes a `ShardCorruptError` of it, the verifier a line of its report."""
+from torchgenaug.shards.read.content import Content, ContentFile, ShardFault
+from torchgenaug.shards.structure import RENDER_ATTRIBUTE, filters, is_chunked
 
 
 def corrupt(path: Path, ids: range, reason: str) -> ShardCorruptError:
@@ -35,63 +31,42 @@ def corrupt(path: Path, ids: range, reason: str) -> ShardCorruptError:
     )
 
 
-def open_checked(
-    path: Path, manifest: Manifest, *, digest: bool = False
-) -> tuple[Any, dict[str, int], dict[str, Extents]]:
-    """Opens a shard for reading.
+def open_checked(content: Content, manifest: Manifest, index: int) -> tuple[Any, dict[str, int], dict[str, Extents]]:
+    """Lets HDF5 open a shard, and checks its structure.
 
     Args:
-        path: of the file; its name is parsed.
+        content: of the whole file; HDF5 sees these very bytes, not what a path leads to.
         manifest: of its folder.
-        digest: compare the content's sha256 with the name first, before HDF5 sees the file.
+        index: which shard it must be.
 
     Returns:
         The open h5py file, the offset of each contiguous data set in it, and the chunks of each compressed one.
 
     Raises:
         ShardFault: the file is anything but this shard of this render.
-        ShardIncompleteError: it is gone.
-        OSError: the system refuses to open it.
     """
-    index, expected = parse_shard_name(path.name) or (0, "")
-    ids = manifest.shard_range(index)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError as error:
-        raise ShardIncompleteError(
-            f"{path} was there when the folder was opened and is gone; it held samples {ids.start} to {ids.stop - 1}. "
-            "Make it again by running the same render once more."
-        ) from error
-    with open(descriptor, "rb", buffering=0) as raw:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ShardFault("it is not a regular file")
-        if digest and (actual := file_digest(raw)) != expected:
-            raise ShardFault(f"the sha256 of its content is {actual}, not the one in its name")
+    import h5py
 
     if manifest.compression is not None:
         filters(manifest.compression)  # registers Blosc with this process's HDF5
     file = None
     try:
-        file = _open(path)
-        return file, *_checked_places(file, manifest, len(ids), status.st_size)
+        file = h5py.File(ContentFile(content), "r", driver="fileobj")
+        return file, *_checked_places(file, manifest, len(manifest.shard_range(index)), len(content))
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         if file is not None:
             file.close()
         raise ShardFault(str(error)) from error
 
 
-def _open(path: Path) -> Any:
-    import h5py
-
-    try:
-        # Shards never change, so they need no lock; asking for one fails on read-only and some network file systems.
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        if "locking flag" not in str(error):
-            raise
-        # Somebody in this process has the file open with locks, and HDF5 wants both to agree.
-        return h5py.File(path, "r", locking="best-effort")
+def check_digest(path: Path, descriptor: int) -> None:
+    """ShardFault unless the sha256 of an open file is the one in its name."""
+    _, expected = parse_shard_name(path.name) or (0, "")
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        actual = file_digest(file)
+    if actual != expected:
+        raise ShardFault(f"the sha256 of its content is {actual}, not the one in its name")
 
 
 def _checked_places(file: Any, manifest: Manifest, count: int, size: int) -> tuple[dict[str, int], dict[str, Extents]]:

@@ -1,57 +1,57 @@
-"""Open shards: the map of one file, and a bounded set of such maps."""
+"""One open shard: the content of one file, checked once, and how its samples are copied out."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import xxhash
 
 from torchgenaug import seeding
-from torchgenaug.errors import ShardIncompleteError
-from torchgenaug.shards.format import Manifest, shard_name
-from torchgenaug.shards.read.blosc import MappedBloscRows, find_decoder
+from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.read.blosc import PlainBloscRows, find_decoder
 from torchgenaug.shards.read.chunks import BloscRows, Extents, GzipRows, check_blosc
+from torchgenaug.shards.read.content import Content, FileBytes, ShardFault, identity, map_file, open_file, read_file
 from torchgenaug.shards.read.frame import Frame
-from torchgenaug.shards.read.layout import ShardFault, corrupt, open_checked
+from torchgenaug.shards.read.layout import check_digest, corrupt, open_checked
+from torchgenaug.shards.storage import StoredField
 
-MAX_MAPS = 16_384
-"""Maps hold no file handle, so this bounds only address space and some 3 KiB of memory each."""
-MAX_FILES = 128
-"""Where shards compressed with Blosc are read through HDF5, each keeps a handle."""
+_AT_ONCE = 1 << 16  # ids and seeds compared at once: a file may claim any number of them
+_BYTES = 16 << 20  # decoded at once in a check of a whole shard, but one sample at least
 
 
 class OpenShard:
-    """One shard, checked and mapped.
+    """One shard, opened once and checked.
 
     Args:
         path: of the file.
         manifest: of its folder.
         index: which shard it must be.
-        known: its `offsets`, if it was checked before.
+        known: its `offsets`, if this very file was checked before.
         digest: compare the file's sha256 with its name first.
         frames: length of a shard → the frame of one that was checked; used and filled. None to go through HDF5 always.
+        mapped: map the file; False to read what is needed when it is needed.
+        descriptor: the open file; None to open `path`.
 
     Attributes:
         path: of the file.
         ids: the ids that it holds.
-        maps: per field, in the manifest's order: the bytes of all its samples on the map; empty for a compressed field.
+        maps: per field, in the manifest's order: the bytes of all its samples; empty for a compressed field.
         compressed: per field: how to read it if it is compressed, else None.
         sums: (n * num_fields,) the checksums, sample by sample; its items are Python integers.
         offsets: where in the file each contiguous data set begins.
+        identity: of the file, see `content.identity`.
 
     Raises:
         ShardFault: the file is anything else than this shard.
+        ShardIncompleteError: there is no such file.
     """
 
-    __slots__ = ("_file", "compressed", "ids", "maps", "offsets", "path", "sums")
+    __slots__ = ("_file", "compressed", "identity", "ids", "maps", "offsets", "path", "sums")
 
     def __init__(
         self,
@@ -59,93 +59,156 @@ class OpenShard:
         manifest: Manifest,
         index: int,
         *,
-        known: dict[str, int] | None,
+        known: Mapping[tuple[int, int, int, int], dict[str, int]] | None,
         digest: bool,
         frames: dict[int, Frame] | None = None,
+        mapped: bool = True,
+        descriptor: int | None = None,
     ) -> None:
         self.path, self.ids = path, manifest.shard_range(index)
         self._file: Any = None
-        chunks: dict[str, Extents] = {}
-        new, mapped, frame = known is None, None, (frames or {}).get(len(self.ids))
-        if new and frame is not None and not digest and frame.may_be(path):
-            mapped = _map_file(path, self.ids)
-            known = frame.offsets if frame.fits(mapped) else None
-        if known is None or manifest.compression is not None:
-            self._file, known, chunks = open_checked(path, manifest, digest=digest)
-            mapped = None  # what was checked is what is mapped
-        self.offsets = known
+        handle = open_file(path, self.ids) if descriptor is None else descriptor
         try:
-            if mapped is None:
-                mapped = _map_file(path, self.ids)
-            self._map(mapped, manifest, chunks)
-            if new:
-                self._check_numbers(mapped, manifest)
-            if frames is not None and frame is None and manifest.compression is None:
-                frames.update(self._frame(mapped, manifest))
+            self.identity = identity(handle)
+            self._open(handle, manifest, index, (known or {}).get(self.identity), digest, frames, mapped)
         except BaseException as error:
             self.close()
             if isinstance(error, ValueError) and not isinstance(error, ShardFault):
-                raise ShardFault(str(error)) from error  # also where it has shrunk since it was checked
+                raise ShardFault(str(error)) from error
             raise
+        finally:
+            if descriptor is None:
+                os.close(handle)
         if not any(isinstance(rows, BloscRows) for rows in self.compressed):
             self.close()
 
+    def _open(
+        self,
+        descriptor: int,
+        manifest: Manifest,
+        index: int,
+        known: dict[str, int] | None,
+        digest: bool,
+        frames: dict[int, Frame] | None,
+        mapped: bool,
+    ) -> None:
+        new, frame = known is None, (frames or {}).get(len(self.ids))
+        if new and digest:
+            check_digest(self.path, descriptor)
+        content: Content = map_file(descriptor) if mapped else read_file(descriptor)
+        if new and frame is not None and not digest and frame.fits(content):
+            known = frame.offsets
+        chunks: dict[str, Extents] = {}
+        if known is None or manifest.compression is not None:
+            self._file, known, chunks = open_checked(content, manifest, index)
+        self.offsets = known
+        self._take(content, manifest, chunks)
+        if new:
+            self._check_numbers(content, manifest)
+        self.sums = self._numbers(content, "checksum", 0, len(self.ids) * len(manifest.fields), "uint64").data
+        if frames is not None and frame is None and manifest.compression is None:
+            frames.update(self._frame(content, manifest))
+
     def close(self) -> None:
-        """Closes the HDF5 file, if one is open. The map goes with the last reference to it."""
+        """Closes the HDF5 file, if one is open. The content goes with the last reference to it."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def wrong_rows(self, column: int) -> list[int]:
-        """The rows of an uncompressed field whose checksum is wrong. Nothing is copied."""
-        digest, content, sums = xxhash.xxh3_64_intdigest, self.maps[column], self.sums[column :: len(self.maps)]
-        size = len(content) // len(self.ids)
-        return [
-            row
-            for row, salt in enumerate(self.ids)
-            if digest(content[row * size : (row + 1) * size], salt) != sums[row]
-        ]
+    def first_wrong_row(self, column: int, field: StoredField, index: int) -> int | None:
+        """The first row of a field whose checksum is wrong.
 
-    def _map(self, mapped: npt.NDArray[np.uint8], manifest: Manifest, chunks: dict[str, Extents]) -> None:
+        Args:
+            column: which field.
+            field: the same.
+            index: of this shard.
+
+        Raises:
+            ShardCorruptError: a compressed sample that cannot be decoded.
+        """
+        if self.compressed[column] is None:
+            digest, content, sums = xxhash.xxh3_64_intdigest, self.maps[column], self.sums[column :: len(self.maps)]
+            size = field.row_bytes
+            for row, salt in enumerate(self.ids):
+                if digest(content[row * size : (row + 1) * size], salt) != sums[row]:
+                    return row
+            return None
+        portion = min(max(1, _BYTES // field.row_bytes), len(self.ids))
+        stored = np.empty((portion, *field.spec.shape), field.dtype)
+        for start in range(0, len(self.ids), portion):
+            ids = self.ids[start : start + portion]
+            rows = range(start, start + len(ids))
+            wrong = copy_rows(stored[: len(ids)], {index: self}, [index] * len(ids), rows, column, ids)
+            if wrong:
+                return start + wrong[0]
+        return None
+
+    def _take(self, content: Content, manifest: Manifest, chunks: dict[str, Extents]) -> None:
         count = len(self.ids)
-        self.maps = [
-            self._part(mapped, name, count * field.row_bytes).data if name in self.offsets else memoryview(b"")
+        self.maps: list[Content] = [
+            self._part(content, name, count * field.row_bytes) if name in self.offsets else memoryview(b"")
             for name, field in manifest.fields.items()
         ]
-        self.compressed: list[BloscRows | MappedBloscRows | GzipRows | None] = []
+        self.compressed: list[BloscRows | PlainBloscRows | GzipRows | None] = []
         for name, field in manifest.fields.items():
             if name in self.offsets:
                 self.compressed.append(None)
             elif manifest.compression == "gzip":
-                self.compressed.append(GzipRows(mapped, chunks[name]))
+                self.compressed.append(GzipRows(content, chunks[name]))
             else:
-                check_blosc(mapped, chunks[name], field.row_bytes)
+                check_blosc(content, chunks[name], field.row_bytes)
                 decoder = find_decoder()
                 self.compressed.append(
                     BloscRows(self._file[name].id)
                     if decoder is None
-                    else MappedBloscRows(mapped, chunks[name], decoder)
+                    else PlainBloscRows(content, chunks[name], decoder)
                 )
-        self.sums = self._part(mapped, "checksum", count * len(manifest.fields), "uint64").data
 
-    def _check_numbers(self, mapped: npt.NDArray[np.uint8], manifest: Manifest) -> None:
-        count, ids = len(self.ids), np.arange(self.ids.start, self.ids.stop)
-        if not np.array_equal(self._part(mapped, "id", count, "int64"), ids):
-            raise ShardFault("it says that it holds other ids")
-        seeds = seeding.derive(manifest.seed, seeding.SAMPLE, ids)
-        if not np.array_equal(self._part(mapped, "seed", count, "uint64"), seeds):
-            raise ShardFault("its seeds do not follow from the base seed of the manifest")
+    def _check_numbers(self, content: Content, manifest: Manifest) -> None:
+        for start in range(0, len(self.ids), _AT_ONCE):
+            part = self.ids[start : start + _AT_ONCE]
+            ids = np.arange(part.start, part.stop)
+            if not np.array_equal(self._numbers(content, "id", start, len(part), "int64"), ids):
+                raise ShardFault("it says that it holds other ids")
+            seeds = seeding.derive(manifest.seed, seeding.SAMPLE, ids)
+            if not np.array_equal(self._numbers(content, "seed", start, len(part), "uint64"), seeds):
+                raise ShardFault("its seeds do not follow from the base seed of the manifest")
 
-    def _part(self, mapped: npt.NDArray[np.uint8], name: str, size: int, dtype: str = "uint8") -> npt.NDArray[Any]:
-        """`size` numbers of a contiguous data set."""
-        return np.frombuffer(mapped, dtype, size, self.offsets[name])
+    def _part(self, content: Content, name: str, size: int) -> Content:
+        """The bytes of a contiguous data set."""
+        start = self.offsets[name]
+        if start + size > len(content):
+            raise ShardFault(f"it has {len(content)} bytes, and {name!r} would end at byte {start + size}")
+        return content.part(start, size) if isinstance(content, FileBytes) else content[start : start + size]
 
-    def _frame(self, mapped: npt.NDArray[np.uint8], manifest: Manifest) -> dict[int, Frame]:
+    def _numbers(self, content: Content, name: str, first: int, count: int, dtype: str) -> npt.NDArray[Any]:
+        """`count` numbers of 8 bytes of a contiguous data set, from number `first` on."""
+        return np.frombuffer(self._part(content, name, 8 * (first + count))[8 * first : 8 * (first + count)], dtype)
+
+    def _frame(self, content: Content, manifest: Manifest) -> dict[int, Frame]:
         count = len(self.ids)
         lengths = {name: count * field.row_bytes for name, field in manifest.fields.items()}
         lengths |= {"id": 8 * count, "seed": 8 * count, "checksum": 8 * count * len(manifest.fields)}
-        frame = Frame.of(mapped, self.offsets, lengths)
+        frame = Frame.of(content, self.offsets, lengths)
         return {} if frame is None else {count: frame}
+
+
+def wrong_content(shard: OpenShard, manifest: Manifest, index: int) -> str | None:
+    """Reads a whole shard, and says which sample is not what its checksum says; None if all are.
+
+    Args:
+        shard: open.
+        manifest: of its folder.
+        index: of the shard.
+
+    Raises:
+        ShardCorruptError: a compressed sample that cannot be decoded.
+    """
+    for column, (name, field) in enumerate(manifest.fields.items()):
+        row = shard.first_wrong_row(column, field, index)
+        if row is not None:
+            return f"the checksum of field {name!r} is wrong for id {shard.ids[row]}"
+    return None
 
 
 def copy_rows(
@@ -170,7 +233,7 @@ def copy_rows(
         The k whose checksum is wrong.
 
     Raises:
-        ShardCorruptError: a compressed sample that cannot be decoded.
+        ShardCorruptError: a compressed sample that cannot be decoded, or a file that was cut meanwhile.
     """
     digest, columns = xxhash.xxh3_64_intdigest, len(shards[indices[0]].maps)
     content = out.reshape(-1).data.cast("B")
@@ -186,19 +249,22 @@ def copy_rows(
     # The hot loop of every read. Slices of memoryviews cost less than any per-row operation of numpy or torch, and a
     # row that has just been copied is hashed at the speed of the cache.
     maps = {index: shard.maps[column] for index, shard in shards.items()}
-    end = 0
-    if ids is None:
-        for index, row in zip(indices, rows, strict=True):
+    end, index = 0, indices[0]
+    try:
+        if ids is None:
+            for index, row in zip(indices, rows, strict=True):
+                start, first = end, row * size
+                end = start + size
+                content[start:end] = maps[index][first : first + size]
+            return wrong
+        for index, row, salt in zip(indices, rows, ids, strict=True):
             start, first = end, row * size
             end = start + size
-            content[start:end] = maps[index][first : first + size]
-        return wrong
-    for index, row, salt in zip(indices, rows, ids, strict=True):
-        start, first = end, row * size
-        end = start + size
-        content[start:end] = source = maps[index][first : first + size]
-        if digest(source, salt) != sums[index][row * columns + column]:
-            wrong.append(start // size)
+            content[start:end] = source = maps[index][first : first + size]
+            if digest(source, salt) != sums[index][row * columns + column]:
+                wrong.append(start // size)
+    except ShardFault as error:
+        raise corrupt(shards[index].path, shards[index].ids, str(error)) from error
     return wrong
 
 
@@ -210,84 +276,10 @@ def _decode_rows(
         shard = shards[index]
         source = shard.compressed[column]
         try:
-            if isinstance(source, MappedBloscRows):
+            if isinstance(source, PlainBloscRows):
                 source.decode(row, address + k * size, size)
             elif source is not None:
                 source.read(row, out[k])
         except (OSError, RuntimeError, ValueError) as error:
             here = range(shard.ids[row], shard.ids[row] + 1)
             raise corrupt(shard.path, here, f"it cannot be decoded ({error})") from error
-
-
-class OpenShards:
-    """The shards of a folder, opened when first read; the least recently used are let go when there are too many.
-
-    Belongs to one process. Safe in threads.
-
-    Args:
-        folder: the shard folder.
-        manifest: its manifest.
-        digests: (num_shards, 32) uint8, the sha256 of each shard.
-        hashed: compare the sha256 when a shard is first opened.
-    """
-
-    def __init__(self, folder: Path, manifest: Manifest, digests: npt.NDArray[np.uint8], *, hashed: bool) -> None:
-        self.pid = os.getpid()
-        self._folder, self._manifest, self._digests, self._hashed = folder, manifest, digests, hashed
-        by_maps = manifest.compression in (None, "gzip") or find_decoder() is not None
-        self._limit = MAX_MAPS if by_maps else MAX_FILES
-        self._lock = threading.RLock()  # a signal handler may read, too
-        self._open: OrderedDict[int, OpenShard] = OrderedDict()
-        self._offsets: dict[int, dict[str, int]] = {}
-        self._frames: dict[int, Frame] = {}
-
-    def get(self, indices: Iterable[int]) -> dict[int, OpenShard]:
-        """Shard index → open shard, for each of `indices`."""
-        found = {}
-        with self._lock:
-            for index in indices:
-                shard = self._open.get(index)
-                if shard is None:
-                    self._open[index] = shard = self._opened(index)
-                else:
-                    self._open.move_to_end(index)
-                found[index] = shard
-            # Evicted shards are not closed: the caller, or another thread, may still read them.
-            while len(self._open) > self._limit:
-                self._open.popitem(last=False)
-        return found
-
-    def _opened(self, index: int) -> OpenShard:
-        path = self._folder / shard_name(index, self._digests[index].tobytes().hex())
-        known = self._offsets.get(index)
-        hashed = self._hashed and known is None
-        try:
-            try:
-                shard = OpenShard(path, self._manifest, index, known=known, digest=hashed, frames=self._frames)
-            except RuntimeError as error:
-                # The system allows a process so many maps (65,530 is usual), and other sources have some, too.
-                if "allocate memory" not in str(error) or not self._open:
-                    raise
-                for _ in range(len(self._open) // 2 + 1):
-                    self._open.popitem(last=False)
-                shard = OpenShard(path, self._manifest, index, known=known, digest=hashed, frames=self._frames)
-        except ValueError as error:  # a ShardFault, or a map that has become too small
-            raise corrupt(path, self._manifest.shard_range(index), str(error)) from error
-        # Shards of one size share their layout; one dict serves them all.
-        previous = next(reversed(self._offsets.values()), shard.offsets)
-        self._offsets[index] = previous if previous == shard.offsets else shard.offsets
-        return shard
-
-
-def _map_file(path: Path, ids: range) -> npt.NDArray[np.uint8]:
-    """The whole file as a read-only array. Unlike `mmap`, torch's map keeps no file handle."""
-    try:
-        storage: Any = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
-    except FileNotFoundError as error:
-        raise ShardIncompleteError(
-            f"{path} is gone; it held samples {ids.start} to {ids.stop - 1}. Make it again by running the same render "
-            "once more."
-        ) from error
-    mapped: npt.NDArray[np.uint8] = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
-    mapped.flags.writeable = False
-    return mapped

@@ -25,12 +25,18 @@ from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render
 from torchgenaug.shards.render.ranks import Presence, Ranks, wait_for_others, wait_for_plan
 from torchgenaug.shards.render.watchdog import Watchdog
+from torchgenaug.shards.structure import CALL_SIZE_ATTRIBUTE, filters
 from torchgenaug.shards.verify import damaged_shards
 from torchgenaug.shards.write.background import BackgroundWriter
-from torchgenaug.shards.write.writer import CALL_SIZE_ATTRIBUTE, filters
 from torchgenaug.types import Batch
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
+
+_NO_ROOM = {
+    errno.ENOSPC: "is full. Free some space.",
+    errno.EDQUOT: "is full: your quota is used up. Free some of your space there.",
+    errno.EFBIG: "takes no file as large as a shard. Raise the limit (ulimit -f), or use a smaller `shard_size`.",
+}
 
 Progress: TypeAlias = Callable[[int, int, int], None]
 """Called with (samples made, samples to make, bytes committed), all of this call; from two threads, never at once."""
@@ -148,10 +154,11 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        why = _NO_ROOM.get(error.errno or 0)
+        if why is None:
             raise
         notes = getattr(error, "__notes__", ["Nothing was rendered. Run the same render again."])
-        raise ShardError(" ".join([f"The disk of {str(folder)!r} is full. Free some space.", *notes])) from error
+        raise ShardError(" ".join([f"The disk of {str(folder)!r} {why}", *notes])) from error
 
 
 @contextlib.contextmanager

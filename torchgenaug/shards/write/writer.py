@@ -1,76 +1,30 @@
 """Writes one shard: an immutable HDF5 file that appears whole, under the name of its content, or not at all.
 
-HDF5 only lays the file out. Uncompressed samples are then written at the data sets' offsets with plain system calls: a
-full disk shows at once as an error (HDF5 accepts megabytes first and may take the interpreter down when it closes the
-file), and other threads run meanwhile.
+HDF5 only lays the file out. Uncompressed samples are then written at the data sets' offsets with plain system calls,
+and what HDF5 itself writes goes through `ErrorKeepingFile`: a full disk shows at once as an error (HDF5 accepts
+megabytes first, leaves out what did not fit, and may take the interpreter down when it closes the file). Before the
+shard gets its name it is read back and compared sample by sample with what it was given.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
-from torchgenaug.errors import missing_extra
+from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.folder import TemporaryFile, file_digest
 from torchgenaug.shards.format import Manifest, shard_name
-
-ALIGNMENT = 64  # bytes; a cache line, and every vector register's width
-RENDER_ATTRIBUTE, CALL_SIZE_ATTRIBUTE = "render", "call_size"
-
-
-def is_chunked(manifest: Manifest, field: str) -> bool:
-    """Whether a field is stored compressed, one sample per chunk. Scalars never are: a chunk costs more."""
-    return manifest.compression is not None and manifest.fields[field].spec.kind != "scalar"
-
-
-def filters(compression: str | None) -> dict[str, Any]:
-    """The arguments of h5py's ``create_dataset`` for a compression.
-
-    Raises:
-        MissingExtraError: lz4 or zstd without the package `hdf5plugin`.
-    """
-    if compression is None:
-        return {}
-    if compression == "gzip":
-        return {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-    try:
-        import hdf5plugin
-    except ImportError as error:
-        raise missing_extra(f"compression={compression!r}", package="hdf5plugin", extra="compression") from error
-    return dict(hdf5plugin.Blosc(cname=compression, clevel=5 if compression == "lz4" else 3, shuffle=1))
-
-
-def checksums(rows: npt.NDArray[Any], ids: list[int]) -> list[int]:
-    """xxh3 (64 bit) of each row's bytes, seeded with its sample id: zeroed and swapped rows do not pass.
-
-    Args:
-        rows: (n, anything), C-contiguous.
-        ids: n sample ids, the seeds.
-    """
-    # A row that is a 0-d scalar is not a buffer; two axes make each row an array.
-    matrix: Any = rows.reshape(len(ids), -1)
-    return list(map(xxhash.xxh3_64_intdigest, matrix, ids))
-
-
-@contextlib.contextmanager
-def _system_errors() -> Iterator[None]:
-    """Gives errors of HDF5 the number of the system's error, which they only mention in their text."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        number = re.search(r"errno = ([0-9]+)", str(error))
-        if number is None or getattr(error, "errno", None) is not None:
-            raise
-        raise OSError(int(number[1]), str(error)) from error
+from torchgenaug.shards.read.content import ShardFault
+from torchgenaug.shards.read.opened import OpenShard, wrong_content
+from torchgenaug.shards.structure import ALIGNMENT, CALL_SIZE_ATTRIBUTE, checksums, create_data_sets, number_bytes
+from torchgenaug.shards.write.blank import blank_shard
+from torchgenaug.shards.write.kept_errors import ErrorKeepingFile
 
 
 class ShardWriter:
@@ -88,12 +42,14 @@ class ShardWriter:
     def __init__(self, folder: Path, manifest: Manifest, index: int) -> None:
         self.manifest, self.index, self.ids = manifest, index, manifest.shard_range(index)
         self._rows_missing = len(self.ids)
+        self._sums = np.zeros((len(self.ids), len(manifest.fields)), np.uint64)
         self._call_size: int | None = None
         self._temporary = TemporaryFile(folder)
+        self._kept = ErrorKeepingFile(self._temporary)
         self._file: Any = None
+        self._offsets: dict[str, int] = {}
         try:
-            with _system_errors():
-                self._offsets = self._lay_out()
+            self._lay_out()
         except BaseException:
             self.abort()
             raise
@@ -122,20 +78,30 @@ class ShardWriter:
             self._put(name, start, rows[name])
         self._put("id", start, np.array(ids, np.int64))
         self._put("seed", start, seeds)
-        self._put("checksum", start, np.array(sums, np.uint64).T)
+        self._sums[start : start + len(ids)] = np.array(sums, np.uint64).T
+        self._put("checksum", start, self._sums[start : start + len(ids)])
         self._rows_missing -= len(ids)
 
     def commit(self) -> tuple[str, int]:
-        """Makes the shard durable and visible; returns its file name and size in bytes."""
+        """Makes the shard durable, reads it back, and makes it visible.
+
+        Returns:
+            Its file name, and its size in bytes.
+
+        Raises:
+            OSError: the disk is full, or does not work.
+            ShardCorruptError: what is read back is not what was written.
+        """
         if self._rows_missing:
             raise ValueError(f"shard {self.index} lacks {self._rows_missing} of {len(self.ids)} samples")
         try:
-            with _system_errors():
+            with self._hdf5():
                 self._note_call_size()
-                if self._file is not None:
-                    self._file.close()
-                    self._file = None
+                self._close()
+            self._temporary.sync()
+            self._read_back()
             descriptor = self._temporary.descriptor
+            os.lseek(descriptor, 0, os.SEEK_SET)
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
                 name = shard_name(self.index, file_digest(file))
             size = os.fstat(descriptor).st_size
@@ -147,12 +113,54 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Removes what was written."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self._close()
+        self._temporary.discard()
+
+    def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            # On a full disk HDF5 cannot flush; the file goes away anyway.
-            with contextlib.suppress(OSError, RuntimeError):
-                file.close()
-        self._temporary.discard()
+            file.close()
+
+    @contextlib.contextmanager
+    def _hdf5(self) -> Iterator[None]:
+        """Raises what the system reported while HDF5 wrote, whatever HDF5 made of it."""
+        try:
+            yield
+        except Exception:
+            self._kept.check()
+            raise
+        self._kept.check()
+
+    def _read_back(self) -> None:
+        """ShardCorruptError unless the file holds, sample by sample, what `write` was given.
+
+        Read with system calls, not from a map: reading a map of a file with holes on a full disk kills the process.
+        """
+        path, fault = self._temporary.path, None
+        try:
+            shard = OpenShard(
+                path,
+                self.manifest,
+                self.index,
+                known=None,
+                digest=False,
+                mapped=False,
+                descriptor=self._temporary.descriptor,
+            )
+            try:
+                fault = wrong_content(shard, self.manifest, self.index)
+                if not np.array_equal(np.asarray(shard.sums), self._sums.reshape(-1)):
+                    fault = "its checksums are not those of the samples that were written"
+            finally:
+                shard.close()
+        except (ShardFault, ShardCorruptError) as error:
+            fault = str(error)
+        if fault is not None:
+            raise ShardCorruptError(
+                f"Shard {self.index} in {str(path.parent)!r} must be read back as it was written, but {fault}. It was "
+                "not committed. Check the disk and its free space, then run the same render again."
+            )
 
     def _note_call_size(self) -> None:
         if self._call_size is None:
@@ -160,72 +168,31 @@ class ShardWriter:
         if self._file is None:
             import h5py
 
-            self._file = h5py.File(self._temporary.path, "r+", libver="latest", locking=False)
+            self._file = h5py.File(self._kept, "r+", driver="fileobj", libver="latest")
         self._file.attrs.create(CALL_SIZE_ATTRIBUTE, np.int64(self._call_size))
 
-    def _lay_out(self) -> dict[str, int]:
-        """Creates the data sets; returns where in the file each contiguous one begins (nothing if HDF5 is to write)."""
-        import h5py
-
-        file = h5py.File(
-            self._temporary.path,
-            "w",
-            libver="latest",
-            locking=False,
-            alignment_threshold=1,
-            alignment_interval=ALIGNMENT,
-        )
-        try:
-            file.attrs.create(RENDER_ATTRIBUTE, np.bytes_(self.manifest.render_id))
-            count = len(self.ids)
-            for name, field in self.manifest.fields.items():
-                self._create(
-                    file, name, (count, *field.spec.shape), field.dtype, chunked=is_chunked(self.manifest, name)
-                )
-            self._create(file, "id", (count,), "int64")
-            self._create(file, "seed", (count,), "uint64")
-            self._create(file, "checksum", (count, len(self.manifest.fields)), "uint64")
-            if self.manifest.compression is not None:
-                self._file = file
-                return {}
-            offsets = {name: dataset.id.get_offset() for name, dataset in file.items()}
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-        size = os.fstat(self._temporary.descriptor).st_size
-        if hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(self._temporary.descriptor, 0, size)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                    raise
-        return offsets
-
-    def _create(self, file: Any, name: str, shape: tuple[int, ...], dtype: str, *, chunked: bool = False) -> None:
-        import h5py
-
-        little = np.dtype(dtype).newbyteorder("<")
-        if chunked:
-            # A chunk that was never written must not read as zeros.
-            fill = np.nan if little.kind == "f" else None
-            options = filters(self.manifest.compression)
-            file.create_dataset(
-                name, shape, little, chunks=(1, *shape[1:]), fillvalue=fill, track_times=False, **options
-            )
+    def _lay_out(self) -> None:
+        """Takes the room of an uncompressed shard; for a compressed one, lets HDF5 begin the file."""
+        count = len(self.ids)
+        if self.manifest.compression is None:
+            blank = blank_shard(self.manifest, count, self._temporary.path.parent)
+            self._offsets = blank.offsets
+            self._temporary.resize(blank.size)
+            self._temporary.reserve(blank.size)
+            for position, content in blank.pieces:
+                self._temporary.write(content, position)
             return
-        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        properties.set_layout(h5py.h5d.CONTIGUOUS)
-        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        properties.set_obj_track_times(False)
-        space = h5py.h5s.create_simple(shape)
-        h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(little), space, properties)
+        import h5py
+
+        options = {"libver": "latest", "alignment_threshold": 1, "alignment_interval": ALIGNMENT}
+        with self._hdf5():
+            self._file = h5py.File(self._kept, "w", driver="fileobj", **options)
+            create_data_sets(self._file, self.manifest, count)
 
     def _put(self, name: str, start: int, rows: npt.NDArray[Any]) -> None:
         if self._file is not None:
-            with _system_errors():
+            with self._hdf5():
                 self._file[name][start : start + len(rows)] = rows
             return
-        content = memoryview(np.ascontiguousarray(rows).data).cast("B")
+        content = number_bytes(rows)
         self._temporary.write(content, self._offsets[name] + start * (len(content) // len(rows)))
