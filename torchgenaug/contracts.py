@@ -1,17 +1,26 @@
 """The whole extension surface: what a synthesizer, a condition, a screen and a source of samples must do.
 
-Anything with these attributes fits; there is no base class to inherit and no registry to enter. The conformance suites
-in `torchgenaug.testing` check an implementation.
+Anything with these attributes fits; there is no base class to inherit and no registry to enter. `Synthesizer`,
+`Conditions`, `Screen` and `SyntheticSource` are what the library needs. The other protocols are optional abilities,
+used where an object has them:
+
+- of synthesizers: `ClassConditional`, `Conditional` (what they are conditioned on), `Placed`, `Movable` (devices),
+  `Storable` (saving), `Trained` (what they were trained on);
+- of sources: `ReadsInto` (reading without a copy), `Changing`, `ChangingWithinEpoch` (content that depends on the
+  epoch), `Ranked` (samples of its own in each process), `Joined` (samples of several sequences).
+
+The conformance suites in `torchgenaug.testing` check an implementation and every optional ability that it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from torchgenaug.types import Batch, FieldSpec
 
@@ -37,6 +46,115 @@ class Synthesizer(Protocol):
     def synthesize(self, seeds: Sequence[int], conditions: Batch | None = None) -> Batch:
         """One sample per seed; every tensor has the batch axis first. Seeds are integers in [0, 2^64)."""
         ...
+
+
+@runtime_checkable
+class ClassConditional(Protocol):
+    """A synthesizer that may take a class label as the condition ``label``."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """Labels lie in [0, num_classes); None for an unconditional model."""
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A synthesizer that requires conditions."""
+
+    @property
+    def condition_fields(self) -> Mapping[str, FieldSpec]:
+        """What the conditions of every sample must hold."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A synthesizer that computes on one device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, and where its samples are."""
+        ...
+
+
+@runtime_checkable
+class Movable(Placed, Protocol):
+    """A synthesizer whose weights a pool can keep elsewhere while nothing is generated (``offload=True``)."""
+
+    def to(self, device: torch.device) -> object:
+        """Moves the weights; samples must not change."""
+        ...
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A synthesizer that knows what it was trained on."""
+
+    trained_on: Mapping[str, Any] | None
+    """JSON-ready: ``samples``, ``patients``, ``data``, …; None where unknown."""
+
+
+class Stored(NamedTuple):
+    """What a synthesizer consists of.
+
+    Attributes:
+        settings: the constructor's arguments except networks and device, JSON-ready (dtypes as ``"float32"``).
+        networks: each built by `build_network` or a model of diffusers.
+        tensors: fitted numbers that are no network.
+        parts: synthesizers inside this one.
+    """
+
+    settings: Mapping[str, Any]
+    networks: Mapping[str, nn.Module] = {}
+    tensors: Mapping[str, torch.Tensor] = {}
+    parts: Mapping[str, Any] = {}
+
+    def arguments(self, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+        """The settings as arguments of the constructor, `device` among them; `dtype` None: as saved.
+
+        A CUDA graph is left out on other devices, which have none: it changes no sample.
+        """
+        arguments = dict(self.settings)
+        if device.type != "cuda":
+            arguments.pop("cuda_graph", None)
+        return arguments | {"device": device, "dtype": dtype or getattr(torch, arguments["dtype"])}
+
+
+@runtime_checkable
+class Storable(Trained, Protocol):
+    """A synthesizer that `save_synthesizer` can write."""
+
+    family: ClassVar[str]
+
+    @property
+    def fingerprint(self) -> str:
+        """As in `Synthesizer`."""
+        ...
+
+    def stored(self) -> Stored:
+        """What it consists of; the networks themselves, not copies."""
+        ...
+
+    @classmethod
+    def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Any:
+        """The synthesizer that `stored` describes; `dtype` None: as saved."""
+        ...
+
+
+def device_of(synthesizer: object) -> torch.device:
+    """The device of a `Placed` synthesizer; CPU for others."""
+    return torch.device(synthesizer.device) if isinstance(synthesizer, Placed) else torch.device("cpu")
+
+
+def num_classes_of(synthesizer: object) -> int | None:
+    """The number of classes of a `ClassConditional` synthesizer; None for others, and for unconditional ones."""
+    return synthesizer.num_classes if isinstance(synthesizer, ClassConditional) else None
+
+
+def trained_on_of(synthesizer: object) -> Mapping[str, Any] | None:
+    """What a `Trained` synthesizer was trained on; None where that is unknown."""
+    return synthesizer.trained_on if isinstance(synthesizer, Trained) else None
 
 
 @runtime_checkable
@@ -75,17 +193,8 @@ class Screen(Protocol):
 class SyntheticSource(Protocol):
     """An indexed supply of synthetic samples: `SyntheticPool`, `ShardSource`, or your own.
 
-    Read-only and safe in forked and spawned DataLoader workers. What a source may have beside:
-
-    - ``set_epoch(epoch)``, called in the main process, where the content changes from epoch to epoch;
-    - ``refreshes_per_epoch: int`` and ``set_epoch(epoch, part)``, with a part in ``range(refreshes_per_epoch)``, where
-      it changes within an epoch, too;
-    - ``read_into(positions, out)``: `read`, into tensors that are there: ``out`` has some of the fields, each a
-      contiguous (n, *spec.shape) of the spec's dtype, on any device. `SyntheticMixLoader` saves a copy with it;
-    - ``epoch: int``, ``part: int``, where it is, so that a mix notices when somebody else moved it; ``refresh``, the
-      fraction that is replaced, which a saved state holds;
-    - ``world_size: int``, above 1 where each of the processes that train together has samples of its own;
-    - ``fingerprints(positions) -> list[str]``, for provenance, where it holds samples of several sequences.
+    Read-only and safe in forked and spawned DataLoader workers. A class that inherits from
+    `torchgenaug.sources.dataset.SourceDataset` is a `torch.utils.data.Dataset` as well.
     """
 
     @property
@@ -116,4 +225,65 @@ class SyntheticSource(Protocol):
 
     def column(self, field: str) -> torch.Tensor:
         """One scalar field of all samples, (len,), without reading any images."""
+        ...
+
+
+@runtime_checkable
+class ReadsInto(Protocol):
+    """A source that reads into tensors that exist: `SyntheticMixLoader` saves a copy with it."""
+
+    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
+        """`SyntheticSource.read` into `out`: some of the fields, each contiguous (n, *spec.shape), on any device."""
+        ...
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """A source whose content depends on the epoch."""
+
+    @property
+    def epoch(self) -> int:
+        """Where it is, so that a mix notices when somebody else moved it."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Moves to `epoch`; called in the main process."""
+        ...
+
+
+@runtime_checkable
+class ChangingWithinEpoch(Protocol):
+    """A source whose content changes within an epoch, too."""
+
+    @property
+    def refreshes_per_epoch(self) -> int:
+        """Number of parts of an epoch."""
+        ...
+
+    @property
+    def part(self) -> int:
+        """Which part it is at, in ``range(refreshes_per_epoch)``."""
+        ...
+
+    def set_epoch(self, epoch: int, part: int = 0) -> None:
+        """Moves to a part of `epoch`."""
+        ...
+
+
+@runtime_checkable
+class Ranked(Protocol):
+    """A source that may hold other samples in each of the processes that train together."""
+
+    @property
+    def world_size(self) -> int:
+        """How many processes have samples of their own; 1: all have the same."""
+        ...
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A source that holds samples of several sequences."""
+
+    def fingerprints(self, positions: npt.NDArray[np.int64]) -> list[str]:
+        """The fingerprint of the sequence that each position's sample belongs to."""
         ...

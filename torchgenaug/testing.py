@@ -10,14 +10,30 @@ Use a suite by subclassing it in a test module and returning your object from th
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Synthesizer, SyntheticSource
+from torchgenaug.contracts import (
+    Changing,
+    ChangingWithinEpoch,
+    ClassConditional,
+    Conditional,
+    Joined,
+    Placed,
+    Ranked,
+    ReadsInto,
+    Storable,
+    Synthesizer,
+    SyntheticSource,
+    Trained,
+    device_of,
+)
 from torchgenaug.errors import SampleIndexError
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.sources.in_memory import InMemorySource as InMemorySource
@@ -160,6 +176,24 @@ class SynthesizerConformance:
         assert torch.equal(before, torch.get_rng_state())
         assert numpy_before == pickle.dumps(np.random.get_state())  # noqa: NPY002
 
+    def test_optional_abilities(self) -> None:
+        """What it has of `Conditional`, `ClassConditional`, `Placed`, `Trained` and `Storable` does what it must."""
+        synthesizer: Any = self.make()
+        if isinstance(synthesizer, Conditional):
+            assert all(isinstance(spec, FieldSpec) for spec in synthesizer.condition_fields.values())
+        if isinstance(synthesizer, ClassConditional):
+            assert synthesizer.num_classes is None or synthesizer.num_classes >= 1
+        if isinstance(synthesizer, Placed):
+            batch = self._samples(self.make(), [1])
+            assert all(value.device.type == synthesizer.device.type for value in batch.values())
+        if isinstance(synthesizer, Trained):
+            assert json.loads(json.dumps(synthesizer.trained_on)) == synthesizer.trained_on
+        if isinstance(synthesizer, Storable):
+            stored = synthesizer.stored()
+            assert json.loads(json.dumps(stored.settings)) == json.loads(json.dumps(dict(stored.settings)))
+            again = type(synthesizer).from_stored(stored, device=device_of(synthesizer), dtype=None)
+            assert again.fingerprint == synthesizer.fingerprint
+
     def test_fingerprint_is_stable(self) -> None:
         """Two equal synthesizers agree; it is a sha256 in hexadecimal."""
         one, two = self.make().fingerprint, self.make().fingerprint
@@ -220,11 +254,11 @@ class SourceConformance:
             assert torch.equal(value, before[name])
 
     def test_reads_into_what_is_there(self) -> None:
-        """`read_into`, where a source has it, gives what `read` gives: all fields or some."""
+        """`ReadsInto.read_into`, where a source has it, gives what `read` gives: all fields or some."""
         source = self.make()
-        read_into = getattr(source, "read_into", None)
-        if read_into is None:
+        if not isinstance(source, ReadsInto):
             return
+        read_into = source.read_into
         positions = np.array([len(source) - 1, 0, 0])
         expected = source.read(positions)
         for names in (list(expected), list(expected)[-1:], []):
@@ -255,6 +289,27 @@ class SourceConformance:
             except SampleIndexError:
                 continue
             raise AssertionError(f"index {wrong!r} was accepted")
+
+    def test_optional_abilities(self) -> None:
+        """What it has of `Changing`, `ChangingWithinEpoch`, `Ranked` and `Joined` does what it must."""
+        source: Any = self.make()
+        if isinstance(source, Joined):
+            assert len(source.fingerprints(np.arange(2))) == 2
+        if isinstance(source, Ranked):
+            assert source.world_size >= 1
+        if isinstance(source, Changing) and source.epoch is not None:
+            self._check_epochs(self.make())
+
+    def _check_epochs(self, source: Any) -> None:
+        before, ids = source.epoch, source.ids(np.arange(len(source)))
+        source.set_epoch(before + 1)
+        assert source.epoch == before + 1
+        source.set_epoch(before)
+        assert (source.ids(np.arange(len(source))) == ids).all()
+        if isinstance(source, ChangingWithinEpoch):
+            last = source.refreshes_per_epoch - 1
+            source.set_epoch(before, last)
+            assert source.part == last
 
     def test_columns(self) -> None:
         """`column` gives the scalar fields of all samples."""

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network, load_synthesizer, save_synthesizer
-from torchgenaug.synthesizers.parts.storable import Stored
 
 
 def generator(**changes):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
-from torchgenaug.contracts import Conditions, Synthesizer
+from torchgenaug.contracts import Conditions, Synthesizer, device_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
 
@@ -155,7 +155,7 @@ def _numbers(text: str) -> list[float]:
 
 def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:
     """The same diffusion model with another number of sampling steps."""
-    from torchgenaug.synthesizers.parts.storable import Storable
+    from torchgenaug.contracts import Storable
 
     stored = synthesizer.stored() if isinstance(synthesizer, Storable) else None
     if stored is None or "steps" not in stored.settings:
@@ -164,7 +164,7 @@ def _with_steps(synthesizer: Synthesizer, steps: int) -> Synthesizer:
         )
     changed: Synthesizer = type(synthesizer).from_stored(  # type: ignore[attr-defined]
         stored._replace(settings={**stored.settings, "steps": steps}),
-        device=getattr(synthesizer, "device", torch.device("cpu")),
+        device=device_of(synthesizer),
         dtype=None,
     )
     changed.trained_on = synthesizer.trained_on  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from torchgenaug.contracts import SyntheticSource
+from torchgenaug.contracts import Joined, SyntheticSource
 from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
 from torchgenaug.types import Batch
 
@@ -71,8 +71,7 @@ def of_synthetic(source: SyntheticSource | object, positions: Sequence[int], rea
 
 def fingerprints(source: SyntheticSource, positions: npt.NDArray[np.int64]) -> list[str]:
     """The fingerprint of the sequence that each position's sample belongs to; a combined source has several."""
-    each = getattr(source, "fingerprints", None)
-    return [source.fingerprint] * len(positions) if each is None else list(each(positions))
+    return source.fingerprints(positions) if isinstance(source, Joined) else [source.fingerprint] * len(positions)
 
 
 def attach(sample: Any, layout: SampleLayout, provenance: Any) -> Any:

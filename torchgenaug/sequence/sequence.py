@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Conditions, Screen, Synthesizer
+from torchgenaug.contracts import Conditional, Conditions, Screen, Synthesizer, device_of, num_classes_of
 from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
 from torchgenaug.screens import default_screens
 from torchgenaug.types import Batch, FieldSpec
@@ -69,7 +69,7 @@ class SyntheticSequence:
                 "See torchgenaug.conditions, for example ClassLabels."
             )
         seed = seeding.checked_seed(seed)
-        _check_asked(synthesizer, conditions)
+        _check_conditions(synthesizer, conditions)
         self.synthesizer = synthesizer
         self.conditions = conditions
         self.seed = seed
@@ -165,13 +165,14 @@ class SyntheticSequence:
         return f"SyntheticSequence({self.synthesizer!r}{conditions}, seed={self.seed})"
 
 
-def _check_asked(synthesizer: Any, conditions: Any) -> None:
+def _check_conditions(synthesizer: Any, conditions: Any) -> None:
     """Raises where the synthesizer would refuse every sample: it says what it is conditioned on, and it is not that."""
     declared = {} if conditions is None else getattr(conditions, "fields", None)
     if declared is None:
         return
-    classes = getattr(synthesizer, "num_classes", None)
-    needed = set(getattr(synthesizer, "condition_fields", ())) | ({"label"} if isinstance(classes, int) else set())
+    classes = num_classes_of(synthesizer)
+    required = set(synthesizer.condition_fields) if isinstance(synthesizer, Conditional) else set()
+    needed = required | ({"label"} if classes is not None else set())
     missing = sorted(needed - set(declared))
     if missing:
         example = f" For its {classes} classes: ClassLabels({classes})." if "label" in missing else ""
@@ -179,8 +180,8 @@ def _check_asked(synthesizer: Any, conditions: Any) -> None:
             f"`conditions` must hold {missing}, which the synthesizer is conditioned on, got {sorted(declared)}. See "
             f"torchgenaug.conditions; several are joined by JointConditions.{example}"
         )
-    limits = declared["label"].value_range if isinstance(classes, int) else None
-    if limits is not None and limits[1] >= classes:
+    limits = declared["label"].value_range if classes is not None else None
+    if limits is not None and limits[1] >= (classes or 0):
         raise ConfigurationError(
             f"`conditions` must ask for labels in [0, {classes}), got {declared['label']}. Use ClassLabels({classes})."
         )
@@ -188,8 +189,8 @@ def _check_asked(synthesizer: Any, conditions: Any) -> None:
 
 def _check_device_of_fork(synthesizer: Synthesizer) -> None:
     """Raises before CUDA does, which cannot be used after a fork and says so deep inside the model, or hangs."""
-    device = getattr(synthesizer, "device", None)
-    if str(device).startswith("cuda"):
+    device = device_of(synthesizer)
+    if device.type == "cuda":
         raise ConfigurationError(
             f"`synthesizer` must not be on a CUDA device in a forked process, got {device} in process {os.getpid()}: "
             "CUDA does not survive a fork. Nothing was made. DataLoader workers are forked by default. "

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug.contracts import SyntheticSource
+from torchgenaug.contracts import Changing, ChangingWithinEpoch, Joined, Ranked, ReadsInto, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.sources.dataset import SourceDataset
 from torchgenaug.sources.positions import checked_positions
@@ -108,22 +108,21 @@ class CombinedSource(SourceDataset):
     @property
     def world_size(self) -> int:
         """Above 1 if the samples are this process's own: those of all sources are."""
-        return min(int(getattr(source, "world_size", 1)) for source in self.sources)
+        return min(source.world_size if isinstance(source, Ranked) else 1 for source in self.sources)
 
     @property
     def refreshes_per_epoch(self) -> int:
         """How many parts an epoch has: the least common multiple of the sources' parts."""
-        return math.lcm(*(getattr(source, "refreshes_per_epoch", 1) for source in self.sources))
+        parts = (source.refreshes_per_epoch for source in self.sources if isinstance(source, ChangingWithinEpoch))
+        return math.lcm(*parts)
 
     def set_epoch(self, epoch: int, part: int = 0) -> None:
         """Passed on to the sources that have it (pools), each with the part of the epoch that it has then."""
         for source in self.sources:
-            move: Any = getattr(source, "set_epoch", None)
-            parts = getattr(source, "refreshes_per_epoch", 1)
-            if move is not None and parts > 1:
-                move(epoch, part * parts // self.refreshes_per_epoch)
-            elif move is not None:
-                move(epoch)
+            if isinstance(source, ChangingWithinEpoch) and source.refreshes_per_epoch > 1:
+                source.set_epoch(epoch, part * source.refreshes_per_epoch // self.refreshes_per_epoch)
+            elif isinstance(source, Changing):
+                source.set_epoch(epoch)
 
     def locate(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Which source each position belongs to, and the position there: two (n,) arrays.
@@ -189,10 +188,10 @@ class CombinedSource(SourceDataset):
         parts, within = self.locate(positions)
         names = [self.sources[part].fingerprint for part in parts.tolist()]
         for part in np.unique(parts).tolist():
-            each = getattr(self.sources[part], "fingerprints", None)
-            if each is not None:  # a combination in a combination
+            source = self.sources[part]
+            if isinstance(source, Joined):  # a combination in a combination
                 rows = np.flatnonzero(parts == part)
-                for row, name in zip(rows.tolist(), each(within[rows]), strict=True):
+                for row, name in zip(rows.tolist(), source.fingerprints(within[rows]), strict=True):
                     names[row] = name
         return names
 
@@ -216,9 +215,8 @@ class CombinedSource(SourceDataset):
 
 def read_into(source: SyntheticSource, positions: npt.NDArray[np.int64], out: Batch) -> None:
     """Reads samples of `source` into `out`, some of its fields, whether it has a ``read_into`` or not."""
-    write: Any = getattr(source, "read_into", None)
-    if write is not None:
-        write(positions, out)
+    if isinstance(source, ReadsInto):
+        source.read_into(positions, out)
         return
     batch = source.read(positions)
     for name, values in out.items():

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug.contracts import SyntheticSource
+from torchgenaug.contracts import Joined, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.sources.combined import apportion, checked_weights, is_changing, read_into
 from torchgenaug.sources.dataset import SourceDataset
@@ -76,8 +76,9 @@ class SelectedSource(SourceDataset):
 
     def fingerprints(self, positions: npt.NDArray[np.int64]) -> list[str]:
         """The fingerprint of the sequence that each sample belongs to; they differ in a combined source."""
-        each = getattr(self.source, "fingerprints", None)
-        return [self.fingerprint] * len(positions) if each is None else list(each(self._there(positions)))
+        if isinstance(self.source, Joined):
+            return self.source.fingerprints(self._there(positions))
+        return [self.fingerprint] * len(positions)
 
     def column(self, field: str) -> Tensor:
         """One scalar field of all chosen samples."""

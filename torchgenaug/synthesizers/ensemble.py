@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Synthesizer
+from torchgenaug.contracts import ClassConditional, Stored, Synthesizer, device_of, num_classes_of
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples.layout import MEMBER
 from torchgenaug.synthesizers.parts.checks import check_seeds
 from torchgenaug.synthesizers.parts.fingerprints import settings_digest
-from torchgenaug.synthesizers.parts.storable import Stored, trained_on_all
+from torchgenaug.synthesizers.parts.storable import trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _MEMBER = 66  # purpose of seeds, apart from those of `torchgenaug.seeding`
@@ -76,13 +76,13 @@ class EnsembleSynthesizer:
     @property
     def device(self) -> torch.device:
         """Where samples are made: a CUDA device if any member is on one."""
-        devices = [torch.device(getattr(member, "device", "cpu")) for member in self.members.values()]
+        devices = [device_of(member) for member in self.members.values()]
         return next((device for device in devices if device.type != "cpu"), devices[0])
 
     @property
     def num_classes(self) -> int | None:
         """Labels lie in [0, num_classes), as far as all members know them; None if none has classes."""
-        counts = [getattr(member, "num_classes", None) for member in self.members.values()]
+        counts = [num_classes_of(member) for member in self.members.values()]
         return min((count for count in counts if count is not None), default=None)
 
     @cached_property
@@ -149,7 +149,10 @@ class EnsembleSynthesizer:
 
 
 def _check_classes(members: Mapping[str, Synthesizer]) -> None:
-    counts = {name: getattr(member, "num_classes", "unknown") for name, member in members.items()}
+    counts = {
+        name: member.num_classes if isinstance(member, ClassConditional) else "unknown"
+        for name, member in members.items()
+    }
     if None in counts.values() and any(isinstance(count, int) for count in counts.values()):
         raise ConfigurationError(
             f"`members` must all have classes, or none of them, got num_classes {counts}. The samples of a member "

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Synthesizer
+from torchgenaug.contracts import ClassConditional, Stored, Synthesizer, device_of, num_classes_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts.fingerprints import settings_digest
-from torchgenaug.synthesizers.parts.storable import Stored, trained_on_all
+from torchgenaug.synthesizers.parts.storable import trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _FIRST, _SECOND = 64, 65  # purposes of seeds, apart from those of `torchgenaug.seeding`
@@ -86,13 +86,13 @@ class TwoStageSynthesizer:
     def device(self) -> torch.device:
         """Where images are made; a CUDA device if either stage is on one."""
         stages = (self.image_synthesizer, self.mask_synthesizer)
-        devices = [torch.device(getattr(stage, "device", "cpu")) for stage in stages]
+        devices = [device_of(stage) for stage in stages]
         return next((device for device in devices if device.type != "cpu"), devices[0])
 
     @property
     def num_classes(self) -> int | None:
         """Labels lie in [0, num_classes); None if no stage has classes."""
-        counts = [getattr(stage, "num_classes", None) for stage in (self.mask_synthesizer, self.image_synthesizer)]
+        counts = [num_classes_of(stage) for stage in (self.mask_synthesizer, self.image_synthesizer)]
         return min((count for count in counts if count is not None), default=None)
 
     @cached_property
@@ -195,6 +195,6 @@ def _stream(seeds: Sequence[int], purpose: int) -> list[int]:
 
 def _asked(stage: Synthesizer, conditions: Batch | None) -> Batch | None:
     """The conditions for one stage: a label only where it has classes."""
-    if conditions is None or getattr(stage, "num_classes", 1) is not None:
+    if conditions is None or not isinstance(stage, ClassConditional) or stage.num_classes is not None:
         return conditions
     return {name: value for name, value in conditions.items() if name != "label"} or None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import SyntheticSource
+from torchgenaug.contracts import ReadsInto, SyntheticSource
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batch_metadata import bare
@@ -112,7 +112,7 @@ class BatchMixer:
         self.layout, self.source, self.transforms, self.provenance = layout, source, transforms, provenance
         # Shape and dtype of the fields that the source can write into a batch, all or none of them.
         self._written: list[tuple[tuple[int, ...], torch.dtype]] = []
-        if callable(getattr(source, "read_into", None)) and set(layout.names) <= set(source.fields):
+        if isinstance(source, ReadsInto) and set(layout.names) <= set(source.fields):
             self._written = [(source.fields[name].shape, source.fields[name].dtype) for name in layout.names]
 
     def mix(

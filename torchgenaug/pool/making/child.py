@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from torchgenaug.contracts import device_of
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool.making.limit import apply_limit, private_bytes
 from torchgenaug.pool.making.supply import LocalSupply
@@ -76,7 +77,7 @@ def serve(
         if offload:
             weights_of(sequence.synthesizer)
         if memory_limit is not None:
-            apply_limit(memory_limit, torch.device(getattr(sequence.synthesizer, "device", "cpu")), before)
+            apply_limit(memory_limit, device_of(sequence.synthesizer), before)
         _answer(connection, True, (dict(sequence.fields), sequence.fingerprint, sequence.seed))
         staging, shards = pickle.loads(connection.recv_bytes())  # noqa: S301
         supply = LocalSupply(sequence, shards, offload=offload)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchgenaug.contracts import Synthesizer
+from torchgenaug.contracts import Movable, Placed, Synthesizer
 from torchgenaug.errors import ConfigurationError
 
 _DEPTH = 4  # a synthesizer of synthesizers of denoisers of networks
@@ -40,10 +40,11 @@ class Weights:
         self._synthesizer = synthesizer  # alive as long as this is, so that its id is its own
         self._modules = list(_modules_in(synthesizer, _DEPTH, set()))
         self._move: Any = None
-        self._home = getattr(synthesizer, "device", None)
+        self._home = synthesizer.device if isinstance(synthesizer, Placed) else None
         if not self._modules:
-            self._move = getattr(synthesizer, "to", None)
-            if not callable(self._move) or self._home is None:
+            if isinstance(synthesizer, Movable):
+                self._move = synthesizer.to
+            else:
                 raise ConfigurationError(
                     f"`offload` must be False for a synthesizer whose weights cannot be found, got "
                     f"{type(synthesizer).__name__}: it has no torch.nn.Module among its attributes, nor a method "

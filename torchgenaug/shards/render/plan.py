@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from torchgenaug.contracts import device_of, trained_on_of
 from torchgenaug.errors import ConfigurationError, ShardMismatchError
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import TemporaryFile, read_manifest, sync_folder
@@ -61,8 +62,8 @@ def plan_render(
         compression=compression,
         versions={name: _version(name) for name in _LIBRARIES},
         num_threads=torch.get_num_threads(),
-        device=torch.device(getattr(synthesizer, "device", None) or "cpu").type,
-        trained_on=_json_value(getattr(synthesizer, "trained_on", None)),
+        device=device_of(synthesizer).type,
+        trained_on=_json_value(trained_on_of(synthesizer)),
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.diffusion.dit_networks import checked_shapes, denoise
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
@@ -26,7 +27,6 @@ from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import checked_guidance, guided, is_guided, twice
 from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields, to_image_fields
-from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
+from torchgenaug.contracts import Stored
 from torchgenaug.synthesizers.diffusion.editing import Edit, checked_strength, prepare_edit, run_edit
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
 from torchgenaug.synthesizers.diffusion.latents import decoded
@@ -26,7 +27,6 @@ from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import checked_control_scale, checked_guidance
 from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields, to_image_fields
-from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
 
 

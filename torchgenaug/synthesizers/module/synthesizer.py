@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.module.conditions import (
     Told,
@@ -24,7 +25,6 @@ from torchgenaug.synthesizers.parts.checks import check_seeds, checked_dtype, ch
 from torchgenaug.synthesizers.parts.compute import Caller, checked_execution, with_layout
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.parts.options import Compute, ComputeOptions, checked_compute
-from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
 
 _PROBE_TOLERANCE = 0.05  # of the largest value: bfloat16 keeps 3 digits, and a batch effect is far larger

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.monai import networks
 from torchgenaug.synthesizers.monai.conditions import in_network_range
@@ -29,7 +30,6 @@ from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_
 from torchgenaug.synthesizers.parts.guidance import checked_classes, guided, is_guided, twice
 from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields
-from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.types import Batch, FieldSpec
 
 

@@ -7,11 +7,12 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from torchgenaug.contracts import Stored, trained_on_of
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers.parts.blueprints import blueprint_of, from_blueprint
 
@@ -42,7 +43,7 @@ def trained_on_all(parts: Mapping[str, Any]) -> dict[str, Any] | None:
 
     ``samples`` and ``patients`` are those of all of them, if all name some; ``parts`` has what each says.
     """
-    each: dict[str, Any] = {name: getattr(part, "trained_on", None) for name, part in parts.items()}
+    each: dict[str, Any] = {name: trained_on_of(part) for name, part in parts.items()}
     if None in each.values():
         return None
     joined: dict[str, Any] = {"parts": each}
@@ -50,54 +51,6 @@ def trained_on_all(parts: Mapping[str, Any]) -> dict[str, Any] | None:
         if all(isinstance(said, Mapping) and key in said for said in each.values()):
             joined[key] = sorted({one for said in each.values() for one in said[key]})
     return joined
-
-
-class Stored(NamedTuple):
-    """What a synthesizer is made of.
-
-    Attributes:
-        settings: the constructor's arguments beside networks and device, JSON-ready (dtypes as ``"float32"``).
-        networks: each made by `build_network` or a model of diffusers.
-        tensors: fitted numbers that are no network.
-        parts: synthesizers inside this one.
-    """
-
-    settings: Mapping[str, Any]
-    networks: Mapping[str, nn.Module] = {}
-    tensors: Mapping[str, Tensor] = {}
-    parts: Mapping[str, Any] = {}
-
-    def arguments(self, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
-        """The settings as arguments of the constructor, `device` among them; `dtype` None: as saved.
-
-        A CUDA graph is left out on other devices, which have none: it changes no sample.
-        """
-        arguments = dict(self.settings)
-        if device.type != "cuda":
-            arguments.pop("cuda_graph", None)
-        return arguments | {"device": device, "dtype": dtype or getattr(torch, arguments["dtype"])}
-
-
-@runtime_checkable
-class Storable(Protocol):
-    """A synthesizer that `save_synthesizer` can write."""
-
-    family: ClassVar[str]
-    trained_on: Mapping[str, Any] | None
-
-    @property
-    def fingerprint(self) -> str:
-        """As in `Synthesizer`."""
-        ...
-
-    def stored(self) -> Stored:
-        """What it is made of; the networks themselves, not copies."""
-        ...
-
-    @classmethod
-    def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Any:
-        """The synthesizer made of these; `dtype` None: as saved."""
-        ...
 
 
 def encode(stored: Stored, weights_dtype: torch.dtype | None) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts.checks import (
     check_finite,
@@ -21,7 +22,6 @@ from torchgenaug.synthesizers.parts.checks import (
     checked_value_range,
 )
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
-from torchgenaug.synthesizers.parts.storable import Stored
 from torchgenaug.synthesizers.pythae.latents import latents_of
 from torchgenaug.synthesizers.pythae.models import models_by_class, portable, samplers_by_class
 from torchgenaug.types import Batch, FieldSpec

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import SynthesizerLoadError
 from torchgenaug.synthesizers.diffusion import folder as pipelines
-from torchgenaug.synthesizers.parts.storable import Stored, json_bytes, weights_file
+from torchgenaug.synthesizers.parts.storable import json_bytes, weights_file
 
 _CONFIG, _WEIGHTS, _SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"
 _NETS = {"unet": pipelines.UNETS, "vae": pipelines.VAES}

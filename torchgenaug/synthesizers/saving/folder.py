@@ -31,12 +31,12 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from torchgenaug.contracts import Synthesizer
+from torchgenaug.contracts import Storable, Stored, Synthesizer, device_of
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers.diffusion.layouts import pipeline_home
 from torchgenaug.synthesizers.parts import storable
 from torchgenaug.synthesizers.parts.json_file import read_json
-from torchgenaug.synthesizers.parts.storable import Storable, Stored, json_bytes
+from torchgenaug.synthesizers.parts.storable import json_bytes
 from torchgenaug.synthesizers.saving import diffusers_layout
 
 FORMAT, VERSION = "torchgenaug.synthesizer", 1
@@ -183,7 +183,7 @@ def _rounded(synthesizer: Any, weights_dtype: torch.dtype) -> Any:
     made_of = _stored(synthesizer)
     networks = {name: storable.rounded(network, name, weights_dtype) for name, network in made_of.networks.items()}
     parts = {name: _rounded(part, weights_dtype) for name, part in made_of.parts.items()}
-    device = getattr(synthesizer, "device", torch.device("cpu"))
+    device = device_of(synthesizer)
     rounded: Any = type(synthesizer).from_stored(
         made_of._replace(networks=networks, parts=parts), device=device, dtype=None
     )
