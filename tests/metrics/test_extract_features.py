@@ -5,6 +5,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.metrics import FeatureSets, RadiomicsFeatures, extract_features
+from torchgenaug.metrics.features.radiomics import FEATURE_NAMES
 
 
 class Means:
@@ -81,8 +82,21 @@ def test_sets_of_other_shapes_are_refused(shape):
 def test_standardised_by_the_real_spread():
     real, synthetic = (torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     sets = FeatureSets.extract(RadiomicsFeatures(), real, synthetic)
-    torch.testing.assert_close(sets.real.mean(0), torch.zeros(33), atol=1e-4, rtol=0)
-    varied = sets.real.std(0) > 0
-    torch.testing.assert_close(sets.real.std(0)[varied], torch.ones(int(varied.sum())), atol=1e-4, rtol=0)
+    torch.testing.assert_close(sets.real.mean(0), torch.zeros(31), atol=1e-4, rtol=0)
+    spreads = sets.real.std(0)
+    assert spreads.max() == pytest.approx(1, abs=1e-4)
+    assert (spreads > 0.99).sum() > 15
     assert len(sets.degraded) == len(sets.degraded_rows) == 10
     assert FeatureSets.extract(RadiomicsFeatures(), real, synthetic, ceiling=None).degraded is None
+
+
+def test_a_difference_where_real_images_never_differ_counts():
+    """The real background is black in every image, so its 10th percentile has no spread; a grey one must be seen."""
+    real = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    real[:, :, :4] = 0
+    grey = real.clamp(min=0.3)
+    sets = FeatureSets.extract(RadiomicsFeatures(), real, grey)
+    column = FEATURE_NAMES.index("percentile 10")
+    assert sets.real[:, column].abs().max() == 0
+    assert sets.synthetic[:, column].min() > 5
+    assert sets.synthetic.isfinite().all()

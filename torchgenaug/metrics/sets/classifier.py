@@ -73,5 +73,5 @@ TWO_SAMPLE_AUC = SetMeasure(
     (0, 1),
     "Lopez-Paz, Oquab 2017",
     minimum=4,
-    largest_n=1000,
+    largest_n=500,
 )

@@ -30,7 +30,7 @@ from torchgenaug.metrics.sets.measure import SetMeasure
 
 
 def compare_sets(
-    sets: FeatureSets, measures: Sequence[SetMeasure], *, splits: int = 20, seed: int = 0
+    sets: FeatureSets, measures: Sequence[SetMeasure], *, splits: int = 10, seed: int = 0
 ) -> dict[str, Measurement]:
     """Measures synthetic against real features.
 

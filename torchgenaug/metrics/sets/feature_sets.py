@@ -20,6 +20,8 @@ from torchgenaug.metrics.features.contract import (
 from torchgenaug.metrics.resampling import numbered
 from torchgenaug.metrics.sets.degrade import Ceiling, degrade
 
+_SMALLEST_SPREAD = 0.01  # of a feature, in units of its mean or 1
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureSets:
@@ -94,8 +96,8 @@ class FeatureSets:
             worse = torch.cat(parts).clone()
         if features.standardize:
             mean, spread = vectors.mean(0), vectors.std(0)
-            # A feature that is constant over the real images has no scale of its own.
-            spread = torch.where(spread > 1e-6 * (1 + mean.abs()), spread, torch.ones_like(spread))
+            # What is constant over the real images must count where synthetic ones differ, but not infinitely much.
+            spread = spread.clamp(min=_SMALLEST_SPREAD * (1 + mean.abs()))
             vectors, others = (vectors - mean) / spread, (others - mean) / spread
             worse = None if worse is None else (worse - mean) / spread
         groups = None if real_groups is None else torch.tensor(numbered(real_groups))

@@ -57,5 +57,5 @@ VENDI = SetMeasure(
     "higher",
     (1, math.inf),
     "Friedman, Dieng 2023",
-    largest_n=1000,
+    largest_n=500,
 )
