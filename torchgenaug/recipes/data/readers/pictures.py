@@ -29,18 +29,21 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
         from PIL import Image, ImageOps, ImageSequence
     except ImportError as error:
         raise missing_extra(f"A {path.suffix} file", package="pillow", extra="fit") from error
-    if _is_deep_colour_png(path):
+    depth, colour_type = _png_header(path)
+    if depth == 16 and colour_type in (2, 6):  # Pillow reduces colours to 8 bits
         return _deep_png(path)
     with Image.open(path) as opened:
         if getattr(opened, "n_frames", 1) > 1 and opened.format in _ANIMATED:
-            frames = [np.asarray(_plain(frame, numbers)) for frame in ImageSequence.Iterator(opened)]
+            frames = _alike([_plain(frame.copy(), numbers) for frame in ImageSequence.Iterator(opened)])
             return Decoded(
                 _first(np.stack(frames), axes=3), notes=("frames of an animation became planes of a volume",)
             )
         notes = []
         orientation = opened.getexif().get(0x0112, 1)
-        if opened.format == "PPM" and opened.mode == "RGB" and _maximum(path) > 255:
-            notes.append("colours of more than 8 bits were read as 8 bits")
+        if (depth == 16 and colour_type == 4) or (
+            opened.format == "PPM" and opened.mode == "RGB" and _maximum(path) > 255
+        ):
+            notes.append("values of more than 8 bits were read as 8 bits")
         picture: Any = opened
         if orientation in range(2, 9):
             picture = ImageOps.exif_transpose(opened)
@@ -60,23 +63,32 @@ def _plain(picture: Any, numbers: bool) -> Any:
     return picture.convert("L") if picture.mode in ("LA", "La", "1") else picture
 
 
+def _alike(frames: list[Any]) -> list[Array]:
+    """Frames as arrays of one shape: the first of a grey GIF is grey, later ones have colours that are grey."""
+    if len({frame.mode for frame in frames}) == 1:
+        return [np.asarray(frame) for frame in frames]
+    arrays = [np.asarray(frame.convert("RGB")) for frame in frames]
+    if all(bool((array == array[..., :1]).all()) for array in arrays):
+        return [array[..., 0] for array in arrays]
+    return arrays
+
+
 def _first(array: Array, axes: int) -> Array:
     return np.moveaxis(array, -1, 0) if array.ndim > axes else array[None]
 
 
-def _is_deep_colour_png(path: Path) -> bool:
-    """Whether a PNG has 16 bits and colours or alpha, which Pillow reduces to 8 bits."""
+def _png_header(path: Path) -> tuple[int, int]:
+    """Bits per sample and colour type of a PNG: 0 grey, 2 colours, 3 palette, 4 grey and alpha, 6 colours and alpha."""
     with path.open("rb") as file:
         head = file.read(26)
-    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24] == 16 and head[25] in (2, 4, 6)
+    return (head[24], head[25]) if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26 else (0, 0)
 
 
 def _deep_png(path: Path) -> Decoded:
     import SimpleITK
 
     array: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="PNGImageIO"))
-    colours = array.shape[-1] if array.ndim == 3 else 1
-    return Decoded(_first(array[..., : colours - (colours in (2, 4))] if colours > 1 else array, axes=2))
+    return Decoded(np.moveaxis(array[..., :3], -1, 0))
 
 
 def _maximum(path: Path) -> int:

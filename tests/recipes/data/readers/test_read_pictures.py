@@ -1,0 +1,124 @@
+"""Pictures: depths, modes, palettes, orientation, animations."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+Image = pytest.importorskip("PIL.Image")
+
+from torchgenaug.recipes.data.files import read_image, read_mask  # noqa: E402
+from torchgenaug.recipes.data.load import load_data  # noqa: E402
+from torchgenaug.recipes.data.readers.pictures import read_picture  # noqa: E402
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def deep_png(path, array, colour_type):
+    """A PNG of 16 bits, which Pillow cannot write with colours."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+
+    def part(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], 16, colour_type, 0, 0, 0)
+    parts = part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+@pytest.mark.parametrize(("colour_type", "samples", "kept"), [(0, 1, 1), (2, 3, 3), (6, 4, 3)])
+def test_png_of_16_bits(tmp_path, colour_type, samples, kept):
+    """Grey, colours, colours and alpha: nothing is reduced to 8 bits, alpha is left out."""
+    array = np.random.default_rng(0).integers(0, 4095, (12, 16, samples)).astype(np.uint16)
+    deep_png(tmp_path / "a.png", array, colour_type)
+    values = read_picture(tmp_path / "a.png").values
+    assert values.dtype == np.uint16
+    assert np.array_equal(values, np.moveaxis(array, -1, 0)[:kept])
+
+
+def test_a_reduction_to_8_bits_is_stated(tmp_path):
+    array = np.random.default_rng(0).integers(0, 65535, (12, 16, 2)).astype(np.uint16)
+    deep_png(tmp_path / "a.png", array, 4)
+    (tmp_path / "b.ppm").write_bytes(b"P6\n# 16 x 12\n16 12\n4095\n" + bytes(12 * 16 * 6))
+    for name in ("a.png", "b.ppm"):
+        assert "8 bits" in read_picture(tmp_path / name).notes[0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path, orientation):
+    picture = Image.fromarray(np.tri(16, 24, dtype=np.uint8) * 200)
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "a.png", exif=exif)
+    decoded = read_picture(tmp_path / "a.png")
+    assert decoded.values.shape == ((1, 24, 16) if orientation > 4 else (1, 16, 24))
+    assert bool(decoded.notes) == (orientation > 1)
+    if orientation == 3:
+        assert np.array_equal(decoded.values[0], np.asarray(picture)[::-1, ::-1])
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "gif", "webp", "pgm", "tga", "jp2", "PNG", "Gif"])
+def test_grey(tmp_path, ending):
+    array = noise(16, 20)
+    options = {"lossless": True} if ending == "webp" else {"irreversible": False} if ending == "jp2" else {}
+    Image.fromarray(array).save(tmp_path / f"a.{ending}", **options)
+    values = read_picture(tmp_path / f"a.{ending}").values
+    assert all(np.array_equal(channel, array) for channel in values)
+    assert ending == "webp" or len(values) == 1
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "webp", "ppm", "tga"])
+def test_colours(tmp_path, ending):
+    array = noise(16, 20, 3)
+    Image.fromarray(array).save(tmp_path / f"a.{ending}", **({"lossless": True} if ending == "webp" else {}))
+    assert np.array_equal(read_picture(tmp_path / f"a.{ending}").values, np.moveaxis(array, -1, 0))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "1", "P", "CMYK", "I;16", "F"])
+def test_modes(tmp_path, mode):
+    names = {"CMYK": "a.jpg", "I;16": "a.png", "F": "a.tiff"}
+    picture = Image.fromarray(noise(16, 20)).convert("RGB" if mode in ("P", "CMYK") else "L").convert(mode)
+    picture.save(tmp_path / names.get(mode, "a.png"))
+    values = read_image([tmp_path / names.get(mode, "a.png")]).values
+    assert len(values) == (3 if mode in ("RGBA", "CMYK", "P") else 1)
+    assert values.max() > 1
+
+
+def test_pgm_of_12_bits_keeps_its_proportions(tmp_path):
+    array = np.random.default_rng(0).integers(0, 4096, (16, 20)).astype(">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5\n20 16\n4095\n" + array.tobytes())
+    values = read_picture(tmp_path / "a.pgm").values[0].astype(float)
+    assert np.abs(values / values.max() - array / array.max()).max() < 1e-4
+
+
+def test_an_animation_is_a_volume(tmp_path):
+    frames = [Image.fromarray(noise(16, 20) // (k + 1)) for k in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    decoded = read_picture(tmp_path / "a.gif")
+    assert decoded.values.shape == (1, 3, 16, 20)
+    assert "frames" in decoded.notes[0]
+
+
+def test_masks_with_palettes(tmp_path):
+    """Of a coloured palette the numbers are the classes, of a grey one the greys."""
+    numbers = noise(16, 20) % 2
+    picture = Image.fromarray(numbers).convert("P")
+    picture.putdata(numbers.flatten().tolist())
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    picture.save(tmp_path / "a.gif")
+    assert np.array_equal(read_mask([tmp_path / "a.gif"]).values[0].numpy() > 0, numbers == 0)
+    picture.putpalette([0, 0, 0, 128, 0, 0])
+    picture.save(tmp_path / "a.png")
+    assert np.array_equal(read_mask([tmp_path / "a.png"]).values[0].numpy(), numbers)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(ValueError, match=r"a\.png.*git lfs pull"):
+        load_data(tmp_path)
