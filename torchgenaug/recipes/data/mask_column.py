@@ -19,7 +19,10 @@ _KEPT_CLASSES, _MAX_VALUES = 32, 64
 _LOW, _HIGH = 51, 204  # of 255: what lies between is no end of a binary mask
 _MOST_BETWEEN = 0.25  # fraction of pixels that soft edges take at most
 _FLAT = 0.3  # a value is a class where so many of its pixels lie in areas of it, 3 x 3 at least
+_EVEN, _EVEN_PART = 32, 0.1  # an edge climbs by more than so many levels within 3 pixels, but for a part of it
+_NOISE = 12  # levels by which compression moves a class at most, where it moves it little
 _ROUNDING = 1e-3
+_LEVELS = 64  # classes are numbered from 0; where the largest value is at least this, values are levels of grey
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class MaskColumn:
         self._values: set[int] = {0}
         self._full: int | None = None  # what stands for 1 where masks are soft: 1, 255 or 65535
         self._pixels, self._flat = Counter[int](), Counter[int]()  # by level, 0 to 255
+        self._even_between = 0  # pixels between the ends that are not part of an edge
         self._single: set[int] = set()  # values that are the only ones beside 0 in their file
         self._mixed = False
         self._fraction = ""  # where a value that is no whole number is
@@ -137,8 +141,10 @@ class MaskColumn:
         planes = levels.reshape(-1, 1, *levels.shape[-2:]).float()
         self._pixels.update(_counted(planes))
         if len(listed) > 2 or self._fraction:
-            around = nn.functional.max_pool2d(planes, 3, 1, 1), -nn.functional.max_pool2d(-planes, 3, 1, 1)
-            self._flat.update(_counted(planes[around[0] == around[1]]))
+            span = nn.functional.max_pool2d(planes, 3, 1, 1) + nn.functional.max_pool2d(-planes, 3, 1, 1)
+            self._flat.update(_counted(planes[span == 0]))
+            between = (planes > _LOW) & (planes < _HIGH)
+            self._even_between += int((between & (span <= _EVEN)).sum())
 
     def _decided(self) -> Classes:
         if self._is_soft():
@@ -156,6 +162,7 @@ class MaskColumn:
             )
         if self._too_many:
             raise self._refusal()
+        self._check_lines()
         if self._values == {0, 1, 255} and not self._mixed:
             raise ConfigurationError(
                 "Masks must be written in one way, got some with the values 0 and 1 and others with 0 and 255. Write 1 "
@@ -179,13 +186,27 @@ class MaskColumn:
             return False
         between = [level for level in levels if _LOW < level < _HIGH]
         num_between = sum(self._pixels[level] for level in between)
-        if num_between > _MOST_BETWEEN * sum(self._pixels.values()):
+        if num_between > _MOST_BETWEEN * sum(self._pixels.values()) or self._even_between > _EVEN_PART * num_between:
             return False
         if len(levels) < 4 and num_between < 16:
             return False
         ends = ([level for level in levels if level <= _LOW], [level for level in levels if level >= _HIGH])
         others = [level for end in ends for level in end if level != max(end, key=lambda each: self._pixels[each])]
         return not any(self._is_area(level) for level in [*between, *others])
+
+    def _check_lines(self) -> None:
+        """Refuses classes between which compression or interpolation wrote other values."""
+        if not self._full or max(self._values) < _LEVELS:
+            return
+        areas = [level for level in sorted(self._pixels) if self._is_area(level)]
+        others = [level for level in self._pixels if level not in areas]
+        near = [level for level in others if any(abs(level - area) <= _NOISE for area in areas)]
+        if len(others) > max(8, 2 * len(areas)) or len(near) > 1:
+            raise ConfigurationError(
+                f"Masks must hold one value per class, got {len(self._values)} ({_some(sorted(self._values))}), most "
+                f"of them in lines between areas of {_some(areas)} (of 255): compressed or interpolated classes. Write "
+                "masks as PNG, and resample them with nearest neighbour."
+            )
 
     def _is_area(self, level: int) -> bool:
         return self._pixels[level] >= 9 and self._flat[level] > _FLAT * self._pixels[level]

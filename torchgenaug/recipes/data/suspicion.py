@@ -9,10 +9,12 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.listing import some
+from torchgenaug.recipes.data.selection import Glob
 
 _FEW = 16  # distinct values
 _NEAR = 0.12  # of the range: how far from an end values of a soft or compressed binary mask lie
 _BETWEEN = 0.03  # fraction of pixels between the ends that a binary mask may have
+_BLACK = 5
 _REMARKABLE = 0.05  # fraction of the images from which on they are refused
 
 
@@ -30,6 +32,8 @@ def looks_like_mask(values: Tensor) -> bool:
     sampled = flat[0, :: max(1, flat.shape[1] // 4096)].double()
     if len(torch.unique(sampled)) <= _FEW and len(torch.unique(flat)) <= _FEW:
         return True
+    if values.dtype != torch.uint8 or low > _BLACK or high < 255 - _BLACK:
+        return False  # compression leaves black and white where they were
     margin = _NEAR * (high - low)
     between = ((sampled > low + margin) & (sampled < high - margin)).double().mean()
     ends = min(float((sampled <= low + margin).double().mean()), float((sampled >= high - margin).double().mean()))
@@ -73,10 +77,13 @@ def doubt(suspects: Sequence[str], rest: Sequence[str]) -> ConfigurationError:
         rest: of the others.
     """
     folders = " --folders classes (or ignore)" if any("/" in key for key in (*suspects, *rest)) else ""
+    images, masks = common_glob(rest), common_glob(suspects)
+    if Glob(images).keep(suspects) or Glob(masks).keep(rest):
+        images = masks = "GLOB"  # nothing in the names parts them
     return ConfigurationError(
         f"It must be clear which files are images, got {len(suspects)} of {len(suspects) + len(rest)} that hold few "
-        f"values, as masks do: {some(suspects)}. They could be masks of the others: --images '{common_glob(rest)}' "
-        f"--masks '{common_glob(suspects)}'; or images: --images '**'{folders}."
+        f"values, as masks do: {some(suspects)}. They could be masks of the others: --images '{images}' --masks "
+        f"'{masks}'; or images: --images '**'{folders}."
     )
 
 

@@ -1,0 +1,125 @@
+"""NIfTI, Analyze, FreeSurfer, MetaImage, NRRD: axes, orientation, spacing, odd types."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+nibabel = pytest.importorskip("nibabel")
+sitk = pytest.importorskip("SimpleITK")
+
+from torchgenaug.errors import ConfigurationError  # noqa: E402
+from torchgenaug.recipes.data.files import READERS, suffix_of  # noqa: E402
+from torchgenaug.recipes.data.load import load_data  # noqa: E402
+from torchgenaug.recipes.data.readers.nifti import read_nifti  # noqa: E402
+
+SHAPE = (8, 10, 12)
+VOLUME = np.random.default_rng(0).integers(0, 900, SHAPE).astype(np.int16)
+FLIPPED = np.diag([-2.0, 3.0, 4.0, 1.0])
+
+
+def image(array=VOLUME, affine=FLIPPED):
+    return nibabel.Nifti1Image(array, affine)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr", ".gipl"])
+def test_a_volume_is_the_same_in_every_format(tmp_path, ending):
+    """In RAS+ order, with its spacing, whoever wrote it."""
+    nibabel.save(image(), tmp_path / "a.nii")
+    path = tmp_path / f"b{ending}"
+    if ending.startswith(".n") and ending not in (".nrrd", ".nhdr"):
+        nibabel.save(image(), path)
+    elif ending.startswith(".mg"):
+        nibabel.save(nibabel.MGHImage(VOLUME.astype(np.int32), FLIPPED), path)
+    else:
+        sitk.WriteImage(sitk.ReadImage(str(tmp_path / "a.nii")), str(path))
+    decoded = READERS[suffix_of(path)](path)
+    if ending != ".gipl":  # which keeps no directions
+        assert np.array_equal(decoded.values[0], VOLUME[::-1])
+    assert decoded.values.shape == (1, *SHAPE)
+    assert decoded.spacing_mm == (2, 3, 4)
+    assert decoded.x_first
+
+
+def test_analyze(tmp_path):
+    nibabel.save(nibabel.Nifti1Pair(VOLUME, np.eye(4)), tmp_path / "a.img")
+    nibabel.save(nibabel.AnalyzeImage(VOLUME, np.eye(4)), tmp_path / "b.img")
+    (tmp_path / "c.img").write_bytes(b"no header")
+    data = load_data(tmp_path)
+    assert len(data) == 2
+    assert "1 .img files without their .hdr (c.img)" in " ".join(data.remarks)
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.zeros((8, 8, 8, 2), np.float32), (2, 8, 8, 8)),
+        (np.zeros((8, 8, 8, 1), np.float32), (1, 8, 8, 8)),
+        (np.zeros((8, 8, 8, 1, 3), np.float32), (3, 8, 8, 8)),
+        (np.zeros((8, 8, 8, 1, 1), np.float32), (1, 8, 8, 8)),
+        (np.zeros((8, 8, 1), np.float32), (1, 8, 8)),
+        (np.zeros((8, 8, 1, 3), np.float32), (3, 8, 8)),
+        (np.zeros((8, 8, 8), [("R", "u1"), ("G", "u1"), ("B", "u1")]), (3, 8, 8, 8)),
+        (np.zeros((8, 8, 8), [("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")]), (3, 8, 8, 8)),
+    ],
+)
+def test_axes_of_nifti(tmp_path, array, expected):
+    nibabel.save(image(array, np.eye(4)), tmp_path / "a.nii")
+    assert read_nifti(tmp_path / "a.nii").values.shape == expected
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((8, 8, 8), np.complex64), "complex numbers"),
+        (np.zeros((8, 8, 8, 30), np.float32), "a series"),
+        (np.zeros((8, 8, 8, 2, 3), np.float32), "a series"),
+    ],
+)
+def test_refused_volumes_are_named(tmp_path, array, message):
+    nibabel.save(image(array), tmp_path / "a.nii")
+    with pytest.raises(ConfigurationError, match=rf"a\.nii: .*{message}"):
+        load_data(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "mha", "npy"])
+def test_nan_outside_of_the_body(tmp_path, ending):
+    array = np.random.default_rng(0).random((16, 16, 16)).astype(np.float32)
+    array[:3] = np.nan
+    if ending == "npy":
+        np.save(tmp_path / "a.npy", array)
+    elif ending == "mha":
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.mha"))
+    else:
+        nibabel.save(image(array), tmp_path / "a.nii.gz")
+    data = load_data(tmp_path)
+    assert data.samples[0]["image"].min() == np.nanmin(array)
+    assert "NaN values were replaced" in " ".join(data.remarks)
+
+
+def test_infinite_values_are_refused(tmp_path):
+    array = VOLUME.astype(np.float32)
+    array[0, 0, 0] = np.inf
+    nibabel.save(image(array), tmp_path / "a.nii")
+    with pytest.raises(ConfigurationError, match=r"1 NaN or infinite values at .*a\.nii"):
+        load_data(tmp_path)
+
+
+def test_colours_and_series_of_itk(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "a.mha"))
+    assert READERS[".mha"](tmp_path / "a.mha").values.shape == (3, 12, 16)
+    series = sitk.JoinSeries([sitk.GetImageFromArray(VOLUME)] * 2)
+    sitk.WriteImage(series, str(tmp_path / "b.nrrd"))
+    with pytest.raises(ValueError, match="a series"):
+        READERS[".nrrd"](tmp_path / "b.nrrd")
+
+
+def test_float_labels(tmp_path):
+    """Segmentations that some program saved as floats, not quite whole."""
+    labels = (VOLUME > 450).astype(np.float32) * 2.0000002
+    nibabel.save(image(), tmp_path / "a.nii")
+    nibabel.save(image(labels), tmp_path / "a_seg.nii")
+    data = load_data(tmp_path)
+    assert data.num_mask_classes == 3
+    assert set(data.samples[0]["mask"].unique().tolist()) == {0, 2}
