@@ -168,7 +168,7 @@ TMPFS = """
 import os, subprocess, sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
+sys.path.insert(0, sys.argv[1])
 from shards_helpers import contents, render
 from torchgenaug.errors import ShardError
 from torchgenaug.shards.render import render as render_module

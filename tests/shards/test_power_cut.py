@@ -84,7 +84,7 @@ def test_a_forgotten_sync_would_be_found(tmp_path, forgotten):
 CHILD = """
 import os, sys, time, torch
 torch.set_num_threads(1)
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
+sys.path.insert(0, sys.argv[1])
 from shards_helpers import render
 from torchgenaug.shards import folder
 if sys.argv[3] == "without fsync":
