@@ -380,6 +380,28 @@ def test_a_part_of_a_split_is_given_by_its_folder(tmp_path):
     assert len(load_data(str(tmp_path / "train"))) == 2
 
 
+def test_a_table_states_the_classes(tmp_path):
+    for k in range(4):
+        put(tmp_path, f"part{k % 2}/1{k}.png")
+    (tmp_path / "train.csv").write_text("file,label")
+    remarks = " ".join(load_data(tmp_path).remarks)
+    assert "used if it is called labels.csv: train.csv was not used" in remarks
+    (tmp_path / "labels.csv").write_text("file,label,patient\n" + "\n".join(f"1{k},{'ab'[k // 2]},P" for k in range(4)))
+    data = load_data(tmp_path)
+    assert data.class_names == ("a", "b")
+    assert data.labels().tolist() == [0, 1, 0, 1]
+    assert set(data.patients) == {"P"}
+
+
+def test_subfolders_beside_a_table(tmp_path):
+    for k in range(4):
+        put(tmp_path, f"{('x', 'y')[k % 2]}/{k}.png")
+    (tmp_path / "labels.csv").write_text("file;class\n" + "\n".join(f"{k}.png;{'ab'[k // 2]}" for k in range(4)))
+    data = load_data(tmp_path)
+    assert data.class_names == ("a", "b")
+    assert "(x, y) were not read as classes" in " ".join(data.remarks)
+
+
 def test_patterns_that_match_nothing_are_refused(tmp_path):
     pairs(tmp_path)
     with pytest.raises(ConfigurationError, match=r"`masks` must match files .*none of 8: A/0\.png"):

@@ -32,7 +32,9 @@ class Groups:
     remarks: tuple[str, ...] = ()
 
 
-def read_groups(images: Sequence[Named], folder: Path, chosen: Folders | None, *, alone: bool) -> Groups:
+def read_groups(
+    images: Sequence[Named], folder: Path, chosen: Folders | None, *, alone: bool, known_classes: bool = False
+) -> Groups:
     """What the subfolders are.
 
     Args:
@@ -40,6 +42,7 @@ def read_groups(images: Sequence[Named], folder: Path, chosen: Folders | None, *
         folder: for messages.
         chosen: what the user states they are.
         alone: whether images have neither masks nor a table, so that only subfolders could say more of them.
+        known_classes: whether a table states the classes, so that subfolders can only be patients.
 
     Raises:
         ConfigurationError: one class only, or names that could mean several things, with the options that choose.
@@ -57,6 +60,8 @@ def read_groups(images: Sequence[Named], folder: Path, chosen: Folders | None, *
                 f"{folder / names[0]} to train on one class."
             )
         return Groups(remarks=(f"The folder {names[0]} is no class: there is no other.",) if names else ())
+    if known_classes and read_folder_names(names) != "patients":
+        return Groups(remarks=(f"Subfolders ({some(names)}) were not read as classes: the table states them.",))
     kind = chosen or _kind(images, level, names, folder, alone=alone)
     if kind == "patients":
         if "" in level:

@@ -11,6 +11,7 @@ from torchgenaug.recipes.data.channels import join_channels
 from torchgenaug.recipes.data.files import READERS, read_image, suffix_of, unreadable
 from torchgenaug.recipes.data.groups import read_groups
 from torchgenaug.recipes.data.listing import Listing, list_folder, some
+from torchgenaug.recipes.data.members import with_members
 from torchgenaug.recipes.data.naming import bids_key, folder_role
 from torchgenaug.recipes.data.pairing import Named, check_kinds, pair
 from torchgenaug.recipes.data.readers.dicom import look_at_dicom, read_dicom
@@ -21,6 +22,7 @@ from torchgenaug.recipes.data.stacks import read_stacks
 from torchgenaug.recipes.data.suspicion import doubt, looks_like_mask
 from torchgenaug.recipes.data.tables import TABLE_NAMES, Labels, read_labels
 
+_TABLES = (".csv", ".tsv", ".xlsx")
 _PEEKED, _SIBLINGS = 5, 20
 
 
@@ -55,7 +57,7 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     alone = not (masks or labels or sources or selection.images)
     if alone:
         _check_siblings(listing, images)
-    groups = read_groups(images, listing.folder, selection.folders, alone=alone)
+    groups = read_groups(images, listing.folder, selection.folders, alone=alone, known_classes=labels is not None)
     records = []
     for number, image in enumerate(images):
         own = bids_patient(image.stem, image.key) or patients.get(image.key)
@@ -70,6 +72,9 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
         )
     names: tuple[str, ...] = ()
     group_remarks = groups.remarks
+    if selection.masks != NO_MASKS:
+        records, member_remarks = with_members(records)
+        group_remarks += member_remarks
     if labels is not None:
         given = labels.patients or ("",) * len(records)
         records = [
@@ -77,13 +82,14 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
             for each, label, patient in zip(records, labels.labels, given, strict=True)
         ]
         names = labels.names
-        group_remarks = labels.remarks
-        if groups.classes:
-            group_remarks += ("Subfolders were not read as classes: the table states them.",)
+        group_remarks += labels.remarks
     elif groups.classes:
         names = tuple(sorted(set(groups.classes)))
         records = [replace(each, label=names.index(name)) for each, name in zip(records, groups.classes, strict=True)]
     remarks = (_summary(records, roles), *channel_remarks, *mask_remarks, *group_remarks, *listing.unused())
+    tables = [name for name in listing.others.get("files of other kinds", []) if name.lower().endswith(_TABLES)]
+    if tables and labels is None and not names:
+        remarks += (f"A table of classes is used if it is called {TABLE_NAMES[0]}: {some(tables)} was not used.",)
     return Layout(tuple(records), names, remarks)
 
 

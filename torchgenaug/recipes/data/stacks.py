@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,13 +51,13 @@ def read_stacks(listing: Listing) -> Layout | None:
     """
     arrays = _arrays(listing)
     images = {array.split: array for array in arrays if array.role == "image"}
-    num_images = sum(array.role == "image" for array in arrays)
+    num_sets = max(Counter(array.split for array in arrays if array.role == "image").values(), default=0)
     if not images or not all(_holds_many(array, arrays) for array in arrays if array.role == "image"):
         return None
-    if num_images > len(images):
+    if num_sets > 1:
         files = sorted({listing.key(array.path) for array in arrays})
         raise ConfigurationError(
-            f"DATA must be one data set, got {num_images} of them in {listing.folder}: {some(files)}. Give one of the "
+            f"DATA must be one data set, got {num_sets} of them in {listing.folder}: {some(files)}. Give one of the "
             f"files: {listing.folder / files[0]}."
         )
     split = next((each for each in _TRAIN if each in images), next(iter(images)))

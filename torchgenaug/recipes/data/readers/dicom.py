@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,10 @@ def _load(path: Path, **options: Any) -> Any:
 
 
 def _lacks_decoder(error: Exception) -> bool:
-    return any(word in str(error) for word in ("missing", "plugin", "dependencies", "not supported", "No module"))
+    """Whether a plug-in would help; where all are installed, the error states what else is wrong."""
+    words = ("missing", "plugin", "dependencies", "not supported", "No module")
+    installed = all(find_spec(name) is not None for name in ("libjpeg", "openjpeg"))
+    return not installed and any(word in str(error) for word in words)
 
 
 @contextmanager
