@@ -90,21 +90,34 @@ def render(function: Callable[..., Any], folder: Path, count: int, **options: An
 
 @contextlib.contextmanager
 def no_safety() -> Iterator[None]:
-    """Renders without fsync, sha256 and checksums: what they cost is the difference."""
+    """Renders without fsync, sha256, checksums and reading back: what they cost is the difference."""
 
     class Careless:
         fsync = staticmethod(lambda descriptor: None)
         __getattr__ = staticmethod(lambda name: getattr(os, name))
 
     count = iter(range(1 << 30))
-    kept = folder_module.os, writer_module.file_digest, writer_module.checksums
+    kept = folder_module.os, writer_module.file_digest, writer_module.checksums, ShardWriter._read_back
     folder_module.os = Careless()  # type: ignore[assignment]
     writer_module.file_digest = lambda file: f"{next(count):064x}"
     writer_module.checksums = lambda rows, ids: [0] * len(ids)
+    ShardWriter._read_back = lambda self: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        folder_module.os, writer_module.file_digest, writer_module.checksums = kept
+        folder_module.os, writer_module.file_digest, writer_module.checksums = kept[:3]
+        ShardWriter._read_back = kept[3]  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def no_reading_back() -> Iterator[None]:
+    """Renders that commit a shard without having read it."""
+    kept = ShardWriter._read_back
+    ShardWriter._read_back = lambda self: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ShardWriter._read_back = kept  # type: ignore[method-assign]
 
 
 def beside_the_model(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
@@ -125,11 +138,16 @@ def beside_the_model(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
             with no_safety():
                 render(function, folder, count)
 
+        def unread(function: Any = function) -> None:
+            with no_reading_back():
+                render(function, folder, count)
+
         contestants: dict[str, Callable[[], Any]] = {
             "synthesizer alone": alone,
             "render": lambda f=function: render(f, folder, count),
             "render, lz4": lambda f=function: render(f, folder, count, compression="lz4"),
-            "render without fsync, sha256, checksums": unsafe,
+            "render without reading back": unread,
+            "render without fsync, sha256, checksums, reading back": unsafe,
         }
         timings = interleaved(contestants, rounds=rounds, before=lambda _: shutil.rmtree(folder, ignore_errors=True))
         entry: dict[str, Any] = ratios(timings, "synthesizer alone")
@@ -141,8 +159,11 @@ def beside_the_model(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
             before=lambda _: shutil.rmtree(folder, ignore_errors=True),
         )
         entry["fixed start, s"] = starts["render of one batch"].median - starts["one batch"].median
-        pairs = zip(timings["render"].seconds, timings["render without fsync, sha256, checksums"].seconds, strict=True)
-        entry["share of safety in a render"] = statistics.median((whole - bare) / whole for whole, bare in pairs)
+        bare = {"safety": "render without fsync, sha256, checksums, reading back"}
+        bare["reading back"] = "render without reading back"
+        for what, contestant in bare.items():
+            pairs = zip(timings["render"].seconds, timings[contestant].seconds, strict=True)
+            entry[f"share of {what} in a render"] = statistics.median((whole - less) / whole for whole, less in pairs)
         shutil.rmtree(folder)
         render(function, folder, 2 * BATCH)
         assert verify_shards(folder).ok

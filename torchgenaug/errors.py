@@ -32,6 +32,7 @@ re-raises what a worker raised (an exception class that does not survive hangs t
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 
 
@@ -131,6 +132,27 @@ class RepeatedEpochWarning(UserWarning):
 
 class SmallSampleWarning(UserWarning):
     """A measure is unreliable at this number of images."""
+
+
+def describe_error(error: BaseException) -> str:
+    """``Type: text`` of any exception, also of one whose own text cannot be made."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException as failure:  # its __str__ may raise what it likes
+        return f"{type(error).__name__} (its text cannot be made: {type(failure).__name__})"
+
+
+def describe_traceback(error: BaseException, limit: int | None = None) -> str:
+    """The traceback of any exception, as Python prints it; the text of `describe_error` where Python cannot.
+
+    Args:
+        error: any.
+        limit: see `traceback.format_exception`.
+    """
+    try:
+        return "".join(traceback.format_exception(error, limit=limit))
+    except BaseException:  # of its causes, notes or attributes
+        return describe_error(error)
 
 
 def missing_extra(feature: str, *, package: str, extra: str) -> MissingExtraError:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import threading
 import time
 import traceback
@@ -13,6 +14,7 @@ import torch
 
 from torchgenaug.errors import BadSampleError, PoolError
 from torchgenaug.pool import SyntheticPool
+from torchgenaug.pool.making import forks
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import FieldSpec
 
@@ -306,3 +308,88 @@ def test_on_a_device_the_pool_serves_its_own_process_only():
             assert torch.equal(image[:, 0, 0].cpu(), seeds_as_values(pool))
         with pytest.raises(PoolError, match="can be read only by the process that built it"):
             pickle.dumps(pool)
+
+
+class NastyError(Exception):
+    """Its text cannot be made, nor can anything else of it."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+    def __reduce__(self):
+        raise RuntimeError("no pickle")
+
+
+class Worse(BaseException):
+    def __str__(self):
+        return 3
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("kind", [NastyError, Worse])
+def test_an_exception_without_a_text_is_named_at_once(background, kind):
+    def fails_nastily():
+        raise kind
+
+    pool = pool_of(Scripted(batch_1=fails_nastily), background=background, timeout_s=60)
+    view = pickle.loads(pickle.dumps(pool))
+    began = time.monotonic()
+    with pytest.raises((PoolError, kind)) as raised:
+        pool.set_epoch(0)
+    if raised.type is PoolError:
+        assert f"{kind.__name__} (its text cannot be made" in str(raised.value)
+    if background:
+        with pytest.raises(PoolError, match=kind.__name__):
+            view.read(np.arange(4))
+    assert time.monotonic() - began < 30, "of 60 s"
+    pool.set_epoch(0)
+    pool.close()
+
+
+class ReadsAnotherPool(Scripted):
+    """A model that reads a pool, as a second stage reads the first one's images."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def synthesize(self, seeds, conditions=None):
+        time.sleep(0.02)
+        self.inner.set_epoch(self.inner.epoch + 1)
+        self.inner.read(np.arange(4))
+        return super().synthesize(seeds, conditions)
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+def test_a_fork_does_not_wait_for_a_pool_inside_a_pool(inner_first, monkeypatch):
+    inner = pool_of(Scripted(), 4, refresh=1.0, timeout_s=60)
+    outer = pool_of(ReadsAnotherPool(inner), refresh=1.0, timeout_s=60)
+    if not inner_first:  # a fork meets them in the order in which they were built
+        order = [filler for filler in forks.alive() if filler in (inner._filler, outer._filler)]
+        monkeypatch.setattr(forks, "alive", lambda: order[::-1])
+    with inner, outer:
+        began = time.monotonic()
+        for epoch in range(3):
+            outer.set_epoch(epoch)
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+        assert time.monotonic() - began < 30, "of 60 s each"
+
+
+def test_close_gives_the_memory_back_at_once():
+    def maps():
+        with open("/proc/self/maps") as file:
+            return file.read().count("torchgenaug-pool")
+
+    gc.collect()
+    before = maps()
+    pool = pool_of(Scripted(), 4096)
+    pool.set_epoch(0)
+    assert maps() > before
+    pool.close()
+    assert maps() == before
+    assert pool.stats.generated > 0

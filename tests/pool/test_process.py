@@ -248,3 +248,24 @@ def test_precision_is_handed_on_however_it_was_set(tmp_path, setting):
         text = textwrap.dedent(code.format(first))
         told.append(subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True).stdout)
     assert told[0] != told[1]
+
+
+class OtherAfterwards:
+    """Builds another model when its marker is there, as from a checkpoint that was replaced meanwhile."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __call__(self):
+        if os.path.exists(self.marker):
+            return SyntheticSequence(Elsewhere(), seed=7)
+        return SyntheticSequence(Dying(self.marker), seed=6)
+
+
+def test_a_process_that_comes_back_with_another_model_is_refused(tmp_path):
+    with in_process(OtherAfterwards(str(tmp_path / "died"))) as pool:
+        with pytest.raises(PoolError, match="was killed by SIGKILL"):
+            pool.set_epoch(0)
+        for _ in range(2):
+            with pytest.raises(PoolError, match=r"is another one: fingerprint .* would mix two models"):
+                pool.set_epoch(0)

@@ -12,6 +12,7 @@ from torch import nn
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.pool.making import weights
+from torchgenaug.pool.making.supply import LocalSupply
 from torchgenaug.pool.making.weights import Weights, weights_of
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.synthesizers import ModuleSynthesizer
@@ -209,3 +210,31 @@ def test_on_a_gpu_the_memory_is_given_back(background):
             assert torch.equal(pool.read(np.arange(8))["image"], plain.read(np.arange(8))["image"])
         if background is True:
             wait_until(lambda: torch.cuda.memory_allocated() < free - (60 << 20))
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_closed_pool_does_not_count_as_a_user(background):
+    """Closed while it had the weights: the next pool on the same model still sends them away."""
+    model = Recording()
+    first = pool_of(model, background=background, offload=True)
+    first._filler._supply._take()
+    first.close()
+    assert model.where == "meta"
+    with pool_of(model, background=False) as second:
+        second.set_epoch(0)
+        assert model.where == "cpu"
+    first._filler = None
+    assert model.where == "meta"
+
+
+def test_a_closed_supply_moves_nothing():
+    model = Recording()
+    supply = LocalSupply(SyntheticSequence(model), offload=True)
+    supply.batch(np.arange(4))
+    supply.rest()
+    assert model.where == "cpu"
+    supply.close()
+    supply.rest()
+    assert model.where == "meta", "the thread may come late to its rest"
+    with pytest.raises(PoolError, match="was closed"):
+        supply.batch(np.arange(4))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from rank_processes import launch, start_rank, stop_all
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, verify_shards
 from torchgenaug.cli import app
-from torchgenaug.errors import ConfigurationError, ShardIncompleteError
+from torchgenaug.errors import ConfigurationError, ShardError, ShardIncompleteError
 from torchgenaug.shards.folder import KERNEL, TemporaryFile, list_shards, read_manifest
 from torchgenaug.shards.render import ranks
 from torchgenaug.shards.render.ranks import Ranks, wait_for_others
@@ -227,7 +228,7 @@ def test_any_rank_killed_at_any_moment(tmp_path, whole):
 
 
 def quick(monkeypatch):
-    monkeypatch.setattr(ranks, "START_S", 0.3)
+    monkeypatch.setattr(ranks, "APPEAR_S", 0.3)
     monkeypatch.setattr(ranks, "SILENT_S", 0.3)
 
 
@@ -340,3 +341,91 @@ def test_only_rank_0_speaks(tmp_path, monkeypatch):
     assert run_rank(1, 2) == ""
     assert not (tmp_path / "shards" / "preview.png").exists()
     assert "48 samples, 12 shards" in run_rank(0, 2)
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_rank_killed_before_it_appears_leaves_nobody_waiting(tmp_path, whole, dead):
+    """As when it runs out of memory while it loads its model: it has left no sign in the folder."""
+    path = tmp_path / "shards"
+    ranks_ = [start_rank(path, rank, 2, COUNT) for rank in range(2)]
+    ranks_[dead].kill()
+    began = time.monotonic()
+    _, errors = ranks_[1 - dead].communicate(timeout=120)
+    assert ranks_[1 - dead].returncode == 1
+    assert f"rank {dead}: it did not appear within" in errors
+    # Under load starting takes long; what counts is the wait, and it is nowhere near that for a process that is seen.
+    assert time.monotonic() - began < ranks.START_S / 3
+    stop_all([ranks_[dead]])
+    render(path, COUNT)
+    assert contents(path) == whole
+
+
+def test_a_rank_whose_process_is_seen_may_still_be_loading(monkeypatch, tmp_path):
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ranks, "_PROCESSES", tmp_path)
+    mine = Ranks(0, 3)
+    assert not ranks.may_be_starting(1, mine), "the ranks were given as an argument: nothing speaks for it"
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert not ranks.may_be_starting(1, mine)
+    (tmp_path / "17").mkdir()
+    (tmp_path / "17" / "environ").write_bytes(b"A=1\0RANK=1\0WORLD_SIZE=3\0MASTER_PORT=5\0")
+    assert ranks.may_be_starting(1, mine)
+    assert not ranks.may_be_starting(2, mine)
+    monkeypatch.setenv("MASTER_PORT", "6")
+    assert not ranks.may_be_starting(1, mine), "of another job"
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert ranks.may_be_starting(2, mine), "on another machine: its launcher ends all when it dies"
+
+
+OTHER_USER = """
+import os, sys
+os.umask(0o022)
+sys.path.insert(0, sys.argv[1])
+from shards_helpers import render
+os.setgid(12345)
+os.setuid(12345)
+render(sys.argv[2], 44)
+print(len(os.listdir(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_another_user_may_go_on(tmp_path, whole, sticky):
+    """Whoever may write the folder; the killed render's temporary files belong to somebody else."""
+    if os.getuid():
+        pytest.skip("needs the right to become another user")
+    path = tmp_path / "shards"
+    child = start_rank(path, 0, 2, COUNT, pause=0.2)
+    while not list(path.glob("shard-*")):
+        time.sleep(0.02)
+    child.kill()
+    child.communicate()
+    left = {file.name for file in path.glob(".torchgenaug-*")}
+    assert left
+    unreadable = path / f".torchgenaug-{KERNEL}-{'0' * 16}.tmp"
+    unreadable.touch(mode=0o600)
+    path.chmod(0o1777 if sticky else 0o777)
+    for parent in [tmp_path, *tmp_path.parents][:3]:
+        parent.chmod(0o755)
+    here = os.path.dirname(__file__)
+    command = [sys.executable, "-c", OTHER_USER, here, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    there = contents(path)
+    assert {name: digest for name, digest in there.items() if not name.startswith(".")} == whole
+    assert unreadable.exists()
+    assert (left & there.keys() == left) is sticky, "what may be removed is removed"
+
+
+def test_a_manifest_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    render(tmp_path / "shards")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ShardError, match=r"must be readable by this user.*chmod -R g\+rwX"):
+        render(tmp_path / "shards")

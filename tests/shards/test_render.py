@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
+import time
 from collections import namedtuple
 
 import numpy as np
@@ -14,7 +16,9 @@ from shards_helpers import contents, render, shard, small_sequence
 
 from torchgenaug import ClassLabels, FieldSpec, FunctionSynthesizer, SyntheticSequence, verify_shards
 from torchgenaug.errors import BadSampleError, ConfigurationError, ShardError, ShardMismatchError
+from torchgenaug.shards.render.plan import plan_render
 from torchgenaug.shards.write import background, writer
+from torchgenaug.shards.write.background import BackgroundWriter
 from torchgenaug.testing import AnalyticSynthesizer
 
 DTYPES = [
@@ -304,3 +308,27 @@ def test_bar_only_on_request(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     render(tmp_path / "bar", progress=True)
     assert "22/22" in capsys.readouterr().err
+
+
+def test_progress_is_never_reported_by_two_threads_at_once(tmp_path):
+    inside, overlaps = threading.Lock(), []
+
+    def progress(*_):
+        overlaps.append(not inside.acquire(blocking=False))
+        time.sleep(0.002)
+        if not overlaps[-1]:
+            inside.release()
+
+    render(tmp_path / "shards", 80, shard_size=2, progress=progress)
+    assert len(overlaps) == 80
+    assert not any(overlaps)
+
+
+@pytest.mark.parametrize("dtype", [None, "uint8"])
+def test_the_queue_counts_the_bytes_that_wait_in_memory(tmp_path, dtype):
+    field = {"image": FieldSpec((1, 1024, 1024), value_range=(0, 1))}
+    sequence = SyntheticSequence(FunctionSynthesizer(lambda *_: {}, field, fingerprint="large"))
+    manifest = plan_render(sequence, 64, batch_size=4, shard_size=64, compression=None, dtype=dtype)
+    writer = BackgroundWriter(tmp_path, manifest, lambda *_: None)
+    writer.abort()
+    assert writer._queue.maxsize == 16, "16 batches of 4 images of 4 MiB are 256 MiB, however they are stored"

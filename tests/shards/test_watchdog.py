@@ -104,3 +104,10 @@ def test_impossible_limits_are_refused(tmp_path, timeout_s):
     with pytest.raises(ConfigurationError, match="`timeout_s` must be a positive number of seconds or None"):
         render(tmp_path / "shards", timeout_s=timeout_s)
     assert not (tmp_path / "shards").exists()
+
+
+def test_a_limit_beyond_the_notice_still_counts(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(watchdog, "NOTICE_S", 0.1)
+    with pytest.raises(ShardError, match=r"`timeout_s` is 0\.6"):
+        render(tmp_path / "shards", sequence=sequence(3600), timeout_s=0.6)
+    assert "It is waited for" in capfd.readouterr().err

@@ -141,7 +141,8 @@ class SyntheticPool(SourceDataset):
         self._last_stats: PoolStats | None = None
         self._owner = os.getpid()
         # A collected pool ends its thread; at exit `filler` ends all of them, and waits.
-        weakref.finalize(self, made.filler.stop).atexit = False
+        self._end = weakref.finalize(self, made.filler.stop)
+        self._end.atexit = False
 
     def __len__(self) -> int:
         return self._window.capacity
@@ -277,6 +278,8 @@ class SyntheticPool(SourceDataset):
                 stacklevel=2,
             )
         self._last_stats = self._ring.stats()
+        # What ends the thread of a collected pool holds the filler, and that the memory.
+        self._end.detach()
         self._ring = self._filler = None
 
     def __enter__(self) -> SyntheticPool:

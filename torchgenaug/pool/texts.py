@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
-
 from torchgenaug import seeding
+from torchgenaug.errors import describe_error, describe_traceback
 from torchgenaug.pool.storage.ring import Ring
 from torchgenaug.pool.storage.window import Window
 
@@ -27,8 +26,9 @@ def failed_text(window: Window, seed: int, batch: int, error: BaseException) -> 
         ids = window.ids(batch)
         seeds = ", ".join(map(str, seeding.derive(seed, seeding.SAMPLE, ids[:4]).tolist()))
         what = f"make samples {ids[0]} to {ids[-1]} (seeds {seeds}{', …' if len(ids) > 4 else ''})"
-    return f"The pool could not {what}: {type(error).__name__}: {error}. Call `set_epoch` to try again.\n\n" + "".join(
-        traceback.format_exception(error, limit=-12)
+    return (
+        f"The pool could not {what}: {describe_error(error)}. Call `set_epoch` to try again.\n\n"
+        + describe_traceback(error, -12)
     )
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
-from torchgenaug.errors import ShardCorruptError, ShardNotFoundError
+from torchgenaug.errors import ShardCorruptError, ShardError, ShardNotFoundError
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 
 _TEMP_PREFIX, _TEMP_SUFFIX = ".torchgenaug-", ".tmp"
@@ -46,6 +46,7 @@ def read_manifest(folder: Path) -> Manifest:
         ShardNotFoundError: no such folder, or no manifest in it.
         ShardCorruptError: a manifest that is none, or not a regular file.
         ShardVersionError: a newer format.
+        ShardError: a manifest that this user may not read.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -60,7 +61,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise ShardCorruptError(
             f"{path} must be a regular file of at most {MAX_MANIFEST_BYTES >> 20} MiB (no link). Nothing was read."
         )
-    return Manifest.from_bytes(path.read_bytes(), where=str(path))
+    try:
+        content = path.read_bytes()
+    except PermissionError as error:
+        raise ShardError(
+            f"{path} must be readable by this user, got {error.strerror}. Nothing was read or rendered. Its owner can "
+            f"allow it: chmod -R g+rwX {folder}"
+        ) from error
+    return Manifest.from_bytes(content, where=str(path))
 
 
 def list_shards(folder: Path) -> dict[int, list[str]]:
@@ -197,8 +205,9 @@ def remove_abandoned(folder: Path) -> int:
     for name in os.listdir(folder):
         if not (name.startswith(_TEMP_PREFIX) and name.endswith(_TEMP_SUFFIX)):
             continue
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # A file of another user that may not be read or removed stays: no reader accepts its name.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            descriptor = _open_to_lock(folder / name)
             try:
                 status = os.fstat(descriptor)
                 # What a rank left when it failed says itself that it is over.
@@ -218,7 +227,10 @@ def probe_lock(path: Path) -> bool | None:
     Raises:
         FileNotFoundError: the file is gone.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        descriptor = _open_to_lock(path)
+    except PermissionError:  # another user's, and not to be read by this one
+        return None
     try:
         return None if (free := _try_lock(descriptor)) is None else not free
     finally:
@@ -226,8 +238,11 @@ def probe_lock(path: Path) -> bool | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames and new files in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Makes renames and new files in `folder` survive a power cut, if this user may open the folder."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -253,6 +268,15 @@ def some_ranges(indices: Iterable[int], *, unit: int = 1, end: int | None = None
         last = last if end is None else min(last, end - 1)
         texts.append(f"{first}-{last}" if last > first else f"{first}")
     return ", ".join(texts) + (f", … ({len(runs)} ranges)" if len(runs) > 8 else "")
+
+
+def _open_to_lock(path: Path) -> int:
+    # Locks on network file systems want a file that is open for writing; those of other users are often only readable.
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        return os.open(path, os.O_RDWR | flags)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | flags)
 
 
 def _lock(descriptor: int) -> None:

@@ -97,6 +97,10 @@ class Manifest:
         """Bytes of one sample in an uncompressed shard: its fields, id, seed and checksums."""
         return sum(field.row_bytes for field in self.fields.values()) + 16 + 8 * len(self.fields)
 
+    def decoded_bytes(self) -> int:
+        """Bytes of one sample as the synthesizer returns it."""
+        return sum(math.prod(field.spec.shape) * field.spec.dtype.itemsize for field in self.fields.values())
+
     def sample_bytes(self) -> int:
         """Bytes that one sample takes in memory while it is read: its fields, stored and decoded."""
         return sum(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from operator import attrgetter
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from torchgenaug.contracts import device_of
-from torchgenaug.errors import ConfigurationError, PoolError
+from torchgenaug.errors import ConfigurationError, PoolError, describe_error, describe_traceback
 from torchgenaug.pool.making.limit import apply_limit, private_bytes
 from torchgenaug.pool.making.supply import LocalSupply
 from torchgenaug.pool.making.weights import weights_of
@@ -111,12 +111,11 @@ def _answer(connection: Connection, succeeded: bool, content: object) -> None:
 
 def _portable(error: BaseException) -> tuple[BaseException, str]:
     """The error as it can be pickled, and its traceback."""
-    text = "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 (it comes back on the other side only if it does here)
-    except Exception:
-        return PoolError(f"{type(error).__name__}: {error}"), text
-    return error, text
+    text, comes_back = describe_traceback(error), False
+    # Only an exception can be raised on the other side. Pickling runs code of the exception's own, which may fail.
+    with contextlib.suppress(BaseException):
+        comes_back = type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301
+    return error if comes_back else PoolError(describe_error(error)), text
 
 
 def _end_with(owner: int) -> None:

@@ -53,6 +53,7 @@ class Filler:
         self._stopped, self._rests = False, not supply.rests
         self._watch, self._looked, self._alarm = CollapseWatch(), 0, ""
         self._forking, self._quiet_until_s = 0, 0.0
+        self._waiting = 0  # threads of this process that wait for a batch
         self._thread: threading.Thread | None = None
         initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         self._cuda_device = torch.cuda.current_device() if initialized else None
@@ -102,15 +103,20 @@ class Filler:
         since = time.monotonic()
         try:
             with self._lock:
-                while not self._ring.holds(batches).all():
-                    self.raise_failure()
-                    self._check_still(turn)
-                    late_s = time.monotonic() - max(since, self._ring.get("progress_at_s")) - self._timeout_s
-                    if late_s >= 0:
-                        raise PoolError(hung_text(self._ring, self._timeout_s))
-                    if not self._thread.is_alive():
-                        raise PoolError("The pool's thread is gone. Build a new pool.")
-                    self._changed.wait(min(-late_s, 1.0))
+                self._waiting += 1
+                self._changed.notify_all()  # also during a fork: another pool's model may be what waits
+                try:
+                    while not self._ring.holds(batches).all():
+                        self.raise_failure()
+                        self._check_still(turn)
+                        late_s = time.monotonic() - max(since, self._ring.get("progress_at_s")) - self._timeout_s
+                        if late_s >= 0:
+                            raise PoolError(hung_text(self._ring, self._timeout_s))
+                        if not self._thread.is_alive():
+                            raise PoolError("The pool's thread is gone. Build a new pool.")
+                        self._changed.wait(min(-late_s, 1.0))
+                finally:
+                    self._waiting -= 1
         finally:
             self._ring.add_wait(since)
 
@@ -130,30 +136,49 @@ class Filler:
         thread.join(wait_s)
         return not thread.is_alive()
 
-    def pause(self) -> None:
-        """See `forks.Pausable`. A batch that hangs holds up forks no longer than the timeout."""
+    def announce_fork(self) -> None:
+        """See `forks.Pausable`."""
+        with self._lock:
+            self._forking += 1
+
+    def hold(self) -> bool:
+        """See `forks.Pausable`."""
         self._changed.acquire()
-        self._forking += 1
-        until = self._ring.get("progress_at_s") + self._timeout_s  # when this batch counts as hung: once, for all forks
-        try:
-            mine = (None, threading.get_ident())
-            while not self._supply.elsewhere and self._maker not in mine and time.monotonic() < until:
+        if not self._works(self._hung_at_s()):
+            return True
+        self._changed.release()
+        return False
+
+    def wait_until_idle(self) -> None:
+        """See `forks.Pausable`. A batch that hangs holds up forks no longer than the timeout."""
+        with self._lock:
+            until = self._hung_at_s()
+            while self._works(until):
                 self._changed.wait(until - time.monotonic())
-        except BaseException:
-            self.resume()
-            raise
+
+    def release(self) -> None:
+        """See `forks.Pausable`."""
+        self._changed.release()
 
     def resume(self) -> None:
         """See `forks.Pausable`."""
-        self._forking -= 1
-        self._quiet_until_s = time.monotonic() + _QUIET_S
-        self._changed.notify_all()
-        self._changed.release()
+        with self._lock:
+            self._forking -= 1
+            self._quiet_until_s = time.monotonic() + _QUIET_S
+            self._changed.notify_all()
 
     def forget(self) -> None:
         """See `forks.Pausable`."""
         self._renew_lock()
-        self._thread, self._maker, self._forking = None, None, 0
+        self._thread, self._maker, self._forking, self._waiting = None, None, 0, 0
+
+    def _works(self, until_s: float) -> bool:
+        mine = (None, threading.get_ident())
+        return not self._supply.elsewhere and self._maker not in mine and time.monotonic() < until_s
+
+    def _hung_at_s(self) -> float:
+        """When the batch in flight counts as hung: once, for all forks."""
+        return float(self._ring.get("progress_at_s")) + self._timeout_s
 
     def _renew_lock(self) -> None:
         # Ctrl-C inside `with` of the condition, which is written in Python, would leave it taken.
@@ -190,7 +215,8 @@ class Filler:
 
     def _next(self) -> int | None:
         """The first batch that is missing and may be made now; asked for by the thread, which holds the lock."""
-        if self._forking or self._error is not None or time.monotonic() < self._quiet_until_s:
+        rests = self._forking or time.monotonic() < self._quiet_until_s
+        if self._error is not None or (rests and not self._waiting):
             return None
         batch = self._missing(self._window.batches_ahead(self._ring.get("turn")))
         if batch is not None:

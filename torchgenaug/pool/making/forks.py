@@ -29,12 +29,24 @@ from typing import Protocol
 class Pausable(Protocol):
     """Something with a thread that must not work during a fork."""
 
-    def pause(self) -> None:
-        """Returns when the thread is at rest, and keeps it there."""
+    def announce_fork(self) -> None:
+        """A fork comes: the thread begins nothing more, but for what somebody waits for."""
+        ...
+
+    def hold(self) -> bool:
+        """If the thread is at rest, keeps it there until `release`; otherwise returns False."""
+        ...
+
+    def wait_until_idle(self) -> None:
+        """Returns when the thread is at rest, or counts as hung."""
+        ...
+
+    def release(self) -> None:
+        """Ends what `hold` began."""
         ...
 
     def resume(self) -> None:
-        """Ends what `pause` began, in the parent."""
+        """The fork is over, in the parent."""
         ...
 
     def forget(self) -> None:
@@ -70,22 +82,42 @@ def alive() -> list[Pausable]:
 
 
 def _before() -> None:
-    if getattr(_of_thread, "paused", None):  # registered twice
+    if getattr(_of_thread, "announced", None):  # registered twice
         return
-    _of_thread.paused = []
+    _of_thread.announced, _of_thread.held = alive(), []
     with _signals_kept():
-        for pausable in alive():  # always in the same order: two threads that fork at once must not wait for each other
-            pausable.pause()
-            _of_thread.paused.append(pausable)
+        for pausable in _of_thread.announced:
+            pausable.announce_fork()
+        # All at rest at once. While one works the others are let go: it may be waiting for a batch of theirs. Always
+        # in the same order: two threads that fork at once must not wait for each other.
+        while busy := next((pausable for pausable in _of_thread.announced if not _hold(pausable)), None):
+            _release()
+            busy.wait_until_idle()
+
+
+def _hold(pausable: Pausable) -> bool:
+    held = pausable.hold()
+    if held:
+        _of_thread.held.append(pausable)
+    return held
+
+
+def _release() -> None:
+    while _of_thread.held:
+        _of_thread.held.pop().release()
 
 
 def _after_in_parent() -> None:
-    while _of_thread.paused:
-        _of_thread.paused.pop().resume()
+    if getattr(_of_thread, "announced", None) is None:
+        return
+    _release()
+    for pausable in _of_thread.announced:
+        pausable.resume()
+    _of_thread.announced = None
 
 
 def _after_in_child() -> None:
-    _of_thread.paused = []
+    _of_thread.announced, _of_thread.held = None, []
     for pausable in alive():
         pausable.forget()
 

@@ -72,7 +72,13 @@ class ProcessSupply:
             batch_size: samples of a batch.
             shards: a render of the sequence, or None.
         """
-        self._staging, self._shards = Staging(self.fields, batch_size), shards
+        try:
+            self._staging, self._shards = Staging(self.fields, batch_size), shards
+        except OSError as error:
+            raise ConfigurationError(
+                f"`batch_size` must be such that a batch fits into memory, got {batch_size}, for which {error}. Lower "
+                "`batch_size`, or use background=True, which needs no room for a second copy."
+            ) from error
         self._send(pickle.dumps((self._staging, self._shards)))
 
     def batch(self, ids: npt.NDArray[np.int64]) -> Delivery:
@@ -80,7 +86,7 @@ class ProcessSupply:
         if self._staging is None or self._closed:
             raise PoolError("The process of the pool was not started, or was ended.")
         if not self._process.is_alive():
-            self._start()
+            self._restart()
             self._send(pickle.dumps((self._staging, self._shards)))
         self._send(pickle.dumps(ids))
         delivery = cast(Delivery, self._receive(None))
@@ -96,6 +102,16 @@ class ProcessSupply:
         """Kills the process: nothing in it is worth waiting for."""
         self._closed = True
         self._end()
+
+    def _restart(self) -> None:
+        fields, fingerprint, seed = self._start()
+        if (fields, fingerprint, seed) != (self.fields, self.fingerprint, self.seed):
+            self._end()
+            raise PoolError(
+                "The pool's process ended, and the sequence that it built when it was started again is another one: "
+                f"fingerprint {fingerprint} instead of {self.fingerprint}. Its checkpoint or its settings were changed "
+                "meanwhile, and an epoch would mix two models. Restore them and call `set_epoch`, or build a new pool."
+            )
 
     def _start(self) -> Any:
         try:

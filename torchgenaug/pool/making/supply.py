@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool.making.weights import weights_of
 from torchgenaug.sequence.memory_retry import MemoryRetry
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -85,6 +86,7 @@ class LocalSupply:
         self._retry, self._shards = MemoryRetry(sequence), shards
         self._weights = weights_of(sequence.synthesizer) if offload else None
         self._took, self.rests = False, offload
+        self._closed, self._lock = False, threading.Lock()  # `close` comes from another thread
 
     def batch(self, ids: npt.NDArray[np.int64]) -> Delivery:
         """See `Supply.batch`."""
@@ -92,9 +94,7 @@ class LocalSupply:
         stored = self._shards.read(held) if self._shards is not None and len(held) else {}
         if len(held) == len(ids):
             return self._delivery(stored, 0, len(held))
-        if self._weights is not None and not self._took:
-            self._weights.take()
-            self._took = True
+        self._take()
         samples = self._retry.batch(ids)
         if stored:
             rows = torch.from_numpy(np.flatnonzero(np.isin(ids, held)))
@@ -105,16 +105,28 @@ class LocalSupply:
 
     def rest(self) -> None:
         """See `Supply.rest`."""
-        if self._weights is not None:
-            if not self._took:  # nothing was made yet: they lie where they were loaded
-                self._weights.take()
-            self._took = False
-            self._weights.let_go()
+        with self._lock:
+            if self._weights is not None and not self._closed:
+                if not self._took:  # nothing was made yet: they lie where they were loaded
+                    self._weights.take()
+                self._took = False
+                self._weights.let_go()
 
     def close(self) -> None:
-        """Brings the weights back."""
-        if self._weights is not None:
-            self._weights.restore()
+        """Brings the weights back, and does not count as their user any more."""
+        with self._lock:
+            if self._weights is not None and not self._closed:
+                self._weights.restore(taken=self._took)
+            self._closed, self._took = True, False
+
+    def _take(self) -> None:
+        with self._lock:
+            if self._weights is None or self._took:
+                return
+            if self._closed:
+                raise PoolError("The pool was closed while it was about to make a batch.")
+            self._weights.take()
+            self._took = True
 
     def _delivery(self, samples: Batch, generated: int, loaded: int) -> Delivery:
         return Delivery(samples, generated, loaded, self._retry.call_size, self._retry.failures)

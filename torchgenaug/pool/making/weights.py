@@ -70,9 +70,14 @@ class Weights:
             if self._users == 0 and not self._is_away:
                 self._send_away()
 
-    def restore(self) -> None:
-        """Brings the weights back for good: for whoever uses the synthesizer next."""
+    def restore(self, *, taken: bool = False) -> None:
+        """Brings the weights back for good: for whoever uses the synthesizer next.
+
+        Args:
+            taken: the caller had taken them, and does not use them any more.
+        """
         with self._lock:
+            self._users -= taken
             self._bring_back()
 
     def _send_away(self) -> None:

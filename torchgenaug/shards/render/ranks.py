@@ -10,6 +10,7 @@ a rank that is slow from one that is dead.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -19,15 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from torchgenaug.errors import ConfigurationError, ShardIncompleteError
+from torchgenaug.errors import ConfigurationError, ShardIncompleteError, describe_error
 from torchgenaug.shards.folder import KERNEL, TemporaryFile, probe_lock, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest
 
 START_S = 300.0
-"""How long a rank may take to appear (and rank 0 to plan): the others may load their models faster."""
+"""How long a rank whose process is seen may take to appear, and rank 0 to plan: others may load models faster."""
+APPEAR_S = 20.0
+"""How long a rank may take to appear of which nothing is seen: it was killed while it loaded, or never started."""
 SILENT_S = 120.0
 """How long a rank on another machine may give no sign. Network file systems show old times for up to a minute."""
 _BEAT_S = 10.0
+_PROCESSES = Path("/proc")
 _POLL_S = (0.1, 2.0)  # first and longest pause between two looks at the folder
 _MARK = re.compile(r"\.torchgenaug-rank([0-9]{1,9})-([0-9a-f]{8})-[0-9a-f]+\.tmp", re.ASCII)
 
@@ -103,7 +107,7 @@ class Presence:
         if error is None:
             self._mark.discard()
         else:
-            self._mark.leave(f"{type(error).__name__}: {error}".encode()[:2000])
+            self._mark.leave(describe_error(error).encode(errors="replace")[:2000])
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_S):
@@ -113,17 +117,22 @@ class Presence:
                 return  # a folder that went away is for the render to report
 
 
-def wait_for_plan(folder: Path) -> None:
+def wait_for_plan(folder: Path, ranks: Ranks) -> None:
     """Waits until rank 0 has laid down the manifest.
+
+    Args:
+        folder: the shard folder.
+        ranks: of this process.
 
     Raises:
         ShardIncompleteError: it did not.
     """
-    deadline, pause = time.monotonic() + START_S, _POLL_S[0]
+    watch, pause = _Watch(folder, ranks), _POLL_S[0]
     while not (folder / MANIFEST_NAME).exists():
-        if time.monotonic() > deadline:
+        dead = watch.dead({0})
+        if dead and not (folder / MANIFEST_NAME).exists():
             raise ShardIncompleteError(
-                f"{folder} must hold the manifest that rank 0 writes, got none within {START_S:.0f} s. Nothing was "
+                f"{folder} must hold the manifest that rank 0 writes, got none (rank 0: {dead[0]}). Nothing was "
                 "rendered. Start all ranks together, for example with torchrun."
             )
         time.sleep(pause)
@@ -142,7 +151,7 @@ def wait_for_others(folder: Path, manifest: Manifest, ranks: Ranks, missing: Cal
     Raises:
         ShardIncompleteError: a rank that owes shards has ended without them, or never began.
     """
-    watch, suspects, pause = _Watch(folder), dict[int, str](), _POLL_S[0]
+    watch, suspects, pause = _Watch(folder, ranks), dict[int, str](), _POLL_S[0]
     while indices := missing():
         owing = {index % ranks.world_size for index in indices}
         # Suspected before this look at the folder, and still owing: it did not just finish.
@@ -162,11 +171,37 @@ def wait_for_others(folder: Path, manifest: Manifest, ranks: Ranks, missing: Cal
         pause = min(1.5 * pause, _POLL_S[1])
 
 
+def may_be_starting(rank: int, ranks: Ranks) -> bool:
+    """Whether a rank that has left no sign in the folder may still be loading.
+
+    Launchers tell each process its rank by its environment, which can be looked at on the machine itself; a rank on
+    another machine is left to its launcher. Without either, nothing speaks for it.
+
+    Args:
+        rank: which.
+        ranks: of this process.
+    """
+    own = os.environ.get
+    if own("RANK") != str(ranks.rank) or own("WORLD_SIZE") != str(ranks.world_size):
+        return False  # `ranks` was given
+    local, size = own("LOCAL_RANK", ""), own("LOCAL_WORLD_SIZE", "")
+    if local.isdecimal() and size.isdecimal() and not 0 <= rank - (ranks.rank - int(local)) < int(size):
+        return True
+    wanted = {f"RANK={rank}", f"WORLD_SIZE={ranks.world_size}"}
+    wanted |= {f"{name}={own(name)}" for name in ("MASTER_PORT", "TORCHELASTIC_RUN_ID") if own(name) is not None}
+    for place in _PROCESSES.glob("[0-9]*/environ"):
+        # Processes of other users may not be looked at; one that is dead but not yet buried has no environment.
+        with contextlib.suppress(OSError):
+            if wanted <= {*place.read_bytes().decode(errors="replace").split("\0")}:
+                return True
+    return not _PROCESSES.is_dir()
+
+
 class _Watch:
     """Tells dead ranks from slow ones."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self._folder, self._ranks = folder, ranks
         self._last: dict[int, tuple[object, float]] = {}
 
     def dead(self, ranks: set[int]) -> dict[int, str]:
@@ -190,18 +225,21 @@ class _Watch:
             return next((entry[2] for entry in marks.values() if entry[2]), "its process was killed")
         if marks:
             return f"no sign of it for {silence:.0f} s" if silence >= SILENT_S else ""
-        return f"it did not appear within {silence:.0f} s" if silence >= START_S else ""
+        if silence < min(APPEAR_S, START_S) or (silence < START_S and may_be_starting(rank, self._ranks)):
+            return ""
+        return f"it did not appear within {silence:.0f} s"
 
     def _marks(self) -> dict[int, dict[str, tuple[bool | None, float, str]]]:
         """Rank → file name → (whether it is held, None if unknown; modification time; why the rank ended)."""
         found: dict[int, dict[str, tuple[bool | None, float, str]]] = {}
-        for name in os.listdir(self._folder):
+        for name in os.listdir(self._folder) if self._folder.is_dir() else ():
             match = _MARK.fullmatch(name)
             if match is None:
                 continue
             try:
-                modified = (self._folder / name).stat().st_mtime
-                reason = (self._folder / name).read_text(errors="replace")
+                modified, reason = (self._folder / name).stat().st_mtime, ""
+                with contextlib.suppress(PermissionError):  # another user's
+                    reason = (self._folder / name).read_text(errors="replace")
                 held = False if reason else probe_lock(self._folder / name) if match[2] == KERNEL else None
             except FileNotFoundError:
                 continue

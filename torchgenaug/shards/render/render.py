@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,7 +125,7 @@ def render_shards(
         if part.rank == 0:
             manifest = lay_down(manifest, folder, resume=resume)
         else:
-            wait_for_plan(folder)
+            wait_for_plan(folder, part)
             manifest = adopt_plan(manifest, folder)
         remove_abandoned(folder)
         with Presence(folder, part):
@@ -260,6 +261,7 @@ class _Report:
     def __init__(self, progress: bool | Progress | None, total: int, part: Ranks) -> None:
         self._call = progress if callable(progress) else None
         self._total, self._samples, self._bytes = total, 0, 0
+        self._lock = threading.RLock()  # samples are counted in one thread, commits in another
         self.names: set[str] = set()
         self._bar = None
         if progress is True or (progress is None and sys.stderr.isatty()):
@@ -276,17 +278,19 @@ class _Report:
             self._bar.close()
 
     def made(self, samples: int) -> None:
-        self._samples += samples
-        if self._bar is not None:
-            self._bar.update(samples)
-        self._tell()
+        with self._lock:
+            self._samples += samples
+            if self._bar is not None:
+                self._bar.update(samples)
+            self._tell()
 
     def committed(self, name: str, size: int) -> None:
-        self.names.add(name)
-        self._bytes += size
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"{self._bytes / 1e6:,.0f} MB", refresh=False)
-        self._tell()
+        with self._lock:
+            self.names.add(name)
+            self._bytes += size
+            if self._bar is not None:
+                self._bar.set_postfix_str(f"{self._bytes / 1e6:,.0f} MB", refresh=False)
+            self._tell()
 
     def _tell(self) -> None:
         if self._call is not None:

@@ -74,14 +74,16 @@ class Watchdog:
         limit = NOTICE_S if self._timeout_s is None else self._timeout_s
         while not self._stop.wait(min(1.0, limit / 4)):
             batch = self._batch
-            if batch is None or batch is told or time.monotonic() - batch[0] < min(limit, NOTICE_S):
+            if batch is None:
                 continue
-            expired = self._timeout_s is not None and time.monotonic() - batch[0] >= self._timeout_s
-            if expired and self._in_main:
+            waited = time.monotonic() - batch[0]
+            # Also after the notice: a limit beyond it still counts.
+            if self._timeout_s is not None and waited >= self._timeout_s and self._in_main:
                 self._interrupt(batch)
                 return
-            told = batch
-            sys.stderr.write(f"{self._text(batch)} It is waited for; {self._where()}\n")
+            if batch is not told and waited >= min(limit, NOTICE_S):
+                told = batch
+                sys.stderr.write(f"{self._text(batch)} It is waited for; {self._where()}\n")
 
     def _interrupt(self, batch: tuple[float, range, npt.NDArray[np.uint64]]) -> None:
         self._expired = f"{self._text(batch)} It was interrupted: `timeout_s` is {self._timeout_s:g}."

@@ -36,7 +36,7 @@ class BackgroundWriter:
 
     def __init__(self, folder: Path, manifest: Manifest, on_commit: Callable[[str, int], None]) -> None:
         self._folder, self._manifest, self._on_commit = folder, manifest, on_commit
-        waiting = _QUEUE_BYTES // (manifest.batch_size * manifest.row_bytes())
+        waiting = _QUEUE_BYTES // (manifest.batch_size * manifest.decoded_bytes())
         self._queue: queue.Queue[tuple[int, Batch, npt.NDArray[np.uint64], int | None] | None] = queue.Queue(
             max(2, min(waiting, manifest.shard_size // manifest.batch_size))
         )
