@@ -1,0 +1,58 @@
+"""Planted duplicates are found, and none where there are none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.trust.test_copy_detector import CHANGES, blobs
+from torchgenaug.errors import FieldMismatchError
+from torchgenaug.trust import find_duplicates, find_overlap
+
+
+@pytest.mark.parametrize("change", ["exact", "gain", "flip", "noise"])
+def test_planted_overlaps_are_found(change):
+    train, test = blobs(80, 1), blobs(40, 2)
+    test[[3, 30]] = CHANGES[change](train[[50, 7]])
+    assert {(pair.first, pair.second) for pair in find_overlap(train, test)} == {(50, 3), (7, 30)}
+
+
+def test_re_encoded_images_are_found():
+    train, test = blobs(80, 1, (16, 16)), blobs(40, 2, (16, 16))
+    test[5] = (train[8] * 15).round() / 15
+    assert [(pair.first, pair.second) for pair in find_overlap(train, test)] == [(8, 5)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clean_sets_raise_no_alarm(seed):
+    assert find_overlap(blobs(80, 10 + seed), blobs(80, 20 + seed)) == []
+    assert find_duplicates(blobs(80, 10 + seed)) == []
+
+
+def test_all_images_repeated():
+    """A test set that lies in the training set as a whole moves what is usual, and is found all the same."""
+    train = blobs(80, 1)
+    assert len(find_overlap(train, train[:60].flip(2))) == 60
+
+
+def test_a_collapsed_set():
+    images = blobs(40, 1)
+    images[10:13] = images[2]
+    pairs = find_duplicates(images)
+    assert {index for pair in pairs for index in (pair.first, pair.second)} == {2, 10, 11, 12}
+    assert all(pair.first < pair.second for pair in pairs)
+
+
+def test_few_images():
+    images = blobs(4, 1)
+    assert find_duplicates(images) == []
+    assert [pair[:2] for pair in find_duplicates(torch.cat([images, images[1:2]]))] == [(1, 4)]
+
+
+def test_constant_images_are_no_duplicates_of_each_other():
+    assert find_duplicates(torch.cat([blobs(20, 1), torch.zeros(3, 1, 32, 32)])) == []
+
+
+def test_other_shapes():
+    with pytest.raises(FieldMismatchError, match="`train` and `test` must have images of one shape"):
+        find_overlap(blobs(10, 1), blobs(10, 1, (16, 16)), names=("train", "test"))

@@ -1,0 +1,264 @@
+"""Two descriptors of every image in a set, and the search for the most similar image by each of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.trust.copies.blocks import block_means, orientations
+from torchgenaug.trust.copies.spectrum import spectrum
+
+_SIDE = {2: 32, 3: 24}
+"""Images are averaged down to less than twice so many pixels along their longest axis: fast, and noise averages out."""
+
+_BATCH_VALUES = 1 << 22  # pixels of the averaged images that are described at once: about 150 MB while it lasts
+
+
+Groups = npt.NDArray[np.int64] | None
+
+
+class Images(Protocol):
+    """Images by position: a tensor (n, channels, *spatial), or anything that gives (channels, *spatial) by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Descriptors of a set of images.
+
+    Attributes:
+        spectra: (n, features), see `spectrum`; stay under shifts, flips, turns and gain.
+        blocks: (n, *blocks), see `block_means`; stay under noise, blur and small changes of scale.
+        constant: (n,) bool: images of one value, which resemble nothing.
+        shape: (channels, *spatial) of the images.
+    """
+
+    spectra: Tensor
+    blocks: Tensor
+    constant: Tensor
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    def rows(self, index: Tensor) -> Described:
+        """The descriptors of some of the images."""
+        return Described(self.spectra[index], self.blocks[index], self.constant[index], self.shape)
+
+
+def describe(images: Images, *, name: str = "images") -> Described:
+    """Descriptors of a set of images, read in batches: memory is about 2.5 kB an image, whatever its size.
+
+    Channels are averaged: two images that differ between channels only count as similar.
+
+    Args:
+        images: a tensor (count, channels, *spatial) with two or three spatial axes, a list of tensors or a data set of
+            them. Any dtype and range of values.
+        name: of the argument, for messages.
+
+    Raises:
+        EmptyDatasetError: no images.
+        FieldMismatchError: images of several shapes, without channels, or with values that are not finite.
+    """
+    if not len(images):
+        raise EmptyDatasetError(f"`{name}` must hold at least one image, got none. Check its path or split.")
+    parts, constant = [], []
+    shape: tuple[int, ...] = ()
+    for start, batch in _batches(images, name):
+        shape = tuple(batch.shape[1:])
+        values = batch.float().mean(1)
+        bad = torch.nonzero(~values.flatten(1).isfinite().all(1)).flatten()
+        if len(bad):
+            raise FieldMismatchError(
+                f"`{name}` must hold finite values, got NaN or Inf at index {start + int(bad[0])}. A similarity to it "
+                "means nothing. Repair or leave out this image: torch.nan_to_num(image)."
+            )
+        spread = values.flatten(1).std(1) if values[0].numel() > 1 else torch.zeros(len(values))
+        flat = spread <= 1e-6 * values.flatten(1).abs().amax(1).clamp(min=1e-30)
+        constant.append(flat)
+        small = _averaged(values)
+        # Unit contrast: neither descriptor depends on gain or offset.
+        small = (small - small.flatten(1).mean(1).view(-1, *[1] * (small.ndim - 1))) / spread.clamp(min=1e-30).view(
+            -1, *[1] * (small.ndim - 1)
+        )
+        small[flat] = 0
+        parts.append((spectrum(small), block_means(small)))
+    spectra, blocks = (torch.cat([part[k] for part in parts]) for k in (0, 1))
+    return Described(spectra, blocks, torch.cat(constant), shape)
+
+
+def _averaged(values: Tensor) -> Tensor:
+    """Means over squares of a whole number of pixels: unequal windows would not move along when an image is shifted."""
+    dims = values.ndim - 1
+    width = max(1, max(values.shape[1:]) // _SIDE[dims])
+    if width == 1:
+        return values
+    pool = functional.avg_pool2d if dims == 2 else functional.avg_pool3d
+    return pool(values[:, None], [min(width, length) for length in values.shape[1:]])[:, 0]
+
+
+def _batches(images: Images, name: str) -> Iterator[tuple[int, Tensor]]:
+    count = len(images)
+    first = torch.as_tensor(images[0])
+    if first.ndim not in (3, 4):
+        raise FieldMismatchError(
+            f"`{name}` must be (channels, *spatial) each, with 2 or 3 spatial axes, got {tuple(first.shape)} at index "
+            "0. Add the axis of channels: images[:, None]."
+        )
+    if first.is_complex():
+        raise FieldMismatchError(f"`{name}` must be real, got {first.dtype} at index 0. Use their magnitude: abs().")
+    width = max(1, max(first.shape[1:]) // _SIDE[first.ndim - 1])
+    pixels = math.prod(max(1, length // width) for length in first.shape[1:])
+    size = max(1, min(4096, _BATCH_VALUES // (pixels * 4), (1 << 26) // max(1, first.numel())))
+    for start in range(0, count, size):
+        if isinstance(images, Tensor):
+            yield start, images[start : start + size].detach().cpu()
+            continue
+        group = [torch.as_tensor(images[row]).detach().cpu() for row in range(start, min(start + size, count))]
+        for offset, image in enumerate(group):
+            if image.shape != first.shape:
+                raise FieldMismatchError(
+                    f"`{name}` must be of one shape, got {tuple(image.shape)} at index {start + offset} after "
+                    f"{tuple(first.shape)}. Resize or crop them first: torchgenaug reads folders with "
+                    "load_data(folder, size=64)."
+                )
+        yield start, torch.stack(group)
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Descriptors to search in, centred on their own mean: what all images of the set share does not count.
+
+    Build it with `of`.
+
+    Attributes:
+        means: of the spectra, and of the block means.
+        spectra: (n, features) float32 of length 1.
+        blocks: (n, blocks) float32 of length 1.
+    """
+
+    means: tuple[Tensor, Tensor]
+    spectra: Tensor
+    blocks: Tensor
+
+    @classmethod
+    def of(cls, described: Described, means: tuple[Tensor, Tensor] | None = None) -> Gallery:
+        """A gallery of `described`, centred on its mean or on `means`."""
+        if means is None:
+            means = described.spectra.mean(0), described.blocks.mean(0)
+        spectra = _unit(described.spectra - means[0])
+        blocks = _unit((described.blocks - means[1]).flatten(1))
+        return cls(means, spectra, blocks)
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    def rows(self, index: Tensor) -> Gallery:
+        """A gallery of some of the images."""
+        return Gallery(self.means, self.spectra[index], self.blocks[index])
+
+    def nearest(self, described: Described, *, own: Groups = None, mine: Groups = None) -> Nearest:
+        """The most similar image of the gallery for each of `described`, by each descriptor; exact.
+
+        Args:
+            described: n images.
+            own: (len(self),) integers, a group for each image of the gallery.
+            mine: (n,) integers; images of the same group do not count (an image itself, or its patient).
+        """
+        spectra = _unit(described.spectra - self.means[0])
+        by_spectrum = _search([spectra], self.spectra, own, mine)
+        turned = orientations(described.blocks)
+        turned = [each for each in turned if each.shape[1:] == self.means[1].shape]
+        by_blocks = _search([_unit((each - self.means[1]).flatten(1)) for each in turned], self.blocks, own, mine)
+        return Nearest(*by_spectrum, *by_blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The nearest images by each descriptor.
+
+    Attributes:
+        spectrum_distance: (n,) 1 - cosine, in [0, 2].
+        spectrum_index: (n,) int64 row of the gallery; -1 where nothing may be compared.
+        block_distance: (n,) 1 - cosine of the best orientation.
+        block_index: (n,) int64.
+    """
+
+    spectrum_distance: Tensor
+    spectrum_index: Tensor
+    block_distance: Tensor
+    block_index: Tensor
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return functional.normalize(rows, dim=1, eps=1e-12)
+
+
+_QUERIES, _KEYS = 2048, 8192  # 64 MiB of similarities at a time
+
+
+def _search(variants: list[Tensor], keys: Tensor, own: Groups, mine: Groups) -> tuple[Tensor, Tensor]:
+    """(distance, row) of the key with the largest cosine to any variant of each query."""
+    count = len(variants[0])
+    distance, index = torch.empty(count), torch.empty(count, dtype=torch.int64)
+    groups = None if own is None or mine is None else (torch.as_tensor(own), torch.as_tensor(mine))
+    for start in range(0, count, _QUERIES):
+        rows = slice(start, min(start + _QUERIES, count))
+        best = torch.full((rows.stop - start,), -torch.inf)
+        where = torch.full((rows.stop - start,), -1, dtype=torch.int64)
+        version = torch.zeros(rows.stop - start, dtype=torch.int64)
+        for first in range(0, len(keys), _KEYS):
+            part = keys[first : first + _KEYS]
+            same = None if groups is None else groups[1][rows, None] == groups[0][None, first : first + _KEYS]
+            for number, variant in enumerate(variants):
+                cosine = variant[rows] @ part.T
+                if same is not None:
+                    cosine.masked_fill_(same, -torch.inf)
+                value, place = cosine.max(1)
+                better = value > best
+                best = torch.where(better, value, best)
+                where = torch.where(better, place + first, where)
+                version[better] = number
+        # A product of rounded vectors loses the digits of small distances, where copies are: once more, directly.
+        query = torch.stack([variant[rows] for variant in variants])[version, torch.arange(len(version))]
+        exact = (query.double() - keys[where.clamp(min=0)].double()).square().sum(1) / 2
+        distance[rows] = torch.where(where < 0, torch.full_like(exact, torch.inf), exact).float()
+        index[rows] = where
+    return distance, index
+
+
+def check_same_shape(one: Described, other: Described, names: tuple[str, str]) -> None:
+    """Refuses two sets whose images have other shapes.
+
+    Raises:
+        FieldMismatchError: with the call that makes them alike.
+    """
+    if one.shape != other.shape:
+        raise FieldMismatchError(
+            f"`{names[0]}` and `{names[1]}` must have images of one shape, got {one.shape} and {other.shape}. Their "
+            f"descriptors cannot be compared. Resize one of them: torch.nn.functional.interpolate({names[0]}, "
+            f"size={other.shape[1:]}, mode='area')."
+        )
+
+
+def checked_alpha(value: float, name: str) -> float:
+    """Returns a rate in (0, 0.5].
+
+    Raises:
+        ConfigurationError: outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 0.5:
+        raise ConfigurationError(f"`{name}` must be a number in (0, 0.5], got {value!r}. For example {name}=0.01.")
+    return float(value)
