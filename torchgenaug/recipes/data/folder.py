@@ -131,6 +131,7 @@ def from_layout(
         patients=patients_of(records),
         class_names=layout.class_names,
         remarks=layout.remarks,
+        mask_places=lambda index: " and ".join(map(str, records[index].mask[:3])),
         watch=None if chosen else watch.see,
         remarks_after=lambda: (*watch.remarks(), *notes.remarks(spacing_mm is not None)),
         stretched=thick_axes(tuple(samples[0]["image"].shape[1:]), samples.spacing_mm or first.spacing_mm),

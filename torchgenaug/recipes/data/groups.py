@@ -54,12 +54,12 @@ def read_groups(
     level = [place[depth] if depth < len(place) else "" for place in places]
     names = sorted(set(level) - {""})
     if len(names) < 2:
-        if alone and depth == 0 and not chosen and _is_flat(images):
+        if alone and depth == 0 and not chosen and names and _is_flat(images, names[0]):
             raise ConfigurationError(
                 f"Subfolders are classes, and there must be two at least, got only {names[0]!r} in {folder}. Give "
                 f"{folder / names[0]} to train on one class."
             )
-        return Groups(remarks=(f"The folder {names[0]} is no class: there is no other.",) if names else ())
+        return Groups(remarks=(f"The folder {names[0]} is no class: there is no other.",) if names and alone else ())
     if known_classes and read_folder_names(names) != "patients":
         return Groups(remarks=(f"Subfolders ({some(names)}) were not read as classes: the table states them.",))
     kind = chosen or _kind(images, level, names, folder, alone=alone)
@@ -92,6 +92,8 @@ def _telling(image: Named) -> tuple[str, ...]:
         plain = without_role(name) if folder_role(name) in ("image", "maybe image", "source") else name
         if image.role_folder == "as image":
             plain = name
+        if plain != name and not any(sign.isalpha() for sign in plain):
+            continue  # "images_001"
         is_session = name.casefold().startswith("ses-")
         if plain and not (split_word(plain) or is_fold(plain) or plain.casefold() in _NO_CLASSES or is_session):
             telling.append(plain)
@@ -106,9 +108,9 @@ def _first_varying(places: Sequence[tuple[str, ...]]) -> int:
     return 0
 
 
-def _is_flat(images: Sequence[Named]) -> bool:
-    """Whether images lie directly in one subfolder of the folder."""
-    return all(image.key.count("/") == 1 for image in images)
+def _is_flat(images: Sequence[Named], name: str) -> bool:
+    """Whether images lie directly in one subfolder of the folder, which has this name."""
+    return all(image.key.count("/") == 1 and image.key.startswith(f"{name}/") for image in images)
 
 
 def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], folder: Path, *, alone: bool) -> str:

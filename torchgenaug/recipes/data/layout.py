@@ -11,19 +11,20 @@ from torchgenaug.recipes.data.channels import join_channels
 from torchgenaug.recipes.data.files import READERS, read_image, suffix_of, unreadable
 from torchgenaug.recipes.data.groups import read_groups
 from torchgenaug.recipes.data.listing import Listing, list_folder, some
+from torchgenaug.recipes.data.masks import with_masks
 from torchgenaug.recipes.data.members import with_members
-from torchgenaug.recipes.data.naming import bids_key, folder_role
-from torchgenaug.recipes.data.pairing import Named, check_kinds, pair
+from torchgenaug.recipes.data.naming import bids_key, split_word
+from torchgenaug.recipes.data.pairing import Named
 from torchgenaug.recipes.data.readers.dicom import look_at_dicom, read_dicom
 from torchgenaug.recipes.data.records import FileRecord, Layout
 from torchgenaug.recipes.data.roles import Roles, assign_roles, splits_of
-from torchgenaug.recipes.data.selection import NO_MASKS, Glob, Selection
+from torchgenaug.recipes.data.selection import NO_MASKS, Selection
 from torchgenaug.recipes.data.stacks import read_stacks
 from torchgenaug.recipes.data.suspicion import doubt, looks_like_mask
 from torchgenaug.recipes.data.tables import TABLE_NAMES, Labels, read_labels
 
 _TABLES = (".csv", ".tsv", ".xlsx")
-_PEEKED, _SIBLINGS = 5, 20
+_SIBLINGS = 20
 
 
 def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
@@ -48,13 +49,15 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     roles = assign_roles(listing, listing.files, selection)
     _check_splits(listing, roles)
     images, channel_remarks = join_channels(roles.images, roles.masks, listing.folder)
-    images, masks, mask_remarks = _with_masks(listing, roles, images, selection)
+    images, masks, mask_remarks = with_masks(listing, roles, images, selection)
+    if not images:
+        raise EmptyDatasetError(f"{listing.folder} must hold images besides its masks, got none. Leave --masks out.")
     images.sort(key=lambda image: image.key)
     _check_distinct(images, listing)
     sources = _partners(images, roles.sources)
     table = next((listing.folder / name for name in TABLE_NAMES if (listing.folder / name).is_file()), None)
     labels = None if table is None else _labels(listing, table, images)
-    alone = not (masks or labels or sources or selection.images)
+    alone = not (masks or labels or sources or selection.images or selection.masks)
     if alone:
         _check_siblings(listing, images)
     groups = read_groups(images, listing.folder, selection.folders, alone=alone, known_classes=labels is not None)
@@ -119,87 +122,6 @@ def _summary(records: Sequence[FileRecord], roles: Roles) -> str:
     return text + "."
 
 
-def _with_masks(
-    listing: Listing, roles: Roles, images: list[Named], selection: Selection
-) -> tuple[list[Named], Mapping[str, list[Named]], tuple[str, ...]]:
-    """The images with the masks of each, or with what only was named like masks."""
-    if selection.masks == NO_MASKS or not roles.masks:
-        return images, {}, ()
-    found, lost = _pair_chosen(images, roles.masks, selection) or pair(images, roles.masks)
-    in_folders = any(folder_role(name) for image in images for name in image.key.split("/")[:-1])
-    if not found and selection.masks is None and not in_folders:
-        return _only_named_like_masks(listing, roles.masks, images)
-    if lost:
-        names = [mask.key for mask in lost]
-        raise ConfigurationError(
-            f"Every file must have a partner of the same name in {listing.folder}: no image for {len(lost)} masks: "
-            f"{some(names)}. Add the images, remove these, state which belong together (--images GLOB --masks "
-            "GLOB), or leave masks out: --masks none."
-        )
-    lacking = [image for image in images if image.key not in found]
-    remarks: tuple[str, ...] = ()
-    if lacking and selection.masks is None:
-        mask = next(iter(found.values()))[0]
-        raise ConfigurationError(
-            f"Every file must have a partner of the same name in {listing.folder}: no mask for {len(lacking)} of "
-            f"{len(images)} images: {some([image.key for image in lacking])}. Add the masks, use only images that have "
-            f"one (--masks '{_glob_beside(mask)}'), or leave masks out: --masks none."
-        )
-    for image in lacking:
-        for key in image.keys:
-            listing.put_aside(listing.folder / key, "images without a mask")
-    check_kinds(found)
-    several = sum(len(masks) > 1 for masks in found.values())
-    if several:
-        remarks = (f"{several} images have several masks each, which were united: the highest value holds.",)
-    return [image for image in images if image.key in found], found, remarks
-
-
-def _glob_beside(mask: Named) -> str:
-    path = Path(mask.key)
-    return f"**/*{path.suffix}" if not mask.role_folder else f"**/{mask.role_folder}/**"
-
-
-def _pair_chosen(
-    images: Sequence[Named], masks: Sequence[Named], selection: Selection
-) -> tuple[dict[str, list[Named]], list[Named]] | None:
-    """By what the stars of the two globs stand for; None where that does not fit every mask."""
-    if not selection.images or not selection.masks:
-        return None
-    by_stars: dict[tuple[str, ...], list[Named]] = {}
-    for image in images:
-        by_stars.setdefault(Glob(selection.images).captures(image.key) or (), []).append(image)
-    if any(len(group) > 1 for group in by_stars.values()):
-        return None
-    found: dict[str, list[Named]] = {}
-    for mask in masks:
-        image_of = by_stars.get(Glob(selection.masks).captures(mask.key) or ())
-        if image_of is None:
-            return None
-        found.setdefault(image_of[0].key, []).append(mask)
-    return found, []
-
-
-def _only_named_like_masks(
-    listing: Listing, masks: Sequence[Named], images: list[Named]
-) -> tuple[list[Named], Mapping[str, list[Named]], tuple[str, ...]]:
-    """Files named like masks that belong to no image: pictures are images, few values are in doubt."""
-    step = max(1, len(masks) // _PEEKED)
-    few = [mask.key for mask in masks[::step] if looks_like_mask(read_image([listing.folder / mask.key]).values)]
-    names = [mask.key for mask in masks]
-    if few:
-        raise ConfigurationError(
-            f"It must be clear what files named like masks are, got {len(masks)} that belong to no image: "
-            f"{some(names)}. They could be masks: name their images alike, or state both (--images GLOB "
-            "--masks GLOB); or images to train on: --images '**'; or be left out: --masks none."
-        )
-    remark = (
-        f"{len(masks)} files are named like masks ({some(names)}), but hold pictures and belong to no image: they were "
-        "read as images."
-    )
-    return [*images, *(replace(mask, role_folder="as image") for mask in masks)], {}, (remark,)
-
-
 def _partners(images: Sequence[Named], sources: Sequence[Named]) -> Mapping[str, Named]:
     if not sources:
         return {}
@@ -241,21 +163,28 @@ def _check_splits(listing: Listing, roles: Roles) -> None:
     parts = splits_of([image.key for image in roles.images])
     if not parts:
         return
-    names = list(parts)
-    first = parts[names[0]][0]
-    top = first.split("/")[0] == names[0]
-    if top:
-        remedy = f"Give {listing.folder / names[0]}"
+    names = sorted(parts, key=lambda name: "train" not in name.casefold())
+    images = _above(parts[names[0]], names[0])
+    masks = [mask.key for mask in roles.masks]
+    if all(key.startswith(f"{images}/") for key in masks if split_word_of(key) in ("", split_word(names[0]))):
+        remedy = f"Give {listing.folder / images}"
     else:
-        masks = splits_of([mask.key for mask in roles.masks]).get(names[0], [])
-        chosen = [
-            f"--images '{first.rpartition('/')[0]}/**'",
-            *(f"--masks '{key.rpartition('/')[0]}/**'" for key in masks[:1]),
-        ]
-        remedy = f"Choose one: {' '.join(chosen)}"
+        own = next((each for part, each in splits_of(masks).items() if split_word(part) == split_word(names[0])), masks)
+        remedy = f"Choose one: --images '{images}/**' --masks '{Path(own[0]).parent.as_posix()}/**'"
     raise ConfigurationError(
         f"DATA must be one part of a split, got {listing.folder}, which holds {', '.join(names)}. {remedy}."
     )
+
+
+def split_word_of(key: str) -> str:
+    """The part of a split that a file's folders state; "" where they state none."""
+    return next((word for folder in key.split("/")[:-1] if (word := split_word(folder))), "")
+
+
+def _above(keys: Sequence[str], folder: str) -> str:
+    """The path of that folder, up to it."""
+    folders = keys[0].split("/")
+    return "/".join(folders[: folders.index(folder) + 1])
 
 
 def _check_distinct(images: Sequence[Named], listing: Listing) -> None:

@@ -188,7 +188,7 @@ class MaskColumn:
         num_between = sum(self._pixels[level] for level in between)
         if num_between > _MOST_BETWEEN * sum(self._pixels.values()) or self._even_between > _EVEN_PART * num_between:
             return False
-        if len(levels) < 4 and num_between < 16:
+        if len(levels) < 4 and num_between < 16 and not (self._fraction and not num_between):
             return False
         ends = ([level for level in levels if level <= _LOW], [level for level in levels if level >= _HIGH])
         others = [level for end in ends for level in end if level != max(end, key=lambda each: self._pixels[each])]

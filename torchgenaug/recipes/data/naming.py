@@ -146,6 +146,9 @@ def read_folder_names(names: Sequence[str]) -> str:
         numbers = sorted(map(int, lowered))
         counted = numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
         return "classes" if counted and len(numbers) <= 20 and max(map(len, lowered)) <= 2 else "unclear"
+    words = {word for name in names for word in (*folder_tokens(name), *re.findall("[a-z]+", name.casefold()))}
+    if words & {"dataset", "task"} and all(re.search(r"\d", name) for name in lowered):
+        return "unclear"  # several data sets of nnU-Net
     templates = {re.sub(r"\d+", "#", name) for name in lowered}
     if len(templates) > 1 and not all(
         re.findall("[a-z]+", name)[:1] and re.findall("[a-z]+", name)[0] in _PERSON for name in lowered
@@ -153,7 +156,6 @@ def read_folder_names(names: Sequence[str]) -> str:
         return "classes"
     if not all(re.search(r"\d", name) for name in lowered):
         return "classes"
-    words = {word for name in names for word in (*folder_tokens(name), *re.findall("[a-z]+", name.casefold()))}
     if words & _CLASS - {"c"}:
         return "classes"
     if words & _PERSON:

@@ -13,6 +13,7 @@ from torchgenaug.recipes.data.naming import (
     bids_key,
     common_ends,
     image_bases,
+    is_mask_word,
     mask_bases,
     mask_kind,
     tokens_of,
@@ -54,7 +55,8 @@ def pair(images: Sequence[Named], masks: Sequence[Named]) -> tuple[dict[str, lis
         lambda each: each.folders,
         lambda each: (),
     )
-    for lookup in (*(_by_name(images, place) for place in places), _by_bids(images), _alone(images)):
+    by_name = [_by_name(images, place) for place in places]
+    for lookup in (*by_name, _by_bids(images), _by_beginning(images), _alone(images)):
         rest = []
         for mask in lost:
             image = lookup.find(mask)
@@ -114,6 +116,15 @@ def _by_bids(images: Sequence[Named]) -> _Lookup:
     return _Lookup(entries, lambda mask: [key] if (key := bids_key(mask.stem)) else [])
 
 
+def _by_beginning(images: Sequence[Named]) -> _Lookup:
+    """In a folder of masks, by the first words: "IDRiD_01_MA" is a mask of "IDRiD_01"."""
+    entries = ((image.tokens, image) for image in images)
+    return _Lookup(
+        entries,
+        lambda mask: [mask.tokens[:length] for length in range(len(mask.tokens) - 1, 0, -1) if mask.role_folder],
+    )
+
+
 def _alone(images: Sequence[Named]) -> _Lookup:
     """By the folder, where it holds one image only: a folder per image with its masks."""
     entries = ((image.place[:depth], image) for image in images for depth in range(1, len(image.place) + 1))
@@ -143,8 +154,8 @@ def check_kinds(found: Mapping[str, Sequence[Named]]) -> None:
     """
     kinds: Counter[tuple[str, Tokens]] = Counter()
     several = False
-    for masks in found.values():
-        own = {_kind(mask) for mask in masks}
+    for image, masks in found.items():
+        own = {_kind(mask, image) for mask in masks}
         several |= len(own) > 1
         kinds.update(own)
     if several:
@@ -155,8 +166,12 @@ def check_kinds(found: Mapping[str, Sequence[Named]]) -> None:
         )
 
 
-def _kind(mask: Named) -> tuple[str, Tokens]:
-    return mask.role_folder, () if mask.role_folder and not mask_kind(mask.tokens) else mask_kind(mask.tokens)
+def _kind(mask: Named, image: str) -> tuple[str, Tokens]:
+    """The folder that names its role, and the words in its name that its image's name does not have."""
+    own = set(tokens_of(image.rpartition("/")[2]))
+    words = tuple(token for token in mask.tokens if token.isalpha() and token not in own and not is_mask_word(token))
+    extra = words if mask.role_folder and set(mask.tokens) & own else ()
+    return mask.role_folder, (*extra, *mask_kind(mask.tokens))
 
 
 def glob_of(folder: str, words: Tokens) -> str:

@@ -32,6 +32,7 @@ class RawData:
             (1, *spatial) of whole numbers, ``label`` ().
         name, ids, patients, class_names, remarks: as in `TrainingData`.
         places: where sample k is, for errors: a file, an index.
+        mask_places: where the mask of sample k is; None: where the sample is.
         watch: called with the index and the sample as each is read.
         remarks_after: more remarks, once all were read; may refuse the data.
         stretched: spatial axes that are scaled on their own, see `fit_image`; None: those that are thin.
@@ -45,6 +46,7 @@ class RawData:
     patients: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    mask_places: Callable[[int], str] | None = None
     watch: Callable[[int, Mapping[str, Tensor]], None] | None = None
     remarks_after: Callable[[], tuple[str, ...]] | None = None
     stretched: tuple[int, ...] | None = None
@@ -128,7 +130,10 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
     with torch.random.fork_rng(devices=[]):  # A data set that augments draws from the global generator.
         first, again = raw.samples[0], raw.samples[0]
         varies = not all(torch.equal(first[name].nan_to_num(), again[name].nan_to_num()) for name in first)
-        columns: dict[str, Any] = {name: _COLUMNS[name](name, raw.places, len(raw.ids)) for name in first}
+        columns: dict[str, Any] = {
+            name: _COLUMNS[name](name, (raw.mask_places if name == "mask" else None) or raw.places, len(raw.ids))
+            for name in first
+        }
         target = target_size(first["image"].shape[1:], size)
         stretched = thick_axes(first["image"].shape[1:], None) if raw.stretched is None else raw.stretched
         convert = _conversions(first, target, stretched)
