@@ -45,8 +45,14 @@ def test_runs_go_on_through_the_epochs(size, batch, ratio, world_size):
     drawn = [draw for epoch in range(4) for draws in walk(plan, sizes, epoch) for draw in draws]
     assert drawn == list(range(len(drawn)))
     assert abs(len(drawn) - Fraction(repr(ratio)) * 4 * size) < 1
-    uses = np.bincount([int(plan.epoch(0).positions(range(q, q + 1))[0]) for q in drawn], minlength=11)
-    assert uses.max() - uses.min() <= 1
+    uses = np.zeros(11, int)
+    for epoch in range(4):
+        part = plan.epoch(epoch)
+        read = [part.positions(draws) for draws in walk(plan, sizes, epoch)]
+        in_epoch = np.bincount(np.concatenate(read), minlength=11)
+        assert np.ptp(in_epoch) <= 1
+        uses += in_epoch
+        assert np.ptp(uses) <= 1
     ranks = [
         draw
         for epoch in range(2)

@@ -66,3 +66,5 @@ def check_epoch(epoch: object) -> None:
     """Raises `ConfigurationError` unless `epoch` is an integer from 0."""
     if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
         raise ConfigurationError(f"`epoch` must be a non-negative integer, got {epoch!r}.")
+    if epoch >= 1 << 63:
+        raise ConfigurationError(f"`epoch` must be below 2^63, got {epoch!r}. Count epochs from 0.")

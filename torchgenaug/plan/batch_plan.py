@@ -3,8 +3,8 @@
 Error diffusion: with a share s of synthetic per real sample, the running number of samples x decides how many synthetic
 ones are due in all, ``floor(a + x·s + 1/2)``, and a batch gets the difference. Whatever the sizes of the batches, every
 one of them, and every run of them, is then less than one sample from its share. The same number is the number of draws
-made so far, and draw q reads element ``q mod n`` of a fixed shuffle of the source, as in `MixPlan`: any run of
-draws uses all n equally often (±1). All of it is done in integers, so that nothing drifts.
+made so far, and `EpochDraws` decides what each draw reads: within an epoch, and over epochs of known length, all are
+read equally often (±1), and in another order each time. All of it is done in integers, so that nothing drifts.
 
 References:
     Floyd, Steinberg (1976). An adaptive algorithm for spatial grey scale. Proc. Soc. Inf. Disp. 17, 75.
@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import cached_property
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from torchgenaug import seeding
 from torchgenaug.errors import EmptyDatasetError
 from torchgenaug.plan.arguments import Mode, Ratio, check_epoch, check_mode_and_seed, check_ratio
+from torchgenaug.plan.decided_counts import check_evaluated
+from torchgenaug.plan.fair_draws import EpochDraws
 from torchgenaug.seeding import Int64Array
 
 _HASHED_AT_ONCE = 64  # batches; a call of `derive` costs 50 µs however little it hashes
 _PARTS = 1 << 20  # of a draw, where an epoch may begin
-_ORDER, _START, _ROWS = 1, 2, 3  # _ORDER as in MixPlan: dataset and loader of one seed read in one order
+_ORDER, _START, _ROWS, _BEYOND = 1, 2, 3, 4
 
 
 class BatchPlan:
@@ -59,6 +62,7 @@ class BatchPlan:
         self.num_synthetic, self.ratio, self.mode, self.seed = num_synthetic, ratio, mode, int(seed)
         self.epoch_size, self.per_rank = epoch_size, per_rank
         self._sums = [Fraction(0)]
+        self._latest: tuple[int, EpochDraws] | None = None
         self.share(0)
 
     def share(self, epoch: int) -> Fraction:
@@ -93,19 +97,45 @@ class BatchPlan:
         else:
             before, world_size = (0, 1) if self.per_rank else (rank, world_size)
             begin = self.epoch_size * (world_size * self.sum_before(epoch) + before * share)
-        return EpochPlan(share, begin, int(seeding.derive(self.seed, _ROWS, epoch, rank)), self._order)
+        key = int(seeding.derive(self.seed, _ROWS, epoch, rank))
+        first, order = _rounded(begin), np.zeros(0, np.int64)
+        if share and self.epoch_size is not None:
+            draws = self._draws(world_size)
+            first, order = _rounded(self._due(epoch, world_size)), draws.epoch(epoch)
+        return EpochPlan(share, begin, key, self.num_synthetic, first, order)
+
+    def _draws(self, world_size: int) -> EpochDraws:
+        """What the draws of all processes read in each epoch; kept from one epoch to the next."""
+        if self._latest is None or self._latest[0] != world_size:
+            steady = None if callable(self.ratio) else Fraction(self._due(1, world_size))
+            key = int(seeding.derive(self.seed, _ORDER))
+            before = partial(_rounded_due, self, world_size)
+            self._latest = (world_size, EpochDraws(self.num_synthetic, key, before, steady))
+        return self._latest[1]
+
+    def _due(self, epoch: int, world_size: int) -> Fraction:
+        """Synthetic samples that are due in the epochs before, in all processes."""
+        return (self.epoch_size or 0) * world_size * self.sum_before(epoch)
 
     def sum_before(self, epoch: int) -> Fraction:
         """The shares of the epochs before `epoch`, added up."""
         if not callable(self.ratio):
             return epoch * self.share(0)
+        check_evaluated(epoch)
         while len(self._sums) <= epoch:
             self._sums.append(self._sums[-1] + self.share(len(self._sums) - 1))
         return self._sums[epoch]
 
-    @cached_property
-    def _order(self) -> Int64Array:
-        return seeding.permutation(int(seeding.derive(self.seed, _ORDER)), self.num_synthetic)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_latest": None}
+
+
+def _rounded(due: Fraction) -> int:
+    return math.floor(due + Fraction(1, 2))
+
+
+def _rounded_due(plan: BatchPlan, world_size: int, epoch: int) -> int:
+    return _rounded(plan._due(epoch, world_size))
 
 
 class EpochPlan:
@@ -115,11 +145,14 @@ class EpochPlan:
         share: synthetic samples per real sample.
         begin: synthetic samples that were due before this epoch.
         key: seed of the rows that are left out.
-        order: shuffle of the source.
+        size: samples of the source.
+        first: number of the epoch's first draw, in any process.
+        order: what the draws from that one on read; those beyond it go through shuffles of their own.
     """
 
-    def __init__(self, share: Fraction, begin: Fraction, key: int, order: Int64Array) -> None:
-        self.share, self._key, self._order = share, key, order
+    def __init__(self, share: Fraction, begin: Fraction, key: int, size: int, first: int, order: Int64Array) -> None:
+        self.share, self._key, self._size, self._first, self._order = share, key, size, first, order
+        self._beyond: dict[int, Int64Array] = {}
         common = math.lcm(share.denominator, begin.denominator)
         # floor(begin + x·share + 1/2) = (offset + x·step) // whole
         self._whole, self._step = 2 * common, 2 * int(share * common)
@@ -134,10 +167,19 @@ class EpochPlan:
 
     def positions(self, draws: range) -> Int64Array:
         """Where these draws are read in the source."""
-        start = draws.start % max(1, len(self._order))
-        if start + len(draws) <= len(self._order):
-            return self._order[start : start + len(draws)].copy()  # as in most batches; by far the cheapest
-        return self._order[np.arange(draws.start, draws.stop) % len(self._order)]
+        start, stop, known = draws.start - self._first, draws.stop - self._first, len(self._order)
+        if start >= 0 and stop <= known:
+            return self._order[start:stop].copy()  # as in most batches; by far the cheapest
+        read = [
+            self._order[place] if place < known else self._read_beyond(place - known) for place in range(start, stop)
+        ]
+        return np.array(read, np.int64)
+
+    def _read_beyond(self, place: int) -> int:
+        lap, place = divmod(place, self._size)
+        if lap not in self._beyond:
+            self._beyond = {lap: seeding.permutation(int(seeding.derive(self._key, _BEYOND, lap)), self._size)}
+        return int(self._beyond[lap][place])
 
     def kept(self, batch: int, size: int, count: int) -> Int64Array:
         """Which `count` of the `size` real rows of batch number `batch` are kept: a pseudo-random subset, ascending."""

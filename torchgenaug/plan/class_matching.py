@@ -1,8 +1,8 @@
 """Draws matched by class: a real sample that is left out is stood in for by a synthetic one of its own class.
 
-Draw q stands for element q of the shuffle of the real set, and is the n-th draw of its class; it reads element n of the
-shuffle of the synthetic samples of that class. So what `MixPlan` says of all samples holds class by class: any
-run of draws uses those of a class equally often (±1).
+Each draw stands for a real sample, and is the n-th draw of its class over all epochs; it reads the n-th of the
+synthetic samples of that class, which are shuffled anew each time that all of them were read. Over the epochs those of
+a class are used equally often (±1).
 """
 
 from __future__ import annotations
@@ -54,31 +54,51 @@ class ClassMembers:
 
 
 class ClassOrder:
-    """The real set in the order in which it is drawn, counted class by class.
+    """Draws counted class by class.
 
     Args:
-        rank: real index → its place in the shuffle.
         labels: real index → its class.
+        seed: decides in which order the members of a class are read.
 
     Attributes:
         classes: the sorted classes of the real set.
     """
 
-    def __init__(self, rank: npt.NDArray[np.int64 | np.int32], labels: Int64Array) -> None:
+    def __init__(self, labels: Int64Array, seed: int) -> None:
         self.classes: Int64Array
         self.classes, kinds = np.unique(labels, return_inverse=True)
-        self._kind = np.empty(len(rank), np.int64)  # place in the shuffle → number of its class
-        self._kind[rank] = kinds.reshape(-1)
-        self._sizes = np.bincount(self._kind, minlength=len(self.classes)).astype(np.int64)
-        by_class = np.argsort(self._kind, kind="stable")
-        starts = np.cumsum(self._sizes) - self._sizes
-        self._nth = np.empty(len(rank), np.int64)  # place in the shuffle → how many of its class come before
-        self._nth[by_class] = np.arange(len(rank)) - starts[self._kind[by_class]]
+        self._kind: Int64Array = kinds.reshape(-1).astype(np.int64)  # real index → number of its class
+        self._seed = seed
 
-    def positions(self, draws: Int64Array, members: ClassMembers) -> Int64Array:
-        """Where draws, numbered through all epochs, are read in a source with these members."""
-        lap, place = np.divmod(draws, len(self._kind))
-        kind = self._kind[place]
-        nth = lap * self._sizes[kind] + self._nth[place]
-        positions: Int64Array = members.order[members.starts[kind] + nth % members.sizes[kind]]
+    def positions(self, drawn: Int64Array, counts_before: Int64Array, members: ClassMembers) -> Int64Array:
+        """Where the draws of an epoch are read in a source with these members.
+
+        Args:
+            drawn: (draws,) real indices, whose classes are drawn.
+            counts_before: how often each real index was drawn before the epoch.
+            members: positions of the source by class.
+        """
+        kind = self._kind[drawn]
+        before = np.zeros(len(self.classes), np.int64)
+        np.add.at(before, self._kind, counts_before)
+        lap, place = np.divmod(before[kind] + _running(kind, len(self.classes)), members.sizes[kind])
+        every = np.stack([kind, lap])
+        groups, group = np.unique(every, axis=1, return_inverse=True)
+        group = group.reshape(-1)
+        by_group = np.argsort(group, kind="stable")
+        ends = np.cumsum(np.bincount(group, minlength=groups.shape[1]))
+        for (number, turn), rows in zip(groups.T.tolist(), np.split(by_group, ends[:-1]), strict=True):
+            order = seeding.permutation(int(seeding.derive(self._seed, number, turn)), int(members.sizes[number]))
+            place[rows] = order[place[rows]]
+        positions: Int64Array = members.order[members.starts[kind] + place]
         return positions
+
+
+def _running(kind: Int64Array, num_kinds: int) -> Int64Array:
+    """Of each element, how many of its kind come before it."""
+    order = np.argsort(kind, kind="stable")
+    sizes = np.bincount(kind, minlength=num_kinds)
+    starts = np.cumsum(sizes) - sizes
+    running = np.empty(len(kind), np.int64)
+    running[order] = np.arange(len(kind)) - starts[kind[order]]
+    return running

@@ -1,10 +1,9 @@
 """`MixPlan`: which index of which epoch is synthetic, and where each sample is read. Pure arithmetic, no data.
 
-Two facts make the counts exact without any bookkeeping. The draws of all epochs are numbered through: epoch e makes
-draws ``offset(e), offset(e) + 1, …`` where ``offset(e)`` is the number of draws of the epochs before. And draw q takes
-element ``q mod n`` of a fixed shuffle of n things. Any run of consecutive draws then uses all n equally often (±1),
-whatever the ratio does from epoch to epoch: that holds for the real samples that are left out and for the synthetic
-ones that are read, and, counted class by class, for matched classes.
+The draws of all epochs are numbered through: epoch e makes draws ``offset(e), offset(e) + 1, …`` where ``offset(e)`` is
+the number of draws of the epochs before. Which real sample a draw leaves out, and which synthetic one it reads, is
+decided by two `EpochDraws`: over the epochs all are used equally often (±1), whatever the ratio does from epoch to
+epoch, and always in other sets and pairs. Matched classes are counted class by class.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, SampleIndexError
 from torchgenaug.plan.arguments import Mode, Ratio, check_epoch, check_mode_and_seed, check_ratio, checked_count
 from torchgenaug.plan.class_matching import ClassMembers, ClassOrder
+from torchgenaug.plan.decided_counts import DecidedCounts
+from torchgenaug.plan.fair_draws import MOST_SHUFFLED, EpochDraws
 from torchgenaug.seeding import Int64Array
 
-_MOST_KEPT = 1 << 22
 _REAL_ORDER, _SYNTHETIC_ORDER, _CLASS_ORDER = 0, 1, 2
 
 
@@ -95,14 +95,25 @@ class MixPlan:
                 raise ConfigurationError(
                     f"`labels` must hold one class per real sample ({num_real}), got {len(self.labels)}."
                 )
-        self._offsets = [0]
+        self.decided: DecidedCounts | None = None if count is not None or not callable(ratio) else DecidedCounts()
         self._latest = (-1, (0, 0, 0))
         self._kept: tuple[int, ClassMembers | None, Int64Array] = (-1, None, np.zeros(0, np.int64))
         self.numbers(0)
 
     def num_drawn(self, epoch: int) -> int:
-        """How many samples of `epoch` are synthetic."""
+        """How many samples of `epoch` are synthetic; a ratio that is a function is called, unless that is decided."""
         check_epoch(epoch)
+        decided = None if self.decided is None else self.decided.of(epoch)
+        return self._evaluated(epoch) if decided is None else decided
+
+    def decide(self, epoch: int) -> None:
+        """Decides how many samples of `epoch`, and of those before, are synthetic: the ratio is not called again."""
+        check_epoch(epoch)
+        if self.decided is not None:
+            self.decided.decide(epoch, self._evaluated)
+        self._latest = (-1, (0, 0, 0))
+
+    def _evaluated(self, epoch: int) -> int:
         if self.count is not None:
             drawn = self.count
         else:
@@ -119,17 +130,16 @@ class MixPlan:
 
     def counts(self, epoch: int) -> Counts:
         """The exact number of real and synthetic samples of `epoch`."""
-        drawn, total, _ = self.numbers(epoch)
-        return Counts(total - drawn, drawn)
+        drawn = self.num_drawn(epoch)
+        return Counts(self.num_real - (drawn if self.mode == "replace" else 0), drawn)
 
     def offset(self, epoch: int) -> int:
-        """How many synthetic samples the epochs before `epoch` drew."""
-        check_epoch(epoch)
-        if self.count is not None or not callable(self.ratio):
-            return epoch * self.num_drawn(0)
-        while len(self._offsets) <= epoch:
-            self._offsets.append(self._offsets[-1] + self.num_drawn(len(self._offsets) - 1))
-        return self._offsets[epoch]
+        """How many synthetic samples the epochs before `epoch` drew; decides them."""
+        if self.decided is None:
+            return int(epoch) * self._evaluated(0)
+        if epoch:
+            self.decided.decide(epoch - 1, self._evaluated)
+        return self.decided.sum_before(epoch)
 
     def look_up(
         self, indices: npt.ArrayLike, epoch: int, members: ClassMembers | None = None
@@ -159,19 +169,23 @@ class MixPlan:
         """
         index = np.asarray(indices, dtype=np.int64)
         total = self.numbers(epoch)[1]
-        # Seen as unsigned, a negative index is huge: one reduction finds both ends.
-        if len(index) and index.view(np.uint64).max() >= total:
-            raise SampleIndexError(
-                f"`indices` must be in [0, {total}) in epoch {epoch}, got {index.min()} to {index.max()}. "
-                "A sampler that was built for another epoch's length must be rebuilt."
-            )
-        if total > _MOST_KEPT:
+        self._check_indices(index, epoch)
+        if total > MOST_SHUFFLED:
             return self._codes(index, epoch, members)
         kept = self._kept
         if kept[0] != epoch or kept[1] is not members:
             codes = self._codes(np.arange(total), epoch, members)
             kept = self._kept = (epoch, members, codes)
         return kept[2][index]
+
+    def _check_indices(self, index: Int64Array, epoch: int) -> None:
+        total = self.numbers(epoch)[1]
+        # Seen as unsigned, a negative index is huge: one reduction finds both ends.
+        if len(index) and index.view(np.uint64).max() >= total:
+            raise SampleIndexError(
+                f"`indices` must be in [0, {total}) in epoch {epoch}, got {index.min()} to {index.max()}. "
+                "A sampler that was built for another epoch's length must be rebuilt."
+            )
 
     def code_list(self, indices: Sequence[int], epoch: int, members: ClassMembers | None = None) -> list[int]:
         """`codes` as a list. A list of integers is looked up in kept codes in 3 µs a batch rather than 8."""
@@ -191,23 +205,53 @@ class MixPlan:
         drawn, total, offset = self.numbers(epoch)
         if not drawn:
             return index
+        if self.labels is None and max(total, self.num_real, self.num_synthetic) > MOST_SHUFFLED:
+            return self._far_codes(index, drawn, total, offset)
+        if self.labels is None:
+            positions = self._reads.epoch(epoch)
+        elif members is None:
+            raise ConfigurationError(
+                "`members` must be given for a plan with labels. Build it with plan.group(labels)."
+            )
+        else:
+            leaves_out = self._leaves_out
+            positions = self._class_order.positions(leaves_out.epoch(epoch), leaves_out.counts_before(epoch), members)
+        return self._placed(index, epoch, positions)
+
+    def _placed(self, index: Int64Array, epoch: int, positions: Int64Array) -> Int64Array:
+        """The codes of an epoch whose draws are read at these positions."""
+        drawn, total, _ = self.numbers(epoch)
+        if self.mode == "replace":
+            codes = np.arange(total)  # a real sample is read at its own index
+            codes[self._leaves_out.epoch(epoch)] = ~positions
+            return codes[index]
+        draw, is_synthetic = _spread(index, drawn, total)
+        codes = index - draw
+        codes[is_synthetic] = ~positions[draw[is_synthetic]]
+        return codes
+
+    def _far_codes(self, index: Int64Array, drawn: int, total: int, offset: int) -> Int64Array:
+        """The same for sets of which no table is kept: one order for all laps, of which each index is read off."""
         if self.mode == "replace":
             draw = self._real_rank[index].astype(np.int64) - offset % self.num_real
             draw[draw < 0] += self.num_real
             is_synthetic = draw < drawn
-            codes = index.copy()  # a real sample is read at its own index
+            codes = index.copy()
         else:
-            draw = (2 * drawn * index + total) // (2 * total)
-            is_synthetic = (2 * drawn * (index + 1) + total) // (2 * total) > draw
+            draw, is_synthetic = _spread(index, drawn, total)
             codes = index - draw
-        codes[is_synthetic] = ~self._source_positions(draw[is_synthetic] + offset, members)
+        read = (draw[is_synthetic] + offset % self.num_synthetic) % self.num_synthetic
+        codes[is_synthetic] = ~self._synthetic_order[read].astype(np.int64)
         return codes
 
     def is_synthetic(self, indices: npt.ArrayLike, epoch: int) -> npt.NDArray[np.bool_]:
         """Whether each index of `epoch` is synthetic: (n,) bool."""
         if self.labels is None:
             return self.look_up(indices, epoch)[0]
-        return self._unmatched.look_up(indices, epoch)[0]
+        index = np.asarray(indices, dtype=np.int64)
+        self._check_indices(index, epoch)
+        drawn = self.numbers(epoch)[0]
+        return self._placed(index, epoch, np.zeros(drawn, np.int64)) < 0
 
     @property
     def classes(self) -> Int64Array:
@@ -218,27 +262,32 @@ class MixPlan:
         """The `members` that `look_up` needs, for a source whose samples have these labels."""
         return ClassMembers.group(source_labels, self.classes, int(seeding.derive(self.seed, _CLASS_ORDER)))
 
-    def _source_positions(self, draws: Int64Array, members: ClassMembers | None) -> Int64Array:
-        """Where draws (numbered through all epochs) are read in the source."""
-        if self.labels is None:
-            return self._synthetic_order[draws % self.num_synthetic].astype(np.int64)
-        if members is None:
-            raise ConfigurationError(
-                "`members` must be given for a plan with labels. Build it with plan.group(labels)."
-            )
-        return self._class_order.positions(draws, members)
-
     def numbers(self, epoch: int) -> tuple[int, int, int]:
-        """Samples drawn in `epoch`, its length, and the draws before it: `counts` and `offset`, remembered."""
+        """Samples drawn in `epoch`, its length, and the draws before it, remembered; decides the epoch."""
         if self._latest[0] != epoch:
+            self.decide(epoch)
             drawn = self.num_drawn(epoch)
             total = self.num_real + (drawn if self.mode == "extend" else 0)
             self._latest = (epoch, (drawn, total, self.offset(epoch)))
         return self._latest[1]
 
     @cached_property
+    def _leaves_out(self) -> EpochDraws:
+        """Which real samples each epoch leaves out; or, with labels, whose classes it draws."""
+        return self._draws(self.num_real, _REAL_ORDER)
+
+    @cached_property
+    def _reads(self) -> EpochDraws:
+        """Where each epoch reads the source."""
+        return self._draws(self.num_synthetic, _SYNTHETIC_ORDER)
+
+    def _draws(self, size: int, purpose: int) -> EpochDraws:
+        steady = self._evaluated(0) if self.decided is None else None
+        return EpochDraws(size, int(seeding.derive(self.seed, purpose)), self.offset, steady)
+
+    @cached_property
     def _real_rank(self) -> npt.NDArray[np.int64 | np.int32]:
-        """Real index → its place in the shuffle."""
+        """Real index → its place in the one shuffle of sets too large for `EpochDraws`."""
         return _small(seeding.permutation(int(seeding.derive(self.seed, _REAL_ORDER)), self.num_real))
 
     @cached_property
@@ -247,11 +296,8 @@ class MixPlan:
 
     @cached_property
     def _class_order(self) -> ClassOrder:
-        return ClassOrder(self._real_rank, self.labels if self.labels is not None else np.zeros(0, np.int64))
-
-    @cached_property
-    def _unmatched(self) -> MixPlan:
-        return MixPlan(self.num_real, self.num_synthetic, self.ratio, mode=self.mode, count=self.count, seed=self.seed)
+        labels = self.labels if self.labels is not None else np.zeros(0, np.int64)
+        return ClassOrder(labels, int(seeding.derive(self.seed, _CLASS_ORDER)))
 
     def __getstate__(self) -> dict[str, Any]:
         # The permutations are recomputed where they are needed: that is faster than to send them to every worker.
@@ -269,3 +315,12 @@ _RECOMPUTED = frozenset(name for name, attribute in vars(MixPlan).items() if isi
 def _small(order: Int64Array) -> npt.NDArray[np.int64 | np.int32]:
     """In half the memory where the numbers are small enough, as they almost always are."""
     return order.astype(np.int32) if len(order) <= np.iinfo(np.int32).max else order
+
+
+def _spread(index: Int64Array, drawn: int, total: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+    """How many draws lie before each index where `drawn` of `total` are spread evenly, and whether one is there."""
+    if 2 * drawn * (total + 1) + total >= 1 << 63:
+        index = index.astype(object)  # Python's integers do not overflow
+    draw = (2 * drawn * index + total) // (2 * total)
+    after = (2 * drawn * (index + 1) + total) // (2 * total)
+    return draw.astype(np.int64), (after > draw).astype(np.bool_)

@@ -23,6 +23,7 @@ from torchgenaug.mixing.dataset.arguments import check_map_style, checked_index,
 from torchgenaug.mixing.dataset.labels import read_labels
 from torchgenaug.mixing.dataset.map_source import MapSource
 from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
+from torchgenaug.mixing.dataset.shared_counts import SharedCounts
 from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
 from torchgenaug.plan.class_matching import ClassMembers
 from torchgenaug.plan.mix_plan import Counts, MixPlan
@@ -124,6 +125,8 @@ class SyntheticMixDataset(Dataset[Any]):
         self._match = None if match is None else match if isinstance(match, str) else next(iter(match))
         labels = None if match is None else read_labels(real, fields, match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
+        if self.plan.decided is not None:
+            self.plan.decided = SharedCounts()
         self._mixer = SampleMixer(
             real,
             self.source,
@@ -156,7 +159,7 @@ class SyntheticMixDataset(Dataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Goes to an epoch (and takes a pool along): other samples are replaced, and all transforms are drawn anew."""
-        self.plan.num_drawn(epoch)
+        self.plan.decide(epoch)
         for dataset in (self.real, self.source):
             move = getattr(dataset, "set_epoch", None)
             if callable(move):
@@ -217,8 +220,11 @@ class SyntheticMixDataset(Dataset[Any]):
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the samples, and the epoch, JSON-ready; and the state of `real`, if it has a ``state_dict``."""
+        state = {"epoch": self.epoch, **self._settings(self.epoch)}
+        if self.plan.decided is not None:
+            state["drawn"] = self.plan.decided.to_list()
         own = getattr(self.real, "state_dict", None)  # torchdata's protocol for data sets that know where they are
-        return {"epoch": self.epoch, **self._settings(self.epoch), **({"real": own()} if callable(own) else {})}
+        return {**state, "real": own()} if callable(own) else state
 
     def _settings(self, epoch: int) -> dict[str, Any]:
         """What decides the samples until the end of `epoch`."""
@@ -244,6 +250,8 @@ class SyntheticMixDataset(Dataset[Any]):
         Raises:
             StateMismatchError: the state belongs to another mix; every difference is listed.
         """
+        if self.plan.decided is not None and "drawn" in state:
+            self.plan.decided.restore(state["drawn"])
         differences = [
             f"{name}: saved {state.get(name)!r}, now {mine!r}"
             for name, mine in self._settings(int(state.get("epoch", 0))).items()
