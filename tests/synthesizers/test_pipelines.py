@@ -93,7 +93,10 @@ def test_pickled_weights_are_never_opened(folder, monkeypatch):
 
 def test_weights_that_do_not_fit(folder):
     edit(folder / "unet" / "config.json", block_out_channels=[8, 16])
-    with pytest.raises(SynthesizerLoadError, match=r"weights that fit its config.json"):
+    with pytest.raises(
+        SynthesizerLoadError,
+        match=r"got 2 missing .*68 of another shape",
+    ):
         load(folder)
 
 
@@ -168,10 +171,10 @@ def test_weights_that_do_not_fit_the_network_are_no_noise(folder):
     held = load_file(weights)
     name = sorted(held)[0]
     save_file({key: value for key, value in held.items() if key != name}, weights)
-    with pytest.raises(SynthesizerLoadError, match=rf"got 1 missing_keys \({re.escape(name)} …\). It would sample"):
+    with pytest.raises(SynthesizerLoadError, match=rf"got 1 missing \({re.escape(name)} …\). It would sample"):
         load(folder)
     save_file(held | {"another": torch.zeros(1)}, weights)
-    with pytest.raises(SynthesizerLoadError, match=r"got 1 unexpected_keys \(another …\)"):
+    with pytest.raises(SynthesizerLoadError, match=r"got 1 unexpected \(another …\)"):
         load(folder)
 
 

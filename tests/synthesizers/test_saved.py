@@ -13,6 +13,7 @@ import torch
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import DiffusersSynthesizer, FunctionSynthesizer, load_synthesizer, save_synthesizer
 from torchgenaug.synthesizers.saving import folder as saved
+from torchgenaug.synthesizers.saving import load as loading
 from torchgenaug.types import FieldSpec
 
 
@@ -141,11 +142,11 @@ def test_loaded_once_per_path_dtype_and_content(tmp_path, folder):
 
 
 def test_nothing_is_kept_that_nobody_holds(folder):
-    before = len(saved._loaded)
+    before = len(loading._loaded)
     synthesizer = load_synthesizer(folder)
-    assert len(saved._loaded) == before + 1
+    assert len(loading._loaded) == before + 1
     del synthesizer
-    assert len(saved._loaded) == before
+    assert len(loading._loaded) == before
 
 
 @pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.safetensors", "unet/config.json"])
@@ -187,7 +188,7 @@ def replace_file(folder, name, content):
         ("unet/config.json", b'{"_class_name": "Evil"}', "must be UNet2DModel of diffusers itself, got 'Evil'"),
         ("scheduler/scheduler_config.json", b'{"_class_name": "Evil"}', "a scheduler of diffusers itself"),
         ("unet/diffusion_pytorch_model.safetensors", b"x", "weights that fit its configuration"),
-        ("unet/config.json", b"[]", "weights that fit its configuration"),
+        ("unet/config.json", b"[]", "must hold a JSON object"),
     ],
 )
 def test_consistent_but_hostile_content(folder, name, content, message):

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.parts.options import DiffusionSampler as DiffusionSampler
     from torchgenaug.synthesizers.pythae.fit import fit_latents as fit_latents
     from torchgenaug.synthesizers.pythae.synthesizer import PythaeSynthesizer as PythaeSynthesizer
-    from torchgenaug.synthesizers.saving.folder import load_synthesizer as load_synthesizer
     from torchgenaug.synthesizers.saving.folder import save_synthesizer as save_synthesizer
+    from torchgenaug.synthesizers.saving.load import load_synthesizer as load_synthesizer
+    from torchgenaug.synthesizers.saving.load import synthesizer_sha256 as synthesizer_sha256
     from torchgenaug.synthesizers.transformed import TransformedSynthesizer as TransformedSynthesizer
     from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
@@ -47,8 +48,9 @@ _HOMES = {
     "encode_prompts": "diffusion.prompts.encoding",
     "fit_latents": "pythae.fit",
     "load_monai_bundle": "monai.bundle",
-    "load_synthesizer": "saving.folder",
+    "load_synthesizer": "saving.load",
     "save_synthesizer": "saving.folder",
+    "synthesizer_sha256": "saving.load",
 }
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "load_monai_bundle",
     "load_synthesizer",
     "save_synthesizer",
+    "synthesizer_sha256",
 ]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from torchgenaug.errors import SynthesizerLoadError
-from torchgenaug.synthesizers.parts.json_file import read_json
+from torchgenaug.synthesizers.diffusion.weights import load_weights
+from torchgenaug.synthesizers.parts.building import MAX_TIMESTEPS, check_numbers
+from torchgenaug.synthesizers.parts.model_files import read_json
 
 UNETS = ("UNet2DModel",)
 HOMES = {
@@ -25,7 +28,6 @@ HOMES = {
 }
 """Pipeline of diffusers → the class that samples such a folder; all others: `DiffusersSynthesizer`."""
 VAES = ("AutoencoderKL", "VQModel")
-_WEIGHTS = "diffusion_pytorch_model"
 
 
 def load_components(path: str | Path, revision: str | None = None) -> tuple[nn.Module, Any, nn.Module | None]:
@@ -37,22 +39,58 @@ def load_components(path: str | Path, revision: str | None = None) -> tuple[nn.M
     """
     folder = local_folder(path, revision)
     _check_index(folder)
-    for name in ("unet", "scheduler"):
-        if not (folder / name).is_dir():
-            raise SynthesizerLoadError(
-                f"`path` must hold the folders unet/ and scheduler/, got {folder} without {name}/. Save a pipeline "
-                "with pipeline.save_pretrained(path), or the parts with unet.save_pretrained(path + '/unet') and "
-                "scheduler.save_pretrained(path + '/scheduler')."
-            )
+    unet, scheduler = _home_of(folder, "unet"), load_scheduler(_scheduler_home(folder))
     vaes = [folder / name for name in ("vae", "vqvae") if (folder / name).is_dir()]
     if len(vaes) > 1:
         raise SynthesizerLoadError(f"`path` must hold vae/ or vqvae/, got both in {folder}. Remove the one not in use.")
     vae = load_net(vaes[0], VAES) if vaes else None
-    return load_net(folder / "unet", UNETS), load_scheduler(folder / "scheduler"), vae
+    return load_net(unet, UNETS), scheduler, vae
 
 
-def load_scheduler(folder: Path) -> Any:
-    """The scheduler that ``scheduler_config.json`` describes."""
+def _home_of(folder: Path, name: str) -> Path:
+    """Where the network is: ``unet/``, or the folder itself as in the first repositories of diffusers."""
+    if (folder / f"{name}_ema").is_dir():
+        warnings.warn(
+            f"{folder} is a checkpoint of a training run: the averaged weights in {name}_ema/ are loaded, as the "
+            f"training script does at its end, and those in {name}/ are not.",
+            stacklevel=5,
+        )
+        return folder / f"{name}_ema"
+    if (folder / name).is_dir():
+        return folder / name
+    if (folder / "config.json").is_file():
+        return folder
+    raise SynthesizerLoadError(
+        f"`path` must hold the folders unet/ and scheduler/, got {folder} without {name}/. Save a pipeline with "
+        "pipeline.save_pretrained(path), or the parts with unet.save_pretrained(path + '/unet') and "
+        "scheduler.save_pretrained(path + '/scheduler')."
+    )
+
+
+def _scheduler_home(folder: Path) -> Path | None:
+    """Where ``scheduler_config.json`` is; None in a checkpoint of a training run, which has none."""
+    for home in (folder / "scheduler", folder):
+        if (home / "scheduler_config.json").exists():
+            return home
+    if not (folder / "unet_ema").is_dir():
+        raise SynthesizerLoadError(
+            f"`path` must hold the folders unet/ and scheduler/, got {folder} without scheduler/. Save a pipeline with "
+            "pipeline.save_pretrained(path), or the scheduler alone with scheduler.save_pretrained(path + "
+            "'/scheduler')."
+        )
+    warnings.warn(
+        f"{folder} has no scheduler: DDPMScheduler() with diffusers' defaults is taken (1000 steps, linear betas, "
+        "prediction of the noise), as its training script does. If the model was trained otherwise, write the right "
+        "one there: scheduler.save_pretrained(path + '/scheduler').",
+        stacklevel=4,
+    )
+    return None
+
+
+def load_scheduler(folder: Path | None) -> Any:
+    """The scheduler that ``scheduler_config.json`` describes; None: `DDPMScheduler` with its defaults."""
+    if folder is None:
+        return scheduler_from_config({"_class_name": "DDPMScheduler"}, "the defaults of diffusers")
     return scheduler_from_config(read_json(folder / "scheduler_config.json"), folder)
 
 
@@ -64,6 +102,7 @@ def scheduler_from_config(config: dict[str, Any], place: Path | str) -> Any:
     known = isinstance(name, str) and name.endswith("Scheduler") and name in dir(diffusers)
     if not known:
         raise unknown_class(name, place, "a scheduler")
+    check_numbers(config, str(place), MAX_TIMESTEPS)
     try:
         return getattr(diffusers, str(name)).from_config(config)
     except Exception as error:  # what a constructor raises at a setting that it does not know
@@ -139,44 +178,7 @@ def _check_index(folder: Path) -> None:
 
 def load_net(folder: Path, allowed: tuple[str, ...]) -> nn.Module:
     """The network of one subfolder, from safetensors."""
-    cls = net_class(read_json(folder / "config.json"), allowed, folder / "config.json")
-    weights = sorted(file.name for file in folder.glob(f"{_WEIGHTS}*"))
-    variants = [name for name in weights if name.endswith(".safetensors")]
-    if not variants:
-        raise SynthesizerLoadError(
-            f"{folder} must hold weights as {_WEIGHTS}.safetensors, got {weights or 'none'}. Pickled weights can run "
-            "any code and are not loaded. If you trust the file, convert it once: "
-            f"{cls.__name__}.from_pretrained({str(folder)!r}, use_safetensors=False).save_pretrained({str(folder)!r})."
-        )
-    # A folder with float16 weights only has them as "….fp16.safetensors" or "….fp16-00001-of-00002.safetensors".
-    named = re.match(rf"{_WEIGHTS}\.(\w+?)(-\d+-of-\d+)?\.safetensors$", variants[0])
-    plain = any(re.match(rf"{_WEIGHTS}(-\d+-of-\d+)?\.safetensors$", name) for name in variants)
-    variant = None if plain or named is None else named[1]
-    try:
-        net, loaded = cls.from_pretrained(
-            folder,
-            use_safetensors=True,
-            local_files_only=True,
-            variant=variant,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise SynthesizerLoadError(
-            f"{folder} must hold weights that fit its config.json, got {error!r}. Save the model again."
-        ) from error
-    # diffusers warns of these, and leaves random numbers where weights are missing.
-    wrong = {kind: sorted(map(str, loaded[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-    # Tables that older versions wrote into the file are made anew by the network.
-    wrong["unexpected_keys"] = sorted(set(wrong["unexpected_keys"]) - {name for name, _ in net.named_buffers()})
-    if any(wrong.values()):
-        counted = ", ".join(f"{len(keys)} {kind} ({keys[0]} …)" for kind, keys in wrong.items() if keys)
-        raise SynthesizerLoadError(
-            f"{folder} must hold the weights of the network in its config.json, got {counted}. It would sample noise. "
-            "Take weights and config.json from the same model."
-        )
-    made: nn.Module = net
-    return made
+    return load_weights(net_class(read_json(folder / "config.json"), allowed, folder / "config.json"), folder)
 
 
 def unknown_class(name: object, place: Path | str, expected: str) -> SynthesizerLoadError:

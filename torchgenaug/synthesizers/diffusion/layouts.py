@@ -10,7 +10,7 @@ from torch import nn
 
 from torchgenaug.errors import SynthesizerLoadError
 from torchgenaug.synthesizers.diffusion import folder as pipelines
-from torchgenaug.synthesizers.parts.json_file import read_json
+from torchgenaug.synthesizers.parts.model_files import read_json
 
 # What a sample needs is loaded; the rest is not: prompts come as embeddings (`encode_prompts` reads the text encoder),
 # and the safety checker blackens whole images by a classifier of photographs, which says nothing about medical ones

@@ -19,7 +19,7 @@ from torchgenaug.errors import ConfigurationError, SynthesizerLoadError, missing
 from torchgenaug.synthesizers.monai.networks import AUTOENCODERS, CONTROLNETS, UNETS
 from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS
 from torchgenaug.synthesizers.parts.blueprints import build_network
-from torchgenaug.synthesizers.parts.json_file import read_json
+from torchgenaug.synthesizers.parts.model_files import read_json
 
 _ROLES: Mapping[str, tuple[str, ...]] = {"unet": UNETS, "autoencoder": AUTOENCODERS, "controlnet": CONTROLNETS}
 # Where bundles of the model zoo keep the weights; safetensors, which need no trust, come first.

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torchgenaug.contracts import Stored, trained_on_of
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers.parts.blueprints import blueprint_of, from_blueprint
+from torchgenaug.synthesizers.parts.building import check_numbers
+from torchgenaug.synthesizers.parts.verified_files import VerifiedFiles
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
     "diffusers": ("torchgenaug.synthesizers.diffusion.unet", "DiffusersSynthesizer"),
@@ -32,8 +34,8 @@ _PART = "[A-Za-z0-9_][A-Za-z0-9_-]{0,39}"
 _NAME = re.compile(_PART)
 # What may stand in a folder: networks and numbers, and under parts/NAME/ a folder of this or the diffusers kind.
 _FILE = re.compile(
-    rf"(parts/{_PART}/)*(networks/{_PART}\.safetensors|tensors\.safetensors)"
-    rf"|(parts/{_PART}/)+(synthesizer\.json|scheduler/scheduler_config\.json"
+    rf"(parts/{_PART}/){{0,8}}(networks/{_PART}\.safetensors|tensors\.safetensors)"
+    rf"|(parts/{_PART}/){{1,8}}(synthesizer\.json|scheduler/scheduler_config\.json"
     r"|(unet|vae)/(config\.json|diffusion_pytorch_model\.safetensors))"
 )
 
@@ -74,17 +76,18 @@ def encode(stored: Stored, weights_dtype: torch.dtype | None) -> tuple[dict[str,
     return {"settings": dict(stored.settings), "networks": blueprints, "parts": sorted(stored.parts)}, contents
 
 
-def decode(index: Mapping[str, Any], contents: Mapping[str, bytes], parts: Mapping[str, Any], place: str) -> Stored:
-    """What `encode` was given, from its result: `contents` were checked against the index's sha256.
+def decode(
+    index: Mapping[str, Any], contents: VerifiedFiles, parts: Mapping[str, Any], place: str, *, trust_code: bool
+) -> Stored:
+    """What `encode` was given, from its result.
 
     Raises:
         SynthesizerLoadError: a network that may not or cannot be built, or other files than it has.
     """
-    from safetensors.torch import load
-
     blueprints, settings = index.get("networks"), index.get("settings")
     if not isinstance(blueprints, dict) or not isinstance(settings, dict):
         raise SynthesizerLoadError(f"{place} must hold `settings` and `networks`. Save the synthesizer again.")
+    check_numbers(settings, f"{place}, settings")
     required = {f"networks/{name}.safetensors" for name in blueprints if _NAME.fullmatch(name)}
     if len(required) != len(blueprints) or set(contents) - {"tensors.safetensors"} != required:
         raise SynthesizerLoadError(
@@ -93,18 +96,37 @@ def decode(index: Mapping[str, Any], contents: Mapping[str, bytes], parts: Mappi
         )
     networks = {}
     for name, blueprint in blueprints.items():
-        network = from_blueprint(blueprint, f"{place}, network {name!r}")
-        # assign: the weights keep the dtype of the file until the synthesizer converts them.
-        network.load_state_dict(load(contents[f"networks/{name}.safetensors"]), assign=True)
-        networks[name] = network
-    tensors = load(contents["tensors.safetensors"]) if "tensors.safetensors" in contents else {}
+        file = f"networks/{name}.safetensors"
+        shapes = contents.shapes(file)
+        network = from_blueprint(blueprint, f"{place}, network {name!r}", shapes=shapes, trust_code=trust_code)
+        networks[name] = with_weights(network, shapes, contents, file, place)
+    tensors = contents.tensors("tensors.safetensors") if "tensors.safetensors" in contents else {}
     return Stored(settings, networks, tensors, parts)
+
+
+def with_weights(
+    network: nn.Module, shapes: Mapping[str, tuple[int, ...]], contents: VerifiedFiles, file: str, place: str
+) -> nn.Module:
+    """`network` with the weights of `file`, whose `shapes` are compared before the file is read."""
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    wrong = sorted(name for name in expected.keys() | shapes if expected.get(name) != shapes.get(name))
+    if wrong:
+        raise SynthesizerLoadError(
+            f"{place} must hold weights that fit its configuration, got {len(wrong)} of {file} that do not, "
+            f"{wrong[0][:80]!r} among them. Save the synthesizer again."
+        )
+    # assign: the weights keep the dtype of the file until the synthesizer converts them.
+    network.load_state_dict(contents.tensors(file), assign=True)
+    return network
 
 
 def check_files(files: object, parts: object, place: str) -> None:
     """Raises `SynthesizerLoadError` unless every name is one that such a folder may have."""
     named = isinstance(parts, list) and all(isinstance(name, str) and _NAME.fullmatch(name) for name in parts)
-    if not named or not isinstance(files, dict) or not all(_FILE.fullmatch(str(name)) for name in files):
+    known = isinstance(files, dict) and all(
+        _FILE.fullmatch(str(name)) and isinstance(digest, str) for name, digest in files.items()
+    )
+    if not named or not known:
         raise SynthesizerLoadError(
             f"`files` and `parts` must name networks, tensors and parts, got {str(files)[:200]} and {str(parts)[:80]} "
             f"at {place}. Nothing else is opened: no pickles, no paths outside the folder. Save the synthesizer again."

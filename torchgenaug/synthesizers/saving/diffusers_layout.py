@@ -12,7 +12,11 @@ from torch import nn
 from torchgenaug.contracts import Stored
 from torchgenaug.errors import SynthesizerLoadError
 from torchgenaug.synthesizers.diffusion import folder as pipelines
-from torchgenaug.synthesizers.parts.storable import json_bytes, weights_file
+from torchgenaug.synthesizers.diffusion.weights import build_net
+from torchgenaug.synthesizers.parts.building import check_numbers
+from torchgenaug.synthesizers.parts.model_files import parse_json
+from torchgenaug.synthesizers.parts.storable import json_bytes, weights_file, with_weights
+from torchgenaug.synthesizers.parts.verified_files import VerifiedFiles
 
 _CONFIG, _WEIGHTS, _SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"
 _NETS = {"unet": pipelines.UNETS, "vae": pipelines.VAES}
@@ -29,9 +33,12 @@ def encode(stored: Stored, weights_dtype: torch.dtype | None) -> tuple[dict[str,
     return {"settings": settings}, contents
 
 
-def decode(index: Mapping[str, Any], contents: Mapping[str, bytes], parts: Mapping[str, Any], place: str) -> Stored:
-    """What `encode` was given, from its result: `contents` were checked against the index's sha256."""
-    settings = {**index["settings"], "scheduler": json.loads(contents[_SCHEDULER])}
+def decode(
+    index: Mapping[str, Any], contents: VerifiedFiles, parts: Mapping[str, Any], place: str, *, trust_code: bool
+) -> Stored:
+    """What `encode` was given, from its result; all classes are diffusers' own: `trust_code` changes nothing."""
+    check_numbers(index["settings"], f"{place}, settings")
+    settings = {**index["settings"], "scheduler": parse_json(contents[_SCHEDULER], f"{place}/{_SCHEDULER}")}
     nets = {name: _net(name, contents, place) for name in _NETS if f"{name}/{_CONFIG}" in contents}
     return Stored(settings, nets, parts=parts)
 
@@ -40,7 +47,8 @@ def check_files(files: object, parts: object, place: str) -> None:
     """Raises `SynthesizerLoadError` unless `files` are those of such a folder; it has no parts."""
     required = {_SCHEDULER, f"unet/{_CONFIG}", f"unet/{_WEIGHTS}"}
     known = required | {f"vae/{_CONFIG}", f"vae/{_WEIGHTS}"}
-    if not isinstance(files, dict) or set(files) not in (required, known) or parts:
+    named = isinstance(files, dict) and set(files) in (required, known)
+    if not named or not all(isinstance(digest, str) for digest in files.values()) or parts:  # type: ignore[attr-defined]
         raise SynthesizerLoadError(
             f"`files` must name {sorted(required)} (and vae/), got "
             f"{sorted(files) if isinstance(files, dict) else files!r} at {place}. Nothing else is opened: no pickles, "
@@ -48,14 +56,12 @@ def check_files(files: object, parts: object, place: str) -> None:
         )
 
 
-def _net(name: str, contents: Mapping[str, bytes], place: str) -> nn.Module:
-    from safetensors.torch import load
-
-    config = json.loads(contents[f"{name}/{_CONFIG}"])
-    net: nn.Module = pipelines.net_class(config, _NETS[name], f"{place}/{name}/{_CONFIG}").from_config(config)
-    # assign: the weights keep the dtype of the file until the synthesizer converts them.
-    net.load_state_dict(load(contents[f"{name}/{_WEIGHTS}"]), assign=True)
-    return net
+def _net(name: str, contents: VerifiedFiles, place: str) -> nn.Module:
+    where, file = f"{place}/{name}/{_CONFIG}", f"{name}/{_WEIGHTS}"
+    config = parse_json(contents[f"{name}/{_CONFIG}"], where)
+    shapes = contents.shapes(file)
+    net = build_net(pipelines.net_class(config, _NETS[name], where), config, where, shapes)
+    return with_weights(net, shapes, contents, file, place)
 
 
 def _config_bytes(config: dict[str, Any]) -> bytes:

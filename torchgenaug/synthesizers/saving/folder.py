@@ -18,37 +18,29 @@ Only these names are ever opened, and nothing is unpickled or executed.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 
 from torchgenaug.contracts import Storable, Stored, Synthesizer, device_of
-from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.synthesizers.diffusion.layouts import pipeline_home
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts import storable
-from torchgenaug.synthesizers.parts.json_file import read_json
 from torchgenaug.synthesizers.parts.storable import json_bytes
 from torchgenaug.synthesizers.saving import diffusers_layout
 
 FORMAT, VERSION = "torchgenaug.synthesizer", 1
-_INDEX = "synthesizer.json"
-
-_loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
-_lock = threading.Lock()
+INDEX = "synthesizer.json"
 
 _LAYOUTS: Mapping[str, ModuleType] = {"diffusers": diffusers_layout}
 
 
-def _layout(family: str) -> ModuleType:
+def layout_of(family: str) -> ModuleType:
     """The module that writes and reads the files of a family: `encode`, `decode`, `check_files`."""
     return _LAYOUTS.get(family, storable)
 
@@ -114,45 +106,13 @@ def rewrite_synthesizer(synthesizer: Synthesizer, path: str | Path) -> None:
     _sync_folder(folder)
 
 
-def load_synthesizer(
-    path: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-) -> Any:
-    """The synthesizer that `save_synthesizer` wrote, loaded once per process, path, device and dtype.
-
-    A second call returns the same object while anyone still holds it. Safe in threads.
-
-    Args:
-        path: the folder.
-        device: where to compute; default: CPU.
-        dtype: compute dtype; default: the saved one.
-
-    Returns:
-        The synthesizer, of the class that was saved.
-
-    Raises:
-        SynthesizerLoadError: not such a folder, written by a newer torchgenaug, or a file whose sha256 is not the
-            recorded one. Nothing of it was used then.
-    """
-    folder = Path(path).resolve()
-    place = torch.device("cpu") if device is None else torch.device(device)
-    index, content = _read_index(folder)
-    key = (str(folder), str(place), str(dtype), hashlib.sha256(content).hexdigest())
-    with _lock:
-        synthesizer = _loaded.get(key)
-        if synthesizer is None:
-            # What is checked is what is used: every file is read once, and parsed from these very bytes.
-            contents = {name: _verified(folder / name, digest) for name, digest in index["files"].items()}
-            synthesizer = _loaded[key] = _assembled(index, contents, str(folder), place, dtype)
-    return synthesizer
-
-
 def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, bytes]:
     """File name → content of the whole folder, synthesizers inside included."""
     kept = synthesizer if weights_dtype is None else _rounded(synthesizer, weights_dtype)
     made_of = _stored(kept)
     entries: dict[str, Any]
     contents: dict[str, bytes]
-    entries, contents = _layout(kept.family).encode(made_of, weights_dtype)
+    entries, contents = layout_of(kept.family).encode(made_of, weights_dtype)
     for name, part in made_of.parts.items():
         inside = _contents(part, weights_dtype)
         contents |= {f"parts/{name}/{file}": content for file, content in inside.items()}
@@ -165,7 +125,7 @@ def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, 
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in sorted(contents.items())},
         "trained_on": None if synthesizer.trained_on is None else dict(synthesizer.trained_on),
     }
-    return contents | {_INDEX: json_bytes(index)}
+    return contents | {INDEX: json_bytes(index)}
 
 
 def _stored(synthesizer: Any) -> Stored:
@@ -189,93 +149,6 @@ def _rounded(synthesizer: Any, weights_dtype: torch.dtype) -> Any:
     )
     rounded.trained_on = synthesizer.trained_on
     return rounded
-
-
-def _assembled(
-    index: Mapping[str, Any],
-    contents: Mapping[str, bytes],
-    place: str,
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> Any:
-    try:
-        family = index["family"]
-        parts = {name: _part(name, contents, f"{place}/parts/{name}", device, dtype) for name in index.get("parts", ())}
-        own = {file: content for file, content in contents.items() if not file.startswith("parts/")}
-        made_of = _layout(family).decode(index, own, parts, place)
-        synthesizer = storable.family_class(family).from_stored(made_of, device=device, dtype=dtype)
-    except (SynthesizerLoadError, ConfigurationError, ImportError):
-        raise
-    except Exception as error:
-        raise SynthesizerLoadError(
-            f"{place} must hold weights that fit its configuration, got {error!r}. Save the synthesizer again."
-        ) from error
-    synthesizer.trained_on = index.get("trained_on")
-    return synthesizer
-
-
-def _part(name: str, contents: Mapping[str, bytes], place: str, device: torch.device, dtype: torch.dtype | None) -> Any:
-    inside = {
-        file.removeprefix(f"parts/{name}/"): content
-        for file, content in contents.items()
-        if file.startswith(f"parts/{name}/")
-    }
-    if _INDEX not in inside:
-        raise SynthesizerLoadError(f"{place} must hold {_INDEX}, got {sorted(inside)}. Save the synthesizer again.")
-    index = _checked_index(json.loads(inside.pop(_INDEX)), f"{place}/{_INDEX}")
-    if set(index["files"]) != set(inside):
-        raise SynthesizerLoadError(f"{place} must hold the files of its {_INDEX}. Save the synthesizer again.")
-    return _assembled(index, inside, place, device, dtype)
-
-
-def _read_index(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """The checked content of ``synthesizer.json``, parsed and raw."""
-    path = folder / _INDEX
-    if not path.is_file():
-        remedy = "Check the path, or write such a folder with save_synthesizer(synthesizer, path)."
-        if (folder / "unet").is_dir() or (folder / "model_index.json").is_file():
-            remedy = (
-                "This is a plain diffusers folder; it does not say what the intensities are. Load it with "
-                f"{pipeline_home(folder)}.from_pretrained({str(folder)!r}, value_range=(0, 1))."
-            )
-        raise SynthesizerLoadError(f"`path` must be a folder with {_INDEX}, got {str(folder)!r} without it. {remedy}")
-    content = path.read_bytes()
-    index = read_json(path)
-    return _checked_index(index, str(path)), content
-
-
-def _checked_index(index: Any, place: str) -> dict[str, Any]:
-    if not isinstance(index, dict):
-        raise SynthesizerLoadError(f"{place} must hold a JSON object. Save the synthesizer again.")
-    version = index.get("version")
-    if index.get("format") != FORMAT or not isinstance(version, int):
-        raise SynthesizerLoadError(
-            f"{place} must have the format {FORMAT!r} and a version, got {index.get('format')!r}, {version!r}. "
-            "Save the synthesizer again."
-        )
-    if version > VERSION:
-        raise SynthesizerLoadError(
-            f"{place} must have version {VERSION} or older, got {version}. It was written by a newer torchgenaug. "
-            "Upgrade: pip install -U torchgenaug"
-        )
-    family = index.get("family")
-    storable.check_family(family, place)
-    _layout(str(family)).check_files(index.get("files"), index.get("parts", []), place)
-    return index
-
-
-def _verified(path: Path, digest: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SynthesizerLoadError(f"{path} must be readable, got {error!r}. Save the synthesizer again.") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise SynthesizerLoadError(
-            f"{path} must have sha256 {digest}, got {found}. The file was damaged or exchanged; nothing of it was "
-            "used. Fetch or save the synthesizer again."
-        )
-    return content
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, MissingExtraError, SynthesizerLoadError
-from torchgenaug.synthesizers.parts.json_file import read_json
+from torchgenaug.synthesizers.parts.model_files import read_json
 
 
 def encode_prompts(
