@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, IntensityMismatchWarning
 from torchgenaug.metrics import FeatureSets, RadiomicsFeatures, extract_features
 from torchgenaug.metrics.features.radiomics import FEATURE_NAMES
 
@@ -100,3 +100,16 @@ def test_a_difference_where_real_images_never_differ_counts():
     assert sets.real[:, column].abs().max() == 0
     assert sets.synthetic[:, column].min() > 5
     assert sets.synthetic.isfinite().all()
+
+
+def test_a_range_that_is_much_too_wide_is_loud():
+    """Images in [0, 1] with the range of 8 bit: everything would be in the first grey level."""
+    with pytest.warns(IntensityMismatchWarning, match=r"0\.3.% of `value_range` \(0, 255\)"):
+        extract_features(Means(), torch.rand(3, 1, 8, 8), value_range=(0, 255))
+
+
+def test_vectors_that_are_no_numbers_are_refused():
+    with pytest.raises(ConfigurationError, match="must be finite"):
+        FeatureSets(torch.zeros(3, 2), torch.tensor([[0.0, torch.nan]]), "test")
+    with pytest.raises(ConfigurationError, match="as many features"):
+        FeatureSets(torch.zeros(3, 2), torch.zeros(3, 1), "test")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, TooFewImagesError
 from torchgenaug.metrics import distances, relative_mmd_test
 from torchgenaug.metrics.sets.kernels import GaussianKernel, mmd
@@ -25,8 +26,12 @@ def test_the_difference_is_that_of_two_mmds_without_the_pairs_of_one_index(monke
     real, first, second = gaussian(60), gaussian(60, seed=1) + 0.5, gaussian(60, seed=2)
     kernel = GaussianKernel((1.5,))
     found = relative_mmd_test(real, first, second, kernel=kernel)
-    x, others = real.double(), 1 - torch.eye(60)
-    terms = [((kernel(y, y) - 2 * kernel(x, y)) * others).sum() for y in (first.double(), second.double())]
+    x, first, second = (
+        each[torch.from_numpy(seeding.permutation(key, 60).copy())].double()
+        for key, each in enumerate((real, first, second))
+    )
+    others = 1 - torch.eye(60)
+    terms = [((kernel(y, y) - 2 * kernel(x, y)) * others).sum() for y in (first, second)]
     assert found.difference == pytest.approx(float(terms[0] - terms[1]) / (60 * 59), rel=1e-6)
     assert found.difference == pytest.approx(mmd(real, first, kernel) - mmd(real, second, kernel), abs=0.01)
 
@@ -47,6 +52,13 @@ def test_the_standard_error_is_that_of_repetition():
     ]
     spread = np.std([each.difference for each in results])
     assert np.mean([each.standard_error for each in results]) == pytest.approx(spread, rel=0.25)
+
+
+def test_a_set_sorted_by_class_is_not_cut_to_its_first_classes():
+    modes = torch.arange(4).repeat_interleave(50)[:, None] * 5.0
+    real, same = gaussian(200, 1) + modes, gaussian(200, 1, 1) + modes
+    dropped = gaussian(60, 1, 2) + modes[:60]
+    assert relative_mmd_test(real, dropped, same).p_value < 0.01
 
 
 def test_what_cannot_be_tested_is_refused():

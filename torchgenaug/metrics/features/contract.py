@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, IntensityMismatchWarning
 
+_LEAST_SHARE = 0.01  # of the value range: a few steps of 8 bit
 _TOLERANCE = 0.1  # of the width of the value range: diffusion models overshoot it by a few per cent
 
 
@@ -75,9 +77,13 @@ def extract_features(
         EmptyDatasetError: no images.
         ConfigurationError: intensities outside `value_range`, or not finite.
         FieldMismatchError: images of several shapes, or features that are not finite vectors.
+
+    Warns:
+        IntensityMismatchWarning: the images use less than 1 % of `value_range`.
     """
-    rows = []
+    rows, smallest, largest = [], math.inf, -math.inf
     for start, batch in image_batches(images, value_range=value_range, batch_size=batch_size):
+        smallest, largest = min(smallest, float(batch.min())), max(largest, float(batch.max()))
         with torch.inference_mode():
             vectors = features(to_unit_range(batch, value_range))
         if vectors.ndim != 2 or len(vectors) != len(batch):
@@ -94,6 +100,14 @@ def extract_features(
                 "it in float32."
             )
         rows.append(vectors)
+    share = (largest - smallest) / (value_range[1] - value_range[0])
+    if share < _LEAST_SHARE:
+        warnings.warn(
+            f"`images` lie in [{smallest:g}, {largest:g}], {share:.2%} of `value_range` {value_range}: features can "
+            "hardly tell them apart. If they are not all one grey, pass the range that they were scaled to.",
+            IntensityMismatchWarning,
+            stacklevel=2,
+        )
     return torch.cat(rows).clone()  # a tensor made in inference mode could not be used in training later
 
 

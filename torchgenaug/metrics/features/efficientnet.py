@@ -21,8 +21,8 @@ class EfficientNetFeatures:
     """EfficientNet-Lite0 trained on ImageNet: 1,280 features of the last layer, or 1,000 class probabilities.
 
     Grey images become three equal channels. Images are resized so that the shorter side is `side`: the cost grows with
-    its square. It was trained on photographs, so it overlooks what matters in medicine alone, and it barely sees 5 %
-    noise; use `RadiomicsFeatures` as well, or a network trained on your kind of images.
+    its square. It was trained on photographs: what matters in medicine alone it may overlook, and noise of 5 % moves it
+    further than blur does. Use `RadiomicsFeatures` as well, or a network trained on your kind of images.
 
     Args:
         side: shorter side of the network's input, in pixels, from 32; it was trained at 224.

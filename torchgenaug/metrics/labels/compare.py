@@ -106,15 +106,13 @@ def compare_labels(
     for number, measure in enumerate(measures):
         for column, label in enumerate([*map(str, classes), "mean"]):
             results[f"{measure.name}[{label}]"] = summarize(
+                measure,
                 right[number][:, column],
-                name=f"{measure.name}[{label}]",
-                better=measure.better,
-                bounds=measure.bounds,
-                source=measure.source,
-                ceiling=None if wrong is None else wrong[number][:, column],
+                None if wrong is None else wrong[number][:, column],
                 groups=None if groups is None else owners,
                 seed=seed,
                 undefined="the class is in neither map",
+                label=label,
             )
     for result in results.values():
         for text in result.cautions:
@@ -135,15 +133,15 @@ def _values(
     found: list[list[Tensor]] = [[] for _ in measures]
     for start in range(0, len(rows), batch_size):
         numbers = range(start, min(start + batch_size, len(rows)))
-        true = _stacked(references, list(numbers))
-        made = _stacked(predictions, [rows[number] for number in numbers])
-        if true.shape != made.shape:
+        expected = _stacked(references, list(numbers))
+        actual = _stacked(predictions, [rows[number] for number in numbers])
+        if expected.shape != actual.shape:
             raise FieldMismatchError(
-                f"`predictions` must have the shape of their references, {tuple(true.shape[1:])}, got "
-                f"{tuple(made.shape[1:])}."
+                f"`predictions` must have the shape of their references, {tuple(expected.shape[1:])}, got "
+                f"{tuple(actual.shape[1:])}."
             )
         for values, measure in zip(found, measures, strict=True):
-            per_class = measure.function(true, made, classes)
+            per_class = measure.function(expected, actual, classes)
             values.append(torch.cat([per_class, per_class.nanmean(1, keepdim=True)], 1))
     return [torch.cat(values) for values in found]
 

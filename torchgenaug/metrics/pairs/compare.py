@@ -29,7 +29,7 @@ def compare_pairs(
 
     Args:
         references: (count, channels, *spatial), or anything with a length that gives (channels, *spatial) by index.
-        images: the same, of the same shapes: what a model made for each.
+        images: the same, of the same shapes: what a model returned for each.
         measures: for example ``[MAE, PSNR, SSIM]``.
         value_range: intensities of both that mean black and white.
         groups: patient of each pair. Without it the slices of a patient count as independent.
@@ -63,18 +63,14 @@ def compare_pairs(
     side = min(torch.as_tensor(references[0]).shape[1:])
     results = {}
     for number, measure in enumerate(measures):
-        caution = measure.caution(side) if measure.caution else None
         result = summarize(
+            measure,
             right[number],
-            name=measure.name,
-            better=measure.better,
-            bounds=measure.bounds,
-            source=measure.source,
-            ceiling=None if wrong is None else wrong[number],
+            None if wrong is None else wrong[number],
             groups=None if groups is None else owners,
             seed=seed,
             undefined="the measure is undefined for them",
-            cautions=(caution,) if caution else (),
+            caution=measure.caution(side) if measure.caution else None,
             sha256=measure.sha256,
         )
         results[measure.name] = result
@@ -97,19 +93,20 @@ def _values(
         image_batches(each, value_range=value_range, batch_size=batch_size, rows=which)
         for each, which in ((references, range(len(references))), (images, rows))
     )
-    for (_, true), (_, made) in zip(*batches, strict=True):
-        if true.shape != made.shape:
+    for (_, expected), (_, actual) in zip(*batches, strict=True):
+        if expected.shape != actual.shape:
             raise FieldMismatchError(
-                f"`images` must have the shape of their references, {tuple(true.shape[1:])}, got "
-                f"{tuple(made.shape[1:])}. Resize them first, for example with torchio.Resize({tuple(true.shape[2:])})."
+                f"`images` must have the shape of their references, {tuple(expected.shape[1:])}, got "
+                f"{tuple(actual.shape[1:])}. Resize them first, for example with torchio.Resize("
+                f"{tuple(expected.shape[2:])})."
             )
         with torch.inference_mode():
-            columns.append(torch.stack([_checked(measure, true, made, value_range) for measure in measures]))
+            columns.append(torch.stack([_checked(measure, expected, actual, value_range) for measure in measures]))
     return torch.cat(columns, 1)
 
 
-def _checked(measure: PairMeasure, true: Tensor, made: Tensor, value_range: tuple[float, float]) -> Tensor:
-    spatial = tuple(true.shape[2:])
+def _checked(measure: PairMeasure, expected: Tensor, actual: Tensor, value_range: tuple[float, float]) -> Tensor:
+    spatial = tuple(expected.shape[2:])
     if len(spatial) == 3 and not measure.volumes:
         raise FieldMismatchError(
             f"{measure.name} is defined for 2D images, got volumes of {spatial}. Compare slices: "
@@ -120,4 +117,4 @@ def _checked(measure: PairMeasure, true: Tensor, made: Tensor, value_range: tupl
             f"{measure.name} needs at least {measure.smallest_side} pixels along every axis, got {spatial}. Its "
             "windows do not fit. Enlarge the images, compare slices along the short axis, or leave it out."
         )
-    return measure.function(true, made, value_range).to("cpu", torch.float64)
+    return measure.function(expected, actual, value_range).to("cpu", torch.float64)

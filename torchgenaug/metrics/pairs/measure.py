@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -43,57 +44,78 @@ class PairMeasure:
     sha256: str | None = None
 
 
+class Described(Protocol):
+    """What `PairMeasure` and `LabelMeasure` share: how their numbers are read."""
+
+    @property
+    def name(self) -> str:
+        """Its usual abbreviation."""
+        ...
+
+    @property
+    def better(self) -> Better:
+        """Direction."""
+        ...
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest possible value."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Publication."""
+        ...
+
+
 def summarize(
+    measure: Described,
     values: Tensor,
+    strangers: Tensor | None,
     *,
-    name: str,
-    better: Better,
-    bounds: tuple[float, float],
-    source: str,
-    ceiling: Tensor | None,
     groups: Tensor | None,
     seed: int,
     undefined: str,
-    cautions: tuple[str, ...] = (),
+    label: str | None = None,
+    caution: str | None = None,
     sha256: str | None = None,
 ) -> Measurement:
     """The mean of one value per pair as a `Measurement`; missing values are left out and counted in its cautions.
 
     Args:
+        measure: what was measured.
         values: (pairs,), NaN where undefined.
-        name: of the measure.
-        better: direction.
-        bounds: smallest and largest possible value.
-        source: publication.
-        ceiling: values of pairs that do not belong together; None: unknown.
+        strangers: values of pairs that do not belong together; None: unknown.
         groups: (pairs,) patients.
         seed: of the bootstrap.
         undefined: why a value may be missing, in words.
-        cautions: further ones.
+        label: class, for the name.
+        caution: of the measure itself.
         sha256: fingerprint of a network.
     """
     mean, low, high = bootstrap_mean(values, groups, seed=seed)
+    cautions = [caution] if caution else []
     missing = int(values.isnan().sum())
     if missing:
-        cautions += (f"{missing} of {len(values)} pairs left out: {undefined}",)
+        cautions.append(f"{missing} of {len(values)} pairs left out: {undefined}")
     independent = len(values) - missing if groups is None else len(set(groups[~values.isnan()].tolist()))
     if independent < _FEW:
-        cautions += (f"{independent} independent pairs: the interval is too narrow",)
+        cautions.append(f"{independent} independent pairs: the interval is too narrow")
     infinite = int(values.isinf().sum())
     if infinite:
-        cautions += (f"{infinite} pairs of infinite value decide the mean",)
-    other = torch.nan if ceiling is None else float(ceiling[~ceiling.isnan()].double().mean())
+        cautions.append(f"{infinite} pairs of infinite value decide the mean")
+    ceiling = torch.nan if strangers is None else float(strangers[~strangers.isnan()].double().mean())
     return Measurement(
-        name=name,
+        name=measure.name if label is None else f"{measure.name}[{label}]",
         value=mean,
         low=low,
         high=high,
         floor=None,
-        ceiling=None if math.isnan(other) else other,
+        ceiling=None if math.isnan(ceiling) else ceiling,
         n=len(values) - missing,
-        better=better,
-        bounds=bounds,
-        source=source,
+        better=measure.better,
+        bounds=measure.bounds,
+        source=measure.source,
         sha256=sha256,
-        cautions=cautions,
+        cautions=tuple(cautions),
     )

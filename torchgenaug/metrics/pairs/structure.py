@@ -33,9 +33,9 @@ def structural_similarity(references: Tensor, images: Tensor, value_range: tuple
     Raises:
         MissingExtraError: torchmetrics is not installed.
     """
-    true, made = (to_unit_range(each, value_range) for each in (references, images))
+    expected, actual = (to_unit_range(each, value_range) for each in (references, images))
     similarity: Tensor = _torchmetrics().structural_similarity_index_measure(
-        made, true, data_range=1.0, reduction="none"
+        actual, expected, data_range=1.0, reduction="none"
     )
     return similarity.reshape(-1)
 
@@ -49,11 +49,11 @@ def multiscale_structural_similarity(references: Tensor, images: Tensor, value_r
     Raises:
         MissingExtraError: torchmetrics is not installed.
     """
-    true, made = (to_unit_range(each, value_range) for each in (references, images))
-    weights = _WEIGHTS[: num_scales(min(true.shape[2:]))]
+    expected, actual = (to_unit_range(each, value_range) for each in (references, images))
+    weights = _WEIGHTS[: num_scales(min(expected.shape[2:]))]
     similarity: Tensor = _torchmetrics().multiscale_structural_similarity_index_measure(
-        made,
-        true,
+        actual,
+        expected,
         data_range=1.0,
         reduction="none",
         betas=tuple(weight / sum(weights) for weight in weights),
@@ -80,10 +80,10 @@ def visual_information_fidelity(references: Tensor, images: Tensor, value_range:
     Raises:
         MissingExtraError: torchmetrics is not installed.
     """
-    true, made = (255 * to_unit_range(each, value_range) for each in (references, images))
+    expected, actual = (255 * to_unit_range(each, value_range) for each in (references, images))
     function = _torchmetrics().visual_information_fidelity
     values = []
-    for one, other in zip(true, made, strict=True):  # for a batch it gives the mean alone
+    for one, other in zip(expected, actual, strict=True):  # for a batch it gives the mean alone
         flat = one.flatten(1).var(1).min() / 255**2 < _FLAT
         values.append(torch.nan if flat else float(function(other[None], one[None])))
     return torch.tensor(values, dtype=torch.float64)

@@ -109,6 +109,10 @@ class FeatureSets:
                 "`real` and `synthetic` must be (count, features) with as many features, got "
                 f"{tuple(self.real.shape)} and {tuple(self.synthetic.shape)}."
             )
+        if not (self.real.isfinite().all() and self.synthetic.isfinite().all()):
+            raise ConfigurationError(
+                "`real` and `synthetic` must be finite, got NaN or infinity. No distance can be computed."
+            )
         if self.real_groups is not None and self.real_groups.shape != self.real.shape[:1]:
             raise ConfigurationError(
                 f"`real_groups` must hold one value per real image, got {tuple(self.real_groups.shape)} for "

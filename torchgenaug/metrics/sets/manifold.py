@@ -58,14 +58,14 @@ def manifold_scores(real: Tensor, synthetic: Tensor, k: int = 5) -> Manifold:
     centre = real.mean(0)
     real, synthetic = real - centre, synthetic - centre
     real_balls, synthetic_balls = (
-        nearest(each, each, k, exclude_self=True).distances[:, -1] for each in (real, synthetic)
+        nearest(each, each, k, exclude_self=True).distances[:, -1].square() for each in (real, synthetic)
     )
     closest = torch.full((len(real),), torch.inf, device=real.device)
     reached = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     hits = torch.zeros(len(synthetic), dtype=torch.int64, device=real.device)
     for rows in row_blocks(len(synthetic)):
         for columns in row_blocks(len(real)):
-            distances = squared_distances(synthetic[rows], real[columns]).sqrt()
+            distances = squared_distances(synthetic[rows], real[columns])
             hits[rows] += (distances < real_balls[columns]).sum(1)
             reached[columns] |= (distances < synthetic_balls[rows, None]).any(0)
             closest[columns] = torch.minimum(closest[columns], distances.amin(0))

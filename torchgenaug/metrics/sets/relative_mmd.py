@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, TooFewImagesError
 from torchgenaug.metrics.distances import check_same_features, row_blocks
 from torchgenaug.metrics.sets.kernels import GaussianKernel, Kernel, median_distance
@@ -43,7 +44,8 @@ def relative_mmd_test(real: Tensor, first: Tensor, second: Tensor, *, kernel: Ke
     """Tests whether `second` is closer to `real` than `first` is.
 
     The difference of the two unbiased MMD² is a U-statistic over triples (real, first, second), approximately
-    normal; its variance is estimated from the triples' mean kernels. The sets are cut to the smallest of the three.
+    normal; its variance is estimated from the triples' mean kernels. Of larger sets a fixed random part enters, as many
+    images as the smallest has.
 
     Args:
         real: (count, features).
@@ -60,8 +62,12 @@ def relative_mmd_test(real: Tensor, first: Tensor, second: Tensor, *, kernel: Ke
     count = min(len(real), len(first), len(second))
     if count < 10:
         raise TooFewImagesError(f"The relative MMD test needs at least 10 images in each set, got {count}.")
-    x, y, z = (each[:count].double() for each in (real, first, second))
-    if y.equal(z):
+    # Rows in the order of a data set are often sorted by class: a cut would take some classes only.
+    x, y, z = (
+        each[torch.from_numpy(seeding.permutation(key, len(each))[:count].copy())].double()
+        for key, each in enumerate((real, first, second))
+    )
+    if first.equal(second):
         raise ConfigurationError("`first` and `second` must differ, got the same set twice. There is nothing to test.")
     kernel = kernel or GaussianKernel((median_distance(x),))
     means: list[float] = []
