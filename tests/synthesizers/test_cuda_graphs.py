@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import diffusers
@@ -206,29 +207,65 @@ def test_weights_that_were_away_are_captured_again():
 
 
 @pytest.mark.gpu
-def test_while_another_thread_allocates():
-    """A training loop goes on while the pool's thread captures."""
-    stop = []
+def test_while_another_thread_draws_random_numbers():
+    """A training loop goes on while a background thread samples: graphs are captured in the main thread only."""
+    stop, captured = [], guided(cuda_graph=True)
+    expected = captured.synthesize([1, 2, 3], LABELS)["image"]
 
     def train():
         while not stop:
             (torch.randn(64, 64, device="cuda") @ torch.randn(64, 64, device="cuda")).sum().item()
 
-    with ThreadPoolExecutor(1) as pool:
+    def sample():
+        with pytest.warns(RuntimeWarning, match="No CUDA graph was captured for inputs"):
+            fresh = guided(cuda_graph=True).synthesize([1, 2, 3], LABELS)["image"]
+        return fresh, captured.synthesize([1, 2, 3], LABELS)["image"]
+
+    with ThreadPoolExecutor(2) as pool:
         training = pool.submit(train)
         try:
-            images = [guided(cuda_graph=True).synthesize([1, 2, 3], LABELS)["image"] for _ in range(3)]
+            images = pool.submit(sample).result(60)
         finally:
             stop.append(True)
         training.result(60)
-    assert torch.equal(images[0], images[2])
+    assert torch.equal(images[0], expected)
+    assert torch.equal(images[1], expected)
+
+
+def test_a_background_thread_captures_nothing(monkeypatch):
+    """With a stand-in for CUDA: a shape that the main thread has not captured is computed as it is."""
+    from torchgenaug.synthesizers.parts import cuda_graphs
+
+    replay = cuda_graphs.GraphReplay()
+    monkeypatch.setattr(cuda_graphs.torch, "cuda", FakeCuda())
+    monkeypatch.setattr(replay, "_capture", lambda *_: pytest.fail("captured in a thread"))
+    module, inputs = nn.Linear(2, 2), torch.ones(1, 2)
+    with ThreadPoolExecutor(1) as pool, pytest.warns(RuntimeWarning, match="call the synthesizer once with other"):
+        found = pool.submit(replay, lambda net, values: net(values), module, inputs).result(60)
+    assert torch.equal(found, module(inputs))
+
+
+class FakeCuda:
+    """As much of torch.cuda as is asked for before a capture."""
+
+    Event = staticmethod(lambda: None)
+    graph_pool_handle = staticmethod(lambda: None)
+
+    @staticmethod
+    def device(device):
+        return contextlib.nullcontext()
+
+    @staticmethod
+    def current_stream():
+        return types.SimpleNamespace(wait_event=lambda event: None)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("options", [{"compile": "aot_eager"}, {"channels_last": True}, {"dtype": torch.float16}])
 def test_with_the_other_options(options):
     plain = guided().synthesize([1, 2, 3], LABELS)["image"]
-    tolerance = 0.05 if "dtype" in options else 1e-3  # convolutions round to TF32 on a GPU
+    # Convolutions round to TF32 on a GPU, and other layouts choose other kernels: 4e-3 was seen on an H200.
+    tolerance = 0.05 if "dtype" in options else 2e-2
     for cuda_graph in (False, True):
         image = guided(**options, cuda_graph=cuda_graph).synthesize([1, 2, 3], LABELS)["image"]
         assert (image - plain).abs().max() <= tolerance

@@ -1,4 +1,4 @@
-"""Checks of positions in a source, and of single indices."""
+"""Positions in a source: checked, as indices, and as tensors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from torchgenaug.errors import SampleIndexError
 
@@ -38,6 +40,18 @@ def checked_positions(positions: npt.ArrayLike, length: int) -> npt.NDArray[np.i
             f"`positions` must be in [0, {length}), got {array.min()} to {array.max()}. Nothing was read."
         )
     return array
+
+
+def index_tensor(rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+    """Returns row numbers as an int64 tensor on `device`, without waiting for what the device computes.
+
+    A copy to a GPU from ordinary memory waits for its whole queue, the training step included; one from pinned memory
+    does not.
+    """
+    index = torch.from_numpy(rows)
+    if device.type == "cpu":
+        return index
+    return (index.pin_memory() if device.type == "cuda" else index).to(device, non_blocking=True)
 
 
 def checked_index(index: Any, length: int) -> int:

@@ -23,6 +23,7 @@ from torchgenaug.samples.layout import MEMBER, PARENT, SampleLayout
 from torchgenaug.samples.random_sources import is_torchio_transform, keeps_to_torch
 from torchgenaug.samples.random_state import is_main_thread, seeded
 from torchgenaug.seeding import Int64Array
+from torchgenaug.sources.positions import index_tensor
 from torchgenaug.types import Batch
 
 BatchTransform: TypeAlias = Callable[[Any], Any]
@@ -276,8 +277,7 @@ class BatchMixer:
 
 def _index(rows: Int64Array, like: Tensor) -> Tensor:
     """Numbers of rows, where `like` lies."""
-    index = torch.from_numpy(rows)
-    return index if like.device.type == "cpu" else index.to(like.device)
+    return index_tensor(rows, like.device)
 
 
 @contextmanager

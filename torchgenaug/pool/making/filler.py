@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +63,8 @@ class Filler:
         ring.set("progress_at_s", time.monotonic())
         forks.pause_during_forks(self)
         if background:
+            if supply.captures_graphs:
+                self._make_first()
             # Bound to the filler, not to the pool: the thread must not keep the pool alive.
             self._thread = threading.Thread(target=self._run, name="torchgenaug-pool", daemon=True)
             self._thread.start()
@@ -186,18 +190,41 @@ class Filler:
         self._changed = threading.Condition(self._lock)
 
     def _run(self) -> None:
-        if self._cuda_device is not None:
-            torch.cuda.set_device(self._cuda_device)  # a new thread starts on device 0
+        with self._own_stream():
+            self._work()
+
+    def _own_stream(self) -> contextlib.AbstractContextManager[Any]:
+        """On CUDA, a stream for the thread: on the default one its kernels would queue behind the training's."""
+        if self._cuda_device is None:
+            return contextlib.nullcontext()
+        torch.cuda.set_device(self._cuda_device)  # a new thread starts on device 0
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        # What the caller queued, such as the weights on their way to the device, comes first.
+        stream.wait_stream(torch.cuda.default_stream())
+        return torch.cuda.stream(stream)
+
+    def _work(self) -> None:
         while True:
             batch = self._await_work()
             if batch is None:
                 return
-            try:
-                self._make(batch)
-            except BaseException as error:  # whatever it is, the training process has to hear of it
-                with self._lock:
-                    if self._stopped:
-                        return
+            self._attempt(batch)
+
+    def _make_first(self) -> None:
+        """The first batch, in the caller's thread: CUDA graphs are captured there, before training runs beside it."""
+        with self._lock:
+            batch = self._missing(self._window.batches_ahead(self._ring.get("turn")))
+            if batch is not None:
+                self._claim(batch)
+        if batch is not None:
+            self._attempt(batch)
+
+    def _attempt(self, batch: int) -> None:
+        try:
+            self._make(batch)
+        except BaseException as error:  # whatever it is, the training process has to hear of it
+            with self._lock:
+                if not self._stopped:
                     self._error, self._error_was_raised = error, False
                     self._ring.fail(failed_text(self._window, self._seed, batch, error))
                     self._changed.notify_all()

@@ -68,6 +68,8 @@ def apply_limit(limit: float, device: torch.device, before: int) -> None:
         ConfigurationError: the model alone takes more, or this kind of device has no cap.
     """
     if device.type == "cuda":
+        # "cuda" alone is the current device; torch's cap wants its number.
+        device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
         total = torch.cuda.get_device_properties(device).total_memory
         most = int(limit * total) if isinstance(limit, float) else min(int(limit), total)
         _check_room(torch.cuda.memory_allocated(device), most)

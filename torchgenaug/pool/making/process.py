@@ -47,6 +47,7 @@ class ProcessSupply:
     """
 
     elsewhere = True
+    captures_graphs = False
 
     def __init__(
         self,

@@ -45,10 +45,12 @@ class Supply(Protocol):
     Attributes:
         elsewhere: whether the model is in another process, so that this one may fork while it works.
         rests: whether `rest` does anything.
+        captures_graphs: whether the model captures CUDA graphs in this process.
     """
 
     elsewhere: bool
     rests: bool
+    captures_graphs: bool
 
     def batch(self, ids: npt.NDArray[np.int64]) -> Delivery:
         """Samples `ids`, and where they come from."""
@@ -87,6 +89,8 @@ class LocalSupply:
         self._weights = weights_of(sequence.synthesizer) if offload else None
         self._took, self.rests = False, offload
         self._closed, self._lock = False, threading.Lock()  # `close` comes from another thread
+        execution = getattr(sequence.synthesizer, "execution", None)
+        self.captures_graphs = bool(getattr(execution, "cuda_graph", False))
 
     def batch(self, ids: npt.NDArray[np.int64]) -> Delivery:
         """See `Supply.batch`."""

@@ -106,6 +106,8 @@ class Weights:
             tensor, device = self._away[-1]
             tensor.data = tensor.data.to(device, non_blocking=True, copy=True)
             self._away.pop()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.current_stream().synchronize()  # whoever computes next may do so on another stream
         self._is_away = False
 
 

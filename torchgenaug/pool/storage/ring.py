@@ -17,12 +17,13 @@ from torchgenaug.pool.making.supply import Delivery
 from torchgenaug.pool.stats import PoolStats
 from torchgenaug.pool.storage.memory import SharedMemory
 from torchgenaug.pool.storage.window import Window
-from torchgenaug.sources.positions import FEW
+from torchgenaug.sources.positions import FEW, index_tensor
 from torchgenaug.types import Batch, FieldSpec
 
 # What the pool is doing, as readers in other processes see it.
 RUNNING, SYNCHRONOUS, FAILED, CLOSED = range(4)
 
+_CPU = torch.device("cpu")
 _ALIGNMENT = 64
 _TEXT_BYTES = 8192
 _NUMBERS = (
@@ -158,8 +159,7 @@ class Ring:
             line = positions + start
             slots = counted = line % self._slots
             batches = set(np.unique(line // size).tolist())
-        index = torch.from_numpy(slots)
-        return Rows(index.to(self.device) if self._is_elsewhere else index, batches, counted)
+        return Rows(index_tensor(slots, self.device if self._is_elsewhere else _CPU), batches, counted)
 
     def empty(self, size: int, names: Iterable[str]) -> Batch:
         """New tensors for fields of `size` samples."""
@@ -203,7 +203,9 @@ class Ring:
         self.memory.exclusive(lambda: self._retire(place, rows))
         for name, data in self.data.items():
             data[rows].copy_(samples[name])
-        self.synchronize()
+        if self.device.type == "cuda":
+            # This stream alone: the training's, on the same device, may have a queue of its own.
+            torch.cuda.current_stream(self.device).synchronize()
         self._table[place] = batch
 
     def _retire(self, place: int, rows: slice) -> None:

@@ -7,6 +7,7 @@ Reference:
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,11 @@ class GraphReplay:
 
     Safe in threads and streams: one replay at a time, because all share their buffers. A module whose weights moved
     (to another device and back, say) is captured again.
+
+    Graphs are captured in the main thread only: while one is captured, torch refuses random numbers of the device to
+    every other thread (seen with torch 2.11: "Offset increment outside graph capture encountered unexpectedly"), and a
+    training loop would fail. Another thread replays what the main one captured; other shapes it computes without a
+    graph, by the same kernels.
     """
 
     def __init__(self) -> None:
@@ -44,6 +50,7 @@ class GraphReplay:
         self._lock = threading.Lock()
         self._pool: Any = None
         self._done: Any = None
+        self._warned = False
 
     def __call__(self, call: Callable[..., Tensor], module: nn.Module, *inputs: Tensor | None) -> Tensor:
         """The output, a tensor of its own.
@@ -64,6 +71,9 @@ class GraphReplay:
             stream.wait_event(self._done)
             captured = self._graphs.get(key)
             if captured is None or not captured.is_of(module):
+                if threading.current_thread() is not threading.main_thread():
+                    self._warn(key)
+                    return call(module, *inputs)
                 self._graphs.pop(key, None)
                 while len(self._graphs) >= _MOST_GRAPHS:
                     del self._graphs[next(iter(self._graphs))]
@@ -75,6 +85,18 @@ class GraphReplay:
             output = captured.output.clone()
             self._done.record(stream)
         return output
+
+    def _warn(self, key: tuple[Any, ...]) -> None:
+        if not self._warned:
+            self._warned = True
+            shapes = [shape[0] for shape in key if shape is not None]
+            warnings.warn(
+                f"No CUDA graph was captured for inputs {shapes} in a background thread: it would stop random numbers "
+                "in the training loop. These calls run without a graph. SyntheticPool captures its `batch_size` when "
+                "it is built; call the synthesizer once with other batch sizes in the main thread.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _capture(self, call: Callable[..., Tensor], module: nn.Module, inputs: tuple[Tensor | None, ...]) -> _Captured:
         buffers = tuple(None if value is None else value.clone() for value in inputs)
