@@ -12,6 +12,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def metadata() -> dict[str, Any]:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = "absent"
+            versions[package] = getattr(sys.modules.get(package), "__version__", "absent")
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         capture_output=True,
