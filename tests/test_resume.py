@@ -224,24 +224,6 @@ def test_a_pool_of_another_pace_is_another_source(build):
         mix(0.7).load_state_dict(state)
 
 
-def test_an_order_that_cannot_be_repeated_is_refused():
-    def mix():
-        return SyntheticMixLoader(
-            DataLoader(TensorDataset(IMAGES), 4, shuffle=True), InMemorySource(SEQUENCE, 7), fields=["image"]
-        )
-
-    begun = mix()
-    next(iter(begun))
-    with pytest.raises(ConfigurationError, match="to go on after batch 1; it shuffles with torch's global generator"):
-        mix().load_state_dict(begun.state_dict())
-    ended = mix()
-    list(ended)
-    again = mix()
-    again.load_state_dict(ended.state_dict())
-    assert len(list(again)) == 3
-    assert again.epoch == 1
-
-
 def test_a_loader_that_became_shorter():
     long, short = ([[part] for part in IMAGES.split(4)], [[IMAGES[:4]]])
 

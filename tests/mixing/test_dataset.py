@@ -491,17 +491,27 @@ def read(loader, times):
         list(loader)
 
 
-def test_a_forgotten_set_epoch_is_noticed_once():
-    """Without set_epoch every epoch is the first one again: the same samples replaced, the same transforms."""
-    loader = DataLoader(SyntheticMixDataset(Real(), source(), 0.5), 5)
+def test_an_epoch_that_was_set_once_and_then_forgotten_is_noticed_once():
+    """An explicit set_epoch stays until the next one: the same samples replaced, the same transforms."""
+    mixed = SyntheticMixDataset(Real(), source(), 0.5)
+    mixed.set_epoch(0)
     with pytest.warns(RepeatedEpochWarning, match=r"set_epoch\(epoch\) at the start of every epoch") as seen:
-        read(loader, 9)
+        read(DataLoader(mixed, 5), 9)
     assert len(seen) == 1
 
 
-def test_a_forgotten_set_epoch_is_noticed_in_workers():
+def test_an_epoch_that_is_read_again_by_hand_is_noticed():
+    mixed = SyntheticMixDataset(Real(), source(), 0.5)
+    indices = [index for _ in range(5) for index in range(len(mixed))]
+    with pytest.warns(RepeatedEpochWarning, match="samples are read by hand, so that no pass can be seen"):
+        _ = [mixed[index] for index in indices]
+
+
+def test_a_repeated_epoch_is_noticed_in_workers():
     """Each worker sees what all have read; a warning is an error in these tests, and so reaches the training loop."""
-    loader = DataLoader(SyntheticMixDataset(Real(), source(), 0.5), 5, num_workers=2)
+    mixed = SyntheticMixDataset(Real(), source(), 0.5)
+    mixed.set_epoch(0)
+    loader = DataLoader(mixed, 5, num_workers=2)
     with pytest.raises(RepeatedEpochWarning, match="Epoch 0 was read more than 3 times") as caught:
         read(loader, 6)
     traceback.clear_frames(caught.tb)  # its iterator would wait ten seconds for the workers when it is collected

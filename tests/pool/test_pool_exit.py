@@ -39,6 +39,23 @@ pool = SyntheticPool(SyntheticSequence(model), 4000, batch_size=4)
 pool.read(np.array([0]))
 """
 
+SPIN = """
+def spin(work):
+    def synthesize(seeds, conditions=None):
+        while True:
+            work()
+    model.synthesize = synthesize
+    time.sleep(0.5)
+
+def stubborn():
+    try:
+        while True:
+            torch.rand(64, 64) @ torch.rand(64, 64)
+    except BaseException:
+        pass
+
+"""
+
 WAYS = {
     "returns": ("", 0, ""),
     "dies": ("os._exit(6)", 6, ""),
@@ -46,6 +63,13 @@ WAYS = {
         "it = iter(torch.utils.data.DataLoader(Samples(pool), 4, num_workers=1)); next(it); raise ValueError('mine')",
         1,
         "ValueError: mine",
+    ),
+    "in_the_model": (SPIN + "spin(lambda: torch.rand(64, 64) @ torch.rand(64, 64))", 0, ""),
+    "in_a_stubborn_model": (SPIN + "spin(stubborn); filler._EXIT_S = 0.5; sys.exit(3)", 3, ""),
+    "in_one_long_call": (
+        SPIN + "large = torch.rand(3000, 3000); spin(lambda: large @ large); filler._EXIT_S = 0.05",
+        0,
+        "",
     ),
     "hung": ("filler._EXIT_S = 0.2; model.batch_s = 3600; time.sleep(0.2)", 0, ""),
 }

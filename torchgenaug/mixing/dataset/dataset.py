@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.utils.data import Dataset
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import (
     ConfigurationError,
     EmptyDatasetError,
-    RepeatedEpochWarning,
     SampleIndexError,
     StateMismatchError,
 )
 from torchgenaug.mixing.dataset.arguments import check_map_style, checked_index, holds
+from torchgenaug.mixing.dataset.epoch_clock import EpochClock
 from torchgenaug.mixing.dataset.labels import read_labels
 from torchgenaug.mixing.dataset.map_source import MapSource
+from torchgenaug.mixing.dataset.moving_parts import MovingParts, warn_of_repetition
 from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
 from torchgenaug.mixing.dataset.shared_counts import SharedCounts
 from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
@@ -30,7 +29,6 @@ from torchgenaug.plan.mix_plan import Counts, MixPlan
 from torchgenaug.samples.layout import SampleLayout
 from torchgenaug.samples.own_copy import is_in_memory
 
-_JUST_SET = -1
 _PASSES_BEFORE_WARNING = 3
 
 
@@ -42,7 +40,10 @@ class SyntheticMixDataset(Dataset[Any]):
     very objects of `real`. Safe in forked, spawned and persistent workers; picklable if `real`, `synthetic` and the
     transforms are.
 
-    Call `set_epoch` before each epoch (accelerate does), as with `DistributedSampler`.
+    The epoch moves by itself: each pass of a `DataLoader`, with any sampler, is the next epoch, and where the sampler
+    knows its epoch, as that of a run which goes on from a checkpoint, the mix follows it. An explicit `set_epoch`
+    overrules that: the loop that calls it does so before each epoch, as with `DistributedSampler`. Read a mix with one
+    loader at a time: two would share the epoch.
 
     Args:
         real: map-style data set of tensors, tuples, lists, NamedTuples, dicts or `torchio.Subject`.
@@ -72,9 +73,11 @@ class SyntheticMixDataset(Dataset[Any]):
 
     Warns:
         IntensityMismatchWarning: real and synthetic images differ grossly in brightness.
-        RepeatedEpochWarning: the same epoch is read again and again, because `set_epoch` was forgotten.
+        RepeatedEpochWarning: the same epoch is read again and again: `set_epoch` was called once and then forgotten,
+            indices are read by hand, or workers with a sampler of your own read a pool, which they cannot move.
 
     Example:
+        >>> import torch
         >>> from torch.utils.data import TensorDataset
         >>> real = TensorDataset(torch.rand(8, 1, 32, 32))
         >>> synthetic = TensorDataset(torch.rand(3, 1, 32, 32))
@@ -136,11 +139,9 @@ class SyntheticMixDataset(Dataset[Any]):
             provenance=provenance,
         )
         self._members: tuple[int, ClassMembers] | None = None
-        # The epoch, and how many samples were read since it was set: in shared memory, for all workers.
-        self._epoch = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self._shared = self._epoch.numpy()  # the same memory: a read and a write by numpy take 0.2 µs, by torch 4
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
-        self._epoch[0] = max(0, getattr(self.source, "epoch", None) or 0)
+        self._clock = EpochClock(max(0, getattr(self.source, "epoch", None) or 0))
+        self._parts = MovingParts(real, self.source, self.epoch)
         draws = bool(self.plan.num_drawn(0)) or (callable(ratio) and len(self.source) > 0)
         if draws:
             self._current_members(self.epoch)
@@ -150,23 +151,25 @@ class SyntheticMixDataset(Dataset[Any]):
             self._mixer.opened(draws=draws and not only_here)
 
     def __len__(self) -> int:
+        epoch = self._clock.after_sampler()
+        if epoch is not None:
+            self._go_to(epoch)
+            self._clock.move_with_sampler(epoch)
         return self.plan.counts(self.epoch).total
 
     @property
     def epoch(self) -> int:
         """The current epoch; kept in shared memory, so that persistent workers see it change."""
-        return int(self._shared[0])
+        return self._clock.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Goes to an epoch (and takes a pool along): other samples are replaced, and all transforms are drawn anew."""
-        self.plan.decide(epoch)
-        for dataset in (self.real, self.source):
-            move = getattr(dataset, "set_epoch", None)
-            if callable(move):
-                move(epoch)
-        self._epoch[0], self._epoch[1] = epoch, _JUST_SET
-        if self.plan.num_drawn(epoch):
-            self._current_members(epoch)  # once, here, rather than in every worker
+        """Goes to an epoch (and takes a pool along): other samples are replaced, and all transforms are drawn anew.
+
+        Passes then read this epoch, again and again, until the next call, or until a sampler with an epoch of its own
+        goes further.
+        """
+        self._go_to(epoch)
+        self._clock.set(epoch)
 
     def counts(self, epoch: int | None = None) -> Counts:
         """The exact number of real and synthetic samples of an epoch (default: the current one)."""
@@ -182,23 +185,41 @@ class SyntheticMixDataset(Dataset[Any]):
         return self._mixer.opened(draws=False).raw
 
     def __getitem__(self, index: Any) -> Any:
-        if not self._mixer.changes_samples and not self.plan.numbers(self.epoch)[0]:
+        epoch, num_read = self._arrive(1)
+        drawn, total, _ = self.plan.numbers(epoch)
+        if not drawn and not self._mixer.changes_samples:
             return self._mixer.real_sample(index)
         index = checked_index(index)
-        size = self.plan.counts(self.epoch).total
-        if not -size <= index < size:
-            raise SampleIndexError(f"`index` must be in [{-size}, {size}), got {index}.")
-        return self.__getitems__([index % size])[0]
+        if not -total <= index < total:
+            raise SampleIndexError(f"`index` must be in [{-total}, {total}), got {index}.")
+        return self._samples([index % total], epoch, num_read)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """A batch of samples; this is what `DataLoader` calls."""
-        epoch, num_read = self._shared.tolist()
-        self._shared[1] = (0 if num_read == _JUST_SET else num_read) + len(indices)
-        drawn, total, _ = self.plan.numbers(epoch)
-        if not drawn and not self._mixer.changes_samples:
+        epoch, num_read = self._arrive(len(indices))
+        if not self.plan.numbers(epoch)[0] and not self._mixer.changes_samples:
             return self._mixer.real_samples(list(indices))
+        return self._samples(indices, epoch, num_read)
+
+    def _arrive(self, count: int) -> tuple[int, int]:
+        """The epoch to read `count` samples of, and how many were read of it before; a new pass is the next epoch."""
+        epoch, num_read, begins_pass = self._clock.reads(count)
+        if begins_pass and self._parts.can_move_here:
+            self._go_to(epoch + 1)
+            return self._clock.move_with_reader(count), 0
+        if begins_pass and self.plan.numbers(epoch)[0]:
+            self._clock.forget_reads()  # once is enough
+            warn_of_repetition(epoch, "once", "A worker cannot move a pool to the next epoch")
+        elif epoch != self._parts.epoch:
+            self._parts.follow(epoch)
+        return epoch, num_read
+
+    def _samples(self, indices: Sequence[int], epoch: int, num_read: int) -> list[Any]:
+        drawn, total, _ = self.plan.numbers(epoch)
         if num_read > _PASSES_BEFORE_WARNING * total:
-            self._warn_of_repetition(epoch)
+            self._clock.forget_reads()
+            reason = "It was set once and then not again, or samples are read by hand, so that no pass can be seen"
+            warn_of_repetition(epoch, f"{_PASSES_BEFORE_WARNING} times", reason)
         if drawn and getattr(self.source, "epoch", epoch) not in (epoch, None):
             raise StateMismatchError(
                 f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(self.source, 'epoch', None)}. Its "
@@ -265,18 +286,16 @@ class SyntheticMixDataset(Dataset[Any]):
             )
         if "real" in state and callable(getattr(self.real, "load_state_dict", None)):
             self.real.load_state_dict(state["real"])
-        epoch, num_read = self._epoch.tolist()
-        if state["epoch"] != epoch and num_read != _JUST_SET:
-            self.set_epoch(int(state["epoch"]))
+        if state["epoch"] != self.epoch and not self._clock.was_just_set:
+            self._go_to(int(state["epoch"]))
+            self._clock.restore(int(state["epoch"]))
 
-    def _warn_of_repetition(self, epoch: int) -> None:
-        self._epoch[1] = -(1 << 62)  # once is enough
-        warnings.warn(
-            f"Epoch {epoch} was read more than {_PASSES_BEFORE_WARNING} times. Each pass replaces the same samples and "
-            "draws the same random transforms. Call dataset.set_epoch(epoch) at the start of every epoch.",
-            RepeatedEpochWarning,
-            stacklevel=3,
-        )
+    def _go_to(self, epoch: int) -> None:
+        """Takes the data sets to an epoch."""
+        self.plan.decide(epoch)
+        self._parts.go_to(epoch)
+        if self.plan.num_drawn(epoch):
+            self._current_members(epoch)  # once, here, rather than in every worker
 
     def _current_members(self, epoch: int) -> ClassMembers | None:
         """The source's positions by class: of this epoch, where the source changes with it."""
@@ -292,13 +311,6 @@ class SyntheticMixDataset(Dataset[Any]):
                 labels = source.column(dict(zip(layout.names, layout.sources, strict=True))[name]).numpy()
             self._members = (key, self.plan.group(labels))
         return self._members[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shared": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Plain pickle copies; the copy's workers must see its epoch change, too.
-        self.__dict__.update(state, _shared=state["_epoch"].share_memory_().numpy())
 
     def __repr__(self) -> str:
         return (

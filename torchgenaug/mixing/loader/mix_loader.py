@@ -230,8 +230,13 @@ class SyntheticMixLoader:
     def state_dict(self) -> dict[str, Any]:
         """Where the mix stands, what decides its batches, and the state of the loader.
 
-        A loader without a state of its own goes on exactly if its order is a function of the epoch, or its sampler has
-        a generator; what its data set draws from global generators is not repeated.
+        A loader without a state of its own is begun once more, with its generators, or the global ones, as they were
+        when the pass began. Later passes are those of an unbroken run if the order is a function of the epoch, its
+        sampler has a generator, or the trainer puts the global generators back; what a data set draws from those in
+        this process is not repeated.
+
+        Raises:
+            ConfigurationError: in the middle of a pass over a loader whose order cannot be repeated.
         """
         under_way = self._begun and not self._ended
         return {
@@ -285,6 +290,7 @@ class SyntheticMixLoader:
             "epoch_size": self.plan.epoch_size,
             "world_size": _rank()[1],
             "stateful_loader": self._wrapped.is_stateful,
+            "order": self._wrapped.order,
         }
 
     def _arrivals(self, batches: Iterator[Any]) -> Iterator[tuple[Ticket, list[Tensor]]]:

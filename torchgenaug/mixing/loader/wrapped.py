@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch.utils.data import RandomSampler
 
 from torchgenaug.errors import ConfigurationError, StateMismatchError
+from torchgenaug.mixing.loader.order import LoaderOrder
 
 
 class WrappedLoader:
     """A loader, left as it is.
 
     A loader with ``state_dict`` and ``load_state_dict`` (`torchdata.stateful_dataloader.StatefulDataLoader`) says
-    itself where it stands. Any other one is begun anew and its first batches are thrown away, which repeats the order
-    if that is a function of the epoch (unshuffled, or a sampler with ``set_epoch``), or if the samplers have a
-    generator of their own, whose state is kept.
+    itself where it stands. Any other one is begun anew and its first batches are thrown away; the random generators
+    that its order is drawn from (see `LoaderOrder`) are put back for that.
 
     Args:
         loader: a `DataLoader`, or any iterable of batches that can be iterated more than once.
@@ -37,8 +35,14 @@ class WrappedLoader:
         # The loaders of accelerate have the methods, too, but by default no state; batches are thrown away there, too.
         by_accelerate = hasattr(loader, "use_stateful_dataloader")
         self.is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict") and not by_accelerate
-        self._began: list[torch.Tensor] | None = None
+        self._order = LoaderOrder(loader)
+        self._began: list[Any] | None = None
         self._restored: Mapping[str, Any] | None = None
+
+    @property
+    def order(self) -> str:
+        """What the order of the batches depends on."""
+        return self._order.describe()
 
     @property
     def num_batches(self) -> int | None:
@@ -85,22 +89,33 @@ class WrappedLoader:
             StateMismatchError: the loader ends before that.
         """
         restored, self._restored = self._restored, None
+        if not self.is_stateful:
+            return self._begun_again(skipped, restored)
         if restored is not None:
             # torchdata draws the order of torch's own samplers once more, and skips: from where it was drawn first.
-            self._set_generators(restored["began"])
-        self._began = self._generator_states()
+            self._order.set_states(restored["began"])
+        self._began = self._order.states()
         batches: Iterator[Any] = iter(self.loader)
         if restored is not None:
             # torchdata 0.11 repeats the draws of its own samplers' order, but not those after it: with a generator of
             # the user's, the next epoch would be shuffled differently. A state from between two epochs draws its order
             # at once.
             is_finished = restored["loader"].get("_iterator_finished", False)
-            draws_anew = any(type(part) is RandomSampler for part in self._samplers())
+            draws_anew = any(type(part) is RandomSampler for part in self._order.samplers())
             if is_finished or not draws_anew:
-                self._set_generators(restored["generators"])
-            if self._generators() and is_finished:
+                self._order.set_states(restored["generators"])
+            if self._order.generators() and is_finished:
                 batches = iter(self.loader)
-        if not self.is_stateful:
+        return batches
+
+    def _begun_again(self, skipped: int, restored: Mapping[str, Any] | None) -> Iterator[Any]:
+        saved = restored["generators"] if restored is not None else []
+        self._order.set_states(saved)
+        self._began = saved or self._order.states()
+        if not skipped:
+            return iter(self.loader)
+        with self._order.as_then(saved):
+            batches = iter(self.loader)
             for done in range(skipped):
                 if next(batches, _END) is _END:
                     raise StateMismatchError(
@@ -111,17 +126,23 @@ class WrappedLoader:
 
     def give_up(self, skipped: int, epoch: int) -> None:
         """Ends, after `load`, the pass that was saved: the next one (`epoch`) then has the order of an unbroken run."""
-        if self.is_stateful or self._generators():
+        if self.is_stateful or self._order.generators():
             for _ in self.batches(skipped):
                 pass
             self.set_epoch(epoch)
 
     def state(self, *, under_way: bool) -> dict[str, Any]:
-        """Where the loader stands: its own state, or what its order is drawn from."""
+        """Where the loader stands: its own state, or what its order is drawn from.
+
+        Raises:
+            ConfigurationError: in the middle of a pass, of an order that cannot be repeated.
+        """
         if self._restored is not None:
-            return {name: self._restored[name] for name in ("loader", "generators", "began")}
+            return {name: self._restored[name] for name in ("loader", "generators", "began") if name in self._restored}
+        if under_way and not self.is_stateful:
+            self._order.check()
         own = {"loader": self.loader.state_dict()} if self.is_stateful else {}
-        now = self._generator_states()  # afterwards: torchdata draws, if no pass has begun
+        now = self._order.states()  # afterwards: torchdata draws, if no pass has begun
         began = self._began if under_way and self._began is not None else now
         return {**own, "generators": now, "began": began} if own else {"generators": began}
 
@@ -133,39 +154,11 @@ class WrappedLoader:
         """
         if self.is_stateful:
             self.loader.load_state_dict(state["loader"])
-            self._restored = state
-            return
-        if skipped and any(hasattr(part, "generator") and part.generator is None for part in self._samplers()):
-            raise ConfigurationError(
-                f"`loader` must have an order that can be repeated, to go on after batch {skipped}; it shuffles with "
-                "torch's global generator. Pass generator=torch.Generator() to the DataLoader, use "
-                "torchdata.stateful_dataloader.StatefulDataLoader, or a sampler with set_epoch."
-            )
-        if getattr(self.loader, "use_stateful_dataloader", False):
-            raise ConfigurationError(
-                "`loader` must be able to repeat its order, got a stateful loader of accelerate, which draws it too "
-                "early (as of accelerate 1.15, it does not go on with a shuffled epoch). Prepare it with "
-                "use_stateful_dataloader=False, the default, or give a StatefulDataLoader that is not prepared."
-            )
-        self._set_generators(state["generators"])
-
-    def _generator_states(self) -> list[torch.Tensor]:
-        return [generator.get_state() for generator in self._generators()]
-
-    def _set_generators(self, states: Sequence[torch.Tensor]) -> None:
-        for generator, saved in zip(self._generators(), states, strict=False):
-            generator.set_state(saved)
-
-    def _samplers(self) -> list[Any]:
-        batch_sampler = getattr(self.loader, "batch_sampler", None)
-        parts = (getattr(self.loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
-        return [part for part in parts if part is not None]
-
-    def _generators(self) -> list[torch.Generator]:
-        found = (getattr(part, "generator", None) for part in itertools.chain(self._samplers(), [self.loader]))
-        return list(
-            {id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values()
-        )
+        elif skipped:
+            self._order.check()
+        else:
+            self._order.check_prepared()
+        self._restored = state
 
 
 _END = object()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug.errors import CollapseWarning, PoolError
-from torchgenaug.pool.making import forks
+from torchgenaug.pool.making import at_exit, forks
 from torchgenaug.pool.making.supply import Supply
 from torchgenaug.pool.storage.ring import CLOSED, FAILED, RUNNING, SYNCHRONOUS, Ring
 from torchgenaug.pool.storage.window import Window
@@ -23,7 +23,7 @@ from torchgenaug.pool.texts import CLOSED_TEXT, failed_text, hung_text, moved_te
 from torchgenaug.screens import CollapseWatch
 from torchgenaug.types import Batch
 
-_EXIT_S = 10.0
+_EXIT_S = 3.0  # how long the model may stay inside one call of C++ before its thread is given up at exit
 # After a fork the thread rests this long: a DataLoader forks its workers one after another, and each fork would have to
 # wait for another batch.
 _QUIET_S = 0.1
@@ -66,7 +66,7 @@ class Filler:
             if supply.captures_graphs:
                 self._make_first()
             # Bound to the filler, not to the pool: the thread must not keep the pool alive.
-            self._thread = threading.Thread(target=self._run, name="torchgenaug-pool", daemon=True)
+            self._thread = threading.Thread(target=self._run_to_end, name="torchgenaug-pool", daemon=True)
             self._thread.start()
 
     def move(self, turn: int) -> None:
@@ -140,6 +140,12 @@ class Filler:
         thread.join(wait_s)
         return not thread.is_alive()
 
+    def interrupt(self, until_s: float) -> bool:
+        """Ends the thread in the middle of its batch, after `stop`; whether it ended before `until_s` (monotonic)."""
+        if self._thread is None or os.getpid() != self._owner:
+            return True
+        return at_exit.interrupt(self._thread, until_s)
+
     def announce_fork(self) -> None:
         """See `forks.Pausable`."""
         with self._lock:
@@ -188,6 +194,10 @@ class Filler:
         # Ctrl-C inside `with` of the condition, which is written in Python, would leave it taken.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+
+    def _run_to_end(self) -> None:
+        with contextlib.suppress(at_exit.ScriptEnds):
+            self._run()
 
     def _run(self) -> None:
         with self._own_stream():
@@ -328,13 +338,14 @@ class Filler:
 
 
 def _stop_all() -> None:
-    """At exit: a thread inside the model while the interpreter is taken down would crash it."""
+    """At exit: nobody needs the batch in flight, and a thread that goes on would crash the interpreter."""
     fillers = [filler for filler in forks.alive() if isinstance(filler, Filler)]
     until = time.monotonic() + _EXIT_S
     for filler in fillers:
         filler.stop()
-    for filler in fillers:
-        filler.stop(max(0.0, until - time.monotonic()))
+    are_over = [filler.interrupt(until) for filler in fillers]
+    if not all(are_over):
+        at_exit.sleep_on_termination()
 
 
 atexit.register(_stop_all)

@@ -1,0 +1,59 @@
+"""`MovingParts`: the data sets of a mix that change with the epoch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch.utils.data import get_worker_info
+
+from torchgenaug.errors import RepeatedEpochWarning
+from torchgenaug.mixing.dataset.map_source import MapSource
+
+
+class MovingParts:
+    """Takes the real data set and the synthetic source to an epoch, as far as they have ``set_epoch``.
+
+    Args:
+        real: the real data set, of which each process has a copy.
+        source: a `MapSource`, of which each process has a copy, too; or a source that all processes share, such as a
+            pool, which only the process that built it can move.
+        epoch: where they are.
+    """
+
+    def __init__(self, real: Any, source: Any, epoch: int) -> None:
+        self._copied = [real, source] if isinstance(source, MapSource) else [real]
+        self._shared = None if isinstance(source, MapSource) else source
+        self.epoch = epoch
+
+    @property
+    def can_move_here(self) -> bool:
+        """Whether this process can go to another epoch: no worker can, where the source is shared and has epochs."""
+        return get_worker_info() is None or getattr(self._shared, "epoch", None) is None
+
+    def go_to(self, epoch: int) -> None:
+        """Moves all of them."""
+        self.follow(epoch)
+        _set_epoch(self._shared, epoch)
+
+    def follow(self, epoch: int) -> None:
+        """Moves the copies of this process, after another process went to this epoch."""
+        self.epoch = epoch
+        for dataset in self._copied:
+            _set_epoch(dataset, epoch)
+
+
+def warn_of_repetition(epoch: int, times: str, reason: str) -> None:
+    """Warns that an epoch is read again."""
+    warnings.warn(
+        f"Epoch {epoch} was read more than {times}. Each pass replaces the same samples and draws the same random "
+        f"transforms. {reason}. Call dataset.set_epoch(epoch) at the start of every epoch.",
+        RepeatedEpochWarning,
+        stacklevel=5,
+    )
+
+
+def _set_epoch(dataset: Any, epoch: int) -> None:
+    move = getattr(dataset, "set_epoch", None)
+    if callable(move):
+        move(epoch)
