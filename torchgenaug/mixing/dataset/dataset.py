@@ -153,8 +153,9 @@ class SyntheticMixDataset(Dataset[Any]):
     def __len__(self) -> int:
         epoch = self._clock.after_sampler()
         if epoch is not None:
-            self._go_to(epoch)
-            self._clock.move_with_sampler(epoch)
+            self._go_to(epoch)  # the current one, too: a pool without a background has to be filled before workers read
+            if epoch != self.epoch:
+                self._clock.move_with_sampler(epoch)
         return self.plan.counts(self.epoch).total
 
     @property

@@ -94,7 +94,7 @@ class EpochClock:
         return move
 
     def after_sampler(self) -> int | None:
-        """The epoch to go to, if the caller's caller is a sampler of torch that begins another pass; else None."""
+        """The epoch to be in, the current one or another, if the caller's caller is a sampler that begins a pass."""
         frame = sys._getframe(2)
         # In a worker samplers say nothing of the pass: an IterableDataset may use one for a purpose of its own.
         if get_worker_info() is not None or (frame.f_globals.get("__name__"), frame.f_code.co_name) not in _PASS_BEGINS:
@@ -110,9 +110,9 @@ class EpochClock:
         if (shared[_READ_BY_HAND:] == move).any():
             by_itself = int(shared[_IS_SET] != _FIXED)
             step = said - before if said > before >= 0 else by_itself
-            return epoch + step if step else None
+            return epoch + step
         # The first pass: a run that goes on from a checkpoint begins with the epoch of its sampler.
-        return said if said > epoch and before < 0 and shared[_IS_SET] == _FREE else None
+        return said if said > epoch and before < 0 and shared[_IS_SET] == _FREE else epoch
 
     def reads(self, count: int) -> tuple[int, int, bool]:
         """To be called before samples are read.
