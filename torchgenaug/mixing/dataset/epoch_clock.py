@@ -85,7 +85,7 @@ class EpochClock:
         # From what was seen then: a worker that noticed the same pass meanwhile writes the same number.
         self._shared[place] = self._write(now // _MOVES + 1, now)
         self._shared[_NUM_READ] = count
-        return now // _MOVES + 1
+        return int(now // _MOVES + 1)
 
     def _write(self, epoch: int, before: int) -> int:
         move = (before % _MOVES + 1) % _MOVES or 1
@@ -147,7 +147,7 @@ class EpochClock:
     def _share(self) -> None:
         self._shared = self._cells.numpy()  # the same memory: a read and a write by numpy take 0.2 µs, by torch 4
         self._fetchers: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._noticed = (0, _READERS)
+        self._noticed: tuple[int, int] = (0, _READERS)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_cells": self._cells}

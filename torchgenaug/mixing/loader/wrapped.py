@@ -112,8 +112,10 @@ class WrappedLoader:
         saved = restored["generators"] if restored is not None else []
         self._order.set_states(saved)
         self._began = saved or self._order.states()
+        batches: Iterator[Any]
         if not skipped:
-            return iter(self.loader)
+            batches = iter(self.loader)
+            return batches
         with self._order.as_then(saved):
             batches = iter(self.loader)
             for done in range(skipped):
