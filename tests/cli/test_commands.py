@@ -278,3 +278,17 @@ def test_entry_point_starts_without_heavy_imports(here):
         env=environment,
     )
     assert "render" in done.stdout
+
+
+def test_a_manifest_sends_no_escape_sequences_to_the_terminal(here):
+    path = here / "shards" / "manifest.json"
+    values = json.loads(path.read_bytes())
+    values |= {
+        "device": "\x1b]0;owned\x07cpu",
+        "versions": {"\x1b[2Jtorch": "\x9b31m"},
+        "trained_on": "\x7f\u202e[red]",
+    }
+    path.write_text(json.dumps(values))
+    output = run("inspect", "shards")
+    assert "\\x1b]0;owned\\x07cpu" in output
+    assert not {letter for letter in output if not letter.isprintable() and letter not in "\n"}

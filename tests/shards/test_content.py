@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 import torch
 from shards_helpers import render, shard, small_sequence
 
-from torchgenaug import ShardSource
-from torchgenaug.errors import ConfigurationError, ShardCorruptError
+from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, seeding
+from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardIncompleteError
 from torchgenaug.shards.read import content, layout, open_shards, opened
+from torchgenaug.shards.render.plan import plan_render
+from torchgenaug.shards.write.blank import blank_shard
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "lz4", "zstd"])
@@ -117,3 +120,32 @@ def test_a_file_that_was_replaced_is_hashed_again_when_it_is_opened_again(folder
     path.write_bytes(changed)
     with pytest.raises(ShardCorruptError, match="sha256 of its content"):
         source.read(np.array([0]))
+
+
+def test_memory_does_not_follow_what_a_file_claims(tmp_path):
+    """Some KiB on disk that claim to hold 60 million samples of 12 bytes: one is asked for."""
+    rows = 60_000_000
+    sequence = SyntheticSequence(FunctionSynthesizer(lambda *_: {}, {"image": FieldSpec((3,))}, fingerprint="sparse"))
+    manifest = plan_render(sequence, rows, batch_size=1, shard_size=rows, compression=None, dtype=None)
+    (tmp_path / "manifest.json").write_bytes(manifest.to_bytes())
+    blank = blank_shard(manifest, rows, tmp_path)
+    path = tmp_path / f"shard-00000.{'0' * 64}.h5"
+    with open(path, "wb") as file:
+        file.truncate(blank.size)
+        for position, piece in blank.pieces:
+            os.pwrite(file.fileno(), piece, position)
+        # The first ids are right, so that the check goes on for a while.
+        os.pwrite(file.fileno(), np.arange(300_000).tobytes(), blank.offsets["id"])
+        seeds = seeding.derive(manifest.seed, seeding.SAMPLE, np.arange(300_000))
+        os.pwrite(file.fileno(), seeds.tobytes(), blank.offsets["seed"])
+    for mmap in (True, False):
+        tracemalloc.start()
+        try:
+            with pytest.raises(ShardCorruptError, match="other ids"):
+                ShardSource(tmp_path, mmap=mmap).read(np.array([5]))
+            assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        finally:
+            tracemalloc.stop()
+    path.unlink()
+    with pytest.raises(ShardIncompleteError, match="must hold 1 shards, got 0"):
+        ShardSource(tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 
 import pytest
 from shards_helpers import render
@@ -134,3 +135,21 @@ def test_everything_else_is_refused(manifest, edit):
 def test_other_bytes_are_refused(content):
     with pytest.raises(ShardCorruptError, match=r"folder/manifest\.json must be a manifest"):
         Manifest.from_bytes(content, where="folder/manifest.json")
+
+
+def test_only_utf_8_without_a_mark_is_a_manifest(manifest):
+    text = manifest.to_bytes().decode()
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"):
+        with pytest.raises(ShardCorruptError, match="must be a manifest of format 1"):
+            Manifest.from_bytes(text.encode(encoding))
+    with pytest.raises(ShardCorruptError):
+        Manifest.from_bytes(text.replace('"cpu"', '"\\ud800"').encode())
+
+
+def test_a_million_axes_are_refused_at_once(manifest):
+    values = json.loads(manifest.to_bytes())
+    next(iter(values["fields"].values()))["shape"] = [4_000_000_000] * 1_000_000
+    began = time.process_time()
+    with pytest.raises(ShardCorruptError, match="at most 31 sizes"):
+        Manifest.from_bytes(json.dumps(values).encode())
+    assert time.process_time() - began < 20, "their product alone took a minute"

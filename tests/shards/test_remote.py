@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import functools
+import http.server
 import os
+import pickle
 import subprocess
 import sys
 import threading
+import traceback
 
 import fsspec
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -22,6 +27,7 @@ from torchgenaug.errors import (
     ShardVersionError,
 )
 from torchgenaug.shards import open_remote, remote
+from torchgenaug.shards.structure import checksums
 from torchgenaug.testing import SourceConformance
 
 
@@ -267,3 +273,119 @@ def test_unknown_protocols_and_absent_packages(tmp_path):
         open_remote("carrier-pigeon://shards", cache=tmp_path)
     with pytest.raises(MissingExtraError, match=r"needs a package that is not installed: .*"):
         open_remote("dropbox://shards", cache=tmp_path)
+
+
+def test_a_cache_that_others_may_write_is_refused(bucket, tmp_path):
+    cache = tmp_path / "cache"
+    source = open_remote("memory://bucket/shards", cache=cache)
+    assert cache.stat().st_mode & 0o777 == source.path.stat().st_mode & 0o777 == 0o700
+    for place in (cache, source.path):
+        place.chmod(0o777)
+        with pytest.raises(ConfigurationError, match=r"only this user can write, got .*mode 0777.*chmod go-w"):
+            open_remote("memory://bucket/shards", cache=cache)
+        place.chmod(0o700)
+    cache.chmod(0o1777)
+    assert len(open_remote("memory://bucket/shards", cache=cache)) == 22, "in a sticky folder others replace nothing"
+    if os.getuid() == 0:
+        os.chown(source.path, 12345, 12345)
+        os.chown(cache, 12345, 12345)
+        cache.chmod(0o755)
+        seteuid = os.geteuid
+        try:
+            os.geteuid = lambda: 4242
+            with pytest.raises(ConfigurationError, match="of user 12345"):
+                open_remote("memory://bucket/shards", cache=cache)
+        finally:
+            os.geteuid = seteuid
+
+
+def test_a_cache_that_is_a_link_is_refused(bucket, tmp_path):
+    cache = tmp_path / "cache"
+    path = open_remote("memory://bucket/shards", cache=cache).path
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError, match="which is a link"):
+        open_remote("memory://bucket/shards", cache=cache)
+
+
+@pytest.mark.parametrize("verify", ["sample", "off"])
+def test_what_was_put_into_a_cache_is_hashed_when_it_is_opened(bucket, folder, tmp_path, verify):
+    """Another render's samples, with right checksums and of the same size, under the expected name."""
+    cache = tmp_path / "cache"
+    path = shard(open_remote("memory://bucket/shards", cache=cache).path, 2)
+    with h5py.File(path, "r+") as file:
+        rows = file["image"][...] + 1
+        file["image"][...] = rows
+        sums = file["checksum"][...]
+        sums[:, 0] = checksums(rows, [8, 9, 10, 11])
+        file["checksum"][...] = sums
+    found = open_remote("memory://bucket/shards", cache=cache, verify=verify)
+    for source in (found, pickle.loads(pickle.dumps(found))):
+        with pytest.raises(ShardCorruptError, match="sha256 of its content"):
+            source.read(np.array([9]))
+
+
+def test_what_is_left_in_a_cache_is_compared_before_it_is_used(bucket, folder, tmp_path):
+    cache = tmp_path / "cache"
+    path = open_remote("memory://bucket/shards", cache=cache).path
+    (path / "manifest.json").write_text("{}")
+    shard(path, 1).write_bytes(b"short")
+    shard(path, 3).unlink()
+    (path / shard(folder, 3).name).symlink_to("/dev/zero")
+    source = open_remote("memory://bucket/shards", cache=cache)
+    assert contents(source.path).items() >= contents(folder).items()
+    assert torch.equal(source.read(np.arange(22))["image"], ShardSource(folder).read(np.arange(22))["image"])
+    lock = path / ".torchgenaug-fetching"
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(tmp_path / "not-made")
+    shard(path, 1).unlink()
+    with pytest.raises(OSError, match=r"symbolic links"):
+        open_remote("memory://bucket/shards", cache=cache)
+    assert not (tmp_path / "not-made").exists()
+
+
+@pytest.fixture
+def web(folder):
+    """The folder behind a plain web server, which lists links without sizes, and refuses what is called secret."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            if "broken" in self.path:
+                self.send_error(500)
+            else:
+                super().do_GET()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder.parent)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_plain_web_server(web, folder, tmp_path):
+    pytest.importorskip("aiohttp")
+    source = open_remote(f"http://{web}/shards", cache=tmp_path / "cache")
+    assert contents(source.path).items() >= contents(folder).items()
+
+
+@pytest.mark.parametrize("path", ["nowhere", "broken"])
+def test_secrets_of_a_url_stand_in_no_error(web, tmp_path, path):
+    pytest.importorskip("aiohttp")
+    with pytest.raises(ShardError) as raised:
+        open_remote(f"http://me:geheim@{web}/{path}", cache=tmp_path / "cache")
+    text = "".join(traceback.format_exception(raised.value))
+    assert "geheim@" not in text.replace('f"http://me:geheim@{web}/{path}"', ""), "but for the line of this test"
+    assert f"http://***@{web}/{path}" in str(raised.value)
+
+
+def test_secrets_of_other_errors(tmp_path):
+    with pytest.raises(ConfigurationError) as raised:
+        open_remote("carrier-pigeon://me:geheim@host/shards?token=abc&x=1", cache=tmp_path)
+    assert "carrier-pigeon://***@host/shards?token=***&x=***" in str(raised.value)
+    assert "geheim" not in str(raised.value)
+    assert remote.redacted("see s3://b/c and http://u:p@h/x") == "see s3://b/c and http://***@h/x"

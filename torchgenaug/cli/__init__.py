@@ -12,6 +12,7 @@ from torchgenaug.cli.fit import fit
 from torchgenaug.cli.inspect import inspect
 from torchgenaug.cli.preview import preview
 from torchgenaug.cli.render import render
+from torchgenaug.cli.text import printable
 from torchgenaug.cli.verify import verify
 from torchgenaug.errors import TorchGenAugError
 
@@ -34,7 +35,7 @@ def main() -> None:
     except TorchGenAugError as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         Console(stderr=True).print(f"[bold red]Error:[/] {type(error).__name__}", highlight=False)
-        Console(stderr=True).print(f"{error}{notes}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(printable(f"{error}{notes}"), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))

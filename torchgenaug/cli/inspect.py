@@ -20,6 +20,7 @@ def inspect(path: Annotated[Path, typer.Argument(help="A shard folder.", show_de
     from rich.console import Console
     from rich.table import Table
 
+    from torchgenaug.cli.text import printable
     from torchgenaug.shards.folder import list_shards, read_manifest
 
     manifest, shards = read_manifest(path), list_shards(path)
@@ -47,6 +48,6 @@ def inspect(path: Annotated[Path, typer.Argument(help="A shard folder.", show_de
         "trained on": "unknown" if manifest.trained_on is None else json.dumps(manifest.trained_on),
     }
     for name, value in rows.items():
-        console.print(f"{name:>12}  {value}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name:>12}  {printable(value)}", markup=False, highlight=False, soft_wrap=True)
     if there < manifest.num_shards:
         console.print("Incomplete: run the same render again to make the rest.")

@@ -97,6 +97,11 @@ class Manifest:
         """Bytes of one sample in an uncompressed shard: its fields, id, seed and checksums."""
         return sum(field.row_bytes for field in self.fields.values()) + 16 + 8 * len(self.fields)
 
+    def most_bytes(self) -> int:
+        """More bytes than the file of a shard can have: what does not compress is stored as it is."""
+        rows = min(self.shard_size, self.count)
+        return rows * (self.row_bytes() + 256 * len(self.fields)) + (1 << 20) * len(self.fields)
+
     def decoded_bytes(self) -> int:
         """Bytes of one sample as the synthesizer returns it."""
         return sum(math.prod(field.spec.shape) * field.spec.dtype.itemsize for field in self.fields.values())
@@ -142,7 +147,11 @@ class Manifest:
             ShardCorruptError: anything else that `to_bytes` never writes.
         """
         try:
-            values = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+            # `json` would take UTF-16 and UTF-32, too.
+            values = json.loads(
+                content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+            )
+            json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair is no text
             if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
                 raise ValueError(f'it does not say "format": "{FORMAT}"')
             version = values.pop("format_version", None)

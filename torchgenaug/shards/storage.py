@@ -28,6 +28,8 @@ STORAGE_DTYPES = (
     "uint32",
     "uint64",
 )
+_MOST_AXES = 31
+"""HDF5 knows 32, and one is that of the samples."""
 INTENSITY_DTYPES = ("float32", "float16", "uint8", "uint16")
 """What ``dtype=`` of `render_shards` accepts."""
 
@@ -159,6 +161,8 @@ class StoredField:
             raise ValueError(f"scale, offset and max_error must be finite numbers, got {numbers}")
         if stored["dtype"] not in STORAGE_DTYPES:
             raise ValueError(f"stored dtype must be one of {STORAGE_DTYPES}, got {stored['dtype']!r}")
+        if not isinstance(description["shape"], list) or len(description["shape"]) > _MOST_AXES:
+            raise ValueError(f"shape must be a list of at most {_MOST_AXES} sizes")
         if not all(type(size) is int and 0 < size < 1 << 32 for size in description["shape"]):
             raise ValueError(f"shape must hold positive integers, got {description['shape']!r}")
         limits = description["value_range"]

@@ -72,10 +72,11 @@ class ShardSource(SourceDataset):
             raise ConfigurationError(f"`mmap` must be True, False or None, got {mmap!r}.")
         if verify not in get_args(Verify):
             raise ConfigurationError(f"`verify` must be one of {get_args(Verify)}, got {verify!r}.")
+        self._hashed = verify == "hash"
         if isinstance(path, str) and "://" in path:
             from torchgenaug.shards.remote import fetch_remote
 
-            path = fetch_remote(path)
+            path, self._hashed = fetch_remote(path), True
         self.path, self.verify = Path(path), verify
         self.manifest: Manifest = read_manifest(self.path)
         self.manifest.check_sample_bytes(max_sample_bytes, self.path)
@@ -192,7 +193,7 @@ class ShardSource(SourceDataset):
         if opened is None or opened.pid != os.getpid():
             # In a forked worker: the parent's HDF5 handles and lock are not ours to use.
             self._open = opened = OpenShards(
-                self.path, self.manifest, self._digests, hashed=self.verify == "hash", mapped=self.mmap
+                self.path, self.manifest, self._digests, hashed=self._hashed, mapped=self.mmap
             )
         return opened
 
@@ -200,7 +201,7 @@ class ShardSource(SourceDataset):
         return checked_positions(positions, len(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("path", "verify", "mmap", "manifest", "_digests")}
+        return {name: getattr(self, name) for name in ("path", "verify", "mmap", "manifest", "_digests", "_hashed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _open=None)
@@ -212,11 +213,13 @@ class ShardSource(SourceDataset):
 def _digests(folder: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
     """The sha256 of each shard, from the listing of the folder."""
     shards = list_shards(folder)
-    missing = [index for index in range(manifest.num_shards) if index not in shards]
-    if missing:
+    there = sum(index < manifest.num_shards for index in shards)
+    if there < manifest.num_shards:
+        # A generator: a manifest of a few bytes may claim any number of shards.
+        missing = (index for index in range(manifest.num_shards) if index not in shards)
         ids = some_ranges(missing, unit=manifest.shard_size, end=manifest.count)
         raise ShardIncompleteError(
-            f"{folder} must hold {manifest.num_shards} shards, got {manifest.num_shards - len(missing)}: ids {ids} "
+            f"{folder} must hold {manifest.num_shards} shards, got {there}: ids {ids} "
             "are not there (yet). Run the same render once more to make them: torchgenaug render SYNTHESIZER --out "
             f"{folder} --count {manifest.count}, or render_shards(...)."
         )
@@ -234,9 +237,10 @@ def open_remote(
 ) -> ShardSource:
     """A shard folder that lies behind a URL, copied to this machine first.
 
-    Each file's sha256 is compared with its name while it arrives, and it appears in the cache whole or not at all. Any
-    number of processes may open the same URL at once: one fetches, the others wait and then find the files. What is
-    there is not fetched again, also after an interruption. A folder that was rendered anew has a cache of its own.
+    Each file's sha256 is compared with its name while it arrives and when a process first opens it, and it appears in
+    the cache whole or not at all. The cache is private: folders that others may write are refused. Any number of
+    processes may open the same URL at once: one fetches, the others wait and then find the files. What is there is not
+    fetched again, also after an interruption. A folder that was rendered anew has a cache of its own.
 
     Args:
         url: such as ``"s3://bucket/shards"``, ``"hf://datasets/me/shards@<revision>"``, ``"memory://shards"``, or a
@@ -246,7 +250,7 @@ def open_remote(
         storage_options: passed to the file system, such as credentials.
 
     Raises:
-        ConfigurationError: an unknown protocol.
+        ConfigurationError: an unknown protocol, or a cache that others may write.
         MissingExtraError: the protocol's package is not installed.
         ShardNotFoundError: there is no manifest at this URL.
         ShardIncompleteError: shards are missing there.
@@ -265,4 +269,6 @@ def open_remote(
     """
     from torchgenaug.shards.remote import fetch_remote
 
-    return ShardSource(fetch_remote(url, cache=cache, storage_options=storage_options), verify=verify)
+    source = ShardSource(fetch_remote(url, cache=cache, storage_options=storage_options), verify=verify)
+    source._hashed = True  # what lies in a cache is hashed when it is first opened, too
+    return source

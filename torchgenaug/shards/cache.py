@@ -1,0 +1,83 @@
+"""The local cache of remote shard folders: private, so that what lies in it is what this user fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchgenaug.errors import ConfigurationError
+
+_CACHE_VARIABLE = "TORCHGENAUG_CACHE"
+_LOCK_NAME = ".torchgenaug-fetching"
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def cache_root(cache: str | os.PathLike[str] | None) -> Path:
+    """Where remote folders are kept: `cache`, ``$TORCHGENAUG_CACHE`` or ``~/.cache/torchgenaug``."""
+    if cache is not None:
+        return Path(cache)
+    return Path(os.environ.get(_CACHE_VARIABLE) or "~/.cache/torchgenaug").expanduser()
+
+
+def private_folder(root: Path, name: str) -> Path:
+    """The folder `name` in `root`, made with mode 0700 if it is absent.
+
+    Raises:
+        ConfigurationError: `root` or the folder belongs to another user, or others may write it. Whoever may write a
+            cache decides what is read from it.
+    """
+    folder = root / name
+    missing = not root.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    if missing:
+        root.chmod(0o700)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    for place, sticky_will_do in ((root, True), (folder, False)):
+        status = place.stat() if sticky_will_do else place.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise ConfigurationError(
+                f"`cache` must hold folders of its own, got {str(place)!r}, which is a link. Remove it."
+            )
+        if not hasattr(os, "geteuid"):  # Windows: its rights are no modes
+            continue
+        # In a sticky folder, such as /tmp, others cannot replace what is ours.
+        open_to_others = status.st_mode & _OTHERS_WRITE and not (sticky_will_do and status.st_mode & stat.S_ISVTX)
+        foreign = status.st_uid not in (os.geteuid(), 0) and not (sticky_will_do and status.st_mode & stat.S_ISVTX)
+        if open_to_others or foreign:
+            raise ConfigurationError(
+                f"`cache` must be a folder that only this user can write, got {str(place)!r} of user {status.st_uid} "
+                f"with mode {stat.S_IMODE(status.st_mode):04o}. Nothing was read: others may have put files there. Use "
+                f"another `cache`, or, if you trust what is there: chmod go-w {place}"
+            )
+    return folder
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Waits for whoever fetches into `folder`. The lock dies with its process."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(folder / _LOCK_NAME, flags, 0o600)
+    try:
+        # Without locks the work is done more than once, but never wrongly: each file is renamed into place.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def holds(folder: Path, name: str, content: bytes) -> bool:
+    """Whether a regular file of this name and content lies in the folder."""
+    try:
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        return stat.S_ISREG(status.st_mode) and status.st_size == len(content) and file.read() == content
