@@ -281,6 +281,7 @@ def test_entry_point_starts_without_heavy_imports(here):
 
 
 def test_a_manifest_sends_no_escape_sequences_to_the_terminal(here):
+    render()
     path = here / "shards" / "manifest.json"
     values = json.loads(path.read_bytes())
     values |= {

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch.utils.data import get_worker_info
 
+from torchgenaug.mixing.dataset.shared import shared
+
 # Where torch's samplers call len() of their data set at the start of a pass, by module and function.
 _PASS_BEGINS = frozenset(
     {
@@ -47,7 +49,7 @@ class EpochClock:
     """
 
     def __init__(self, epoch: int) -> None:
-        self._cells = torch.zeros(_READERS + _MOST_READERS, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._cells = shared(torch.zeros(_READERS + _MOST_READERS, dtype=torch.int64))
         self._share()
         self._shared[_NOW], self._shared[_SAMPLER_EPOCH] = epoch * _MOVES + 1, -1
 
@@ -155,7 +157,7 @@ class EpochClock:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         # Plain pickle copies; the copy's workers must see its epoch change, too.
-        self._cells = state["_cells"].share_memory_()
+        self._cells = shared(state["_cells"])
         self._share()
 
 

@@ -18,6 +18,7 @@ from torchgenaug.mixing import provenance
 from torchgenaug.mixing.dataset.fitting import stated
 from torchgenaug.mixing.dataset.map_source import MapSource, reads_batches
 from torchgenaug.mixing.dataset.opened import Opened, check_provenance, open_samples
+from torchgenaug.mixing.dataset.shared import shared
 from torchgenaug.mixing.dataset.synthetic_side import MapSide
 from torchgenaug.samples.intensity import IntensityWatch
 from torchgenaug.samples.layout import Fields, checked_fields
@@ -63,7 +64,7 @@ class SampleMixer:
         self._opened: Opened | None = None
         self._watch: IntensityWatch | None = None
         # What was done once for all workers: conversions stated, intensities compared.
-        self._once = torch.zeros(2, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self._once = shared(torch.zeros(2, dtype=torch.uint8))
         self._compared = False
 
     @property
