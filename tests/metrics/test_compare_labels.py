@@ -8,7 +8,7 @@ import scipy.spatial.distance
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
 
-from torchgenaug.errors import ConfigurationError, FieldMismatchError, SmallSampleWarning
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SmallSampleWarning
 from torchgenaug.metrics import DICE, JACCARD, compare_labels, hausdorff_measure
 from torchgenaug.metrics.labels.hausdorff import hausdorff
 from torchgenaug.metrics.labels.overlap import dice, jaccard
@@ -88,6 +88,11 @@ def test_images_that_lack_a_class_are_counted():
     assert result.value == 1
     assert result.n == 11
     assert result.cautions == ("1 of 12 pairs left out: the class is in neither map",)
+
+
+def test_no_pairs():
+    with pytest.raises(EmptyDatasetError, match="at least one label map"):
+        compare_labels([], [], (1,))
 
 
 def test_few_patients_are_loud():

@@ -146,3 +146,29 @@ def test_every_standard_measure_gives_a_number_and_prefers_the_real_distribution
         assert near.bounds[0] <= near.low <= near.value <= near.high <= near.bounds[1]
         assert near.value != far.value
         assert (near.value > far.value) == (measure.better == "higher"), measure.name
+
+
+@pytest.mark.parametrize("ceiling", ["blur", "noise"])
+def test_the_ceiling_of_volumes_is_the_same_in_any_batch_and_shares_no_patient(ceiling):
+    volumes = torch.rand(24, 1, 8, 9, 10, generator=torch.Generator().manual_seed(0))
+    patients = [f"patient {number // 3}" for number in range(24)]
+    extracted = [
+        FeatureSets.extract(
+            RadiomicsFeatures(), volumes, volumes.flip(2), ceiling=ceiling, real_groups=patients, batch_size=size
+        )
+        for size in (5, 64)
+    ]
+    torch.testing.assert_close(extracted[0].degraded, extracted[1].degraded, rtol=1e-3, atol=1e-3)
+    sets = extracted[0]
+    seen = []
+
+    def recorded(real, synthetic):
+        seen.append(real)
+        return 0.0
+
+    compare_sets(sets, [SetMeasure("recorded", recorded, "lower", (0, 1), "none")])
+    rows = [int((sets.real == vector).all(1).nonzero()[0]) for vector in seen[-1]]
+    assert len(rows) == len(sets.degraded) == 11
+    assert not {patients[row] for row in rows} & {patients[row] for row in sets.degraded_rows.tolist()}
+    with pytest.raises(ConfigurationError, match="one value per real image, 24, got 2"):
+        FeatureSets.extract(RadiomicsFeatures(), volumes, volumes, real_groups=patients[:2])

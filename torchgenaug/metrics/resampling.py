@@ -75,6 +75,28 @@ def strangers(groups: Tensor, *, seed: int = 0) -> Tensor | None:
     return partner
 
 
+def shuffled_rows(count: int, *keys: int, groups: Tensor | None = None) -> Tensor:
+    """A permutation of ``range(count)``, a function of `keys`; the rows of a group stay next to each other.
+
+    Its first m and last m rows share no group if ``2 m <= count - largest_group(groups) + 1``.
+
+    Args:
+        count: rows.
+        keys: integers that decide the order.
+        groups: (count,) int64 from 0 on; None: each row is its own.
+    """
+    order = torch.from_numpy(seeding.permutation(int(seeding.derive(*keys, 0)), count).copy())
+    if groups is None:
+        return order
+    place = torch.from_numpy(seeding.permutation(int(seeding.derive(*keys, 1)), int(groups.max()) + 1).copy())
+    return order[place[groups[order]].argsort(stable=True)]
+
+
+def largest_group(groups: Tensor | None) -> int:
+    """Rows of the largest group: 1 without groups."""
+    return 1 if groups is None else int(torch.bincount(groups).max())
+
+
 def numbered(groups: Sequence[Hashable]) -> list[int]:
     """Numbers from 0 for the different values of `groups`, in order of appearance."""
     numbers: dict[Hashable, int] = {}

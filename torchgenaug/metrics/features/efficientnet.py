@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +59,7 @@ class EfficientNetFeatures:
         self._device = torch.device(device)
         self._network = _load().to(self._device)
         self.name = "efficientnet-lite0" if output == "features" else "efficientnet-lite0-probabilities"
-        self.sha256 = WEIGHTS_SHA256
+        self.sha256 = hashlib.sha256(f"{WEIGHTS_SHA256} {side} {output}".encode()).hexdigest()
 
     def __call__(self, images: Tensor) -> Tensor:
         """(batch, 1 or 3, height, width) in [0, 1] → (batch, 1280) features, or (batch, 1000) probabilities.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchgenaug.errors import ConfigurationError, FieldMismatchError, SmallSampleWarning
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SmallSampleWarning
 from torchgenaug.metrics.features.contract import ImageSequence
 from torchgenaug.metrics.labels.hausdorff import hausdorff
 from torchgenaug.metrics.labels.overlap import dice, jaccard
@@ -82,6 +82,7 @@ def compare_labels(
 
     Raises:
         FieldMismatchError: unequal counts or shapes, or labels that are no integers.
+        EmptyDatasetError: no pair.
         ConfigurationError: no class.
 
     Warns:
@@ -93,6 +94,8 @@ def compare_labels(
         raise FieldMismatchError(
             f"`predictions` must hold one map per reference, {len(references)}, got {len(predictions)}."
         )
+    if not len(references):
+        raise EmptyDatasetError("`references` must hold at least one label map, got none.")
     owners = torch.tensor(range(len(references)) if groups is None else numbered(groups))
     if len(owners) != len(references):
         raise ConfigurationError(f"`groups` must hold one value per pair, {len(references)}, got {len(owners)}.")

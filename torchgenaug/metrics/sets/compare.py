@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, SmallSampleWarning, TooFewImagesError
 from torchgenaug.metrics.measurement import Measurement
+from torchgenaug.metrics.resampling import largest_group, shuffled_rows
 from torchgenaug.metrics.sets.feature_sets import FeatureSets
 from torchgenaug.metrics.sets.measure import SetMeasure
 
@@ -77,7 +77,7 @@ def _groups(measures: Sequence[SetMeasure]) -> Iterator[list[SetMeasure]]:
 
 
 def _compare_group(sets: FeatureSets, group: list[SetMeasure], splits: int, seed: int) -> list[Measurement]:
-    available = min(len(sets.real) - _largest_group(sets.real_groups) + 1, len(sets.synthetic))
+    available = min(len(sets.real) - largest_group(sets.real_groups) + 1, len(sets.synthetic))
     size = min(available // 2, group[0].largest_n or available)
     for measure in group:
         if size < measure.minimum:
@@ -89,9 +89,9 @@ def _compare_group(sets: FeatureSets, group: list[SetMeasure], splits: int, seed
     function = group[0].function
     values, floors = [], []
     for split in range(splits):
-        order = _shuffled_groups(sets.real_groups, len(sets.real), seed, split)
-        rows = order[:size], order[-size:], _shuffled(len(sets.synthetic), seed, split, 1)[:size]
-        half, other_half, synthetic = sets.real[rows[0]], sets.real[rows[1]], sets.synthetic[rows[2]]
+        order = shuffled_rows(len(sets.real), seed, split, 0, groups=sets.real_groups)
+        half, other_half = sets.real[order[:size]], sets.real[order[-size:]]
+        synthetic = sets.synthetic[shuffled_rows(len(sets.synthetic), seed, split, 1)[:size]]
         values.append(function(half, synthetic))
         floors.append(function(half, other_half))
     ceiling = _ceiling(sets, function, size, seed)
@@ -108,9 +108,11 @@ def _ceiling(sets: FeatureSets, function: Callable[[Tensor, Tensor], Any], size:
         return None
     untouched = torch.ones(len(sets.real), dtype=torch.bool)
     untouched[sets.degraded_rows] = False
+    if sets.real_groups is not None:  # the last patient that was degraded may have further images
+        untouched &= ~torch.isin(sets.real_groups, sets.real_groups[sets.degraded_rows])
     rows = untouched.nonzero().flatten()
-    rows = rows[_shuffled(len(rows), seed, 0, 2)[:size]]  # the order of a data set is often that of its classes
-    return function(sets.real[rows], sets.degraded[:size])
+    rows = rows[shuffled_rows(len(rows), seed)[:size]]  # the order of a data set is often that of its classes
+    return function(sets.real[rows], sets.degraded[:size]) if len(rows) == size else None
 
 
 def _result(
@@ -142,24 +144,6 @@ def _result(
         sha256=sets.sha256,
         cautions=(caution,) if caution else (),
     )
-
-
-def _shuffled(count: int, seed: int, split: int, which: int) -> Tensor:
-    return torch.from_numpy(seeding.permutation(int(seeding.derive(seed, split, which)), count).copy())
-
-
-def _shuffled_groups(groups: Tensor | None, count: int, seed: int, split: int) -> Tensor:
-    """Shuffled rows, those of a group next to each other: two ends of it share no group if the gap is wide enough."""
-    order = _shuffled(count, seed, split, 0)
-    if groups is None:
-        return order
-    place = torch.empty(int(groups.max()) + 1, dtype=torch.int64)
-    place[_shuffled(len(place), seed, split, 3)] = torch.arange(len(place))
-    return order[place[groups[order]].argsort(stable=True)]
-
-
-def _largest_group(groups: Tensor | None) -> int:
-    return 1 if groups is None else int(torch.bincount(groups).max())
 
 
 def _student_95(freedom: int) -> float:

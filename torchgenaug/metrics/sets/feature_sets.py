@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.metrics.features.contract import (
     Features,
     ImageSequence,
     extract_features,
-    image_batches,
     to_unit_range,
 )
-from torchgenaug.metrics.resampling import numbered
+from torchgenaug.metrics.resampling import largest_group, numbered, shuffled_rows
 from torchgenaug.metrics.sets.degrade import Ceiling, degrade
 
 _SMALLEST_SPREAD = 0.01  # of a feature, in units of its mean or 1
@@ -78,29 +76,26 @@ class FeatureSets:
             FieldMismatchError: images of another shape, or features that are not finite vectors.
         """
         _check_shapes(real, synthetic)
+        groups = None if real_groups is None else torch.tensor(numbered(real_groups))
+        if groups is not None and len(groups) != len(real):
+            raise ConfigurationError(
+                f"`real_groups` must hold one value per real image, {len(real)}, got {len(groups)}."
+            )
         vectors, others = (
             extract_features(features, each, value_range=value_range, batch_size=batch_size)
             for each in (real, synthetic)
         )
         worse = rows = None
         if ceiling is not None and len(real) > 1:
-            rows = torch.from_numpy(seeding.permutation(seed, len(real))[: len(real) // 2].copy())
-            parts = []
-            for start, batch in image_batches(real, value_range=value_range, batch_size=batch_size, rows=rows.tolist()):
-                with torch.inference_mode():
-                    parts.append(
-                        features(degrade(to_unit_range(batch, value_range), ceiling, seed=seed + start)).to(
-                            "cpu", torch.float32
-                        )
-                    )
-            worse = torch.cat(parts).clone()
+            rows = shuffled_rows(len(real), seed, groups=groups)[: (len(real) - largest_group(groups) + 1) // 2]
+            degraded = _Degraded(real, rows.tolist(), ceiling, value_range, seed)
+            worse = extract_features(features, degraded, value_range=value_range, batch_size=batch_size)
         if features.standardize:
             mean, spread = vectors.mean(0), vectors.std(0)
             # What is constant over the real images must count where synthetic ones differ, but not infinitely much.
             spread = spread.clamp(min=_SMALLEST_SPREAD * (1 + mean.abs()))
             vectors, others = (vectors - mean) / spread, (others - mean) / spread
             worse = None if worse is None else (worse - mean) / spread
-        groups = None if real_groups is None else torch.tensor(numbered(real_groups))
         return cls(vectors, others, features.name, features.sha256, worse, rows, groups)
 
     def __post_init__(self) -> None:
@@ -118,6 +113,25 @@ class FeatureSets:
                 f"`real_groups` must hold one value per real image, got {tuple(self.real_groups.shape)} for "
                 f"{len(self.real)} images."
             )
+
+
+class _Degraded:
+    """Degraded images of a sequence, one at a time, so that none depends on the batch it is in."""
+
+    def __init__(
+        self, images: ImageSequence, rows: list[int], kind: Ceiling, value_range: tuple[float, float], seed: int
+    ) -> None:
+        self._images, self._rows, self._kind = images, rows, kind
+        self._value_range, self._seed = value_range, seed
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        low, high = self._value_range
+        image = torch.as_tensor(self._images[self._rows[index]]).to(torch.float32)[None]
+        degraded = degrade(to_unit_range(image, self._value_range), self._kind, seed=self._seed + self._rows[index])
+        return degraded[0] * (high - low) + low
 
 
 def _check_shapes(real: ImageSequence, synthetic: ImageSequence) -> None:
