@@ -176,6 +176,20 @@ def test_mixed_sizes_want_a_size(tmp_path):
     assert load_data(str(tmp_path), size=32).image_shape == (1, 32, 32)
 
 
+@pytest.mark.parametrize("grey_first", [True, False])
+def test_grey_and_colour_that_is_grey_are_one_kind(tmp_path, grey_first):
+    """Programs save X-rays as they like; nothing is lost either way."""
+    names = ("a.png", "b.png") if grey_first else ("b.png", "a.png")
+    save(tmp_path / names[0], grey(0))
+    save(tmp_path / names[1], np.stack([grey(1)] * 3, -1))
+    data = load_data(str(tmp_path))
+    assert data.image_shape[0] == (1 if grey_first else 3)
+    for k, name in enumerate(names):
+        image = data.samples[data.ids.index(name)]["image"]
+        assert torch.equal(image[0], torch.from_numpy(grey(k)) / 255)
+    assert "read as grey" in " ".join(data.remarks) or "as the other images are" in " ".join(data.remarks)
+
+
 def test_refused_folders(tmp_path):
     with pytest.raises(EmptyDatasetError, match="must hold images"):
         load_data(str(tmp_path))

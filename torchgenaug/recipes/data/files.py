@@ -67,6 +67,7 @@ class Reading:
     spacing_mm: tuple[float, ...] | None
     notes: tuple[str, ...]
     x_first: bool
+    stored_axes: str
 
 
 def suffix_of(path: Path) -> str:
@@ -120,7 +121,7 @@ def read_mask(parts: Sequence[Part]) -> Reading:
 
 def _reading(values: Tensor, decoded: Sequence[Decoded]) -> Reading:
     notes = dict.fromkeys(note for each in decoded for note in each.notes)
-    return Reading(values, decoded[0].spacing_mm, tuple(notes), decoded[0].x_first)
+    return Reading(values, decoded[0].spacing_mm, tuple(notes), decoded[0].x_first, decoded[0].stored_axes)
 
 
 def _decode(part: Part, *, of_mask: bool) -> Decoded:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.files import Reading, read_image, read_mask
+from torchgenaug.recipes.data.files import Part, Reading, read_image, read_mask
 from torchgenaug.recipes.data.layout import read_layout
 from torchgenaug.recipes.data.listing import some
 from torchgenaug.recipes.data.records import FileRecord, Layout, patients_of
@@ -19,6 +20,8 @@ from torchgenaug.recipes.data.selection import Selection
 from torchgenaug.recipes.data.spacing import resample
 from torchgenaug.recipes.data.suspicion import MaskWatch
 from torchgenaug.recipes.data.training_data import TrainingData
+
+_COLOURS = 3
 
 
 class ReadNotes:
@@ -59,10 +62,14 @@ class FolderSamples:
     Args:
         records: the files.
         spacing_mm: spacing to resample to, per spatial axis; None: as the files are.
+        num_channels: of every image: where files differ without a loss, grey becomes colour or the reverse.
     """
 
-    def __init__(self, records: Sequence[FileRecord], spacing_mm: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, records: Sequence[FileRecord], spacing_mm: Sequence[float] | None = None, num_channels: int | None = None
+    ) -> None:
         self.records, self.spacing_mm = tuple(records), None if spacing_mm is None else tuple(spacing_mm)
+        self.num_channels = num_channels
         self.notes: ReadNotes | None = None
 
     def __len__(self) -> int:
@@ -70,12 +77,14 @@ class FolderSamples:
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         record = self.records[index]
-        image = read_image(record.image)
+        image = _with_channels(read_image(record.image), self.num_channels)
         readings = {"image": image}
         if record.mask:
             readings["mask"] = read_mask(record.mask)
+            _check_axes(image, readings["mask"], record.mask)
         if record.source:
             readings["source"] = read_image(record.source)
+            _check_axes(image, readings["source"], record.source)
         if self.notes is not None:
             for name, reading in readings.items():
                 self.notes.add(record.key if name == "image" else f"{name} of {record.key}", reading)
@@ -119,7 +128,7 @@ def from_layout(
     """The samples of a layout, read once and checked."""
     records = layout.records
     first = read_image(records[0].image)
-    samples = FolderSamples(records, _per_axis(spacing_mm, first.values.ndim - 1))
+    samples = FolderSamples(records, _per_axis(spacing_mm, first.values.ndim - 1), len(first.values))
     notes = samples.notes = ReadNotes()
     watch = MaskWatch([each.key for each in records], lambda index: str(records[index].image[0]))
     chosen = selection is not None and selection.images is not None
@@ -140,6 +149,35 @@ def from_layout(
     data = conform(raw, size)
     samples.notes = None
     return data
+
+
+def _with_channels(reading: Reading, wanted: int | None) -> Reading:
+    """Grey repeated as colour, or colours that are all grey as grey; whatever else differs is refused later."""
+    have = len(reading.values)
+    if wanted == 1 and have == _COLOURS and bool((reading.values == reading.values[:1]).all()):
+        note = "colours that are all grey were read as grey"
+        return replace(reading, values=reading.values[:1], notes=(*reading.notes, note))
+    if wanted == _COLOURS and have == 1:
+        note = "grey was read as colour, as the other images are"
+        return replace(reading, values=reading.values.repeat(_COLOURS, *[1] * (reading.values.ndim - 1)),
+                       notes=(*reading.notes, note))  # fmt: skip
+    return reading
+
+
+def _check_axes(image: Reading, other: Reading, parts: Sequence[Part]) -> None:
+    """Refuses files that lie on the image by their number of pixels only."""
+    if image.x_first != other.x_first:
+        raise ConfigurationError(
+            f"An image and what belongs to it must have their axes in one order, got (x, y, …) of one and (…, y, x) of "
+            f"the other at {parts[0]}. Save both in one format."
+        )
+    stated = {reading.stored_axes.endswith("?") for reading in (image, other)}
+    if image.stored_axes.rstrip("?") != other.stored_axes.rstrip("?") and len(stated) == 2:
+        raise ConfigurationError(
+            f"A mask must state the orientation of its image, got {other.stored_axes} of {parts[0]} for an image of "
+            f"{image.stored_axes} (? is a default, which says nothing). One would be mirrored. Save it with the "
+            "affine of its image: nibabel.Nifti1Image(mask, image.affine)."
+        )
 
 
 def _per_axis(spacing_mm: float | Sequence[float] | None, dims: int) -> tuple[float, ...] | None:

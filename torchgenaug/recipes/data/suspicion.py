@@ -29,15 +29,21 @@ def looks_like_mask(values: Tensor) -> bool:
     low, high = (float(limit) for limit in flat.aminmax())
     if not high > low:
         return False
-    sampled = flat[0, :: max(1, flat.shape[1] // 4096)].double()
-    if len(torch.unique(sampled)) <= _FEW and len(torch.unique(flat)) <= _FEW:
+    sampled = flat[0, :: max(1, flat.shape[1] // 4096)]
+    if _num_values(sampled) <= _FEW and _num_values(flat) <= _FEW:
         return True
     if values.dtype != torch.uint8 or low > _BLACK or high < 255 - _BLACK:
         return False  # compression leaves black and white where they were
-    margin = _NEAR * (high - low)
+    sampled, margin = sampled.double(), _NEAR * (high - low)
     between = ((sampled > low + margin) & (sampled < high - margin)).double().mean()
     ends = min(float((sampled <= low + margin).double().mean()), float((sampled >= high - margin).double().mean()))
     return float(between) < _BETWEEN and ends > 0.005
+
+
+def _num_values(values: Tensor) -> int:
+    if values.dtype == torch.uint8:
+        return int((torch.bincount(values.reshape(-1).int(), minlength=256) > 0).sum())
+    return len(torch.unique(values))
 
 
 class MaskWatch:

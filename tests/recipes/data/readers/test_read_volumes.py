@@ -123,3 +123,30 @@ def test_float_labels(tmp_path):
     data = load_data(tmp_path)
     assert data.num_mask_classes == 3
     assert set(data.samples[0]["mask"].unique().tolist()) == {0, 2}
+
+
+def test_a_mask_without_an_orientation_is_refused_where_it_would_be_mirrored(tmp_path):
+    """Programs that save masks as `Nifti1Image(mask, numpy.eye(4))` lose it."""
+    mask = (VOLUME > 800).astype(np.uint8)
+    nibabel.save(image(), tmp_path / "a.nii")
+    nibabel.save(image(mask, np.eye(4)), tmp_path / "a_seg.nii")
+    with pytest.raises(
+        ConfigurationError, match=r"orientation of its image, got RAS\? of .*a_seg.* for an image of LAS"
+    ):
+        load_data(tmp_path)
+    nibabel.save(image(mask), tmp_path / "a_seg.nii")
+    sample = load_data(tmp_path).samples[0]
+    inside = sample["image"][0, :8, 3:13, 2:14].numpy() > 800  # 8 x 10 x 12 in the middle of 8 x 16 x 16
+    assert np.array_equal(sample["mask"][0, :8, 3:13, 2:14].numpy(), inside)
+    nibabel.save(image(mask[::-1], np.diag([2.0, 3, 4, 1])), tmp_path / "a_seg.nii")  # another one, that is stated
+    again = load_data(tmp_path).samples[0]
+    assert np.array_equal(sample["mask"].numpy(), again["mask"].numpy())
+
+
+def test_pictures_and_volumes_have_other_axes(tmp_path):
+    picture = pytest.importorskip("PIL.Image")
+    draw = np.random.default_rng(0).integers(0, 255, (16, 16), dtype=np.uint8)
+    picture.fromarray(draw).save(tmp_path / "a.png")
+    nibabel.save(image((draw > 99).astype(np.uint8)[..., None]), tmp_path / "a_mask.nii")
+    with pytest.raises(ConfigurationError, match=r"axes in one order.*a_mask\.nii"):
+        load_data(tmp_path)

@@ -21,6 +21,8 @@ class Decoded:
         values: (channels, *spatial), any real dtype.
         spacing_mm: distance of neighbouring pixels along each spatial axis; None where the file does not state it.
         notes: what was changed on the way, each a clause that a list of files can follow.
+        stored_axes: where the axes pointed before they were turned to RAS+ ("LPS"), with a question mark where the file
+            only has a default; "" of files that have no such thing.
         x_first: whether the first spatial axis is x (left to right), as in volumes in RAS+ order.
     """
 
@@ -28,6 +30,7 @@ class Decoded:
     spacing_mm: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     x_first: bool = False
+    stored_axes: str = ""
 
 
 def channels_first(array: Array) -> Array:

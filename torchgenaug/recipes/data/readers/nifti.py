@@ -20,7 +20,8 @@ def read_nifti(path: Path) -> Decoded:
     import nibabel
 
     library: Any = nibabel  # parts of it have no types
-    image = library.as_closest_canonical(library.load(path))
+    stored = library.load(path)
+    image = library.as_closest_canonical(stored)
     array: Array = np.asanyarray(image.dataobj)
     notes: list[str] = []
     if array.dtype.names:
@@ -37,7 +38,17 @@ def read_nifti(path: Path) -> Decoded:
         array, zooms = array[..., 0], zooms[:2]
     spacing = zooms if len(zooms) == array.ndim - 1 and all(each > 0 for each in zooms) else None
     values, nan_notes = fill_nan(array)
-    return Decoded(values, spacing, (*notes, *nan_notes), x_first=True)
+    return Decoded(values, spacing, (*notes, *nan_notes), x_first=True, stored_axes=_stored_axes(library, stored))
+
+
+def _stored_axes(library: Any, image: Any) -> str:
+    axes = "".join(code or "?" for code in library.aff2axcodes(image.affine))
+    header = image.header
+    has_codes = "sform_code" in header and "qform_code" in header
+    is_default = np.allclose(image.affine, np.eye(4)) or (
+        has_codes and not int(header["sform_code"]) and not int(header["qform_code"])
+    )
+    return f"{axes}?" if is_default else axes
 
 
 def _channels_first(array: Array, notes: list[str]) -> Array:
