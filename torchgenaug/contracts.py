@@ -89,7 +89,7 @@ class Movable(Placed, Protocol):
 
 @runtime_checkable
 class Trained(Protocol):
-    """A synthesizer that knows what it was trained on."""
+    """A synthesizer or source that knows what its model was trained on."""
 
     trained_on: Mapping[str, Any] | None
     """JSON-ready: ``samples``, ``patients``, ``data``, …; None where unknown."""
@@ -152,9 +152,24 @@ def num_classes_of(synthesizer: object) -> int | None:
     return synthesizer.num_classes if isinstance(synthesizer, ClassConditional) else None
 
 
-def trained_on_of(synthesizer: object) -> Mapping[str, Any] | None:
-    """What a `Trained` synthesizer was trained on; None where that is unknown."""
-    return synthesizer.trained_on if isinstance(synthesizer, Trained) else None
+def trained_on_of(part: object) -> Mapping[str, Any] | None:
+    """What a `Trained` synthesizer or source was trained on; None where that is unknown."""
+    return part.trained_on if isinstance(part, Trained) else None
+
+
+def trained_on_all(parts: Mapping[str, object]) -> dict[str, Any] | None:
+    """What several synthesizers or sources were trained on, together: JSON-ready; None if one of them does not know.
+
+    ``samples`` and ``patients`` are those of all of them, if all name some; ``parts`` has the record of each.
+    """
+    each = {name: trained_on_of(part) for name, part in parts.items()}
+    if None in each.values():
+        return None
+    joined: dict[str, Any] = {"parts": each}
+    for key in ("samples", "patients"):
+        if all(isinstance(record, Mapping) and key in record for record in each.values()):
+            joined[key] = sorted({one for record in each.values() if record is not None for one in record[key]})
+    return joined
 
 
 @runtime_checkable

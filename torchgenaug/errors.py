@@ -11,6 +11,7 @@
     ├── MissingExtraError (ImportError)          an optional package is absent
     ├── BadSampleError (ValueError)              a synthesizer returned what it must not return
     ├── SynthesizerLoadError (ValueError)        a checkpoint that cannot be loaded, or not safely
+    ├── LeakError (ValueError)                   held-out data that training has seen
     ├── TooFewImagesError (ValueError)           a measure needs more images to be computed
     ├── DivergenceError (ArithmeticError)        training came to weights that are not numbers
     ├── PoolError (RuntimeError)                 the background of a pool failed, or the pool is closed
@@ -25,6 +26,7 @@
     IntensityMismatchWarning (UserWarning)       real and synthetic images differ grossly in brightness
     RepeatedEpochWarning (UserWarning)           one epoch is read again and again: set_epoch was forgotten
     SmallSampleWarning (UserWarning)             a measure is unreliable at this number of images
+    UnknownOriginWarning (UserWarning)           nobody knows what a model was trained on
 
 Each takes one message as its only positional argument, so that it survives pickling and the way in which `DataLoader`
 re-raises what a worker raised (an exception class that does not survive hangs the loader).
@@ -80,6 +82,10 @@ class BadSampleError(TorchGenAugError, ValueError):
         super().__init__(message)
         self.ids = tuple(ids)
         self.seeds = tuple(seeds)
+
+
+class LeakError(TorchGenAugError, ValueError):
+    """Held-out data hold samples that training has seen."""
 
 
 class TooFewImagesError(TorchGenAugError, ValueError):
@@ -153,6 +159,10 @@ def describe_traceback(error: BaseException, limit: int | None = None) -> str:
         return "".join(traceback.format_exception(error, limit=limit))
     except BaseException:  # of its causes, notes or attributes
         return describe_error(error)
+
+
+class UnknownOriginWarning(UserWarning):
+    """Nobody knows what a model was trained on."""
 
 
 def missing_extra(feature: str, *, package: str, extra: str) -> MissingExtraError:

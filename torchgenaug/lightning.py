@@ -14,6 +14,7 @@ from torchgenaug.errors import ConfigurationError, MissingExtraError
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.mixing.loader import SyntheticMixLoader
 from torchgenaug.mixing.loader.wrapped import WrappedLoader
+from torchgenaug.trust.leaks.validation import validation_only
 
 try:
     from lightning.pytorch import Callback
@@ -68,6 +69,18 @@ class SetEpoch(Callback):  # type: ignore[misc]
         """Sets the epoch. Not called in the epoch that a checkpoint goes on with: there `load_state_dict` does."""
         self._next = trainer.current_epoch
         self._set_epoch(self._next)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Refuses validation on synthetic samples.
+
+        Raises:
+            ConfigurationError: a mix or a synthetic source in a validation slot.
+        """
+        validation_only(trainer.val_dataloaders)
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """Refuses a test on synthetic samples, as `on_validation_start` does."""
+        validation_only(trainer.test_dataloaders)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Remembers, for checkpoints, that the epoch is over."""

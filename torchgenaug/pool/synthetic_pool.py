@@ -136,6 +136,7 @@ class SyntheticPool(SourceDataset):
             memory_limit=memory_limit,
         )
         self.fields, self.fingerprint, self._seed = made.fields, made.fingerprint, made.seed
+        self.trained_on = made.trained_on
         self._ring: Ring | None = made.ring
         self._filler: Filler | None = made.filler
         self._last_stats: PoolStats | None = None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Conditional, Conditions, Screen, Synthesizer, device_of, num_classes_of
+from torchgenaug.contracts import Conditional, Conditions, Screen, Synthesizer, device_of, num_classes_of, trained_on_of
 from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
 from torchgenaug.screens import default_screens
 from torchgenaug.types import Batch, FieldSpec
@@ -93,6 +93,11 @@ class SyntheticSequence:
             str(self.seed),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def trained_on(self) -> Mapping[str, Any] | None:
+        """What the synthesizer was trained on, JSON-ready; None where unknown."""
+        return trained_on_of(self.synthesizer)
 
     def seeds(self, ids: Sequence[int] | np.ndarray) -> seeding.UInt64Array:
         """The seeds of samples `ids`: (len(ids),) uint64."""

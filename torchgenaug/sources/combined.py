@@ -14,7 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug.contracts import Changing, ChangingWithinEpoch, Joined, Ranked, ReadsInto, SyntheticSource
+from torchgenaug.contracts import (
+    Changing,
+    ChangingWithinEpoch,
+    Joined,
+    Ranked,
+    ReadsInto,
+    SyntheticSource,
+    trained_on_all,
+)
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.sources.dataset import SourceDataset
 from torchgenaug.sources.positions import checked_positions
@@ -83,6 +91,11 @@ class CombinedSource(SourceDataset):
         if len(set(parts)) == 1:
             return parts[0]
         return hashlib.sha256("\n".join([*parts, *map(str, self._starts.tolist())]).encode()).hexdigest()
+
+    @property
+    def trained_on(self) -> Mapping[str, Any] | None:
+        """What the models of all sources were trained on, together; None where one of them does not know."""
+        return trained_on_all({str(number): source for number, source in enumerate(self.sources)})
 
     @property
     def changes(self) -> bool:

@@ -16,6 +16,7 @@ class InMemorySource(SourceDataset):
 
     def __init__(self, sequence: SyntheticSequence, count: int) -> None:
         self.fields, self.fingerprint, self._count = sequence.fields, sequence.fingerprint, count
+        self.trained_on = sequence.trained_on
         every = np.arange(count)
         self._batch = sequence.batch(every) if count else {}
         self._seeds = sequence.seeds(every) if count else np.zeros(0, np.uint64)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug.contracts import Joined, SyntheticSource
+from torchgenaug.contracts import Joined, SyntheticSource, trained_on_of
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.sources.combined import apportion, checked_weights, is_changing, read_into
 from torchgenaug.sources.dataset import SourceDataset
@@ -54,6 +55,11 @@ class SelectedSource(SourceDataset):
     def fingerprint(self) -> str:
         """The fingerprint of the source."""
         return self.source.fingerprint
+
+    @property
+    def trained_on(self) -> Mapping[str, Any] | None:
+        """What the model of the source was trained on; None where unknown."""
+        return trained_on_of(self.source)
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -11,12 +11,11 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug import seeding
-from torchgenaug.contracts import ClassConditional, Stored, Synthesizer, device_of, num_classes_of
+from torchgenaug.contracts import ClassConditional, Stored, Synthesizer, device_of, num_classes_of, trained_on_all
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples.layout import MEMBER
 from torchgenaug.synthesizers.parts.checks import check_seeds
 from torchgenaug.synthesizers.parts.fingerprints import settings_digest
-from torchgenaug.synthesizers.parts.storable import trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _MEMBER = 66  # purpose of seeds, apart from those of `torchgenaug.seeding`

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import ClassConditional, Stored, Synthesizer, device_of, num_classes_of
+from torchgenaug.contracts import ClassConditional, Stored, Synthesizer, device_of, num_classes_of, trained_on_all
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts.fingerprints import settings_digest
-from torchgenaug.synthesizers.parts.storable import trained_on_all
 from torchgenaug.types import Batch, FieldSpec
 
 _FIRST, _SECOND = 64, 65  # purposes of seeds, apart from those of `torchgenaug.seeding`

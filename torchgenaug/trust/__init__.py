@@ -1,6 +1,7 @@
 """Whether synthetic images are copies, and whether anything leaks: `CopyDetector`, duplicates, leaks, filters.
 
-``copies/`` (copies of training images, duplicates). Names are imported when they are first used; no extra is needed.
+``copies/`` (copies of training images, duplicates) · ``leaks/`` (held-out data that training has seen). Names are
+imported when they are first used; no extra is needed.
 """
 
 from __future__ import annotations
@@ -15,17 +16,36 @@ if TYPE_CHECKING:
     from torchgenaug.trust.copies.duplicates import find_overlap as find_overlap
     from torchgenaug.trust.copies.report import CopyPair as CopyPair
     from torchgenaug.trust.copies.report import CopyReport as CopyReport
+    from torchgenaug.trust.leaks.check import Leak as Leak
+    from torchgenaug.trust.leaks.check import LeakReport as LeakReport
+    from torchgenaug.trust.leaks.check import check_leaks as check_leaks
+    from torchgenaug.trust.leaks.validation import validation_only as validation_only
 
 _HOMES = {
     "CopyDetector": "copies.detector",
     "CopyPair": "copies.report",
     "CopyReport": "copies.report",
     "Duplicate": "copies.duplicates",
+    "Leak": "leaks.check",
+    "LeakReport": "leaks.check",
+    "check_leaks": "leaks.check",
     "find_duplicates": "copies.duplicates",
     "find_overlap": "copies.duplicates",
+    "validation_only": "leaks.validation",
 }
 
-__all__ = ["CopyDetector", "CopyPair", "CopyReport", "Duplicate", "find_duplicates", "find_overlap"]
+__all__ = [
+    "CopyDetector",
+    "CopyPair",
+    "CopyReport",
+    "Duplicate",
+    "Leak",
+    "LeakReport",
+    "check_leaks",
+    "find_duplicates",
+    "find_overlap",
+    "validation_only",
+]
 
 
 def __getattr__(name: str) -> Any:

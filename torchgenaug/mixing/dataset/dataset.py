@@ -28,6 +28,7 @@ from torchgenaug.plan.class_matching import ClassMembers
 from torchgenaug.plan.mix_plan import Counts, MixPlan
 from torchgenaug.samples.layout import SampleLayout
 from torchgenaug.samples.own_copy import is_in_memory
+from torchgenaug.trust.leaks.check import check_mix
 
 _PASSES_BEFORE_WARNING = 3
 
@@ -65,11 +66,15 @@ class SyntheticMixDataset(Dataset[Any]):
         provenance: adds to each sample where it comes from: ``is_synthetic``, ``index`` (in `real`, or -1), ``id``,
             ``seed`` (hexadecimal), ``parent`` and ``member`` (of an ensemble) of a synthetic sample, or -1 and "", and
             the sequence's ``fingerprint``.
+        held_out: the validation or test set, or a dict name → data set of several: refused if `real`, or what the
+            generator was trained on, holds one of its samples, patients or images; see `torchgenaug.trust.check_leaks`.
+            Reads all of them once, through copies of the data sets.
 
     Raises:
         EmptyDatasetError: nothing in `real`, or nothing in `synthetic` where something is asked of it.
         ConfigurationError: an argument outside its domain; a tuple sample without `fields`.
         FieldMismatchError: synthetic samples do not fit the real ones; all differences are listed.
+        LeakError: `held_out` holds what training sees; every overlap is named.
 
     Warns:
         IntensityMismatchWarning: real and synthetic images differ grossly in brightness.
@@ -101,6 +106,7 @@ class SyntheticMixDataset(Dataset[Any]):
         real_transform: Callable[[Any], Any] | None = None,
         synthetic_transform: Callable[[Any], Any] | None = None,
         provenance: bool = False,
+        held_out: Any = None,
     ) -> None:
         check_map_style(real, "real")
         check_map_style(synthetic, "synthetic")
@@ -125,6 +131,8 @@ class SyntheticMixDataset(Dataset[Any]):
                 "or refreshes_per_epoch=1 and shorter epochs: RandomSampler(mixed, num_samples=len(mixed) // 4), with "
                 "a set_epoch for each."
             )
+        if held_out is not None:
+            check_mix(real, self.source, held_out)
         self._match = None if match is None else match if isinstance(match, str) else next(iter(match))
         labels = None if match is None else read_labels(real, fields, match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)

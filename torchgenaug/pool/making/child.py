@@ -78,7 +78,7 @@ def serve(
             weights_of(sequence.synthesizer)
         if memory_limit is not None:
             apply_limit(memory_limit, device_of(sequence.synthesizer), before)
-        _answer(connection, True, (dict(sequence.fields), sequence.fingerprint, sequence.seed))
+        _answer(connection, True, (dict(sequence.fields), sequence.fingerprint, sequence.seed, sequence.trained_on))
         staging, shards = pickle.loads(connection.recv_bytes())  # noqa: S301
         supply = LocalSupply(sequence, shards, offload=offload)
     except EOFError:

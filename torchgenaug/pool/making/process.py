@@ -40,6 +40,7 @@ class ProcessSupply:
         fields: of the sequence.
         fingerprint: of the sequence.
         seed: of the sequence.
+        trained_on: of the sequence.
 
     Raises:
         ConfigurationError: it cannot be pickled.
@@ -64,7 +65,8 @@ class ProcessSupply:
         self.fields: Mapping[str, FieldSpec]
         self.fingerprint: str
         self.seed: int
-        self.fields, self.fingerprint, self.seed = self._start()
+        self.trained_on: Mapping[str, Any] | None
+        self.fields, self.fingerprint, self.seed, self.trained_on = self._start()
 
     def prepare(self, batch_size: int, shards: SyntheticSource | None) -> None:
         """To be called once, before the first batch.
@@ -105,7 +107,7 @@ class ProcessSupply:
         self._end()
 
     def _restart(self) -> None:
-        fields, fingerprint, seed = self._start()
+        fields, fingerprint, seed, _ = self._start()
         if (fields, fingerprint, seed) != (self.fields, self.fingerprint, self.seed):
             self._end()
             raise PoolError(

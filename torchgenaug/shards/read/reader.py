@@ -94,6 +94,12 @@ class ShardSource(SourceDataset):
         """The fingerprint of the sequence that was rendered."""
         return self.manifest.sequence
 
+    @property
+    def trained_on(self) -> Mapping[str, Any] | None:
+        """What the synthesizer was trained on, as the manifest has it; None where unknown."""
+        record = self.manifest.trained_on
+        return record if isinstance(record, Mapping) else None
+
     def __len__(self) -> int:
         return self.manifest.count
 

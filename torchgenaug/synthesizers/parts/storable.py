@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchgenaug.contracts import Stored, trained_on_of
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers.parts.blueprints import blueprint_of, from_blueprint
 from torchgenaug.synthesizers.parts.building import check_numbers
@@ -38,21 +38,6 @@ _FILE = re.compile(
     rf"|(parts/{_PART}/){{1,8}}(synthesizer\.json|scheduler/scheduler_config\.json"
     r"|(unet|vae)/(config\.json|diffusion_pytorch_model\.safetensors))"
 )
-
-
-def trained_on_all(parts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What several synthesizers were trained on, together: JSON-ready; None if one of them does not say.
-
-    ``samples`` and ``patients`` are those of all of them, if all name some; ``parts`` has what each says.
-    """
-    each: dict[str, Any] = {name: trained_on_of(part) for name, part in parts.items()}
-    if None in each.values():
-        return None
-    joined: dict[str, Any] = {"parts": each}
-    for key in ("samples", "patients"):
-        if all(isinstance(said, Mapping) and key in said for said in each.values()):
-            joined[key] = sorted({one for said in each.values() for one in said[key]})
-    return joined
 
 
 def encode(stored: Stored, weights_dtype: torch.dtype | None) -> tuple[dict[str, Any], dict[str, bytes]]:
