@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import TooFewImagesError
-from torchgenaug.metrics.sets.classifier import _ridge_scores, two_sample_auc
+from torchgenaug.metrics.sets.classifier import TWO_SAMPLE_AUC, _ridge_scores, two_sample_auc
 
 
 def gaussian(count: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -42,3 +42,10 @@ def test_both_forms_of_the_solution_are_one():
 def test_few_images_are_refused():
     with pytest.raises(TooFewImagesError, match="at least 4"):
         two_sample_auc(gaussian(3, 2), gaussian(9, 2))
+
+
+def test_the_caution_names_the_scatter_of_chance():
+    values = [two_sample_auc(gaussian(20, 3, 2 * s), gaussian(20, 3, 2 * s + 1)) for s in range(60)]
+    assert TWO_SAMPLE_AUC.caution(20, 3) == "chance alone moves the AUC of 20 images by 0.18"
+    assert 1.96 * np.std(values) == pytest.approx(0.18, abs=0.07)
+    assert TWO_SAMPLE_AUC.caution(30, 3) is None

@@ -172,3 +172,13 @@ def test_the_ceiling_of_volumes_is_the_same_in_any_batch_and_shares_no_patient(c
     assert not {patients[row] for row in rows} & {patients[row] for row in sets.degraded_rows.tolist()}
     with pytest.raises(ConfigurationError, match="one value per real image, 24, got 2"):
         FeatureSets.extract(RadiomicsFeatures(), volumes, volumes, real_groups=patients[:2])
+
+
+def test_one_image_and_one_patient_are_refused_with_the_reason():
+    images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(TooFewImagesError, match="spread over the real images, got 1"):
+        FeatureSets.extract(RadiomicsFeatures(), images[:1], images)
+    sets = FeatureSets.extract(RadiomicsFeatures(), images, images, real_groups=["only"] * 20)
+    assert sets.degraded is None
+    with pytest.raises(TooFewImagesError, match="beyond the 20 of the largest group"):
+        compare_sets(sets, [KID])

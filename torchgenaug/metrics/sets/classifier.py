@@ -6,6 +6,8 @@ References:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,8 +23,8 @@ _RIDGE = 0.1  # of the mean eigenvalue
 def two_sample_auc(real: Tensor, synthetic: Tensor) -> float:
     """Cross-validated AUC of a ridge classifier (a regularised linear discriminant), in two folds.
 
-    0.5: not to be separated; 1: apart. It finds blur with 25 images, where most distances need hundreds. Below 0.5
-    by chance only, or if the folds hold copies of each other with the labels exchanged.
+    0.5: not to be separated; 1: apart. It needs few images: on radiomics-like features of 12 digits it separates a blur
+    of half a pixel. Below 0.5 by chance, or if the folds hold copies of each other with the labels exchanged.
 
     Args:
         real: (count, features).
@@ -66,6 +68,11 @@ def _ridged(matrix: Tensor, features: Tensor) -> Tensor:
     return matrix + strength * torch.eye(len(matrix), dtype=matrix.dtype)
 
 
+def _caution(count: int, width: int) -> str | None:
+    reach = 1.96 * math.sqrt((2 * count + 1) / (12 * count**2))  # of the Mann–Whitney statistic, without any difference
+    return f"chance alone moves the AUC of {count} images by {reach:.2f}" if reach > 0.15 else None
+
+
 TWO_SAMPLE_AUC = SetMeasure(
     "two-sample AUC",
     two_sample_auc,
@@ -74,4 +81,5 @@ TWO_SAMPLE_AUC = SetMeasure(
     "Lopez-Paz, Oquab 2017",
     minimum=4,
     largest_n=500,
+    caution=_caution,
 )

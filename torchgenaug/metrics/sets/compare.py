@@ -84,7 +84,7 @@ def _compare_group(sets: FeatureSets, group: list[SetMeasure], splits: int, seed
             raise TooFewImagesError(
                 f"{measure.name} compares halves of at least {measure.minimum} images, got sets of {len(sets.real)} "
                 f"real and {len(sets.synthetic)} synthetic ones. No interval could be given. Use at least "
-                f"{2 * measure.minimum} of each."
+                f"{2 * measure.minimum} of each{_beyond_a_patient(sets.real_groups)}."
             )
     function = group[0].function
     values, floors = [], []
@@ -101,6 +101,10 @@ def _compare_group(sets: FeatureSets, group: list[SetMeasure], splits: int, seed
         )
         for measure in group
     ]
+
+
+def _beyond_a_patient(groups: Tensor | None) -> str:
+    return "" if groups is None else f", of the real ones beyond the {largest_group(groups)} of the largest group"
 
 
 def _ceiling(sets: FeatureSets, function: Callable[[Tensor, Tensor], Any], size: int, seed: int) -> Any:

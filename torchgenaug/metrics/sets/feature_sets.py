@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.errors import ConfigurationError, FieldMismatchError, TooFewImagesError
 from torchgenaug.metrics.features.contract import (
     Features,
     ImageSequence,
@@ -74,6 +74,7 @@ class FeatureSets:
             EmptyDatasetError: a set without images.
             ConfigurationError: intensities outside `value_range`.
             FieldMismatchError: images of another shape, or features that are not finite vectors.
+            TooFewImagesError: one real image, whose features have no spread.
         """
         _check_shapes(real, synthetic)
         groups = None if real_groups is None else torch.tensor(numbered(real_groups))
@@ -81,13 +82,18 @@ class FeatureSets:
             raise ConfigurationError(
                 f"`real_groups` must hold one value per real image, {len(real)}, got {len(groups)}."
             )
+        if features.standardize and 0 < len(real) < 2:
+            raise TooFewImagesError(
+                f"Features {features.name!r} are divided by their spread over the real images, got 1. Use at least 2."
+            )
         vectors, others = (
             extract_features(features, each, value_range=value_range, batch_size=batch_size)
             for each in (real, synthetic)
         )
         worse = rows = None
-        if ceiling is not None and len(real) > 1:
-            rows = shuffled_rows(len(real), seed, groups=groups)[: (len(real) - largest_group(groups) + 1) // 2]
+        half = (len(real) - largest_group(groups) + 1) // 2
+        if ceiling is not None and half:
+            rows = shuffled_rows(len(real), seed, groups=groups)[:half]
             degraded = _Degraded(real, rows.tolist(), ceiling, value_range, seed)
             worse = extract_features(features, degraded, value_range=value_range, batch_size=batch_size)
         if features.standardize:
