@@ -27,16 +27,13 @@ def test_chance_for_equal_distributions(width):
     assert np.mean(values) == pytest.approx(0.5, abs=0.04)
 
 
-def test_both_forms_of_the_solution_are_one():
-    """More features than images or fewer: the same classifier, checked by adding features that say nothing."""
-    features, labels = gaussian(20, 19).double(), torch.arange(20) % 2
-    others = gaussian(7, 19, 1).double()
-    wide, narrow = _ridge_scores(features[:18], labels[:18], others), None
-    x = (features[:18] - features[:18].mean(0)) / features[:18].std(0)
-    target = torch.where(labels[:18] == 1, 1 / 9, -1 / 9).double()
-    ridge = 0.1 * x.square().sum() / 18
-    narrow = torch.linalg.solve(x.T @ x + ridge * torch.eye(19).double(), x.T @ target)
-    torch.testing.assert_close(wide, (others - features[:18].mean(0)) / features[:18].std(0) @ narrow)
+def test_the_form_for_more_features_than_images_is_ridge_regression():
+    features, labels, others = gaussian(18, 19).double(), torch.arange(18) % 2, gaussian(7, 19, 1).double()
+    mean, spread = features.mean(0), features.std(0)
+    x, y = (features - mean) / spread, torch.where(labels == 1, 1 / 9, -1 / 9).double()
+    ridge = 0.1 * x.square().sum() / 18 * torch.eye(19).double()
+    weights = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+    torch.testing.assert_close(_ridge_scores(features, labels, others), (others - mean) / spread @ weights)
 
 
 def test_few_images_are_refused():
