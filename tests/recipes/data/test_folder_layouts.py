@@ -250,8 +250,8 @@ def test_everything_that_is_not_used_is_named(tmp_path):
     (unused,) = [remark for remark in data.remarks if remark.startswith("Not used")]
     for name in ("overlays/0.png", "extra/0.png", "annotations.xml", ".cache", "lost.png"):
         assert name in unused
-    assert "3 pictures drawn over others" in unused
-    assert "3 files outside of the folders of images" in unused
+    assert "pictures drawn over others: 3" in unused
+    assert "files outside of the folders of images: 3" in unused
 
 
 def pairs(root):
@@ -316,6 +316,18 @@ def contrasts_as_folders(root):
         put(root, f"T2/{k}.png")
 
 
+def versions_as_folders(root):
+    for k in range(3):
+        put(root, f"trainA/p{k}.png")
+        put(root, f"trainB/p{k}.png")
+
+
+def masks_by_ending(root):
+    for k in range(3):
+        put(root, f"x{k}.jpg")
+        put(root, f"x{k}.png", area(str(k)))
+
+
 def bids_kinds(root):
     for k in ("01", "02"):
         put(root, f"sub-{k}/anat/sub-{k}_T1w.nii.gz")
@@ -368,8 +380,10 @@ def advised(message):
         (wrong_numbers, "classes or patients", {"folders": "classes"}, 3),
         (classes_and_loose, "got 1 outside of them", {"folders": "ignore"}, 7),
         (classes_and_loose, "got 1 outside of them", {"images": "*/**"}, 6),
-        (contrasts_as_folders, "contrasts of the same images", {"folders": "classes"}, 6),
-        (contrasts_as_folders, "contrasts of the same images", {"images": "T1/**"}, 3),
+        (contrasts_as_folders, "contrasts or versions of the same", {"folders": "classes"}, 6),
+        (contrasts_as_folders, "contrasts or versions of the same", {"images": "T1/**"}, 3),
+        (versions_as_folders, "contrasts or versions of the same images", {"images": "trainA/**"}, 3),
+        (masks_by_ending, "endings must be distinct", {"images": "*.jpg", "masks": "*.png"}, 3),
         (bids_kinds, "BIDS suffixes bold, t1w", {"images": "**/*_t1w.*"}, 2),
         (incomplete_contrasts, "got fewer for 1 of 3", {"images": "**/*t1c.*"}, 3),
         (splits_below, "one part of a split", {"images": "**/train/**", "masks": "masks/train/*"}, 2),

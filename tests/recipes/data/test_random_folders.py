@@ -118,8 +118,8 @@ def test_other_entries_are_counted(drawn, others):
         remarks = " ".join(data.remarks)
         assert len(data) == len(drawn.images)
         num_hidden = sum(name.rpartition("/")[2].startswith(".") for name in others)
-        assert (f"{num_hidden} hidden" in remarks) == bool(num_hidden)
-        assert (f"{len(others) - num_hidden} files of other kinds" in remarks) == (len(others) > num_hidden)
+        assert (f"hidden entries: {num_hidden}" in remarks) == bool(num_hidden)
+        assert (f"files of other kinds: {len(others) - num_hidden}" in remarks) == (len(others) > num_hidden)
 
 
 @pytest.mark.parametrize("folders", ["classes", "patients", "ignore"])

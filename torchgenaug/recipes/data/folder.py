@@ -45,7 +45,8 @@ class ReadNotes:
     def remarks(self, resampled: bool) -> tuple[str, ...]:
         """A sentence for each note."""
         found = [
-            f"{note[0].upper()}{note[1:]}: {len(keys)} files ({some(keys)})." for note, keys in self.samples.items()
+            f"{note[0].upper()}{note[1:]}: {len(keys)} file{'s' if len(keys) > 1 else ''} ({some(keys)})."
+            for note, keys in self.samples.items()
         ]
         if len(self.spacings) > 1 and not resampled:
             first, last = min(self.spacings), max(self.spacings)

@@ -9,11 +9,24 @@ from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.listing import some
-from torchgenaug.recipes.data.naming import CONTRASTS, is_fold, read_folder_names, split_word
+from torchgenaug.recipes.data.naming import (
+    CONTRASTS,
+    folder_role,
+    folder_tokens,
+    is_fold,
+    read_folder_names,
+    split_word,
+    without_role,
+)
 from torchgenaug.recipes.data.pairing import Named
 from torchgenaug.recipes.data.selection import Folders
 
 _NO_CLASSES = {"anat", "func", "dwi", "fmap", "perf", "pet", "derivatives", "rawdata", "sourcedata", "tr", "ts", "va"}
+_VERSIONS = {
+    *("a", "b", "he", "ihc", "raw", "processed", "preprocessed", "enhanced", "denoised", "noisy", "clean", "cropped"),
+    *("resized", "original", "augmented", "low", "high", "lr", "hr", "lowres", "highres", "input", "output", "source"),
+    *("target", "before", "after", "lowdose", "fulldose", "normalized", "stained", "unstained"),
+}
 _MANY = 20
 
 
@@ -85,17 +98,18 @@ def read_groups(
 
 def _telling(image: Named) -> tuple[str, ...]:
     """The folders of an image that could be classes or patients, as written."""
-    from torchgenaug.recipes.data.naming import folder_role, without_role
-
     telling = []
     for name in image.key.split("/")[:-1]:
         plain = without_role(name) if folder_role(name) in ("image", "maybe image", "source") else name
         if image.role_folder == "as image":
             plain = name
+        word = split_word(plain)
+        if word:  # "trainA"
+            plain = "_".join(token for token in folder_tokens(plain) if token != word)
         if plain != name and not any(sign.isalpha() for sign in plain):
             continue  # "images_001"
         is_session = name.casefold().startswith("ses-")
-        if plain and not (split_word(plain) or is_fold(plain) or plain.casefold() in _NO_CLASSES or is_session):
+        if plain and not (is_fold(plain) or plain.casefold() in _NO_CLASSES or is_session):
             telling.append(plain)
     return tuple(telling)
 
@@ -120,11 +134,12 @@ def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], f
     for image, name in zip(images, level, strict=True):
         by_folder.setdefault(name, set()).add(image.stem.casefold())
     same_names = len({frozenset(stems) for stems in by_folder.values()}) == 1
-    if kind != "patients" and same_names and (lowered <= CONTRASTS or lowered in ({"a", "b"}, {"he", "ihc"})):
+    if kind != "patients" and same_names and lowered <= CONTRASTS | _VERSIONS:
+        first = images[level.index(names[0])].key.rpartition("/")[0]
         raise ConfigurationError(
             f"Subfolders of {folder} must be classes or be left out, got {some(names)} with the same file names in "
-            "each: they could be classes, or contrasts of the same images. Choose: --folders classes, or one of them: "
-            f"--images '{names[0]}/**'."
+            "each: they could be classes, or contrasts or versions of the same images. Choose: --folders classes; or "
+            f"one of them: --images '{first}/**'."
         )
     if all(name.isdigit() for name in names) and len(names) == len(images):
         kind = "unclear" if alone else "patients"  # a number each: no two images would be of one class

@@ -115,7 +115,7 @@ def _summary(records: Sequence[FileRecord], roles: Roles) -> str:
     if any(record.mask for record in records):
         folders = sorted({mask.role_folder for mask in roles.masks if mask.role_folder})
         example = next(record for record in records if record.mask)
-        where = f"in {some(folders)}" if folders else "beside them"
+        where = f"in {some(folders)}" if folders else "next to it"
         text += f", each with its mask {where} (first: {example.key} and {Path(str(example.mask[0])).name})"
     if any(record.source for record in records):
         text += ", each with a source to translate from"
@@ -192,12 +192,19 @@ def _check_distinct(images: Sequence[Named], listing: Listing) -> None:
     for image in images:
         name = image.key[: len(image.key) - len(suffix_of(Path(image.key)))].casefold()
         if name in known:
+            keys = sorted((known[name], image.key), key=lambda key: _is_few(listing, key))
+            first, second = (suffix_of(Path(key)) for key in keys)
+            both = f"; or, where {second} are the masks: --images '*{first}' --masks '*{second}'"
             raise ConfigurationError(
                 f"Names without their endings must be distinct, got {Path(known[name]).name} and "
-                f"{Path(image.key).name} in {(listing.folder / image.key).parent}. Remove one, or choose: --images "
-                f"'**/*{suffix_of(Path(image.key))}'."
+                f"{Path(image.key).name} in {(listing.folder / image.key).parent}. Remove one, or choose one kind: "
+                f"--images '*{first}' --masks none{both if _is_few(listing, keys[1]) else ''}."
             )
         known[name] = image.key
+
+
+def _is_few(listing: Listing, key: str) -> bool:
+    return looks_like_mask(read_image([listing.folder / key]).values)
 
 
 def _dicom_patients(listing: Listing) -> dict[str, str]:

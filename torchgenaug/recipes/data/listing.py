@@ -41,7 +41,7 @@ class Listing:
 
     def unused(self) -> tuple[str, ...]:
         """One sentence over all that is not used; none where everything is."""
-        parts = [f"{len(keys)} {reason} ({some(keys)})" for reason, keys in self.others.items() if keys]
+        parts = [f"{reason}: {len(keys)} ({some(keys)})" for reason, keys in self.others.items() if keys]
         return (f"Not used: {'; '.join(parts)}.",) if parts else ()
 
 

@@ -68,7 +68,7 @@ class MaskColumn:
         self._full: int | None = None  # what stands for 1 where masks are soft: 1, 255 or 65535
         self._pixels, self._flat = Counter[int](), Counter[int]()  # by level, 0 to 255
         self._even_between = 0  # pixels between the ends that are not part of an edge
-        self._single: set[int] = set()  # values that are the only ones beside 0 in their file
+        self._single: set[int] = set()  # values that are the only ones but 0 in their file
         self._mixed = False
         self._fraction = ""  # where a value that is no whole number is
         self._too_many = ""

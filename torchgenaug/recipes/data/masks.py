@@ -45,7 +45,7 @@ def with_masks(
         raise ConfigurationError(
             f"Every file must have a partner of the same name in {listing.folder}: no mask for {len(lacking)} of "
             f"{len(images)} images: {some([image.key for image in lacking])}. Add the masks, use only images that have "
-            f"one (--masks '{_glob_beside(mask)}'), or leave masks out: --masks none."
+            f"one (--masks '{_glob_of_masks(mask)}'), or leave masks out: --masks none."
         )
     for image in lacking:
         for key in image.keys:
@@ -57,7 +57,7 @@ def with_masks(
     return [image for image in images if image.key in found], found, remarks
 
 
-def _glob_beside(mask: Named) -> str:
+def _glob_of_masks(mask: Named) -> str:
     return glob_of(mask.role_folder, () if mask.role_folder else mask_kind(mask.tokens))
 
 

@@ -1,4 +1,4 @@
-"""Masks and labels that stand beside the image in .npz files of one sample each."""
+"""Masks and labels in .npz files that hold one sample each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`conform`: samples as somebody wrote them, looked at once from first to last, as `TrainingData`.
 
-Whatever is wrong is said here, with the place, before any network exists.
+Whatever is wrong is reported here, with the place, before any network exists.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def read_stacks(listing: Listing) -> Layout | None:
     used = {array.path for array in arrays}
     for path in listing.files:
         if path not in used:
-            listing.put_aside(path, "files beside the arrays")
+            listing.put_aside(path, "files that are no such arrays")
     records, names, remarks = _records(chosen, [array for array in arrays if array.role == "label"], listing)
     summary = [f"Read as {len(records):,} images: the array {chosen.name} of {chosen.path.name}."]
     if others:

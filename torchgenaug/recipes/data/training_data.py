@@ -81,7 +81,7 @@ class TrainingData:
             files: [0, 1]); that of `label` is (0, classes - 1), that of `mask` (0, largest class).
         ids: one per sample, distinct: file name, place or row. They go into what a synthesizer says it was trained on.
         name: how the user named the data.
-        patients: one per sample; empty where nobody said. `split` keeps the samples of one patient together.
+        patients: one per sample; empty where unknown. `split` keeps the samples of one patient together.
         class_names: name of each class of `label`; empty: the numbers are the names.
         remarks: what a user should know about how the data were read, a sentence each.
         varies: whether reading a sample twice gives two things: a data set that augments.

@@ -154,7 +154,7 @@ def test_names_without_ending_and_what_is_no_image(tmp_path):
     data = load_data(tmp_path / "series")
     assert len(data) == 5
     remarks = " ".join(data.remarks)
-    for text in ("1 DICOM segmentations (seg)", "1 DICOM without pixels (report)", "DICOMDIR", "README"):
+    for text in ("DICOM segmentations: 1 (seg)", "DICOM without pixels: 1 (report)", "DICOMDIR", "README"):
         assert text in remarks
 
 
@@ -188,7 +188,7 @@ def test_files_that_are_none_are_named(tmp_path):
         load_data(tmp_path)
     (tmp_path / "x.dcm").unlink()
     write(tmp_path / "seg", sop="1.2.840.10008.5.1.4.1.1.66.4")
-    with pytest.raises(EmptyDatasetError, match="1 DICOM segmentations"):
+    with pytest.raises(EmptyDatasetError, match="DICOM segmentations: 1"):
         load_data(tmp_path)
 
 

@@ -47,7 +47,7 @@ def test_analyze(tmp_path):
     (tmp_path / "c.img").write_bytes(b"no header")
     data = load_data(tmp_path)
     assert len(data) == 2
-    assert "1 .img files without their .hdr (c.img)" in " ".join(data.remarks)
+    assert ".img files without their .hdr: 1 (c.img)" in " ".join(data.remarks)
 
 
 @pytest.mark.parametrize(
