@@ -16,6 +16,7 @@ from torchgenaug import seeding
 from torchgenaug.conditions.deform import ConditionTransform
 from torchgenaug.conditions.turns import dealt
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.samples.own_copy import OwnCopy
 from torchgenaug.types import Batch, FieldSpec
 
 PARENT = "parent"
@@ -84,6 +85,7 @@ class RealFields:
             )
         seed = seeding.checked_seed(seed)
         self.dataset, self.seed = dataset, seed
+        self._own = OwnCopy(dataset)  # conditions are read in the main process, from which workers are forked
         self._positions = None if fields is None else tuple(fields)
         self._length = len(dataset)
         first = self._extract(0)
@@ -150,7 +152,7 @@ class RealFields:
         return row
 
     def _extract(self, index: int) -> dict[str, Tensor]:
-        sample = self.dataset[index]
+        sample = self._own[index]
         named: Any
         if isinstance(sample, Mapping):
             named = sample

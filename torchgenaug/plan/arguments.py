@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from torchgenaug import seeding
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, SampleIndexError
 
 Mode: TypeAlias = Literal["replace", "extend"]
 Ratio: TypeAlias = float | Callable[[int], float]
@@ -68,3 +69,20 @@ def check_epoch(epoch: object) -> None:
         raise ConfigurationError(f"`epoch` must be a non-negative integer, got {epoch!r}.")
     if epoch >= 1 << 63:
         raise ConfigurationError(f"`epoch` must be below 2^63, got {epoch!r}. Count epochs from 0.")
+
+
+def checked_index(index: Any) -> int:
+    """`index` as an int: Python and numpy integers, and tensors of one integer.
+
+    Raises:
+        SampleIndexError: anything else, such as 1.7, a slice, or a list.
+    """
+    if not isinstance(index, (float, np.floating, bool, np.bool_)):
+        try:
+            return operator.index(index)
+        except TypeError:
+            pass
+    remedy = " Let the DataLoader make the batches: batch_size=..." if isinstance(index, (list, tuple, slice)) else ""
+    raise SampleIndexError(
+        f"`index` must be an integer, got {index!r}. Which sample of a mix is synthetic depends on its number.{remedy}"
+    )

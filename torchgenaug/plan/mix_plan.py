@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, SampleIndexError
-from torchgenaug.plan.arguments import Mode, Ratio, check_epoch, check_mode_and_seed, check_ratio, checked_count
+from torchgenaug.plan.arguments import (
+    Mode,
+    Ratio,
+    check_epoch,
+    check_mode_and_seed,
+    check_ratio,
+    checked_count,
+    checked_index,
+)
 from torchgenaug.plan.class_matching import ClassMembers, ClassOrder
 from torchgenaug.plan.decided_counts import DecidedCounts
 from torchgenaug.plan.fair_draws import MOST_SHUFFLED, EpochDraws
@@ -198,6 +206,8 @@ class MixPlan:
                     return [items[index] for index in indices]
             except (TypeError, ValueError, IndexError, RuntimeError):
                 pass  # something else than integers of this epoch: what to make of it is decided below
+        if not isinstance(indices, np.ndarray) or indices.dtype.kind not in "iu":
+            indices = [checked_index(index) for index in indices]
         found: list[int] = self.codes(indices, epoch, members).tolist()
         return found
 

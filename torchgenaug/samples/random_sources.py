@@ -16,6 +16,9 @@ from torch import Tensor
 _PLAIN = (bool, int, float, str, bytes, Path, Enum, np.generic, np.ndarray, np.random.RandomState, Tensor, torch.dtype)
 
 
+_RESEEDING = ("RandomNoise", "Noise")  # as of torchio 1.2, the users of Transform._use_seed
+
+
 def is_torchio_transform(transform: object) -> bool:
     """Whether `transform` is a TorchIO transform, without importing torchio."""
     return any(
@@ -44,11 +47,13 @@ def draws_from_torch_only(part: object) -> bool:
 def keeps_to_torch(part: object, seen: frozenset[int] = frozenset()) -> bool:
     """Whether a transform surely draws from torch alone, or from random states of its own, or not at all.
 
-    Beyond TorchIO's: MONAI's (their ``R``), and Python functions whose code names nothing but builtins, torch and
-    functions of the same kind. In doubt: no.
+    TorchIO's do, but for noise, which seeds torch's global generator; MONAI's have their ``R``; Python functions do
+    whose code names nothing but builtins, torch and functions of the same kind. In doubt: no.
     """
-    if draws_from_torch_only(part) or id(part) in seen:
+    if part is None or isinstance(part, _PLAIN) or id(part) in seen:
         return True
+    if is_torchio_transform(part) and type(part).__name__ in _RESEEDING:
+        return False
     seen = seen | {id(part)}
     if isinstance(part, Mapping):
         return all(keeps_to_torch(one, seen) for one in part.values())

@@ -56,12 +56,12 @@ class SeededTransform:
 
     def __call__(self, samples: Sequence[Any], seeds: UInt64Array) -> list[Any]:
         """The transformed samples; sample k sees random generators seeded with ``seeds[k]``."""
-        if not (self._torch_only or is_main_thread() or keeps_to_torch(self.transform)):
+        if not is_main_thread() and not keeps_to_torch(self.transform):
             raise ConfigurationError(
                 "A transform that runs in a thread, such as that of a pool, must surely draw from torch, or from a "
-                f"random state of its own, got {self.transform!r}. It may draw from the global generators of numpy or "
-                "Python, from which the training loop draws at the same time. Use "
-                "SyntheticPool(..., background='process'), background=False, or transforms of TorchIO or MONAI."
+                f"random state of its own, got {self.transform!r}. It may set or draw from a global generator, from "
+                "which the training loop draws at the same time. Use SyntheticPool(..., background='process') or "
+                "background=False; of TorchIO's transforms all but RandomNoise can run in a thread, and MONAI's."
             )
         apply = self._apply_torchio if self._torchio else self._apply_function
         reseed = getattr(self.transform, "set_random_state", None)  # MONAI's transforms have a generator of their own

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from typing import Any
 
-import numpy as np
 import torch
 
 from torchgenaug.contracts import Synthesizer
-from torchgenaug.errors import ConfigurationError, SampleIndexError
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.sequence.sequence import SyntheticSequence
 
 
@@ -41,23 +38,6 @@ def check_map_style(dataset: object, name: str) -> None:
             f"`{name}` must be a map-style data set (with __getitem__ and __len__), got {type(dataset).__name__}. "
             "An iterable data set has no indices to replace; load it into a list, or wrap its DataLoader."
         )
-
-
-def checked_index(index: Any) -> int:
-    """`index` as an int: Python and numpy integers, and tensors of one integer.
-
-    Raises:
-        SampleIndexError: anything else, such as 1.7, a slice, or a list.
-    """
-    if not isinstance(index, (float, np.floating, bool, np.bool_)):
-        try:
-            return operator.index(index)
-        except TypeError:
-            pass
-    remedy = " Let the DataLoader make the batches: batch_size=..." if isinstance(index, (list, tuple, slice)) else ""
-    raise SampleIndexError(
-        f"`index` must be an integer, got {index!r}. Which sample of a mix is synthetic depends on its number.{remedy}"
-    )
 
 
 def holds(dataset: object, kind: type, depth: int = 8) -> bool:

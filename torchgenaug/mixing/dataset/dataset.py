@@ -16,14 +16,14 @@ from torchgenaug.errors import (
     SampleIndexError,
     StateMismatchError,
 )
-from torchgenaug.mixing.dataset.arguments import check_map_style, checked_index, holds
+from torchgenaug.mixing.dataset.arguments import check_map_style, holds
 from torchgenaug.mixing.dataset.epoch_clock import EpochClock
 from torchgenaug.mixing.dataset.labels import read_labels
 from torchgenaug.mixing.dataset.map_source import MapSource
 from torchgenaug.mixing.dataset.moving_parts import MovingParts, warn_of_repetition
 from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
 from torchgenaug.mixing.dataset.shared_counts import SharedCounts
-from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
+from torchgenaug.plan.arguments import Mode, Ratio, checked_index, ratio_state
 from torchgenaug.plan.class_matching import ClassMembers
 from torchgenaug.plan.mix_plan import Counts, MixPlan
 from torchgenaug.samples.layout import SampleLayout
@@ -118,7 +118,7 @@ class SyntheticMixDataset(Dataset[Any]):
             )
         if len(real) == 0:
             raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
-        self.real, self.provenance = real, provenance
+        self.provenance = provenance
         self.source: SyntheticSource | MapSource = (
             synthetic if isinstance(synthetic, SyntheticSource) else MapSource(synthetic)
         )
@@ -187,6 +187,12 @@ class SyntheticMixDataset(Dataset[Any]):
     def is_synthetic(self, indices: npt.ArrayLike | None = None) -> npt.NDArray[np.bool_]:
         """Which indices of the current epoch are synthetic: (n,) bool; all of them by default."""
         return self.plan.is_synthetic(np.arange(len(self)) if indices is None else indices, self.epoch)
+
+    @property
+    def real(self) -> Any:
+        """The real data set, the object that was given."""
+        # Not an attribute: MONAI's DataLoader walks over attributes to seed what it finds, each time that it finds it.
+        return self._mixer.real
 
     @property
     def layout(self) -> SampleLayout:

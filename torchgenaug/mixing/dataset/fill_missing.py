@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_map_style
 from torchgenaug.mixing.provenance import Provenance, attach_to_one, fingerprints, of_real
+from torchgenaug.samples.hollow import hollow
 from torchgenaug.samples.layout import PARENT, SampleLayout
+from torchgenaug.samples.own_copy import OwnCopy
 from torchgenaug.samples.torchio_values import is_subject, plain
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
@@ -102,17 +106,21 @@ class FillMissing(Dataset[Any]):
             raise ConfigurationError(f"`field` must be one of {sorted(translations.fields)}, got {field!r}.")
         self.real, self.source, self.target, self.field = real, source, target, field
         self.provenance = provenance
-        self._layout = SampleLayout.of(real[0], fields)
+        # What is read before samples are asked for is read through a copy: see `OwnCopy`.
+        self._own = OwnCopy(real)
+        self._layout = SampleLayout.of(self._own[0], fields)
         self._names = self._layout.names
         self.missing = self._found(missing)
         self._numbers = {int(index): number for number, index in enumerate(self.missing)}
         spec = translations.fields[field]
         self._like = self._template(spec)
         self.sequence: SyntheticSequence | None = None
+        self._sources: _Sources | None = None
         self._supply: SyntheticSequence | SyntheticSource
         if isinstance(translations, Synthesizer):
             flat = len(spec.shape) == 3
-            self.sequence = SyntheticSequence(translations, _Sources(self, condition, flat), seed=seed)
+            self._sources = _Sources(self, condition, flat)
+            self.sequence = SyntheticSequence(translations, self._sources, seed=seed)
             self._supply, self._places = self.sequence, self._numbers
         else:
             self._supply, self._places = translations, self._positions(translations, condition)
@@ -138,13 +146,16 @@ class FillMissing(Dataset[Any]):
         sample = self.real[index]
         origin = of_real(index)
         if index in self._numbers:
-            value, origin = self._translation(index)
+            value, origin = self._translation(index, sample)
             sample = self._put(sample, value)
         return attach_to_one(sample, self._layout.container, origin) if self.provenance else sample
 
     def read_source(self, index: int) -> Tensor:
         """The source modality of sample `index`: (channels, *spatial) float32."""
-        value = self._get(self.real[index], self.source)
+        return self._source_of(self._own[index], index)
+
+    def _source_of(self, sample: Any, index: int) -> Tensor:
+        value = self._get(sample, self.source)
         if value is None:
             raise ConfigurationError(
                 f"`source` must be a field of every sample that is filled, got {self.source!r}, which sample {index} "
@@ -179,7 +190,7 @@ class FillMissing(Dataset[Any]):
             from tqdm import tqdm
 
             every = tqdm(range(len(self.real)), desc=f"looking for {self.target!r}", delay=3, leave=False)
-            missing = [index for index in every if self._get(self.real[index], self.target) is None]
+            missing = [index for index in every if self._get(self._own[index], self.target) is None]
         found = np.unique(np.asarray(missing, dtype=np.int64))
         if len(found) == 0:
             raise EmptyDatasetError(
@@ -195,8 +206,8 @@ class FillMissing(Dataset[Any]):
         complete = next((index for index in range(len(self.real)) if index not in self._numbers), None)
         if complete is None:
             self.read_source(int(self.missing[0]))
-            return self._get(self.real[int(self.missing[0])], self.source)
-        like = self._get(self.real[complete], self.target)
+            return hollow(self._get(self._own[int(self.missing[0])], self.source))
+        like = self._get(self._own[complete], self.target)
         if like is None:
             raise ConfigurationError(f"`missing` must hold every sample without {self.target!r}, got not {complete}.")
         shape = tuple(plain(like).shape)
@@ -205,7 +216,7 @@ class FillMissing(Dataset[Any]):
                 f"`translations` must make {self.field!r} of the shape of the real {self.target!r}, {shape}, got "
                 f"{spec.shape}. Resize the data set, or train a translator of this size."
             )
-        return like
+        return hollow(like)
 
     def _positions(self, rendered: SyntheticSource, condition: str) -> dict[int, int]:
         """Index in `real` → position in the source."""
@@ -235,19 +246,23 @@ class FillMissing(Dataset[Any]):
                 )
         return positions
 
-    def _translation(self, index: int) -> tuple[Any, Provenance]:
+    def _translation(self, index: int, sample: Any) -> tuple[Any, Provenance]:
+        """The translation of `sample`, which was just read at `index`: it is not read again for its source."""
         supply, at = self._supply, np.array([self._places[index]])
         if isinstance(supply, SyntheticSequence):
-            value, number, fingerprint = supply.batch(at)[self.field][0].cpu(), int(at[0]), supply.fingerprint
+            assert self._sources is not None
+            with self._sources.given(index, self._source_of(sample, index)):
+                value = supply.batch(at)[self.field][0].cpu()
+            number, fingerprint = int(at[0]), supply.fingerprint
         else:
             value, number = supply.read(at)[self.field][0], int(supply.ids(at)[0])
             fingerprint = fingerprints(supply, at)[0]
         origin = of_real(index)
         origin["is_synthetic"], origin["parent"], origin["id"] = True, index, number
         origin["seed"], origin["fingerprint"] = f"{int(supply.seeds(at)[0]):016x}", fingerprint
-        return self._as_like(value, index), origin
+        return self._as_like(value, sample), origin
 
-    def _as_like(self, value: Tensor, index: int) -> Any:
+    def _as_like(self, value: Tensor, sample: Any) -> Any:
         """The translation in the type of the real modality; a TorchIO image gets the affine of its own source."""
         like = plain(self._like)
         value = value.reshape(tuple(like.shape)) if value.ndim + 1 == like.ndim else value
@@ -256,7 +271,7 @@ class FillMissing(Dataset[Any]):
         value = _rounded(value, like.dtype)
         if like is self._like:
             return value
-        origin = self._get(self.real[index], self.source)
+        origin = self._get(sample, self.source)
         return type(self._like)(tensor=value, affine=origin.affine)
 
 
@@ -273,6 +288,7 @@ class _Sources:
 
     def __init__(self, filled: FillMissing, name: str, flat: bool) -> None:
         self._filled, self._name, self._flat = filled, name, flat
+        self._given = threading.local()
         shape = tuple(self._read(int(filled.missing[0])).shape)
         limits = (0, max(1, len(filled.real) - 1))
         self.fields: Mapping[str, FieldSpec] = {
@@ -303,7 +319,23 @@ class _Sources:
                 )
         return {self._name: torch.stack(sources), PARENT: torch.from_numpy(parents)}
 
+    @contextmanager
+    def given(self, index: int, source: Tensor) -> Iterator[None]:
+        """Within it, and in this thread, the source of sample `index` is not read but taken from here."""
+        self._given.source = (index, source)
+        try:
+            yield
+        finally:
+            self._given.source = None
+
     def _read(self, index: int) -> Tensor:
-        value = self._filled.read_source(index)
+        given = getattr(self._given, "source", None)
+        value = given[1] if given is not None and given[0] == index else self._filled.read_source(index)
         # A 2D translator gets (C, W, H), not TorchIO's (C, W, H, 1).
         return value.squeeze(-1) if self._flat and value.ndim == 4 and value.shape[-1] == 1 else value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_given": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _given=threading.local())
