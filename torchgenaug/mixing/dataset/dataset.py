@@ -149,7 +149,7 @@ class SyntheticMixDataset(Dataset[Any]):
         self._members: tuple[int, ClassMembers] | None = None
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
         self._clock = EpochClock(max(0, getattr(self.source, "epoch", None) or 0))
-        self._parts = MovingParts(real, self.source, self.epoch)
+        self._parts = MovingParts(self._mixer.data_sets, self.epoch)
         draws = bool(self.plan.num_drawn(0)) or (callable(ratio) and len(self.source) > 0)
         if draws:
             self._current_members(self.epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from torch.utils.data import get_worker_info
@@ -15,16 +16,26 @@ class MovingParts:
     """Takes the real data set and the synthetic source to an epoch, as far as they have ``set_epoch``.
 
     Args:
-        real: the real data set, of which each process has a copy.
-        source: a `MapSource`, of which each process has a copy, too; or a source that all processes share, such as a
-            pool, which only the process that built it can move.
+        data_sets: returns the real data set, of which each process has a copy, and the synthetic source: a `MapSource`,
+            of which each process has a copy, too; or a source that all processes share, such as a pool, which only the
+            process that built it can move. A function, because MONAI's DataLoader walks over attributes and would
+            seed the real data set once more where it finds it again.
         epoch: where they are.
     """
 
-    def __init__(self, real: Any, source: Any, epoch: int) -> None:
-        self._copied = [real, source] if isinstance(source, MapSource) else [real]
-        self._shared = None if isinstance(source, MapSource) else source
+    def __init__(self, data_sets: Callable[[], tuple[Any, Any]], epoch: int) -> None:
+        self._data_sets = data_sets
         self.epoch = epoch
+
+    @property
+    def _copied(self) -> list[Any]:
+        real, source = self._data_sets()
+        return [real, source] if isinstance(source, MapSource) else [real]
+
+    @property
+    def _shared(self) -> Any:
+        source = self._data_sets()[1]
+        return None if isinstance(source, MapSource) else source
 
     @property
     def can_move_here(self) -> bool:

@@ -67,6 +67,10 @@ class SampleMixer:
         self._once = shared(torch.zeros(2, dtype=torch.uint8))
         self._compared = False
 
+    def data_sets(self) -> tuple[Any, Any]:
+        """The real data set and the synthetic source."""
+        return self.real, self.source
+
     @property
     def changes_samples(self) -> bool:
         """Whether a real sample is handed out as something else than the object that the real set returns."""
