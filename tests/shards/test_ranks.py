@@ -429,3 +429,9 @@ def test_a_manifest_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ShardError, match=r"must be readable by this user.*chmod -R g\+rwX"):
         render(tmp_path / "shards")
+
+
+def test_ranks_extend_together(tmp_path, whole):
+    together(tmp_path / "shards", 3, 22)
+    together(tmp_path / "shards", 2, COUNT, resume="extend")
+    assert contents(tmp_path / "shards") == whole

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -332,3 +333,57 @@ def test_the_queue_counts_the_bytes_that_wait_in_memory(tmp_path, dtype):
     writer = BackgroundWriter(tmp_path, manifest, lambda *_: None)
     writer.abort()
     assert writer._queue.maxsize == 16, "16 batches of 4 images of 4 MiB are 256 MiB, however they are stored"
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "lz4"])
+@pytest.mark.parametrize(("count", "longer"), [(22, 30), (20, 22), (3, 4), (22, 23)])
+def test_extending_gives_the_bytes_of_one_render(tmp_path, compression, count, longer):
+    render(tmp_path / "shards", count, compression=compression)
+    kept = {name: (tmp_path / "shards" / name).stat().st_ino for name in contents(tmp_path / "shards")}
+    source = render(tmp_path / "shards", longer, compression=compression, resume="extend")
+    assert len(source) == longer
+    render(tmp_path / "whole", longer, compression=compression)
+    assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
+    full = [name for name in kept if name.startswith("shard-") and int(name[6:11]) < count // 4]
+    assert all((tmp_path / "shards" / name).stat().st_ino == kept[name] for name in full), "full shards stay"
+    render(tmp_path / "shards", longer, compression=compression, resume="extend")
+    render(tmp_path / "shards", longer, compression=compression)
+    assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
+
+
+def test_extending_that_is_interrupted_goes_on(tmp_path, monkeypatch):
+    """At each write of the folder: the old render or the longer one is completed, with the same bytes."""
+    render(tmp_path / "whole", 30)
+    for turn in range(1, 12):
+        path = tmp_path / f"{turn}"
+        render(path, 22)
+        left = turn
+
+        def stop(descriptor):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise OSError(errno.EIO, "interrupted")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", stop)
+            with contextlib.suppress(OSError):
+                render(path, 30, resume="extend")
+        render(path, 30, resume="extend")
+        assert contents(path) == contents(tmp_path / "whole")
+
+
+def test_only_the_count_may_be_extended(tmp_path):
+    render(tmp_path / "shards")
+    before = contents(tmp_path / "shards")
+    for settings, sequence in (({"batch_size": 1}, None), ({}, small_sequence(seed=6)), ({"dtype": "float16"}, None)):
+        with pytest.raises(ShardMismatchError, match="which differs"):
+            render(tmp_path / "shards", 30, sequence, resume="extend", **settings)
+    with pytest.raises(ShardMismatchError, match="count: was 22, now 20"):
+        render(tmp_path / "shards", 20, resume="extend")
+    with pytest.raises(
+        ShardMismatchError, match=r"count: was 22, now 30(?s:.*)resume='extend', on the command line --ext"
+    ):
+        render(tmp_path / "shards", 30)
+    assert contents(tmp_path / "shards") == before
+    assert len(render(tmp_path / "new", 5, resume="extend")) == 5, "there was nothing yet"

@@ -99,6 +99,9 @@ def render(
     repair: Annotated[
         bool, typer.Option("--repair", help="Check what is there, and make damaged shards again.")
     ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add to a render of fewer samples, up to --count in all.")
+    ] = False,
 ) -> None:
     """Renders synthetic samples into HDF5 shards. Stop it at any moment; the same command goes on.
 
@@ -118,6 +121,8 @@ def render(
 
         torchgenaug render my_package.models:make_generator --out shards --count 500 --conditions my_package.data:masks
 
+        torchgenaug render my_model --out shards --count 20000 --extend
+
         torchrun --nproc_per_node 4 -m torchgenaug.cli render my_model --out shards --count 10000
 
         accelerate launch --num_processes 4 -m torchgenaug.cli render my_model --out shards --count 10000
@@ -128,8 +133,11 @@ def render(
     from torchgenaug import render_shards
     from torchgenaug.cli.load import DIFFUSERS_RANGE, is_diffusers_folder, load_sequence
     from torchgenaug.cli.preview import draw
+    from torchgenaug.errors import ConfigurationError
     from torchgenaug.shards.render.ranks import Ranks
 
+    if repair and extend:
+        raise ConfigurationError("`--extend` must be given without --repair, got both. Repair first, then extend.")
     first = Ranks.from_environment().rank == 0  # the others keep silent
     console = Console(quiet=not first)
     if threads is not None:
@@ -164,7 +172,7 @@ def render(
             shard_size=shard_size,
             compression=codec,
             dtype=stored,
-            resume="verify" if repair else True,
+            resume="verify" if repair else "extend" if extend else True,
             progress=_bar(console) if first else False,
             timeout_s=timeout,
         )

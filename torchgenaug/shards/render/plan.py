@@ -15,7 +15,7 @@ import torch
 from torchgenaug.contracts import device_of, trained_on_of
 from torchgenaug.errors import ConfigurationError, ShardMismatchError
 from torchgenaug.sequence.sequence import SyntheticSequence
-from torchgenaug.shards.folder import TemporaryFile, read_manifest, sync_folder
+from torchgenaug.shards.folder import TemporaryFile, list_shards, read_manifest, sync_folder
 from torchgenaug.shards.format import COMPRESSIONS, FIELD_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest
 from torchgenaug.shards.storage import INTENSITY_DTYPES, StoredField
 
@@ -67,7 +67,7 @@ def plan_render(
     )
 
 
-def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify"]) -> Manifest:
+def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify", "extend"]) -> Manifest:
     """Makes the folder hold this manifest, or refuses.
 
     Returns:
@@ -100,7 +100,31 @@ def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify
             f"`path` must be an empty or new folder with resume=False, got {str(folder)!r}, which holds a render. "
             "Nothing was written. Give another folder, or resume=True to go on with it."
         )
+    elif resume == "extend":
+        _extend(manifest, folder)
     return adopt_plan(manifest, folder)
+
+
+def _extend(manifest: Manifest, folder: Path) -> None:
+    """Lets the plan of a folder go on to the count of `manifest`, if it differs in nothing else."""
+    was = read_manifest(folder)
+    longer = dataclasses.replace(manifest, num_threads=was.num_threads)
+    if was.count >= longer.count:
+        return  # refused later, unless it is equal: then this was done before
+    _compare(dataclasses.replace(was, count=longer.count), longer, folder)
+    # A last shard that is not full is made anew, so that the result is that of one render. It goes first: without it
+    # the folder is an unfinished render under either plan, and the same command goes on from there.
+    last = was.num_shards - 1
+    if longer.shard_range(last) != was.shard_range(last):
+        for name in list_shards(folder).get(last, []):
+            (folder / name).unlink(missing_ok=True)
+        sync_folder(folder)
+    temporary = TemporaryFile(folder)
+    try:
+        temporary.write(dataclasses.replace(was, count=longer.count).to_bytes())
+        temporary.commit(MANIFEST_NAME)
+    finally:
+        temporary.discard()
 
 
 def adopt_plan(manifest: Manifest, folder: Path) -> Manifest:
@@ -125,7 +149,7 @@ def _compare(was: Manifest, now: Manifest, folder: Path) -> None:
         return
     hints = []
     if was.count != now.count:
-        hints.append("The count of a render cannot be changed; render the further samples into another folder.")
+        hints.append("A larger count is added to a render with resume='extend', on the command line --extend.")
     raise ShardMismatchError(
         f"`path` must hold a render of the same plan to be resumed, got {str(folder)!r}, which differs:\n"
         + "\n".join(differences)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from torchgenaug.errors import ConfigurationError, ShardIncompleteError, describe_error
-from torchgenaug.shards.folder import KERNEL, TemporaryFile, probe_lock, some_ranges
+from torchgenaug.shards.folder import KERNEL, TemporaryFile, probe_lock, read_manifest, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest
 
 START_S = 300.0
@@ -117,26 +117,31 @@ class Presence:
                 return  # a folder that went away is for the render to report
 
 
-def wait_for_plan(folder: Path, ranks: Ranks) -> None:
+def wait_for_plan(folder: Path, ranks: Ranks, count: int = 0) -> None:
     """Waits until rank 0 has laid down the manifest.
 
     Args:
         folder: the shard folder.
         ranks: of this process.
+        count: how many samples the manifest must plan at least.
 
     Raises:
         ShardIncompleteError: it did not.
     """
     watch, pause = _Watch(folder, ranks), _POLL_S[0]
-    while not (folder / MANIFEST_NAME).exists():
+    while not _is_planned(folder, count):
         dead = watch.dead({0})
-        if dead and not (folder / MANIFEST_NAME).exists():
+        if dead and not _is_planned(folder, count):
             raise ShardIncompleteError(
                 f"{folder} must hold the manifest that rank 0 writes, got none (rank 0: {dead[0]}). Nothing was "
                 "rendered. Start all ranks together, for example with torchrun."
             )
         time.sleep(pause)
         pause = min(2 * pause, _POLL_S[1])
+
+
+def _is_planned(folder: Path, count: int) -> bool:
+    return (folder / MANIFEST_NAME).exists() and (not count or read_manifest(folder).count >= count)
 
 
 def wait_for_others(folder: Path, manifest: Manifest, ranks: Ranks, missing: Callable[[], list[int]]) -> None:

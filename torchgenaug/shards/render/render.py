@@ -52,7 +52,7 @@ def render_shards(
     shard_size: int = 1024,
     compression: str | None = None,
     dtype: str | None = None,
-    resume: bool | Literal["verify"] = True,
+    resume: bool | Literal["verify", "extend"] = True,
     progress: bool | Progress | None = None,
     ranks: tuple[int, int] | None = None,
     timeout_s: float | None = None,
@@ -79,7 +79,9 @@ def render_shards(
             ``"uint16"``; None keeps each field's own. The reader gives the field's own dtype back; the manifest states
             the worst error.
         resume: True keeps finished shards (only their sizes are looked at); False refuses a folder that already holds a
-            render; ``"verify"`` reads the finished shards and makes the damaged ones again.
+            render; ``"verify"`` reads the finished shards and makes the damaged ones again; ``"extend"`` also takes a
+            folder of the same render with a smaller `count`, and adds the rest to it: the bytes are those of one
+            render of `count` samples.
         progress: True or False for a bar or none, None for a bar if stderr is a terminal, or a function of (samples
             made, samples to make, bytes committed). Only rank 0 draws a bar, which counts its own part.
         ranks: (rank, world_size) of this process; default: what the launcher put into the environment (RANK,
@@ -125,7 +127,7 @@ def render_shards(
         if part.rank == 0:
             manifest = lay_down(manifest, folder, resume=resume)
         else:
-            wait_for_plan(folder, part)
+            wait_for_plan(folder, part, count if resume == "extend" else 0)
             manifest = adopt_plan(manifest, folder)
         remove_abandoned(folder)
         with Presence(folder, part):
