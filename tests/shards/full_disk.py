@@ -24,6 +24,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+# The memory management of MKL may loop for ever in a forked child (seen in mkl_serv_allocate, with torch 2.13).
+os.environ.setdefault("MKL_DISABLE_FAST_MM", "1")
+
 import torch
 from shards_helpers import contents
 
