@@ -96,6 +96,6 @@ def warn_if_ranges_differ(
 
 def _thinned(value: Any) -> torch.Tensor:
     """A hundred thousand values at most, evenly spaced: `torch.quantile` refuses more than 16 million."""
-    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.array(value))
+    tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value, np.float32))
     flat = tensor.detach().as_subclass(torch.Tensor).cpu().flatten()
     return flat[:: max(1, -(-len(flat) // _KEPT_VALUES))].float().clone()

@@ -53,7 +53,7 @@ class ColumnFitting:
                 if name not in layout.sources and name not in (PARENT, MEMBER)
             ]
         if problems:
-            raise _mismatch(problems, layout, fields)
+            raise _mismatch(problems, layout, fields, _pairs(layout, fields))
 
     def samples(self, batch: Batch, count: int) -> list[Any]:
         """`count` samples like the real ones."""
@@ -178,7 +178,26 @@ def stated(notes: Sequence[str]) -> str:
     return f"Synthetic samples are fitted to the real ones: {'; '.join(notes)}."
 
 
-def _mismatch(problems: Sequence[str], layout: SampleLayout, fields: Mapping[str, Any]) -> FieldMismatchError:
+def _pairs(layout: SampleLayout, fields: Mapping[str, FieldSpec]) -> dict[str, str]:
+    """A mapping for real names that the source does not have: to fields that fit and have no place yet."""
+    if layout.container not in ("dict", "subject"):
+        return {}
+    pairs = {name: name for name in layout.names if name in fields}
+    for name, like in layout.items(layout.template):
+        free = [each for each in fields if each not in pairs.values() and each not in (PARENT, MEMBER)]
+        free.sort(key=lambda each: each not in name)  # a name that is part of the other one, first
+        fits = [each for each in free if not isinstance(find_conversion(name, like, fields[each]), str)]
+        if name not in pairs and fits:
+            pairs[name] = fits[0]
+    return pairs if any(name != source for name, source in pairs.items()) else {}
+
+
+def _mismatch(
+    problems: Sequence[str],
+    layout: SampleLayout,
+    fields: Mapping[str, Any],
+    pairs: Mapping[str, str] | None = None,
+) -> FieldMismatchError:
     common = tuple(name for name, source in zip(layout.names, layout.sources, strict=True) if source in fields)
     lines = [
         "Synthetic samples must have the fields, shapes and dtypes of the real ones. Differences:\n  - "
@@ -186,10 +205,7 @@ def _mismatch(problems: Sequence[str], layout: SampleLayout, fields: Mapping[str
     ]
     if layout.container in ("dict", "subject") and common:
         lines.append(f"Hand out only common fields with fields={common!r}")
-    missing = [name for name, source in zip(layout.names, layout.sources, strict=True) if source not in fields]
-    free = [name for name in fields if name not in layout.sources and name not in (PARENT, MEMBER)]
-    if missing and free and layout.container in ("dict", "subject"):
-        pairs = {name: free[min(k, len(free) - 1)] for k, name in enumerate(missing)}
+    if pairs:
         lines.append(f"say which field is which with fields={pairs!r} (real name: synthetic name)")
     lines.append(
         "or convert with `synthetic_transform` or `real_transform`, for example "
