@@ -205,6 +205,19 @@ class Screen(Protocol):
 
 
 @runtime_checkable
+class Redrawing(Protocol):
+    """A screen whose rejected samples are generated again, from seeds that are a function of their own.
+
+    It must judge each sample by itself, so that sample k is the same in every batch.
+    """
+
+    @property
+    def redraws(self) -> int:
+        """How often a sample is generated again before the error of the screen is raised."""
+        ...
+
+
+@runtime_checkable
 class SyntheticSource(Protocol):
     """An indexed supply of synthetic samples: `SyntheticPool`, `ShardSource`, or your own.
 

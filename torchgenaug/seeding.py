@@ -28,7 +28,7 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]
 UInt64Array: TypeAlias = npt.NDArray[np.uint64]
 
 # What a seed is used for. Streams of different purposes never coincide.
-SAMPLE, CONDITION, PLAN, TRANSFORM, REAL_TRANSFORM, SYNTHETIC_TRANSFORM, NOISE, STEP_NOISE = range(8)
+SAMPLE, CONDITION, PLAN, TRANSFORM, REAL_TRANSFORM, SYNTHETIC_TRANSFORM, NOISE, STEP_NOISE, REDRAW = range(9)
 
 _GAMMA, _MULTIPLY_1, _MULTIPLY_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _BLOCK = 65536  # elements hashed at once: their temporaries stay near the processor

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Conditional, Conditions, Screen, Synthesizer, device_of, num_classes_of, trained_on_of
+from torchgenaug.contracts import (
+    Conditional,
+    Conditions,
+    Redrawing,
+    Screen,
+    Synthesizer,
+    device_of,
+    num_classes_of,
+    trained_on_of,
+)
 from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
 from torchgenaug.screens import default_screens
 from torchgenaug.types import Batch, FieldSpec
@@ -100,7 +109,7 @@ class SyntheticSequence:
         return trained_on_of(self.synthesizer)
 
     def seeds(self, ids: Sequence[int] | np.ndarray) -> seeding.UInt64Array:
-        """The seeds of samples `ids`: (len(ids),) uint64."""
+        """The first seeds of samples `ids`: (len(ids),) uint64; a screen that redraws derives others from them."""
         return seeding.derive(self.seed, seeding.SAMPLE, _checked_ids(ids))
 
     def condition(self, ids: Sequence[int] | np.ndarray) -> Batch | None:
@@ -137,20 +146,49 @@ class SyntheticSequence:
         checked = _checked_ids(ids)
         seeds = seeding.derive(self.seed, seeding.SAMPLE, checked)
         conditions = self.condition(checked)
+        return self._screened(checked, seeds, conditions, self._synthesize(checked, seeds, conditions))
+
+    def _synthesize(self, ids: np.ndarray, seeds: np.ndarray, conditions: Batch | None) -> Batch:
+        """What the synthesizer returns for these seeds, checked against `fields`."""
         try:
             made = self.synthesizer.synthesize(seeds.tolist(), conditions)
         except Exception as error:
-            error.add_note(f"while synthesizing ids {_some(checked.tolist())} (seeds {_some(seeds.tolist())})")
+            error.add_note(f"while synthesizing ids {_some(ids.tolist())} (seeds {_some(seeds.tolist())})")
             raise
         if not isinstance(made, Mapping):
             raise BadSampleError(f"`synthesize` must return a dict of tensors, got {type(made).__name__}.")
         batch = {name: value for name, value in (conditions or {}).items() if name not in made} | dict(made)
         _check_names(batch, self.fields)
         for name, spec in self.fields.items():
-            _check_field(name, batch[name], spec, checked, seeds)
-        batch = {name: batch[name].detach() for name in self.fields}
-        for screen in self.screens:
-            screen(checked.tolist(), seeds.tolist(), batch)
+            _check_field(name, batch[name], spec, ids, seeds)
+        return {name: batch[name].detach() for name in self.fields}
+
+    def _screened(self, ids: np.ndarray, seeds: np.ndarray, conditions: Batch | None, batch: Batch) -> Batch:
+        """The batch once it passes every screen: what a `Redrawing` screen rejects is made from other seeds.
+
+        Attempt a of a sample has the seed ``derive(its first seed, REDRAW, a)``, whatever batch it is in.
+        """
+        first, attempts = seeds, np.zeros(len(ids), np.int64)
+        passed = 0
+        while passed < len(self.screens):
+            screen = self.screens[passed]
+            try:
+                screen(ids.tolist(), seeds.tolist(), batch)
+                passed += 1
+            except BadSampleError as error:
+                rows = np.flatnonzero(np.isin(ids, error.ids))
+                allowed = screen.redraws if isinstance(screen, Redrawing) else 0
+                if not len(rows) or attempts[rows].max() >= allowed:
+                    raise
+                attempts[rows] += 1
+                seeds = seeds.copy()
+                seeds[rows] = seeding.derive(first[rows], seeding.REDRAW, attempts[rows])
+                asked = None if conditions is None else {name: value[rows] for name, value in conditions.items()}
+                again = self._synthesize(ids[rows], seeds[rows], asked)
+                batch = {name: value.clone() for name, value in batch.items()}
+                for name, value in again.items():
+                    batch[name][torch.from_numpy(rows).to(value.device)] = value
+                passed = 0  # a new image has to pass the earlier screens, too
         return batch
 
     @cached_property

@@ -1,0 +1,219 @@
+"""Filters keep what they should, sample k stays sample k, and an interrupted filter goes on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.trust.test_copy_detector import blobs
+from torchgenaug import ClassLabels, SyntheticPool, SyntheticSequence
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, StateMismatchError
+from torchgenaug.metrics import HistogramFeatures, RadiomicsFeatures
+from torchgenaug.sources.in_memory import InMemorySource
+from torchgenaug.testing import AnalyticSynthesizer, SourceConformance
+from torchgenaug.trust import (
+    ClassifierConfidence,
+    CopyDetector,
+    Density,
+    DiscriminatorScore,
+    DistanceToCopies,
+    Realism,
+    SegmentationAgreement,
+    keep,
+    keep_varied,
+    load_kept,
+)
+
+SEQUENCE = SyntheticSequence(AnalyticSynthesizer((16, 16), num_classes=2), ClassLabels(2, weights=[0.75, 0.25]))
+SOURCE = InMemorySource(SEQUENCE, 40)
+
+
+def brightness(batch):
+    return batch["image"].flatten(1).mean(1)
+
+
+class TestKeptSource(SourceConformance):
+    def make(self):
+        return keep(SOURCE, brightness, best=0.5)
+
+    def sequence(self):
+        return SEQUENCE
+
+
+def test_the_best_are_kept_under_their_own_ids():
+    kept = keep(SOURCE, brightness, best=0.25, batch_size=7)
+    scores = brightness(SOURCE.read(np.arange(40))).double().numpy()
+    expected = np.sort(np.argsort(-scores, kind="stable")[:10])
+    assert kept.positions.tolist() == expected.tolist()
+    assert kept.ids(np.arange(10)).tolist() == expected.tolist()
+    assert torch.equal(kept.read(np.array([3]))["image"], SEQUENCE.batch([expected[3]])["image"])
+    assert kept.acceptance_rate == 0.25
+
+
+def test_the_class_balance_can_stay():
+    kept = keep(SOURCE, brightness, best=0.5, within="label")
+    before, after = (np.bincount(each.column("label").numpy()) for each in (SOURCE, kept))
+    assert after.tolist() == [round(0.5 * count) for count in before]
+
+
+def test_a_threshold_and_a_yes_or_no():
+    middle = float(brightness(SOURCE.read(np.arange(40))).median())
+    one = keep(SOURCE, brightness, above=middle)
+    other = keep(SOURCE, lambda batch: brightness(batch) >= middle)
+    assert one.positions.tolist() == other.positions.tolist()
+    assert one.condition == f"score >= {middle:g}"
+
+
+def test_saved_and_loaded(tmp_path):
+    kept = keep(SOURCE, brightness, best=0.3)
+    saved = json.loads(kept.save(tmp_path).read_text())
+    assert (saved["acceptance_rate"], saved["condition"]) == (0.3, "best 0.3")
+    again = load_kept(SOURCE, tmp_path)
+    assert again.positions.tolist() == kept.positions.tolist()
+    assert np.array_equal(again.scores, kept.scores)
+    with pytest.raises(StateMismatchError, match="the one that was filtered"):
+        load_kept(InMemorySource(SEQUENCE, 39), tmp_path)
+
+
+def test_an_interrupted_filter_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchgenaug.trust.filters.keep._SAVED_EVERY", 1)
+    calls = []
+
+    def counted(batch):
+        calls.append(len(batch["image"]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return brightness(batch)
+
+    file = tmp_path / "scores.json"
+    with pytest.raises(KeyboardInterrupt):
+        keep(SOURCE, counted, best=0.5, batch_size=10, progress=file)
+    kept = keep(SOURCE, counted, best=0.5, batch_size=10, progress=file)
+    assert calls == [10, 10, 10, 10, 10]
+    assert kept.positions.tolist() == keep(SOURCE, brightness, best=0.5).positions.tolist()
+    with pytest.raises(StateMismatchError, match="of others"):
+        keep(SOURCE, brightness, best=0.5, progress=file)
+
+
+class Bright(nn.Module):
+    """Logits of class 1 that grow with the brightness; dropout shows whether it is in evaluation mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.weight = nn.Dropout(0.9), nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        score = self.weight * self.drop(images).flatten(1).mean(1)
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+def test_classifier_confidence():
+    model = Bright()
+    batch = SOURCE.read(np.arange(8))
+    scores = ClassifierConfidence(model)(batch)
+    expected = model.eval()(batch["image"]).softmax(1)[torch.arange(8), batch["label"]]
+    assert torch.allclose(scores, expected)
+    model.train()
+    ensemble = ClassifierConfidence([model, model])
+    assert torch.allclose(ensemble(batch), expected)
+    assert model.training
+    assert ensemble.fingerprint != ClassifierConfidence(model).fingerprint
+    with torch.no_grad():
+        before = ClassifierConfidence(model).fingerprint
+        model.weight.add_(1)
+    assert ClassifierConfidence(model).fingerprint != before
+
+
+def test_discriminator_scores_of_patches_are_averaged():
+    images = torch.rand(3, 1, 8, 8)
+    rule = DiscriminatorScore(lambda batch: batch[:, :, ::2, ::2])
+    assert torch.allclose(rule({"image": images}), images[:, :, ::2, ::2].flatten(1).mean(1))
+
+
+def test_segmentation_agreement():
+    mask = torch.zeros(3, 1, 4, 4, dtype=torch.int64)
+    mask[0, 0, :2] = 1
+    mask[1, 0, :1] = 1
+
+    def upper_half(images):
+        logits = torch.zeros(len(images), 2, 4, 4)
+        logits[:, 1, :2] = 1
+        logits[:, 0, 2:] = 1
+        return logits
+
+    scores = SegmentationAgreement(upper_half)({"image": torch.zeros(3, 1, 4, 4), "mask": mask})
+    assert torch.allclose(scores, torch.tensor([1.0, 2 * 4 / 12, 0.0]))
+    with pytest.raises(ConfigurationError, match="one class per pixel"):
+        SegmentationAgreement(upper_half)({"image": torch.zeros(3, 1, 4, 4), "mask": torch.zeros(3, 1, 8, 8)})
+
+
+def test_copies_score_low():
+    train = blobs(60, 1, (16, 16))
+    detector = CopyDetector(train, blobs(120, 2, (16, 16)))
+    scores = DistanceToCopies(detector)({"image": torch.cat([train[:2], blobs(4, 3, (16, 16))])})
+    assert scores[:2].max() < 0.01 < scores[2:].min()
+
+
+def test_realism_and_density_prefer_real_images_to_noise():
+    real, others = blobs(80, 1, (16, 16)), blobs(20, 2, (16, 16))
+    noise = torch.rand(20, 1, 16, 16)
+    for rule in (Realism(HistogramFeatures(), real), Density(HistogramFeatures(), real)):
+        good, bad = rule({"image": others}), rule({"image": noise})
+        assert good.mean() > 2 * bad.mean()
+        assert torch.allclose(rule({"image": others[:3]}), good[:3], rtol=1e-3)  # each by itself
+        assert len(rule.fingerprint) == 64
+    with pytest.raises(ConfigurationError, match="`neighbours`"):
+        Realism(HistogramFeatures(), real, neighbours=80)
+
+
+def test_a_varied_selection_covers_all_clusters():
+    class Clusters:
+        fields, fingerprint = SOURCE.fields, "f"
+
+        def __len__(self):
+            return 60
+
+        def read(self, positions):
+            level = torch.from_numpy(positions // 50 * 7 + positions % 50 // 49 * 2).float()
+            return {"image": (0.1 + level / 12).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).clone()}
+
+        ids = seeds = column = None
+
+    class Mean:
+        name, sha256, standardize = "mean", "0", False
+
+        def __call__(self, images):
+            return images.flatten(1).mean(1, keepdim=True)
+
+    kept = keep_varied(Clusters(), Mean(), 3)
+    levels = Clusters().read(kept.positions)["image"][:, 0, 0, 0]
+    assert len(levels.unique()) == 3
+    assert keep_varied(Clusters(), Mean(), 60).positions.tolist() == list(range(60))
+
+
+def test_bad_arguments():
+    with pytest.raises(ConfigurationError, match="which scores to keep"):
+        keep(SOURCE, brightness)
+    with pytest.raises(ConfigurationError, match="must not be given together"):
+        keep(SOURCE, brightness, above=0, best=0.5)
+    with pytest.raises(ConfigurationError, match=r"fraction in \(0, 1\]"):
+        keep(SOURCE, brightness, best=0)
+    with pytest.raises(ConfigurationError, match="one finite score"):
+        keep(SOURCE, lambda batch: batch["image"], best=0.5)
+    with pytest.raises(ConfigurationError, match="one finite score"):
+        keep(SOURCE, lambda batch: brightness(batch) * torch.nan, best=0.5)
+    with pytest.raises(EmptyDatasetError, match="got none: scores are"):
+        keep(SOURCE, brightness, above=1e9)
+    with pytest.raises(ConfigurationError, match="a Rule or a function"):
+        keep(SOURCE, "best", best=0.5)
+    with (
+        SyntheticPool(SEQUENCE, 4, batch_size=2) as pool,
+        pytest.raises(ConfigurationError, match="same samples in every"),
+    ):
+        keep(pool, brightness, best=0.5)
+    with pytest.raises(ConfigurationError, match="`count` must be an integer"):
+        keep_varied(SOURCE, RadiomicsFeatures(), 41)
