@@ -1,0 +1,87 @@
+"""What looks like a mask, and the globs that part files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchgenaug.recipes.data.selection import Glob
+from torchgenaug.recipes.data.suspicion import common_glob, looks_like_mask
+
+DRAW = np.random.default_rng(0)
+DISC = np.hypot(*(np.mgrid[:64, :64] - 30)) < 20
+
+
+def tensor(array):
+    return torch.from_numpy(np.array(array))[None]
+
+
+def jpeg(array):
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.fromarray(array).save(file, "JPEG", quality=75)
+    return np.asarray(image.open(file))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (DISC.astype(np.uint8), True),
+        (DISC.astype(np.float32) * 3, True),
+        (DISC.astype(np.int32) * 5 + DISC[::-1], True),
+        (jpeg(DISC.astype(np.uint8) * 255), True),
+        (np.zeros((64, 64), np.uint8), False),  # an empty slice
+        (DRAW.integers(0, 255, (64, 64), dtype=np.uint8), False),
+        (DRAW.normal(size=(64, 64)).astype(np.float32), False),
+        (np.where(DISC, DRAW.integers(90, 200, (64, 64)), 0).astype(np.uint8), False),  # a head before black
+        (np.where(DISC, 1000.0, 0) + DRAW.normal(size=(64, 64)), False),  # a phantom
+    ],
+)
+def test_masks_and_pictures(values, expected):
+    assert looks_like_mask(tensor(values)) == expected
+
+
+def test_colours():
+    label_map = np.zeros((3, 64, 64), np.uint8)
+    label_map[0, DISC] = 255
+    assert looks_like_mask(torch.from_numpy(label_map))
+    assert not looks_like_mask(torch.from_numpy(DRAW.integers(0, 255, (3, 64, 64), dtype=np.uint8)))
+
+
+PATHS = st.lists(
+    st.from_regex(r"([ab]{1,2}/){0,2}[a-c0-9_]{1,4}\.(png|nii\.gz)", fullmatch=True),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(PATHS)
+def test_a_common_glob_matches_its_files(keys):
+    assert Glob(common_glob(keys)).keep(keys) == set(keys)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "captures"),
+    [
+        ("*.png", "a/b/x.png", ("x",)),
+        ("a/*.png", "a/x.png", ("x",)),
+        ("a/*.png", "a/b/x.png", None),
+        ("a/**", "a/b/x.png", ("b/x.png",)),
+        ("**/x?.png", "a/b/x1.png", ("a/b/", "1")),
+        ("**/*.png", "x.png", ("", "x")),
+        ("./A/*.PNG", "a/x.png", ("x",)),
+        ("[ab]/*.png", "b/x.png", ("x",)),
+        ("[!a]/*.png", "a/x.png", None),
+        ("case (1)+.png", "case (1)+.png", ()),
+        ("*_mask.png", "x_mask_1.png", None),
+    ],
+)
+def test_globs(pattern, key, captures):
+    assert Glob(pattern).captures(key) == captures
