@@ -200,7 +200,8 @@ def test_a_move_that_fails_is_told_and_tried_again():
 @pytest.mark.gpu
 @pytest.mark.parametrize("background", [True, "process"])
 def test_on_a_gpu_the_memory_is_given_back(background):
-    big = nn.Sequential(nn.Linear(4, 1 << 20), nn.Linear(1 << 20, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
+    # 336 MiB: large against the 32 MiB of workspace that cuBLAS takes for each stream on a Hopper GPU.
+    big = nn.Sequential(nn.Linear(4, 1 << 22), nn.Linear(1 << 22, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
     synthesizer = ModuleSynthesizer(big, latent_shape=(4,), value_range=(-1, 1), device="cuda")
     free = torch.cuda.memory_allocated()
     with pool_of(synthesizer, background=background) as pool, pool_of(synthesizer, background=False) as plain:
@@ -209,7 +210,7 @@ def test_on_a_gpu_the_memory_is_given_back(background):
             plain.set_epoch(epoch)
             assert torch.equal(pool.read(np.arange(8))["image"], plain.read(np.arange(8))["image"])
         if background is True:
-            wait_until(lambda: torch.cuda.memory_allocated() < free - (60 << 20))
+            wait_until(lambda: torch.cuda.memory_allocated() < free - (200 << 20))
 
 
 @pytest.mark.parametrize("background", [True, False])
