@@ -13,7 +13,7 @@ from fit_helpers import blobs, tiny
 
 from torchgenaug import SyntheticSequence, load_synthesizer, save_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.recipes import FitOptions, Options, fit, state
+from torchgenaug.recipes import FitOptions, Options, checkpoint, fit, state
 from torchgenaug.recipes.families import progressive
 from torchgenaug.recipes.families.ddim import ddim_step, trailing_times
 from torchgenaug.recipes.families.teachers import load_teacher, warn_of_seen
@@ -152,7 +152,7 @@ def test_interrupted_before_and_after_a_change_of_stage(tmp_path, monkeypatch, t
     assert result.finished
     assert result.synthesizer.fingerprint == whole.synthesizer.fingerprint
     # The learning rate falls within each stage: the last of two steps has half of it.
-    kept = torch.load(tmp_path / "parts/training/checkpoint.pt", weights_only=True)["optimizers"]["unet"]
+    kept = checkpoint.load(tmp_path / "parts/training", torch.device("cpu"))["optimizers"]["unet"]
     assert kept["param_groups"][0]["lr"] == pytest.approx(progressive.RATE / 2)
 
 

@@ -80,3 +80,37 @@ def test_each_micro_batch_has_random_numbers_of_its_own_and_of_its_seed():
     one, again, other = (trained([0.0] * 4, accumulate=2, seed=seed)[2].seen for seed in (0, 0, 1))
     assert one == again
     assert len({*one, *other}) == 8
+
+
+class TwoLosses:
+    """Two weights with an optimizer each, whose gradients are 3 and 5."""
+
+    averaged = frozenset()
+
+    def __init__(self):
+        self.networks = {name: nn.Linear(1, 1, bias=False) for name in ("one", "two")}
+
+    def optimizers(self):
+        return {name: torch.optim.SGD(net.parameters(), lr=1.0) for name, net in self.networks.items()}
+
+    def train_step(self, batch, update, progress):
+        losses = {
+            name: factor * net.weight.sum() for (name, net), factor in zip(self.networks.items(), (3, 5), strict=True)
+        }
+        update(losses)
+        return losses
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_half_precision_scales_the_gradients_of_two_losses_once(accumulate):
+    recipe = TwoLosses()
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=65536.0, growth_interval=1)
+    before = {name: net.weight.item() for name, net in recipe.networks.items()}
+    with torch.random.fork_rng(devices=[]):
+        state = TrainingState(recipe, accelerator, FitOptions(accumulate=accumulate, max_grad_norm=100.0))
+        for _ in range(2):
+            state.train_step(iter([{"image": torch.zeros(1)}] * accumulate), 0.0)
+    moved = {name: before[name] - net.weight.item() for name, net in recipe.networks.items()}
+    assert moved == {"one": pytest.approx(6.0), "two": pytest.approx(10.0)}
+    assert accelerator.scaler.get_scale() == 65536.0 * 4  # changed once a step

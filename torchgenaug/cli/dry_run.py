@@ -47,8 +47,7 @@ def dry_run(
     lines = [_draw(train, picture)]
     about = describe_family(family)
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
-    accelerator = open_accelerator(device, options)
-    with torch.random.fork_rng():
+    with open_accelerator(device, options) as accelerator, torch.random.fork_rng():
         torch.manual_seed(options.seed)
         built = build_recipe(family, train, recipe)
         for name, network in built.networks.items():

@@ -95,7 +95,9 @@ def fit(
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many reports without progress; keep the best model.")
     ] = None,
-    max_minutes: Annotated[float | None, typer.Option(min=0.0, help="Stop then; the same command goes on.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="End within this time with a usable model.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU run; default: torch's own.")] = None,
@@ -110,7 +112,9 @@ def fit(
 ) -> None:
     """Trains a generative model on your images; the result is a synthesizer for `render` and the pool.
 
-    Interrupt it at any moment (Ctrl-C, SIGTERM, --max-minutes): the same command goes on. Losses, sample pictures and
+    Interrupt it at any moment (Ctrl-C: exit status 130, SIGTERM: 143): the same command goes on. With --max-minutes it
+    ends in time with a usable model: its own number of steps is shortened to what fits; --steps of yours are not, and
+    the same command goes on with them. Losses, sample pictures and
     the checkpoint are in OUT/training. Several GPUs: `torchrun --nproc_per_node 4 -m torchgenaug.cli fit …`.
 
     Examples:
@@ -201,6 +205,8 @@ def fit(
         rotate=train.quarter_turns,
     )
     _summary(result, train, recipe, out)
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
 
 
 def _numbers(option: str, text: str | None) -> list[float] | float | None:
@@ -225,14 +231,19 @@ def _whole_numbers(option: str, text: str | None) -> list[int] | int | None:
 
 
 def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path) -> None:
+    from torchgenaug.synthesizers import synthesizer_sha256
+
     state = "Finished" if result.finished else "Stopped: the same command goes on"
     lines = [f"{state} after {result.steps} steps, {result.seconds / 60:.1f} min in this run."]
     if result.synthesizer is not None:
         lines += [
-            f"Distance to held-out images {result.distance:.3f}: real training images {result.floor:.3f}, noise "
-            f"{result.noise:.3f} (sliced Wasserstein).",
+            f"Distance of {result.num_judged} samples to as many held-out images {result.distance:.3f}: real training "
+            f"images {result.floor:.3f}, noise {result.noise:.3f} (sliced Wasserstein). It compares local structure "
+            "and contrast; whether anatomy, labels and masks are right it cannot see, and few images make it unsure.",
             f"Samples that count as copies of training images: {result.copied:.0%}; by chance "
             f"{result.copied_reference:.0%}.",
+            f"Fingerprint {result.synthesizer.fingerprint}",
+            f"Pin it from outside: load_synthesizer({str(out)!r}, sha256={synthesizer_sha256(out)!r})",
             f"Look at {out}/training/samples and {out}/training/losses.png, then:",
             f"  {_render_command(train, recipe, out)}",
         ]

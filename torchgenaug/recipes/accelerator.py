@@ -2,18 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+import torch
+
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.options import FitOptions
 
 
-def open_accelerator(device: str | None, options: FitOptions) -> Any:
+@contextlib.contextmanager
+def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     """The `accelerate.Accelerator` of a run.
 
+    accelerate keeps device and precision for the whole process; what this run set is taken back at its end, so that the
+    next one may use others.
+
     Args:
-        device: ``"cpu"``, or None for a GPU where there is one.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …; None: a GPU where there is one.
         options: of the loop; `precision` counts.
+
+    Raises:
+        ConfigurationError: a device that is not there, or a precision that an `Accelerator` of the calling program
+            excludes.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
 
-    return Accelerator(cpu=device == "cpu", mixed_precision=options.precision)
+    wanted = checked_device(device)
+    if options.precision not in ("no", "bf16", "fp16"):
+        raise ConfigurationError(f"`precision` must be 'no', 'bf16' or 'fp16', got {options.precision!r}.")
+    ours = not PartialState._shared_state
+    if wanted is not None and wanted.type == "cuda" and wanted.index is not None:
+        torch.cuda.set_device(wanted)
+    try:
+        accelerator = Accelerator(cpu=wanted is not None and wanted.type == "cpu", mixed_precision=options.precision)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"`precision` must be the one of the `accelerate.Accelerator` that this program already has, got "
+            f"{options.precision!r}: accelerate keeps one for the whole process ({error}). Use the same precision, or "
+            "train in a process of its own."
+        ) from error
+    try:
+        yield accelerator
+    finally:
+        if ours and accelerator.num_processes == 1:
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def checked_device(device: str | None) -> torch.device | None:
+    """The device that a user named; None for None.
+
+    Raises:
+        ConfigurationError: neither a CPU nor a GPU that torch finds.
+    """
+    if device is None:
+        return None
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = ["cpu", *(["cuda"] if found else []), *(f"cuda:{number}" for number in range(found))]
+    if str(device) not in known:
+        raise ConfigurationError(
+            f"`device` must be one of {', '.join(known)}, got {str(device)!r}. "
+            f"{'torch finds no GPU here. ' if not found else ''}Leave it out for a GPU where there is one."
+        )
+    return torch.device(device)

@@ -1,8 +1,9 @@
-"""The state of a training run on disk: one file, replaced as a whole, read without unpickling anything but tensors."""
+"""The state of a training run on disk: each file replaced as a whole, checked by its sha256, and never unpickled."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -15,14 +16,15 @@ from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.recipes.data.training_data import TrainingData
 
 _FILE, _RUN = "checkpoint.pt", "run.json"
+_MAGIC = b"torchgenaug checkpoint 1\n"  # then 32 bytes of sha256, then what torch.save wrote
 
 
 def data_fingerprint(data: TrainingData) -> str:
-    """sha256 over names, fields and ids of all samples, and the content of up to 64 of them, unless it varies."""
+    """sha256 over names, fields and ids of all samples and the content of every one, unless it varies."""
     digest = hashlib.sha256()
     fields = {name: spec.to_json() for name, spec in data.fields.items()}
     digest.update(json.dumps([fields, list(data.ids)], sort_keys=True).encode())
-    for row in () if data.varies else range(0, len(data), max(1, len(data) // 64)):
+    for row in () if data.varies else range(len(data)):
         sample = data.samples[row]
         for name in sorted(data.fields):
             digest.update(torch.as_tensor(sample[name]).contiguous().numpy().tobytes())
@@ -34,14 +36,15 @@ def begin(folder: Path, run: Mapping[str, Any]) -> bool:
 
     Raises:
         ConfigurationError: the folder holds a run with other settings; they are listed.
+        SynthesizerLoadError: a damaged ``run.json``.
     """
     path = folder / _RUN
     new = json.loads(json.dumps(run))
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(path, (json.dumps(new, indent=2) + "\n").encode())
+        replace_file(path, (json.dumps(new | {"sha256": _digest(new)}, indent=2) + "\n").encode())
         return False
-    old = json.loads(path.read_text())
+    old = _settings(path)
     differences = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
@@ -60,7 +63,11 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     draft = folder / f".{_FILE}.{os.getpid()}"
     try:
         with draft.open("wb") as file:
-            torch.save(dict(state), file)
+            file.write(_MAGIC + bytes(32))
+            hashing = _Hashing(file)
+            torch.save(dict(state), hashing)  # type: ignore[arg-type]  # all that it needs
+            file.seek(len(_MAGIC))
+            file.write(hashing.digest.digest())
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / _FILE)
@@ -72,21 +79,64 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """The last checkpoint; None if there is none yet.
 
     Raises:
-        SynthesizerLoadError: a file that is not one.
+        SynthesizerLoadError: a file that is not one, or was damaged.
     """
     path = folder / _FILE
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content = path.read_bytes()
+        start = len(_MAGIC) + 32
+        if content[: len(_MAGIC)] != _MAGIC:
+            raise ValueError("another kind of file, or one of an older version")
+        if hashlib.sha256(memoryview(content)[start:]).digest() != content[len(_MAGIC) : start]:
+            raise ValueError("content and sha256 disagree: it was damaged")
+        buffer = io.BytesIO(memoryview(content)[start:])
+        state: dict[str, Any] = torch.load(buffer, map_location=device, weights_only=True)
     except Exception as error:
         raise SynthesizerLoadError(
-            f"{path} must be a checkpoint of this run, got {error!r}. Begin again with --fresh."
+            f"{path} must be a checkpoint of this run, got {error!r}. Nothing was changed; the synthesizer that was "
+            "saved last is still there. Begin the training again with --fresh."
         ) from error
     return state
 
 
-def _replace(path: Path, content: bytes) -> None:
+class _Hashing:
+    """A file to be written, of which the sha256 is taken on the way."""
+
+    def __init__(self, file: io.BufferedWriter) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_bytes())
+        if settings.pop("sha256", None) != _digest(settings):
+            raise ValueError("content and sha256 disagree")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise SynthesizerLoadError(
+            f"{path} must hold the settings of a run, got {error!r}. It was damaged, edited or written by an older "
+            "version. Begin again with --fresh, or choose another folder."
+        ) from error
+    return dict(settings)
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file, all or nothing."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)

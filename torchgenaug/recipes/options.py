@@ -40,7 +40,7 @@ class Options:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to train; everything here but `seed`, `precision` and `augment` may change from one resume to the next.
+    """How to train. `reports`, `patience`, `max_minutes` and `workers` may change from one resume to the next.
 
     Attributes:
         seed: of the weights, the order of the samples, the noise.
@@ -51,7 +51,8 @@ class FitOptions:
         max_grad_norm: gradients are scaled down to this norm.
         reports: how many times to draw samples and judge them, evenly over the run.
         patience: stop after this many reports without a smaller distance to held-out images, and keep the best model.
-        max_minutes: stop after this time; the same command goes on.
+        max_minutes: end within this time with a usable model. Steps that the user gave are cut off, and the same call
+            goes on; the family's own number of steps, and with it the whole schedule, is shortened to what fits.
         workers: processes that prepare batches.
     """
 

@@ -31,6 +31,7 @@ class Judge:
     """Compares samples with real ones; the real side is prepared once.
 
     Attributes:
+        num_judged: how many samples and held-out images are compared.
         floor: distance of training images to held-out ones: no generator of these data should do better.
         noise: distance of uniform noise to held-out images.
         reference: fraction of samples that count as copies of training images by chance.
@@ -39,12 +40,15 @@ class Judge:
     data: TrainingData
     held_out: TrainingData
     condition: str | None
+    num_judged: int = field(init=False)
     floor: float = field(init=False)
     noise: float = field(init=False)
     reference: float = field(init=False)
+    _conditions: HeldOutConditions | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._real = _images(self.held_out, NUM_JUDGED)
+        self.num_judged = min(NUM_JUDGED, len(self._real))
         low, high = self.data.fields["image"].value_range or (0.0, 1.0)
         uniform = torch.rand(self._real.shape, generator=torch.Generator().manual_seed(0)) * (high - low) + low
         self.floor = sliced_wasserstein(_images(self.data, NUM_JUDGED), self._real)
@@ -54,7 +58,9 @@ class Judge:
 
     def samples(self, synthesizer: Synthesizer) -> Batch:
         """`NUM_JUDGED` samples of ids 0, 1, …; conditions are those of held-out samples."""
-        sequence = SyntheticSequence(synthesizer, HeldOutConditions(self.held_out, self.condition))
+        if self._conditions is None:
+            self._conditions = HeldOutConditions(self.held_out, self.condition)
+        sequence = SyntheticSequence(synthesizer, self._conditions)
         parts = [sequence.batch(list(range(first, first + 16))) for first in range(0, NUM_JUDGED, 16)]
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.recipes import checkpoint
@@ -47,6 +46,7 @@ class TrainingState:
         self.best = float("inf")
         self.since_best = 0
         self._last_micro_step = True
+        self._stepped = False
 
     def update(self, losses: Mapping[str, Tensor]) -> None:
         """One step of the optimizers named; gradients of each loss reach its own optimizer's parameters only."""
@@ -60,17 +60,28 @@ class TrainingState:
         for left, (name, loss) in zip(reversed(range(len(losses))), losses.items(), strict=True):
             self.accelerator.backward(loss / self.options.accumulate, inputs=owned[name], retain_graph=left > 0)
         if self._last_micro_step:
-            for name, parameters in owned.items():
-                self._step(self.optimizers[name], parameters)
+            self._step(owned)
 
-    def _step(self, optimizer: Optimizer, parameters: list[Parameter]) -> None:
-        if self.accelerator.num_processes > 1:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
-        self.accelerator.clip_grad_norm_(parameters, self.options.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
+    def _step(self, owned: Mapping[str, list[Parameter]]) -> None:
+        """Steps these optimizers; their gradients were scaled by one factor, which changes after the training step."""
+        scaler = self.accelerator.scaler
+        # accelerate's own wrappers unscale the gradients of all optimizers at each, and change the factor in between.
+        plain = {name: getattr(self.optimizers[name], "optimizer", self.optimizers[name]) for name in owned}
+        for name, parameters in owned.items():
+            if self.accelerator.num_processes > 1:
+                for parameter in parameters:
+                    if parameter.grad is not None:
+                        parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+            if scaler is not None:
+                scaler.unscale_(plain[name])
+            torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm)
+        for optimizer in plain.values():
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.step(optimizer)
+            optimizer.zero_grad()
+        self._stepped = True
 
     def train_step(self, batches: Iterator[Mapping[str, Tensor]], progress: float) -> dict[str, Tensor]:
         """All batches of one step; returns the losses of the last."""
@@ -82,6 +93,9 @@ class TrainingState:
             torch.manual_seed(int(derive(*keys)))
             with self.accelerator.autocast():
                 losses = self.recipe.train_step(batch, self.update, progress)
+        if self.accelerator.scaler is not None and self._stepped:
+            self.accelerator.scaler.update()
+        self._stepped = False
         self.step += 1
         self._average()
         return {name: value.detach() for name, value in losses.items()}

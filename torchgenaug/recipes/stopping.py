@@ -12,6 +12,7 @@ class Stop:
     """Whether the run was asked to end."""
 
     asked = False
+    signal: int | None = None
 
 
 @contextlib.contextmanager
@@ -23,7 +24,7 @@ def stoppable() -> Iterator[Stop]:
     def ask(number: int, _: Any) -> None:
         if stop.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.asked, stop.signal = True, int(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError):  # not in the main thread: then nobody sends signals here

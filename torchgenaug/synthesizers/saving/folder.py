@@ -36,6 +36,8 @@ from torchgenaug.synthesizers.saving import diffusers_layout
 
 FORMAT, VERSION = "torchgenaug.synthesizer", 1
 INDEX = "synthesizer.json"
+READY = ".ready"
+"""Folder in a synthesizer's folder that holds a newer one, whole, while it takes the place of the old files."""
 
 _LAYOUTS: Mapping[str, ModuleType] = {"diffusers": diffusers_layout}
 
@@ -92,18 +94,43 @@ def save_synthesizer(synthesizer: Synthesizer, path: str | Path, *, weights_dtyp
 def rewrite_synthesizer(synthesizer: Synthesizer, path: str | Path) -> None:
     """Writes `synthesizer` into the folder `path`, in place of one that may be there; other files are left alone.
 
-    Each file is replaced as a whole, ``synthesizer.json`` last. Interrupted in between, the folder is refused by
-    `load_synthesizer`, whose checksums then do not agree, until it is written again.
+    Whenever it is interrupted, `load_synthesizer` finds the old synthesizer or the new one, whole: the new one is first
+    written into a folder beside the old files, which counts from its last rename on, and then put in their place.
     """
     folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    _finish_rewrite(folder)
+    draft, ready = folder / f"{READY}.draft", folder / READY
+    shutil.rmtree(draft, ignore_errors=True)
     for file, content in _contents(synthesizer, None).items():
+        (draft / file).parent.mkdir(parents=True, exist_ok=True)
+        _write(draft / file, content)
+    draft.rename(ready)
+    _sync_folder(folder)
+    _finish_rewrite(folder)
+
+
+def _finish_rewrite(folder: Path) -> None:
+    """Puts a synthesizer that is whole in ``READY`` in the place of the old files, the index last."""
+    ready = folder / READY
+    if not (ready / INDEX).exists():
+        shutil.rmtree(ready, ignore_errors=True)
+        return
+    files = sorted(
+        (each.relative_to(ready) for each in ready.rglob("*") if each.is_file()), key=lambda f: str(f) == INDEX
+    )
+    for file in files:
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{target.name}.{os.getpid()}")
-        draft.unlink(missing_ok=True)
-        _write(draft, content)
+        shutil.copyfile(ready / file, draft)
+        _sync_file(draft)
         draft.replace(target)
     _sync_folder(folder)
+    done = folder / f"{READY}.done"
+    shutil.rmtree(done, ignore_errors=True)
+    ready.rename(done)  # at once, where removing file by file could be interrupted
+    shutil.rmtree(done, ignore_errors=True)
 
 
 def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, bytes]:
@@ -155,6 +182,11 @@ def _write(path: Path, content: bytes) -> None:
     with path.open("xb") as file:
         file.write(content)
         file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 

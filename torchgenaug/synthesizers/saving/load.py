@@ -17,8 +17,9 @@ from torchgenaug.synthesizers.parts import storable
 from torchgenaug.synthesizers.parts.building import Construction
 from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, parse_json, read_file
 from torchgenaug.synthesizers.parts.verified_files import VerifiedFiles
-from torchgenaug.synthesizers.saving.folder import FORMAT, INDEX, VERSION, layout_of
+from torchgenaug.synthesizers.saving.folder import FORMAT, INDEX, READY, VERSION, layout_of
 
+_ATTEMPTS = 5
 _loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -56,7 +57,20 @@ def load_synthesizer(
     """
     folder = Path(path).resolve()
     place = torch.device("cpu") if device is None else torch.device(device)
-    content = _read_index(folder)
+    for _ in range(_ATTEMPTS):
+        before = _stamps(folder)
+        try:
+            return _load(folder, place, dtype, sha256, trust_code)
+        except SynthesizerLoadError:
+            # A training run may have replaced the synthesizer between two of its files.
+            if _stamps(folder) == before:
+                raise
+    return _load(folder, place, dtype, sha256, trust_code)
+
+
+def _load(folder: Path, place: torch.device, dtype: torch.dtype | None, sha256: str | None, trust_code: bool) -> Any:
+    home = _newest(folder)
+    content = _read_index(home)
     digest = hashlib.sha256(content).hexdigest()
     if sha256 is not None and sha256.lower() != digest:
         raise SynthesizerLoadError(
@@ -69,7 +83,7 @@ def load_synthesizer(
     with _lock:
         synthesizer = _loaded.get(key)
         if synthesizer is None:
-            contents = VerifiedFiles(folder, index["files"])
+            contents = VerifiedFiles(home, index["files"])
             synthesizer = _loaded[key] = _assembled(index, contents, str(folder), place, dtype, trust_code)
     return synthesizer
 
@@ -82,7 +96,25 @@ def synthesizer_sha256(path: str | Path) -> str:
     Raises:
         SynthesizerLoadError: no such folder.
     """
-    return hashlib.sha256(_read_index(Path(path))).hexdigest()
+    return hashlib.sha256(_read_index(_newest(Path(path)))).hexdigest()
+
+
+def _newest(folder: Path) -> Path:
+    """Where the newest whole synthesizer of the folder is: see `rewrite_synthesizer`."""
+    ready = folder / READY
+    return ready if (ready / INDEX).exists() else folder
+
+
+def _stamps(folder: Path) -> list[tuple[int, int] | None]:
+    """Changes whenever a training run replaces the synthesizer in the folder."""
+    stamps: list[tuple[int, int] | None] = []
+    for path in (folder / INDEX, folder / READY):
+        try:
+            about = path.stat()
+            stamps.append((about.st_ino, about.st_mtime_ns))
+        except OSError:
+            stamps.append(None)
+    return stamps
 
 
 def _assembled(

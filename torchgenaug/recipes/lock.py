@@ -1,0 +1,74 @@
+"""One run per folder: a lock that ends with its process, and the removal of what killed runs left half written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchgenaug.errors import ConfigurationError
+
+_LOCK = ".fit.lock"
+# Files are written beside their place under such a name, with the number of the process, and then renamed.
+_DRAFT = re.compile(r"\..+\.\d+(\.csv)?")
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Holds the lock of the folder `out` (made where it is missing), and removes drafts of earlier processes.
+
+    Raises:
+        ConfigurationError: another run holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not _take(descriptor):
+            raise ConfigurationError(
+                f"`out` must be a folder that no other run trains in, got {str(out)!r}, which is in use. Nothing was "
+                "changed. Wait for the other run or stop it, or choose another folder."
+            )
+        _remove_drafts(out)
+        yield
+    finally:
+        os.close(descriptor)  # which gives the lock back
+
+
+def remove_run(out: Path, run: str) -> None:
+    """Removes the folder of an earlier run in `out`: its checkpoint, pictures and settings."""
+    if (out / run).exists():
+        shutil.rmtree(out / run)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _take_on_windows(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: nothing can be found out
+    return True
+
+
+def _take_on_windows(descriptor: int) -> bool:
+    import msvcrt
+
+    lock = msvcrt.locking  # type: ignore[attr-defined, unused-ignore]
+    try:
+        lock(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError:
+        return False
+    return True
+
+
+def _remove_drafts(out: Path) -> None:
+    for path in out.rglob(".*"):
+        if _DRAFT.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
