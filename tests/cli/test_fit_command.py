@@ -62,7 +62,7 @@ def test_from_data_to_shards(tmp_path, discs):
     result = run("ddpm", discs, "--out", str(tmp_path / "model"), "--condition", "label", *SMALL)
     assert result.exit_code == 0, result.output
     assert "Finished after 2 steps" in result.output
-    assert "Distance to held-out images" in result.output
+    assert "samples to as many held-out images" in result.output
     (command,) = [line for line in result.output.splitlines() if "torchgenaug render" in line]
     words = command.split()[1:]
     words[words.index("--count") + 1] = "4"
