@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -38,3 +39,11 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     if callable(val) or " at 0x" in repr(val):
         return getattr(val, "__name__", argname)
     return None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests make no secret for pseudonyms in the home of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHGENAUG_SECRET_FILE", str(tmp_path_factory.mktemp("secret") / "secret"))
+        yield

@@ -16,6 +16,7 @@ PACKAGE = "torchgenaug"
 FLOORS = {
     "errors": 0,
     "types": 1,
+    "bare_names": 1,
     "seeding": 1,
     "contracts": 2,
     "plan": 2,

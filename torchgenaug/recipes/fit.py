@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from torchgenaug.bare_names import bare_name
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
-from torchgenaug.recipes.bare_names import bare_name
 from torchgenaug.recipes.build import build_recipe, describe_family, with_condition
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.teachers import Teacher, chosen_teacher, warn_of_seen

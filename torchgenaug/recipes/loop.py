@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchgenaug.bare_names import bare_name
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import DivergenceError
-from torchgenaug.recipes.bare_names import bare_name
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.teachers import Teacher, taught_on

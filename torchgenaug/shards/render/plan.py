@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from torchgenaug.bare_names import without_places
 from torchgenaug.contracts import device_of, trained_on_of
 from torchgenaug.errors import ConfigurationError, ShardMismatchError
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -63,7 +64,7 @@ def plan_render(
         versions={name: _version(name) for name in _LIBRARIES},
         num_threads=torch.get_num_threads(),
         device=device_of(synthesizer).type,
-        trained_on=_json_value(trained_on_of(synthesizer)),
+        trained_on=without_places(_json_value(trained_on_of(synthesizer))),
     )
 
 

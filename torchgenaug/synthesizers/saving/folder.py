@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from torchgenaug.bare_names import without_places
 from torchgenaug.contracts import Storable, Stored, Synthesizer, device_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts import storable
@@ -150,7 +151,7 @@ def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, 
         "fingerprint": kept.fingerprint,
         **entries,
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in sorted(contents.items())},
-        "trained_on": None if synthesizer.trained_on is None else dict(synthesizer.trained_on),
+        "trained_on": without_places(synthesizer.trained_on),
     }
     return contents | {INDEX: json_bytes(index)}
 

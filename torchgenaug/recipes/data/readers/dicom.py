@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from torchgenaug.errors import MissingExtraError, missing_extra
+from torchgenaug.recipes.data.pseudonyms import pseudonym
 from torchgenaug.recipes.data.readers.decoded import Array, Decoded
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -156,7 +156,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def look_at_dicom(path: Path) -> tuple[str | None, str]:
-    """A pseudonym of the patient (the beginning of the sha256 of the ID; None without one), and why it is no image.
+    """A `pseudonym` of the patient (None without an ID), and why it is no image.
 
     The reason is "" for an image.
 
@@ -167,10 +167,10 @@ def look_at_dicom(path: Path) -> tuple[str | None, str]:
     with _quiet():
         header = _load(path, stop_before_pixels=True, specific_tags=["PatientID", "SOPClassUID", "Rows"])
     patient = str(header.get("PatientID", "") or "")
-    pseudonym = f"dicom-{hashlib.sha256(patient.encode()).hexdigest()[:12]}" if patient else None
+    named = f"dicom-{pseudonym(patient)}" if patient else None
     if str(header.get("SOPClassUID", "")) == _SEGMENTATION:
-        return pseudonym, "DICOM segmentations"
-    return pseudonym, "" if "Rows" in header else "DICOM without pixels"
+        return named, "DICOM segmentations"
+    return named, "" if "Rows" in header else "DICOM without pixels"
 
 
 def _load(path: Path, **options: Any) -> Any:
