@@ -82,6 +82,20 @@ def render(
             show_default=False,
         ),
     ] = None,
+    no_copies_of: Annotated[
+        str | None,
+        typer.Option(help="The data that the model was fitted on: copies are generated again.", show_default=False),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="package.module:factory of a rule: writes which samples it keeps.", show_default=False),
+    ] = None,
+    keep_best: Annotated[
+        float | None, typer.Option(help="With --keep: the fraction with the highest scores.", show_default=False)
+    ] = None,
+    keep_above: Annotated[
+        float | None, typer.Option(help="With --keep: scores of at least this.", show_default=False)
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads of torch; a resume keeps its own.", show_default=False),
@@ -123,6 +137,10 @@ def render(
 
         torchgenaug render my_model --out shards --count 20000 --extend
 
+        torchgenaug render my_model --out shards --count 10000 --no-copies-of data
+
+        torchgenaug render my_model --out shards --count 10000 --keep my_package.rules:confidence --keep-best 0.5
+
         torchrun --nproc_per_node 4 -m torchgenaug.cli render my_model --out shards --count 10000
 
         accelerate launch --num_processes 4 -m torchgenaug.cli render my_model --out shards --count 10000
@@ -131,6 +149,7 @@ def render(
     from rich.console import Console
 
     from torchgenaug import render_shards
+    from torchgenaug.cli.filters import keep_rendered, without_copies
     from torchgenaug.cli.load import DIFFUSERS_RANGE, is_diffusers_folder, load_sequence
     from torchgenaug.cli.preview import draw
     from torchgenaug.errors import ConfigurationError
@@ -155,6 +174,9 @@ def render(
     if value_range is None and is_diffusers_folder(synthesizer):
         low, high = DIFFUSERS_RANGE
         console.print(f"Intensities: -1 and 1 of the model become {low:g} and {high:g}; set others with --value-range.")
+    if no_copies_of is not None:
+        sequence, remark = without_copies(sequence, no_copies_of)
+        console.print(remark, soft_wrap=True)
     stored = None if dtype is StorageDtype.own else dtype.value
     codec = None if compression is Compression.none else compression.value
     if dry_run and not first:
@@ -180,6 +202,8 @@ def render(
         return
     size = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
     picture = draw(source, out / "preview.png", 16)
+    if keep is not None:
+        console.print(keep_rendered(source, keep, keep_best, keep_above, out), soft_wrap=True, markup=False)
     console.print(
         f"{len(source)} samples, {source.manifest.num_shards} shards, {_bytes(size)} in {out} "
         f"({time.perf_counter() - began:.1f} s). Look at {picture}."
