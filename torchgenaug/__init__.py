@@ -27,6 +27,7 @@ _HOMES = {
     "FillMissing": "mixing.dataset",
     "FunctionSynthesizer": "synthesizers",
     "JointConditions": "conditions",
+    "MixDistributedSampler": "mixing.dataset",
     "MixPlan": "plan",
     "ModuleSynthesizer": "synthesizers",
     "MonaiSynthesizer": "synthesizers",
@@ -69,6 +70,7 @@ __all__ = [
     "FillMissing",
     "FunctionSynthesizer",
     "JointConditions",
+    "MixDistributedSampler",
     "MixPlan",
     "ModuleSynthesizer",
     "MonaiSynthesizer",
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from torchgenaug.conditions import ClassLabels, Covariates, FillClasses, JointConditions, Prompts, RealFields
     from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
     from torchgenaug.mixing.dataset.fill_missing import FillMissing
+    from torchgenaug.mixing.dataset.rank_sampler import MixDistributedSampler
     from torchgenaug.mixing.loader import SyntheticMixLoader
     from torchgenaug.plan.mix_plan import MixPlan
     from torchgenaug.pool import SyntheticPool

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset as SyntheticMixDataset
     from torchgenaug.mixing.dataset.fill_missing import FillMissing as FillMissing
+    from torchgenaug.mixing.dataset.rank_sampler import MixDistributedSampler as MixDistributedSampler
 
-_HOMES = {"FillMissing": "fill_missing", "SyntheticMixDataset": "dataset"}
+_HOMES = {"FillMissing": "fill_missing", "MixDistributedSampler": "rank_sampler", "SyntheticMixDataset": "dataset"}
 
-__all__ = ["FillMissing", "SyntheticMixDataset"]
+__all__ = ["FillMissing", "MixDistributedSampler", "SyntheticMixDataset"]
 
 
 def __getattr__(name: str) -> Any:

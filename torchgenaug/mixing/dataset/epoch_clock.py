@@ -27,6 +27,7 @@ _PASS_BEGINS = frozenset(
     {
         ("torch.utils.data.sampler", "__iter__"),
         ("torch.utils.data.distributed", "__iter__"),
+        ("torchgenaug.mixing.dataset.rank_sampler", "__iter__"),
         ("torchdata.stateful_dataloader.sampler", "__init__"),  # of the iterator that its RandomSampler returns
     }
 )
