@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-import public_names  # noqa: E402 (found only once its folder is on the path)
+import docstrings  # noqa: E402 (found only once its folder is on the path)
+import public_names  # noqa: E402
 
 import torchgenaug  # noqa: E402
 
@@ -49,3 +52,8 @@ html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 
 public_names.write_pages(HERE / "reference" / "names")
+
+
+def setup(app: Sphinx) -> None:
+    """Connects the conversion of docstrings, ahead of napoleon."""
+    app.connect("autodoc-process-docstring", docstrings.as_rest, priority=100)

@@ -1,4 +1,4 @@
-"""The README's examples run as they stand, and its two commands are the ones that CI runs."""
+"""The README's examples run as they stand, as scripts, and its two commands are the ones that CI runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ def test_example_runs_as_a_script(number, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    printed = ("SyntheticMixDataset(", "Counts(", "Synthetic: 4")[number]
+    printed = ("SyntheticMixDataset(", "torch.Size([8, 1, 64, 64])")[number]
     assert printed in done.stdout, done.stdout
 
 
 def test_first_example_is_short():
     assert len(EXAMPLES[0].splitlines()) <= 14
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 200
 
 
 def test_the_two_commands_stand_there_once():
@@ -39,17 +43,3 @@ def test_the_two_commands_stand_there_once():
         'pip install -c constraints.txt -e ".[demo]" && torchgenaug demo',
         'pip install -c constraints.txt -e ".[test]" && pytest',
     ]
-
-
-def test_every_test_that_the_guarantees_name_exists():
-    root = README.parent
-    for cell in re.findall(r"\| (`tests/[^|]*) \|", README.read_text()):
-        current = None
-        for name in re.findall(r"`([^`]+)`", cell):
-            path, _, function = name.partition("::")
-            if path:
-                current = root / path
-                assert current.exists(), path
-            if function:
-                assert current is not None
-                assert f"def {function}(" in current.read_text(), name

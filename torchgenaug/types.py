@@ -31,7 +31,7 @@ class FieldSpec:
         dtype: torch dtype of the field.
         kind: ``"intensity"`` (an image: interpolated linearly by spatial transforms), ``"label_map"`` (a mask of
             classes: nearest neighbour, integer dtype) or ``"scalar"`` (class label, age, …: spatial transforms leave
-                it alone).
+            it alone).
         value_range: smallest and largest value that a sample may hold, both included; None where there is no limit.
 
     Raises:
