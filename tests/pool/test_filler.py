@@ -333,9 +333,8 @@ def test_an_exception_without_a_text_is_named_at_once(background, kind):
     def fails_nastily():
         raise kind
 
-    pool = pool_of(Scripted(batch_1=fails_nastily), background=background, timeout_s=60)
+    pool = pool_of(Scripted(batch_1=fails_nastily), background=background, timeout_s=600)  # longer than a test may take
     view = pickle.loads(pickle.dumps(pool))
-    began = time.monotonic()
     with pytest.raises((PoolError, kind)) as raised:
         pool.set_epoch(0)
     if raised.type is PoolError:
@@ -343,7 +342,6 @@ def test_an_exception_without_a_text_is_named_at_once(background, kind):
     if background:
         with pytest.raises(PoolError, match=kind.__name__):
             view.read(np.arange(4))
-    assert time.monotonic() - began < 30, "of 60 s"
     pool.set_epoch(0)
     pool.close()
 
@@ -364,20 +362,18 @@ class ReadsAnotherPool(Scripted):
 
 @pytest.mark.parametrize("inner_first", [True, False])
 def test_a_fork_does_not_wait_for_a_pool_inside_a_pool(inner_first, monkeypatch):
-    inner = pool_of(Scripted(), 4, refresh=1.0, timeout_s=60)
-    outer = pool_of(ReadsAnotherPool(inner), refresh=1.0, timeout_s=60)
+    inner = pool_of(Scripted(), 4, refresh=1.0, timeout_s=600)  # longer than a test may take
+    outer = pool_of(ReadsAnotherPool(inner), refresh=1.0, timeout_s=600)
     if not inner_first:  # a fork meets them in the order in which they were built
         order = [filler for filler in forks.alive() if filler in (inner._filler, outer._filler)]
         monkeypatch.setattr(forks, "alive", lambda: order[::-1])
     with inner, outer:
-        began = time.monotonic()
         for epoch in range(3):
             outer.set_epoch(epoch)
             child = os.fork()
             if child == 0:
                 os._exit(0)
             os.waitpid(child, 0)
-        assert time.monotonic() - began < 30, "of 60 s each"
 
 
 def test_close_gives_the_memory_back_at_once():

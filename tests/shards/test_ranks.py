@@ -349,12 +349,9 @@ def test_a_rank_killed_before_it_appears_leaves_nobody_waiting(tmp_path, whole, 
     path = tmp_path / "shards"
     ranks_ = [start_rank(path, rank, 2, COUNT) for rank in range(2)]
     ranks_[dead].kill()
-    began = time.monotonic()
-    _, errors = ranks_[1 - dead].communicate(timeout=120)
+    _, errors = ranks_[1 - dead].communicate(timeout=ranks.START_S / 3)
     assert ranks_[1 - dead].returncode == 1
     assert f"rank {dead}: it did not appear within" in errors
-    # Under load starting takes long; what counts is the wait, and it is nowhere near that for a process that is seen.
-    assert time.monotonic() - began < ranks.START_S / 3
     stop_all([ranks_[dead]])
     render(path, COUNT)
     assert contents(path) == whole
@@ -385,6 +382,7 @@ import os, sys
 os.umask(0o022)
 sys.path.insert(0, sys.argv[1])
 from shards_helpers import render
+render(sys.argv[3])  # all modules are loaded now: the other user may not be allowed to read them
 os.setgid(12345)
 os.setuid(12345)
 render(sys.argv[2], 44)
@@ -411,7 +409,7 @@ def test_another_user_may_go_on(tmp_path, whole, sticky):
     for parent in [tmp_path, *tmp_path.parents][:3]:
         parent.chmod(0o755)
     here = os.path.dirname(__file__)
-    command = [sys.executable, "-c", OTHER_USER, here, str(path)]
+    command = [sys.executable, "-c", OTHER_USER, here, str(path), str(tmp_path / "first")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     there = contents(path)

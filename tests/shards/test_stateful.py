@@ -105,9 +105,9 @@ class Folder(RuleBasedStateMachine):
     @rule(left=st.integers(0, 30), killed=st.booleans(), resume=st.sampled_from([True, "verify"]))
     def interrupted(self, left, killed, resume):
         """Killed, or the disk is full, at any change of the folder."""
-        with mock.patch.object(folder_module, "os", FailingDisk(left, killed=killed)):
-            with contextlib.suppress(OSError, ShardError):
-                self._render(resume=resume)
+        disk = mock.patch.object(folder_module, "os", FailingDisk(left, killed=killed))
+        with disk, contextlib.suppress(OSError, ShardError):
+            self._render(resume=resume)
         self._forget_repaired()
 
     @rule(more=st.integers(1, 9), left=st.one_of(st.none(), st.integers(0, 20)), killed=st.booleans())
