@@ -51,8 +51,9 @@ class ModuleSynthesizer:
         condition: ``"mask"``: the module is given one-hot masks (batch, num_classes, *spatial) of 0 and 1 in `dtype`;
             ``"source"``: images (batch, channels, *spatial) in `dtype`, in their own unit. None: neither.
         condition_spec: of the condition: its shape, and of source images the range.
-        value_range: what the outputs can be, stated and not changed: neither mapped nor clamped. (-1, 1) for a
-            generator that ends in tanh.
+        value_range: what the images can be. Without `output_range` it is stated and the outputs are not changed.
+        output_range: what the module's outputs can be, (-1, 1) for a generator that ends in tanh: mapped linearly to
+            `value_range`, and not clamped. None: the outputs are in `value_range` already.
         compute: where it computes, a `Compute`; its attributes (`device`, `dtype`, `channels_last`, `compile`,
             `cuda_graph`) may be passed as keywords instead.
 
@@ -83,6 +84,7 @@ class ModuleSynthesizer:
         condition: Told | None = None,
         condition_spec: FieldSpec | None = None,
         value_range: tuple[float, float],
+        output_range: tuple[float, float] | None = None,
         compute: Compute | None = None,
         **options: Unpack[ComputeOptions],
     ) -> None:
@@ -112,6 +114,7 @@ class ModuleSynthesizer:
         self._classes = num_classes  # of labels, or of masks
         self.condition = checked_condition(condition, condition_spec, num_classes)
         self.value_range = checked_value_range(value_range)
+        self.output_range = None if output_range is None else _checked_output_range(output_range)
         self.trained_on: Mapping[str, Any] | None = None
         self.dtype = checked_dtype(compute.dtype)
         parameter = next(module.parameters(), None)
@@ -140,6 +143,7 @@ class ModuleSynthesizer:
                 "latent_shape": self.latent_shape,
                 "num_classes": self._classes,
                 "value_range": self.value_range,
+                **({} if self.output_range is None else {"output_range": self.output_range}),
                 "dtype": str(self.dtype),
                 **({} if self.condition is None else self.condition.settings),
                 **self.execution.decisive,
@@ -162,7 +166,7 @@ class ModuleSynthesizer:
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
             made = self._caller(self.module, self._latents(seeds), told)
-        return {"image": made.float().contiguous()}
+        return {"image": self._mapped(made.float()).contiguous()}
 
     def stored(self) -> Stored:
         """What `save_synthesizer` writes; the module must come from `build_network`."""
@@ -171,6 +175,7 @@ class ModuleSynthesizer:
             "num_classes": self._classes,
             **({} if self.condition is None else self.condition.settings),
             "value_range": list(self.value_range),
+            **({} if self.output_range is None else {"output_range": list(self.output_range)}),
             "dtype": str(self.dtype).removeprefix("torch."),
             **self.execution.settings,
         }
@@ -183,6 +188,14 @@ class ModuleSynthesizer:
         if "condition_spec" in arguments:
             arguments["condition_spec"] = FieldSpec.from_json(arguments["condition_spec"])
         return cls(stored.networks["module"], **arguments)
+
+    def _mapped(self, images: Tensor) -> Tensor:
+        """Images of `output_range` in `value_range`."""
+        if self.output_range is None:
+            return images
+        (low, high), (darkest, brightest) = self.value_range, self.output_range
+        factor = (high - low) / (brightest - darkest)
+        return images.mul(factor).add_(low - darkest * factor)
 
     def _latents(self, seeds: Sequence[int]) -> Tensor | None:
         if self.latent_shape is None:
@@ -260,6 +273,13 @@ class ModuleSynthesizer:
     def __repr__(self) -> str:
         classes = "" if self._classes is None else f", num_classes={self._classes}"
         return f"ModuleSynthesizer({type(self.module).__name__}, {self.fields['image'].shape}{classes}, {self.device})"
+
+
+def _checked_output_range(limits: tuple[float, float]) -> tuple[float, float]:
+    try:
+        return checked_value_range(limits)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("`value_range`", "`output_range`")) from error
 
 
 def _image(module: nn.Module, latents: Tensor | None, told: Tensor | None) -> Tensor:
