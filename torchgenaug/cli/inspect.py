@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 
-def inspect(path: Annotated[Path, typer.Argument(help="A shard folder.", show_default=False)]) -> None:
-    """Prints what a shard folder holds, and where it came from.
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A shard folder, or a saved synthesizer.", show_default=False)],
+) -> None:
+    """Prints what a shard folder or a saved synthesizer holds, and where it came from.
 
     Example:
 
@@ -23,6 +25,12 @@ def inspect(path: Annotated[Path, typer.Argument(help="A shard folder.", show_de
     from torchgenaug.cli.text import printable
     from torchgenaug.shards.folder import list_shards, read_manifest
 
+    if (path / "synthesizer.json").exists():
+        from torchgenaug.cli.inspect_synthesizer import describe_synthesizer
+
+        for line in describe_synthesizer(path):
+            Console().print(line, markup=False, highlight=False, soft_wrap=True)
+        return
     manifest, shards = read_manifest(path), list_shards(path)
     size = sum((path / name).stat().st_size for names in shards.values() for name in names)
     console = Console()
