@@ -45,6 +45,7 @@ def find_duplicates(images: Images) -> list[Duplicate]:
         For each image with a duplicate, the nearest one; each pair once, nearest first.
 
     Example:
+        >>> import torch
         >>> images = torch.rand(20, 1, 16, 16)
         >>> images[7] = images[3].flip(2) * 0.5
         >>> [(pair.first, pair.second) for pair in find_duplicates(images)]
@@ -75,6 +76,7 @@ def find_overlap(first: Images, second: Images, *, names: tuple[str, str] = ("fi
         A pair for each image of `second` that is found, nearest first.
 
     Example:
+        >>> import torch
         >>> train, test = torch.rand(20, 1, 16, 16), torch.rand(10, 1, 16, 16)
         >>> test[4] = (train[9] * 255).round() / 255
         >>> [(pair.first, pair.second) for pair in find_overlap(train, test)]

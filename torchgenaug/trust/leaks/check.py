@@ -103,6 +103,7 @@ def check_leaks(
         UnknownOriginWarning: the source does not know what its model was trained on, and `strict` is False.
 
     Example:
+        >>> import torch
         >>> class Scans(list):
         ...     ids = ["a.png", "b.png"]
         >>> test = Scans([torch.rand(1, 16, 16), torch.rand(1, 16, 16)])

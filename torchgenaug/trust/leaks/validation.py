@@ -32,6 +32,7 @@ def validation_only(dataset: Data) -> Data:
         ConfigurationError: synthetic samples would be in it.
 
     Example:
+        >>> import torch
         >>> from torch.utils.data import TensorDataset
         >>> validation = validation_only(TensorDataset(torch.rand(4, 1, 8, 8)))
     """
