@@ -47,7 +47,10 @@ class SyntheticMixDataset(Dataset[Any]):
     loader at a time: two would share the epoch.
 
     Args:
-        real: map-style data set of tensors, tuples, lists, NamedTuples, dicts or `torchio.Subject`.
+        real: map-style data set of tensors, tuples, lists, NamedTuples, dicts or `torchio.Subject`; of single arrays or
+            numbers; of lists of dicts, as MONAI's crops with ``num_samples`` are (a synthetic sample is then a list of
+            as many). It is not read before a sample is needed, and then in the process that needs it: mistakes in the
+            samples are found when the data set is built only where `real` is a list, a tuple or a `TensorDataset`.
         synthetic: `SyntheticPool`, `ShardSource`, another `SyntheticSource`, or a map-style data set whose samples look
             like the real ones.
         ratio: synthetic fraction of an epoch, or a function epoch → fraction (a named function, so that it pickles).
@@ -57,12 +60,15 @@ class SyntheticMixDataset(Dataset[Any]):
         count: synthetic samples per epoch, as an absolute number, instead of `ratio`.
         seed: base seed of the mix and of the transforms, in [0, 2^63).
         fields: names of the positions of a tuple or list sample, such as ``("image", "label")``; for dicts and
-            Subjects, which fields to hand out (of real and synthetic samples alike).
+            Subjects, which fields to hand out (of real and synthetic samples alike). A mapping, such as
+            ``{"pixel_values": "image", "labels": "label"}``, gives for each real name the synthetic one.
         match: name of the class field: a replaced sample is replaced by one of its own class, so that the class balance
             stays. Reads `real` once for its labels; a mapping ``{name: labels}`` saves that.
         transform: applied to every sample: a TorchIO transform or a function sample → sample.
         real_transform: applied to real samples only, before `transform`.
-        synthetic_transform: applied to synthetic samples only, before `transform`.
+        synthetic_transform: applied to synthetic samples only, before they are converted: it gets tensors under the
+            names of the source (tuples: in the order of `fields`; Subjects: as images), and may rename, add and drop
+            fields.
         provenance: adds to each sample where it comes from: ``is_synthetic``, ``index`` (in `real`, or -1), ``id``,
             ``seed`` (hexadecimal), ``parent`` and ``member`` (of an ensemble) of a synthetic sample, or -1 and "", and
             the sequence's ``fingerprint``.

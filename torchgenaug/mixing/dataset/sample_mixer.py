@@ -129,10 +129,12 @@ class SampleMixer:
     ) -> tuple[list[Any], list[Any]]:
         """The samples after the transform of their side, in the order of `codes`; their provenance, if wanted."""
         draws = bool(codes) and min(codes) < 0
-        if not self.changes_samples and self._reads_one_by_one(draws):
-            samples = self._one_by_one(codes)
-            self._compare(samples, codes)
-            return samples, []
+        if not self.changes_samples and not reads_batches(self.real):
+            samples = self._one_by_one(codes) if self._reads_one_by_one(draws) else self._row_by_row(codes, draws)
+            if samples is not None:
+                if not self._compared:
+                    self._compare(samples, codes)
+                return samples, []
         real_at = [code for code in codes if code >= 0]
         real = self.real_samples(real_at)
         if self._transforms[0] is not None and real and index is not None:
@@ -158,7 +160,7 @@ class SampleMixer:
 
     def _reads_one_by_one(self, draws: bool) -> bool:
         """Whether samples are just what ``real[position]`` and ``dataset[position]`` give."""
-        if not isinstance(self.source, MapSource) or reads_batches(self.real) or reads_batches(self.source.dataset):
+        if not isinstance(self.source, MapSource) or reads_batches(self.source.dataset):
             return False
         if not draws:
             return self._names is None
@@ -174,6 +176,23 @@ class SampleMixer:
         try:
             for code in codes:
                 append(real[code] if code >= 0 else synthetic[~code])  # type: ignore[index]
+        except Exception as error:
+            if code >= 0:
+                error.add_note(f"while reading real sample {code}")
+            raise
+        return samples
+
+    def _row_by_row(self, codes: Sequence[int], draws: bool) -> list[Any] | None:
+        """Synthetic samples read as a batch, real ones in their places; None where more has to be done to them."""
+        opened = self.opened(draws=True) if draws else self._opened
+        if not draws or opened is None or opened.synthetic is None or opened.raw.restricted or opened.raw.crops:
+            return None
+        taken = iter(opened.synthetic.samples([~code for code in codes if code < 0], None)[0]).__next__
+        real, samples = self.real, list[Any]()
+        append, code = samples.append, -1
+        try:
+            for code in codes:
+                append(real[code] if code >= 0 else taken())
         except Exception as error:
             if code >= 0:
                 error.add_note(f"while reading real sample {code}")
