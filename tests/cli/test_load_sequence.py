@@ -58,7 +58,7 @@ def test_conditions_come_from_a_factory(model):
         ({"conditions": "model_for_load:make"}, "--conditions must give conditions .* got AnalyticSynthesizer"),
         (
             {"conditions": "model_for_load:absent"},
-            "--conditions must name a function of .* got 'absent'",
+            "--conditions must name a function or class of .* got 'absent'",
         ),
         ({"conditions": "model_for_load"}, "--conditions must be package.module:factory, got 'model_for_load'"),
         ({"conditions": "model_for_load:ones", "num_classes": 4}, "--classes and --class-weights must be left out"),
