@@ -167,8 +167,8 @@ def test_networks_of_the_package_before_monai_14_load(bundle, networks):
             "must be a class of monai.networks.nets, got 'scr",
         ),
         ("network_def", {"_target_": "monai.networks.nets.UNet"}, "must define one DiffusionModelUNet"),
-        ("network_def", {"no_such": 1}, "must be what its constructor takes"),
-        ("network_def", {"norm_num_groups": 3}, "must be what its constructor takes"),
+        ("network_def", {"no_such": 1}, "must be (what|those of) its constructor"),
+        ("network_def", {"norm_num_groups": 3}, "must be (what|those of) its constructor"),
         ("network_def", {"num_head_channels": 4, "channels": [8, 12]}, "Weights must fit the definition"),
         ("noise_scheduler", {"_target_": "evil.DDIMScheduler"}, "must be a class of monai.networks.schedulers"),
         ("noise_scheduler", {"_target_": "torch.optim.Adam"}, "must define one scheduler"),
@@ -211,3 +211,100 @@ def test_weights_may_be_named(bundle, networks):
     torch.save(networks[0].state_dict(), bundle / "models" / "best.pt")
     (bundle / "models" / "model.pt").unlink()
     assert load_monai_bundle(bundle, weights={"unet": "models/best.pt"}, allow_pickle=True)["unet"] is not None
+
+
+def to_yaml(folder, text=None):
+    import yaml
+
+    path = folder / "configs" / "inference.json"
+    (folder / "configs" / "inference.yaml").write_text(
+        yaml.safe_dump(json.loads(path.read_text())) if text is None else text
+    )
+    path.unlink()
+
+
+def test_a_configuration_in_yaml_is_the_same(bundle):
+    first = MonaiSynthesizer(**load_monai_bundle(bundle, allow_pickle=True), **OPTIONS)
+    to_yaml(bundle)
+    second = MonaiSynthesizer(**load_monai_bundle(bundle, allow_pickle=True), **OPTIONS)
+    assert first.fingerprint == second.fingerprint
+
+
+LAUGHS = "\n".join(
+    ["a0: &a0 [1,1,1,1,1,1,1,1,1]"]
+    + [f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    + ["network_def: {_target_: DiffusionModelUNet, channels: *a11}", "s: {_target_: DDIMScheduler}"]
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: " + "[" * 60_000,
+        "!!python/object/apply:os.system ['echo evil']",
+        "a: &a [*a]\nnetwork_def: {_target_: DiffusionModelUNet, channels: *a}\ns: {_target_: DDIMScheduler}",
+        LAUGHS,
+        "- 1",
+        "a: [1",
+        "x" * 100_000,
+        "? [1, 2]\n: 3",
+        "a: " + "9" * 60_000,
+    ],
+)
+def test_hostile_yaml(bundle, text, monkeypatch):
+    monkeypatch.setattr(os, "system", lambda *_: pytest.fail("code was run"))
+    to_yaml(bundle, text)
+    with pytest.raises(SynthesizerLoadError):
+        load_monai_bundle(bundle, allow_pickle=True)
+
+
+def test_references_that_multiply_are_refused(bundle):
+    content = json.loads((bundle / "configs" / "inference.json").read_text())
+    content["a0"] = [1] * 9
+    for k in range(1, 12):
+        content[f"a{k}"] = [f"@a{k - 1}"] * 9
+    content["network_def"]["channels"] = "@a11"
+    write(bundle, content)
+    with pytest.raises(SynthesizerLoadError, match=r"at most 10,000 parts.*Nothing was built"):
+        load_monai_bundle(bundle, allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("network_def", {"num_res_blocks": 10**7}),
+        ("network_def", {"channels": [10**9, 10**9]}),
+        ("network_def", {"channels": [4096, 1 << 20]}),
+        ("noise_scheduler", {"num_train_timesteps": 10**9}),
+        ("noise_scheduler", {"num_train_timesteps": 2 * 10**8}),
+    ],
+)
+def test_numbers_are_bounded(bundle, key, changes):
+    changed(bundle, key, **changes)
+    with pytest.raises(SynthesizerLoadError):
+        load_monai_bundle(bundle, allow_pickle=True)
+
+
+def test_weights_are_regular_files_without_compression(bundle, networks):
+    import zipfile
+
+    path = bundle / "models" / "model.pt"
+    path.unlink()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(SynthesizerLoadError, match="uncompressed"):
+        load_monai_bundle(bundle, allow_pickle=True)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SynthesizerLoadError, match="must be a regular file, got a named pipe"):
+        load_monai_bundle(bundle, allow_pickle=True)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(SynthesizerLoadError, match="must be inside it"):
+        load_monai_bundle(bundle, allow_pickle=True)
+
+
+def test_loading_moves_no_global_random_state(bundle):
+    state = torch.get_rng_state()
+    load_monai_bundle(bundle, allow_pickle=True)
+    assert torch.equal(torch.get_rng_state(), state)

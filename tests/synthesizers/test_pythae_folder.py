@@ -116,8 +116,8 @@ def test_a_hostile_pickle_is_not_executed(tmp_path):
     ("spoil", "message"),
     [
         (lambda m: (m / "model_config.json").unlink(), "with model_config.json"),
-        (lambda m: (m / "model_config.json").write_text("{"), "must be a configuration of pythae"),
-        (lambda m: (m / "model_config.json").write_text("[]"), "must be a configuration of pythae"),
+        (lambda m: (m / "model_config.json").write_text("{"), "must be a JSON file"),
+        (lambda m: (m / "model_config.json").write_text("[]"), "must hold a JSON object"),
         (lambda m: edit(m, name="AutoModel"), "name a configuration of a pythae model, got 'AutoModel'"),
         (lambda m: edit(m, name="BaseDatasetConfig"), "name a configuration"),
         (lambda m: edit(m, latent_dim="many"), "must be a configuration of pythae"),

@@ -1,8 +1,9 @@
 """Reads the networks of a MONAI bundle without running anything in it.
 
-A bundle is ``configs/inference.json`` and ``models/*.pt``: a program in JSON and pickled weights. Of the program only
-the definitions of networks and of the scheduler are read, as plain data: no ``$`` expression is evaluated, no
-``_target_`` outside the lists below is imported, and the rest (imports, savers, samplers, handlers) is not looked at.
+A bundle is ``configs/inference.json`` (or ``.yaml``) and ``models/*.pt``: a program as data, and pickled weights. Of
+the program only the definitions of networks and of the scheduler are read, as plain data: no ``$`` expression is
+evaluated, no ``_target_`` outside the lists below is imported, and the rest (imports, savers, samplers, handlers) is not
+looked at.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from torchgenaug.errors import ConfigurationError, SynthesizerLoadError, missing_extra
+from torchgenaug.errors import SynthesizerLoadError, missing_extra
+from torchgenaug.synthesizers.monai.config import expand, read_config
 from torchgenaug.synthesizers.monai.networks import AUTOENCODERS, CONTROLNETS, UNETS
 from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS
-from torchgenaug.synthesizers.parts.blueprints import build_network
-from torchgenaug.synthesizers.parts.model_files import read_json
+from torchgenaug.synthesizers.parts.blueprints import from_blueprint
+from torchgenaug.synthesizers.parts.building import MAX_TIMESTEPS, check_numbers
+from torchgenaug.synthesizers.parts.model_files import check_pickle, tensor_shapes
 
 _ROLES: Mapping[str, tuple[str, ...]] = {"unet": UNETS, "autoencoder": AUTOENCODERS, "controlnet": CONTROLNETS}
 # Where bundles of the model zoo keep the weights; safetensors, which need no trust, come first.
@@ -28,7 +31,6 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "autoencoder": ("model_autoencoder", "autoencoder", "vae"),
     "controlnet": ("model_controlnet", "controlnet"),
 }
-_REFERENCE = re.compile(r"@([A-Za-z_]\w*)((?:(?:::|#)\w+)*)")
 # Keys that serve the bundle's own parser, or training only.
 _IGNORED = ("_target_", "_requires_", "_disabled_", "_desc_", "_mode_", "use_checkpoint", "use_checkpointing")
 # The first networks of this kind came in a package of their own, where this argument had another name.
@@ -47,7 +49,7 @@ class MonaiParts(TypedDict):
 def load_monai_bundle(
     path: str | Path,
     *,
-    config: str = "configs/inference.json",
+    config: str | None = None,
     weights: Mapping[str, str] | None = None,
     allow_pickle: bool = False,
 ) -> MonaiParts:
@@ -57,7 +59,8 @@ def load_monai_bundle(
 
     Args:
         path: the bundle's folder.
-        config: its configuration, JSON, inside the folder.
+        config: its configuration, JSON or YAML, inside the folder; default: ``configs/inference.json``, ``.yaml`` or
+            ``.yml``.
         weights: ``unet``, ``autoencoder``, ``controlnet`` → file inside the folder; default: ``models/model.pt`` and
             the other usual names, ``.safetensors`` before ``.pt``.
         allow_pickle: read ``.pt`` files, by ``torch.load(weights_only=True)``: an unpickler that builds tensors and
@@ -82,8 +85,8 @@ def load_monai_bundle(
             )
     """
     folder = Path(path)
-    place = folder / config
-    content = read_json(_inside(folder, config))
+    place = _configuration(folder, config)
+    content = read_config(place)
     scheduler = _definition(content, SCHEDULERS, "schedulers", place)
     if scheduler is None:
         raise SynthesizerLoadError(
@@ -100,11 +103,11 @@ def load_monai_bundle(
                 )
             networks[role] = None
             continue
-        try:
-            network = build_network(f"monai:{found[0]}", **found[1])
-        except ConfigurationError as error:
-            raise SynthesizerLoadError(f"{error} (at {place})") from error
-        _load_weights(network, _tensors(folder, role, (weights or {}).get(role), allow_pickle), f"{role} of {folder}")
+        tensors = _tensors(folder, role, (weights or {}).get(role), allow_pickle)
+        shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+        blueprint = {"class": f"monai:{found[0]}", "arguments": found[1]}
+        network = from_blueprint(blueprint, str(place), shapes=shapes)
+        _load_weights(network, tensors, f"{role} of {folder}")
         networks[role] = network
     return MonaiParts(
         unet=networks["unet"],  # type: ignore[typeddict-item]  # never None: see above
@@ -139,43 +142,11 @@ def _definition(
         return None
     key, name, value = found[0]
     arguments = {
-        _RENAMED.get(argument, argument): _plain(setting, content, f"{place}, {key!r}, {argument!r}", 0)
+        _RENAMED.get(argument, argument): expand(setting, content, f"{place}, {key!r}, {argument!r}")
         for argument, setting in value.items()
         if argument not in _IGNORED
     }
     return name, arguments
-
-
-def _plain(value: Any, content: Mapping[str, Any], place: str, depth: int) -> Any:
-    """`value` with its references to plain values replaced; anything that would have to be run is refused."""
-    if depth > 20:
-        raise SynthesizerLoadError(f"{place} must refer to a plain value, got references that go round in a circle.")
-    if isinstance(value, list):
-        return [_plain(item, content, place, depth + 1) for item in value]
-    if isinstance(value, dict):
-        if "_target_" in value:
-            raise _refused(value, place)
-        return {key: _plain(item, content, place, depth + 1) for key, item in value.items()}
-    if not isinstance(value, str) or not value.startswith(("$", "@", "%")):
-        return value
-    reference = _REFERENCE.fullmatch(value)
-    if reference is None or reference[1] not in content:
-        raise _refused(value, place)
-    target = content[reference[1]]
-    for key in re.split(r"::|#", reference[2])[1:]:
-        try:
-            target = target[int(key)] if isinstance(target, list) else target[key]
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise _refused(value, place) from error
-    return _plain(target, content, place, depth + 1)
-
-
-def _refused(value: object, place: str) -> SynthesizerLoadError:
-    return SynthesizerLoadError(
-        f"Definitions of networks must be plain values, got {str(value)[:80]!r} at {place}. Expressions and "
-        "objects of a bundle are never evaluated. Put the value itself there, or build the network yourself and pass "
-        "it to MonaiSynthesizer(unet, scheduler, …)."
-    )
 
 
 def _scheduler(name: str, arguments: Mapping[str, Any], place: Path) -> Any:
@@ -183,6 +154,7 @@ def _scheduler(name: str, arguments: Mapping[str, Any], place: Path) -> Any:
         from monai.networks import schedulers
     except ImportError as error:
         raise missing_extra("load_monai_bundle", package="monai", extra="monai") from error
+    check_numbers(arguments, str(place), MAX_TIMESTEPS)
     try:
         return getattr(schedulers, name)(**arguments)
     except Exception as error:
@@ -194,7 +166,7 @@ def _scheduler(name: str, arguments: Mapping[str, Any], place: Path) -> Any:
 def _tensors(folder: Path, role: str, file: str | None, allow_pickle: bool) -> dict[str, Tensor]:
     """The weights of one network, on the CPU."""
     tried = [file] if file else list(_candidates(role))
-    path = next((found for found in (_inside(folder, name) for name in tried) if found.is_file()), None)
+    path = next((found for found in (_inside(folder, name) for name in tried) if found.exists()), None)
     if path is None:
         raise SynthesizerLoadError(
             f"{folder} must hold the weights of the {role}, got none of {tried}. Name the file: "
@@ -203,12 +175,14 @@ def _tensors(folder: Path, role: str, file: str | None, allow_pickle: bool) -> d
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
+        tensor_shapes(path)
         return load_file(path)
     if not allow_pickle:
         raise SynthesizerLoadError(
             f"Weights must be safetensors, got the pickle {path}. Pickles can run code. If you trust its source, pass "
             "allow_pickle=True (it is read with weights_only=True), and keep the result with save_synthesizer."
         )
+    check_pickle(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -231,6 +205,12 @@ def _candidates(role: str) -> Iterator[str]:
     for suffix in ("safetensors", "pt"):
         for name in _FILES[role]:
             yield f"models/{name}.{suffix}"
+
+
+def _configuration(folder: Path, config: str | None) -> Path:
+    names = [config] if config else [f"configs/inference.{suffix}" for suffix in ("json", "yaml", "yml")]
+    found = next((path for path in (_inside(folder, name) for name in names) if path.exists()), None)
+    return _inside(folder, names[0]) if found is None else found
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -11,6 +11,7 @@ import math
 import os
 import stat
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,24 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             "model again."
         ) from error
     return shapes
+
+
+def check_pickle(path: Path) -> None:
+    """Raises `SynthesizerLoadError` unless `path` is a regular file that needs no more memory than it has bytes.
+
+    `torch.save` stores tensors uncompressed, in a zip archive; a compressed one can grow a thousandfold.
+    """
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = next((each.filename for each in archive.infolist() if each.compress_type), None)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # of an older torch, without an archive; or damaged, which the unpickler says
+    if packed is not None:
+        raise SynthesizerLoadError(
+            f"{path} must hold tensors as torch.save stores them, uncompressed, got {packed[:80]!r}, which is "
+            "compressed. Nothing of it was read. Fetch it again."
+        )
 
 
 def free_memory() -> int:

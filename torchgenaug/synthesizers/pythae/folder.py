@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError, missing_extra
 from torchgenaug.synthesizers.parts.blueprints import build_network
+from torchgenaug.synthesizers.parts.building import Construction, check_numbers
+from torchgenaug.synthesizers.parts.model_files import check_pickle, read_json
 
 _CONFIG, _WEIGHTS = "model_config.json", "model.pt"
 # Set by pythae itself, from the networks that it finds.
@@ -33,7 +34,7 @@ def as_network(model: Any) -> Any | None:
     fields = {field.name for field in dataclasses.fields(config)} - _DERIVED  # type: ignore[arg-type]
     options = {name: settings[name] for name in sorted(fields) if not name.startswith("uses_default")}
     try:
-        with torch.random.fork_rng(devices=[]):
+        with Construction():
             network: Any = build_network(
                 "torchgenaug:PythaeNetwork",
                 model=kind,
@@ -105,13 +106,14 @@ def _config(folder: Path) -> Any:
     except ImportError as error:
         raise missing_extra("A folder of pythae", package="pythae", extra="vae") from error
     file = folder / _CONFIG
-    if not file.is_file():
+    if not file.exists():
         raise SynthesizerLoadError(
             f"`path` must be a folder that pythae saved, with {_CONFIG}, got {str(folder)!r} without it. Check the "
             "path; pythae's trainer writes such folders as final_model."
         )
     try:
-        content = json.loads(file.read_text())
+        content = read_json(file)
+        check_numbers(content, str(file))
         name = content.pop("name")
         cls = getattr(models, name) if name in models.__all__ and name.endswith("Config") else None
         if cls is None:
@@ -130,7 +132,7 @@ def _config(folder: Path) -> Any:
 
 def _weights(folder: Path, allow_pickle: bool) -> dict[str, Any]:
     file = folder / _WEIGHTS
-    if not file.is_file():
+    if not file.exists():
         raise SynthesizerLoadError(f"`path` must be a folder with {_WEIGHTS}, got {str(folder)!r} without it.")
     if not allow_pickle:
         raise SynthesizerLoadError(
@@ -138,6 +140,7 @@ def _weights(folder: Path, allow_pickle: bool) -> dict[str, Any]:
             f"it comes from: PythaeSynthesizer.from_folder({str(folder)!r}, allow_pickle=True), which reads it with "
             "torch's weights_only=True; then save_synthesizer, which writes no pickles."
         )
+    check_pickle(file)
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -158,7 +161,7 @@ def _built(config: Any, kind: str, given: dict[str, Any]) -> Any:
         if name.startswith("uses_default_"):
             setattr(config, name, True)  # pythae sets them anew from what it is given
     try:
-        with torch.random.fork_rng(devices=[]):
+        with Construction():
             return getattr(models, kind)(config, **given)
     except Exception as error:
         raise SynthesizerLoadError(
