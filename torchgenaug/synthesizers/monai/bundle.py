@@ -2,8 +2,8 @@
 
 A bundle is ``configs/inference.json`` (or ``.yaml``) and ``models/*.pt``: a program as data, and pickled weights. Of
 the program only the definitions of networks and of the scheduler are read, as plain data: no ``$`` expression is
-evaluated, no ``_target_`` outside the lists below is imported, and the rest (imports, savers, samplers, handlers) is not
-looked at.
+evaluated, no ``_target_`` outside the lists below is imported, and the rest (imports, savers, samplers, handlers) is
+not looked at.
 """
 
 from __future__ import annotations
