@@ -385,3 +385,15 @@ def test_only_the_count_may_be_extended(tmp_path):
         render(tmp_path / "shards", 30)
     assert contents(tmp_path / "shards") == before
     assert len(render(tmp_path / "new", 5, resume="extend")) == 5, "there was nothing yet"
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "lz4", "zstd"])
+@pytest.mark.parametrize("left", [0, 30, 600, -1])
+def test_a_shard_that_was_cut_is_made_again_by_any_resume(tmp_path, compression, left):
+    """As a copy that was interrupted leaves it; found by its size."""
+    render(tmp_path / "shards", compression=compression)
+    before = contents(tmp_path / "shards")
+    file = shard(tmp_path / "shards", 2)
+    os.truncate(file, left if left >= 0 else file.stat().st_size - 1)
+    render(tmp_path / "shards", compression=compression)
+    assert contents(tmp_path / "shards") == before

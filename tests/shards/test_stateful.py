@@ -130,9 +130,9 @@ class Folder(RuleBasedStateMachine):
         self._forget_repaired()
 
     @rule(chance=st.randoms(use_true_random=False), how=st.sampled_from(["flip", "cut", "remove"]))
-    @precondition(lambda self: any(self.path.glob("shard-*")))
+    @precondition(lambda self: self._sound())
     def damage(self, chance, how):
-        file = chance.choice(sorted(self.path.glob("shard-*")))
+        file = chance.choice(self._sound())
         content = bytearray(file.read_bytes())
         if how == "remove":
             file.unlink()
@@ -182,6 +182,9 @@ class Folder(RuleBasedStateMachine):
         if self.begun:
             report = verify_shards(self.path)
             assert set(report.damaged) == {name for name in self.damaged if (self.path / name).exists()}
+
+    def _sound(self):
+        return sorted(file for file in self.path.glob("shard-*") if file.name not in self.damaged)
 
     def _forget_repaired(self):
         """A shard that a render has made again is as it was."""

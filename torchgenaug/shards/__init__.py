@@ -1,10 +1,10 @@
 """Shards: synthetic samples on disk, in HDF5 files that any h5py user can read (format 1, specified in the README).
 
-``format`` (the manifest) · ``storage`` (how one field is stored) · ``folder`` (names, journal, atomic files) ·
-``writer`` and ``background`` (one shard, and the thread that writes it) · ``render`` · ``layout``, ``chunks``,
-``blosc``, ``frame`` and ``opened`` (checks and maps one shard) · ``reader`` · ``verify`` · ``combined`` and
-``selected`` (folders as one; classes kept and balanced) · ``remote`` (folders behind a URL). Nothing outside imports
-h5py, and h5py is loaded when the first shard is written or opened.
+``format`` (the manifest) · ``storage`` (how one field is stored) · ``structure`` (what writer and reader agree on) ·
+``folder`` (names, journal, atomic files) · ``write/`` (one shard, read back before it gets its name, and the thread
+that writes it) · ``render/`` · ``read/`` (checks and reads one file, opened once; `ShardSource`) · ``inventory`` (what
+is missing or damaged) · ``verify`` · ``remote`` and ``cache`` (folders behind a URL). Nothing outside imports h5py, and
+h5py is loaded when the first shard is written or opened.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ from pathlib import Path
 from torchgenaug.shards.folder import list_shards
 from torchgenaug.shards.format import Manifest
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SUPERBLOCK_BYTES, _END_AT = 48, 28
+
 
 class Damage:
     """The damaged files of a folder, found once; and what is missing, looked up again and again.
@@ -59,15 +62,27 @@ class Damage:
 
 
 def truncated_shards(folder: Path, manifest: Manifest) -> dict[int, list[str]]:
-    """Shard index → names of files too small for their samples: the damage that shows without reading them."""
+    """Shard index → names of files too small for what they hold: the damage that shows without reading them."""
     found: dict[int, list[str]] = {}
     for index, names in list_shards(folder).items():
-        least = len(manifest.shard_range(index)) * manifest.row_bytes() if manifest.compression is None else 1
+        rows = 0 if manifest.compression else len(manifest.shard_range(index)) * manifest.row_bytes()
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                if (folder / name).stat().st_size < least:
+                size = (folder / name).stat().st_size
+                if size < rows or size < _stated_size(folder / name):
                     found.setdefault(index, []).append(name)
     return found
+
+
+def _stated_size(path: Path) -> int:
+    """The end of an HDF5 file as its superblock (version 2 or 3, which the writer makes) states it."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_SUPERBLOCK_BYTES)
+    except PermissionError:  # another user's: what may not be read is left alone
+        return 1
+    short = len(header) < _SUPERBLOCK_BYTES or not header.startswith(_SIGNATURE)
+    return 1 << 62 if short else int.from_bytes(header[_END_AT : _END_AT + 8], "little")
 
 
 def _inode(path: Path) -> int | None:
