@@ -174,7 +174,7 @@ def trained_on_all(parts: Mapping[str, object]) -> dict[str, Any] | None:
 
 @runtime_checkable
 class Conditions(Protocol):
-    """What is asked of the synthesizer for each sample: a pure function of ids.
+    """The conditions of each sample, such as class labels or masks: a pure function of ids.
 
     An optional attribute ``fields: Mapping[str, FieldSpec]`` states what the fields are; without it the sequence reads
     the specs off the first sample.

@@ -247,7 +247,7 @@ def test_limits_are_those_of_the_dtype():
 FOUR = AnalyticSynthesizer((8, 8), num_classes=4)
 
 
-class Asked(AnalyticSynthesizer):
+class ConditionInputs(AnalyticSynthesizer):
     condition_fields = {"age": FieldSpec((), kind="scalar")}  # noqa: RUF012
 
 
@@ -257,7 +257,7 @@ class Asked(AnalyticSynthesizer):
         (FOUR, None, r"must hold \['label'\].*got \[\].*ClassLabels\(4\)"),
         (FOUR, ClassLabels(10), r"labels in \[0, 4\), got .*Use ClassLabels\(4\)"),
         (FOUR, ClassLabels(4, name="sex"), r"must hold \['label'\].*got \['sex'\]"),
-        (Asked((8, 8), num_classes=2), ClassLabels(2), r"must hold \['age'\].*JointConditions"),
+        (ConditionInputs((8, 8), num_classes=2), ClassLabels(2), r"must hold \['age'\].*JointConditions"),
     ],
 )
 def test_conditions_that_the_synthesizer_would_refuse(synthesizer, conditions, message):

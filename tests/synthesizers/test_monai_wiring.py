@@ -45,9 +45,9 @@ def test_the_channels_say_where_the_conditions_go():
 
 def test_what_is_concatenated_comes_in_order():
     mask = tiny.masks([1], SIZE, 3)
-    wired = wiring(tiny.unet(extra=5), covariates=AGE_SEX, mask_classes=3)
+    infer_wiring = wiring(tiny.unet(extra=5), covariates=AGE_SEX, mask_classes=3)
     conditions = {"mask": mask, "age": torch.tensor([25]), "sex": torch.tensor([1.0])}
-    asked = wired.asked(conditions, 1, device=torch.device("cpu"), dtype=torch.float64, encode=None)
+    asked = infer_wiring.asked(conditions, 1, device=torch.device("cpu"), dtype=torch.float64, encode=None)
     assert asked.maps.dtype == torch.float64
     assert torch.equal(asked.maps[:, :3].argmax(1, keepdim=True), mask)
     assert (asked.maps[:, 3] == 0.25).all()
@@ -75,8 +75,8 @@ def test_behind_an_autoencoder_masks_are_shares_and_sources_are_latents():
 
 
 def test_guidance_doubles_everything_but_drops_the_class():
-    wired = wiring(tiny.unet(extra=3), mask_classes=3)
-    asked = wired.asked(
+    infer_wiring = wiring(tiny.unet(extra=3), mask_classes=3)
+    asked = infer_wiring.asked(
         {"mask": tiny.masks([1, 2], SIZE, 3)}, 2, device=torch.device("cpu"), dtype=torch.float32, encode=None
     )
     twice = asked._replace(labels=torch.tensor([0, 1])).doubled(9)

@@ -58,7 +58,7 @@ def fit(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the synthesizer; a run that stopped there goes on.")
     ] = None,
-    condition: Annotated[Condition, typer.Option(help="What the model is told about a sample.")] = Condition.none,
+    condition: Annotated[Condition, typer.Option(help="What the model is conditioned on.")] = Condition.none,
     with_mask: Annotated[bool, typer.Option("--with-mask", help="Make the mask together with the image.")] = False,
     size: Annotated[
         str | None, typer.Option(help="Resize images to this many pixels: one number, or one per axis: 64,64,32.")
@@ -131,7 +131,7 @@ def fit(
 
         torchgenaug fit list
     """
-    from torchgenaug.recipes.build import with_condition
+    from torchgenaug.recipes.build import resolve_condition
     from torchgenaug.recipes.options import Options
 
     if family == "list":
@@ -170,7 +170,7 @@ def fit(
         guidance_scale=guidance_scale,
         teacher=None if teacher is None else str(teacher),
     )
-    recipe = with_condition(family, train, recipe)
+    recipe = resolve_condition(family, train, recipe)
     _say(repr(train), *train.remarks)
     from torchgenaug.recipes import FitOptions
     from torchgenaug.recipes import fit as run_fit
@@ -265,10 +265,10 @@ def _list_families() -> None:
         dims = " and ".join(f"{each}D" for each in about.dims)
         conditions = ", ".join(each or "none" for each in about.conditions)
         mask = "; --with-mask" if about.with_mask and not about.teacher else ""
-        told = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
+        given = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
         _say(
             f"{name}: {about.summary}",
-            f"    {dims}; {told}{mask}; {about.steps} steps of {about.batch_size}",
+            f"    {dims}; {given}{mask}; {about.steps} steps of {about.batch_size}",
         )
 
 

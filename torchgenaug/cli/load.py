@@ -14,7 +14,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
 
 DIFFUSERS_RANGE = (0.0, 1.0)
-"""What the -1 and 1 of a plain diffusers folder stand for unless told: diffusers' own pipelines map to [0, 1], too."""
+"""What the -1 and 1 of a plain diffusers folder stand for by default: diffusers' own pipelines map to [0, 1], too."""
 
 
 def load_sequence(
@@ -87,7 +87,7 @@ def own_device(device: str | None) -> str:
     Makes it torch's current GPU, so that a factory that says "cuda" gets the same.
 
     Args:
-        device: what the user asked for; None: a GPU if there is one, "cuda" without a number: this process's own.
+        device: the user's choice; None: a GPU if there is one, "cuda" without a number: this process's own.
     """
     if device not in (None, "cuda") or not torch.cuda.is_available():
         return device or "cpu"

@@ -1,4 +1,4 @@
-"""What is asked of a synthesizer for each sample: class labels, covariates, prompts, or fields taken from real data."""
+"""Conditions of each sample: class labels, covariates, prompts, or fields taken from real data."""
 
 from __future__ import annotations
 

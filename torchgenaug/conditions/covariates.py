@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
+from torchgenaug.conditions.shuffled_rows import shuffled_rows
 from torchgenaug.conditions.streams import stream
-from torchgenaug.conditions.turns import dealt
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.types import Batch, FieldSpec
 
@@ -21,7 +21,7 @@ from torchgenaug.types import Batch, FieldSpec
 class Covariates:
     """Scalar conditions: rows of a real table, each used equally often, and numbers uniform in ranges.
 
-    The columns of a row stay together, so that what belongs together (age and disease) is asked for together. Rows are
+    The columns of a row stay together, so that what belongs together (age and disease) stays together. Rows are
     gone through in a random order, then in another one: the order of `RealFields` with the same length and seed, so
     that a mask and the covariates of its subject stay together in `JointConditions`. Whole numbers stay int64, others
     become float32. Deterministic, the same on every machine, picklable, safe in workers and threads.
@@ -80,7 +80,7 @@ class Covariates:
         numbers = np.asarray(ids, dtype=np.int64)
         batch: Batch = {}
         if self._rows:
-            places = torch.from_numpy(dealt(self.seed, numbers, self._length))
+            places = torch.from_numpy(shuffled_rows(self.seed, numbers, self._length))
             batch |= {name: values[places] for name, values in self._rows.items()}
         if self._ranges:
             seeds = seeding.derive(*stream(self.seed, *self._ranges), numbers)

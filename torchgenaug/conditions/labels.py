@@ -1,7 +1,7 @@
 """`ClassLabels`: class labels in exact proportions, as a pure function of ids.
 
 Coin flips would let 100 samples of 4 classes come out as 18 to 32 each, and a small class may be missing altogether.
-Here ids are dealt like cards. Ids fall into blocks of M; block b draws the numbers ``(s + v_b) / M`` for s = 0 … M - 1,
+Ids fall into blocks of M; block b draws the numbers ``(s + v_b) / M`` for s = 0 … M - 1,
 in an order of its own, and each number picks the class in whose share of [0, 1) it falls (systematic sampling). The
 offset ``v_b`` moves by the golden ratio from block to block, so that shares that do not fit into a block are exact over
 the blocks (a Kronecker sequence, whose deviation grows with the logarithm of the length only).
@@ -31,7 +31,7 @@ _DEFAULT_BLOCK, _LARGEST_BLOCK = 8, 20
 
 
 class ClassLabels:
-    """Class labels for the samples of a sequence; balanced unless told otherwise.
+    """Class labels for the samples of a sequence; balanced by default.
 
     Among the first n ids every class has n times its share, give or take a few, for every n; where all shares are
     multiples of 1/M for an M up to 20 (balanced classes: any number of them), each aligned block of M ids holds exactly

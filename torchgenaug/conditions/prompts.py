@@ -21,7 +21,8 @@ class Prompts:
 
     A sample is made of tensors, so that shards, pools and ranks can hold it: the text itself is not among its fields
     (`texts` has it by its index), and the text encoder runs once, before, and is not needed afterwards. The texts are
-    dealt in exact proportions, as `ClassLabels` deals classes. Deterministic, picklable, safe in workers and threads.
+    distributed in exact proportions, as the classes of `ClassLabels` are. Deterministic, picklable, safe in workers
+    and threads.
 
     The embeddings are conditions like any other: they are stored with each sample that is rendered, 77 · 768 numbers of
     a Stable Diffusion take 231 KiB.

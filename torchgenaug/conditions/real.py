@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.conditions.deform import ConditionTransform
-from torchgenaug.conditions.turns import dealt
+from torchgenaug.conditions.shuffled_rows import shuffled_rows
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.samples.own_copy import OwnCopy
 from torchgenaug.types import Batch, FieldSpec
@@ -127,7 +127,7 @@ class RealFields:
 
     def parents(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """Which real sample each of `ids` takes its fields from: (len(ids),) int64."""
-        return dealt(self.seed, ids, self._length)
+        return shuffled_rows(self.seed, ids, self._length)
 
     def __call__(self, ids: Sequence[int]) -> Batch:
         """The fields of samples `ids` and their ``parent``; every tensor has the batch axis first."""

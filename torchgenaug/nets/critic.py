@@ -29,7 +29,7 @@ class Critic(nn.Module):
         width: half the channels of the first layer, which halves the image; each layer after it halves the image and
             has twice as many, up to 8 · `width`.
         num_classes: classes of the images; None: unconditional.
-        auxiliary: tell the classes with a classifier instead of being told them; needs `num_classes`.
+        auxiliary: predict the class with an auxiliary classifier instead of taking it as an input; needs `num_classes`.
         batch_spread: let the critic see how much the images of a batch differ. Its score of an image then depends on
             the others of the batch: not for penalties on the gradient of single images.
     """
@@ -69,7 +69,7 @@ class Critic(nn.Module):
 
         Args:
             images: (batch, *shape).
-            labels: int64 (batch,), for a critic with classes that is told them.
+            labels: int64 (batch,), for a critic that takes classes as an input.
         """
         features = self.layers(images)
         if self.batch_spread:

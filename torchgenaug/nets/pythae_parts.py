@@ -126,7 +126,7 @@ class ConvDiscriminator(BaseDiscriminator):
         self.depth = len(self.trunk.stages) + 1
 
     def forward(self, images: Tensor, output_layer_levels: Sequence[int] | None = None) -> ModelOutput:
-        """``embedding``: (batch, 1) in (0, 1); and the layers asked for, counted from 1."""
+        """``embedding``: (batch, 1) in (0, 1); and the requested layers, counted from 1."""
         wanted = set(output_layer_levels or ())
         output, hidden = ModelOutput(), images
         for level, stage in enumerate([*self.trunk.stages, self.score], start=1):

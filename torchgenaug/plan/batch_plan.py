@@ -77,7 +77,7 @@ class BatchPlan:
         check_ratio(ratio, self.mode, f" at epoch {epoch}" if callable(self.ratio) else "")
         if ratio and self.num_synthetic < 1:
             raise EmptyDatasetError(
-                f"The synthetic source is empty, but a ratio of {ratio:g} is asked for in epoch {epoch}. "
+                f"The synthetic source is empty, but a ratio of {ratio:g} is set in epoch {epoch}. "
                 "Render or generate some, or set ratio=0."
             )
         exact = Fraction(repr(float(ratio)))

@@ -1,4 +1,4 @@
-"""`DecidedCounts`: what a ratio that is a function came to, epoch by epoch, so that it is asked once."""
+"""`DecidedCounts`: what a ratio that is a function came to, epoch by epoch, so that it is called once per epoch."""
 
 from __future__ import annotations
 

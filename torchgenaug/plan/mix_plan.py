@@ -65,7 +65,7 @@ class MixPlan:
 
     Raises:
         ConfigurationError: an argument outside its domain.
-        EmptyDatasetError: no real samples, or synthetic ones asked of an empty source.
+        EmptyDatasetError: no real samples, or synthetic ones needed from an empty source.
 
     Example:
         >>> plan = MixPlan(num_real=8, num_synthetic=100, ratio=0.25)
@@ -131,7 +131,7 @@ class MixPlan:
             drawn = round(share * self.num_real)
         if drawn and self.num_synthetic < 1:
             raise EmptyDatasetError(
-                f"The synthetic source is empty, but {drawn} synthetic samples are asked for in epoch {epoch}. "
+                f"The synthetic source is empty, but {drawn} synthetic samples are needed in epoch {epoch}. "
                 "Render or generate some, or set ratio=0."
             )
         return drawn

@@ -59,7 +59,7 @@ class SyntheticPool(SourceDataset):
     may exceed `capacity`. The pool therefore makes and holds up to 2·(B - 1) samples more than it shows.
 
     Args:
-        sequence: the samples; not asked from two threads at once. With ``background="process"`` also a function that
+        sequence: the samples; not used from two threads at once. With ``background="process"`` also a function that
             builds the sequence in that process, so that the model is loaded there only.
         capacity: how many samples an epoch sees, ≥ 1. Memory is taken for about ``capacity · (1 + refresh)`` of them.
         refresh: fraction that is replaced from epoch to epoch, [0, 1]; 0, or what rounds to no sample: frozen.

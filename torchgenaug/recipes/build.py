@@ -47,10 +47,10 @@ def describe_family(family: str) -> Family:
     return about
 
 
-def with_condition(family: str, data: TrainingData, options: Options) -> Options:
-    """The options; a family that must be told something is told the first such thing that the data have.
+def resolve_condition(family: str, data: TrainingData, options: Options) -> Options:
+    """Fills in a required condition with the first supported field that the data has.
 
-    A family that learns from a teacher is told what that one is told.
+    A family that learns from a teacher takes the teacher's conditions.
 
     Raises:
         ConfigurationError: an unknown family, a teacher that is missing or surplus, or another kind of model.

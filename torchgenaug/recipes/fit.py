@@ -14,7 +14,7 @@ from torchgenaug.bare_names import bare_name
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
-from torchgenaug.recipes.build import build_recipe, describe_family, with_condition
+from torchgenaug.recipes.build import build_recipe, describe_family, resolve_condition
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.teachers import Teacher, chosen_teacher, warn_of_seen
 from torchgenaug.recipes.lock import locked, remove_run
@@ -76,7 +76,7 @@ def fit(
             f"`patience` must be left out for {family}, got {options.patience}. Its samples are good at the end of its "
             "last stage only; a run that stops before has learnt something else. Give fewer --steps."
         )
-    recipe = with_condition(family, data, recipe)
+    recipe = resolve_condition(family, data, recipe)
     shrink = recipe.steps is None  # steps that the user gave are all trained, over several calls if need be
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     teacher = chosen_teacher(recipe, out)

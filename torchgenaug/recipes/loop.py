@@ -103,7 +103,7 @@ class TrainingLoop:
         )
         shown = progress and run.accelerator.is_main_process
         with tqdm(total=self.steps, initial=run.step, disable=not shown, unit="step", dynamic_ncols=True) as bar:
-            while run.step < self.steps and not self._exhausted() and not self._agreed(stop.asked or self._late()):
+            while run.step < self.steps and not self._exhausted() and not self._agreed(stop.requested or self._late()):
                 self._step(batches)
                 bar.update()
                 if run.step % self.every == 0 and run.step < self.steps:
@@ -138,7 +138,7 @@ class TrainingLoop:
         last: Mapping[str, float] = run.history[-1] if run.history else {}
         if not finished:
             self._save_checkpoint()
-            last = self._preview(last) if not stop.asked or not self._has_model() else last
+            last = self._preview(last) if not stop.requested or not self._has_model() else last
         elif not self._reported():
             self._report()
             last = run.history[-1] if run.history else {}

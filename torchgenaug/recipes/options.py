@@ -13,7 +13,7 @@ class Options:
     """What a user may set about a recipe. None: the family's own default, which is made for small data.
 
     Attributes:
-        condition: field that the model is to be told: ``"label"``, ``"mask"`` or ``"source"``; None: unconditional.
+        condition: conditioning field: ``"label"``, ``"mask"`` or ``"source"``; None: unconditional.
         with_mask: generate the mask together with the image (families that say so).
         steps: training steps in all; the learning rate may depend on it.
         batch_size: samples per step and process.
@@ -22,8 +22,8 @@ class Options:
         learning_rate: of the (first) optimizer.
         sampling_steps: denoising steps of a diffusion model when it is sampled.
         guidance_scale: classifier-free guidance when it is sampled; see `DiffusersSynthesizer`.
-        teacher: folder of a trained model (families that are distilled from one). What it is told, and whether it makes
-            masks, is then what `condition` and `with_mask` are unless they are given.
+        teacher: folder of a trained model (families that are distilled from one). Its condition, and whether it
+            generates masks, is then what `condition` and `with_mask` are unless they are given.
     """
 
     condition: Condition | None = None

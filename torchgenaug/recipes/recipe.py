@@ -25,7 +25,7 @@ class Family:
         summary: one line: what it is, who made it, what it is good for.
         steps: how long it trains unless the user says otherwise.
         batch_size: likewise.
-        conditions: what it can be told; None stands for nothing.
+        conditions: which conditions it can take; None: unconditional.
         dims: 2, 3 or both.
         with_mask: whether it can make masks together with images.
         teacher: whether it learns from a trained model, and needs one.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the training loop asks itself after each step."""
+"""Ctrl-C and SIGTERM as a flag that the training loop checks after each step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 class Stop:
-    """Whether the run was asked to end."""
+    """Whether the run should end."""
 
-    asked = False
+    requested = False
     signal: int | None = None
 
 
@@ -22,9 +22,9 @@ def stoppable() -> Iterator[Stop]:
     previous: dict[signal.Signals, Any] = {}
 
     def ask(number: int, _: Any) -> None:
-        if stop.asked and number == signal.SIGINT:
+        if stop.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.asked, stop.signal = True, int(number)
+        stop.requested, stop.signal = True, int(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError):  # not in the main thread: then nobody sends signals here

@@ -38,7 +38,7 @@ class CollapseScreen:
     """Refuses batches in which too many images look alike.
 
     Judges each batch by itself (a pure function of it), so it needs batches of at least `MIN_SAMPLES`, and the larger
-    they are the less collapse it takes. `render_shards` watches longer stretches without being asked, and warns.
+    they are the less collapse it takes. `render_shards` watches longer stretches by itself, and warns.
 
     Args:
         max_rate: fraction of a batch's samples that may have a near copy in it, in [0, 1).

@@ -68,7 +68,7 @@ class ConstantScreen:
 
 
 def default_screens(fields: Mapping[str, FieldSpec]) -> tuple[Screen, ...]:
-    """What a sequence screens unless told otherwise: constant intensities, where a synthesizer makes images.
+    """What a sequence screens by default: constant intensities, where a synthesizer makes images.
 
     Args:
         fields: of the synthesizer.

@@ -39,7 +39,7 @@ class SyntheticSequence:
 
     Args:
         synthesizer: the model; see `torchgenaug.contracts.Synthesizer`.
-        conditions: what is asked of it for each id; None for an unconditional model.
+        conditions: conditions of each sample, a function of its id; None for an unconditional model.
         seed: base seed; another one gives another sequence.
         screens: checks that every batch must pass, beyond finite values, shape, dtype and range. Default: a
             `torchgenaug.screens.ConstantScreen` of the synthesizer's intensity images; ``()`` for none.
@@ -183,8 +183,8 @@ class SyntheticSequence:
                 attempts[rows] += 1
                 seeds = seeds.copy()
                 seeds[rows] = seeding.derive(first[rows], seeding.REDRAW, attempts[rows])
-                asked = None if conditions is None else {name: value[rows] for name, value in conditions.items()}
-                again = self._synthesize(ids[rows], seeds[rows], asked)
+                chosen = None if conditions is None else {name: value[rows] for name, value in conditions.items()}
+                again = self._synthesize(ids[rows], seeds[rows], chosen)
                 batch = {name: value.clone() for name, value in batch.items()}
                 for name, value in again.items():
                     batch[name][torch.from_numpy(rows).to(value.device)] = value

@@ -26,7 +26,7 @@ from torchgenaug.shards.cache import cache_root, holds, one_at_a_time, private_f
 from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, TemporaryFile, remove_abandoned, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 
-_BLOCK = 8 << 20  # bytes asked for at once
+_BLOCK = 8 << 20  # bytes requested at once
 _SECRETS = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)|(?<=[?&])([^=&#\s'\"]+)=[^&#\s'\"]*")
 
 
@@ -46,7 +46,7 @@ def fetch_remote(
         manifest = Manifest.from_bytes(content, where=f"{shown.rstrip('/')}/{MANIFEST_NAME}")
         names = _shard_names(system, root, shown, manifest)
     folder = private_folder(cache_root(cache), hashlib.sha256(url.encode() + b"\0" + content).hexdigest())
-    # Looked at before the lock is asked for: a complete cache may be read-only.
+    # Looked at before the lock is taken: a complete cache may be read-only.
     if not _complete(folder, names, content):
         with one_at_a_time(folder), _named_errors(shown):
             remove_abandoned(folder)

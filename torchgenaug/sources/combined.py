@@ -209,7 +209,7 @@ class CombinedSource(SourceDataset):
         return names
 
     def column(self, field: str) -> Tensor:
-        """One scalar field of all positions. Sources that do not change are asked once."""
+        """One scalar field of all positions. Columns of sources that do not change are read once."""
         columns = []
         for part, count in enumerate(np.diff(self._starts).tolist()):
             source = self.sources[part]

@@ -137,10 +137,10 @@ class EnsembleSynthesizer:
 
     def _part(self, name: str, seeds: list[int], conditions: Batch | None, rows: torch.Tensor) -> Batch:
         member = self.members[name]
-        asked = None
+        own = None
         if conditions is not None:
-            asked = {key: value[rows.to(value.device)] for key, value in conditions.items()}
-        return member.synthesize(seeds, asked)
+            own = {key: value[rows.to(value.device)] for key, value in conditions.items()}
+        return member.synthesize(seeds, own)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name!r}: {self.weights[name]:.3g}" for name in self.names)

@@ -115,7 +115,9 @@ class TwoStageSynthesizer:
                 f"`conditions` must not hold {self.mask!r}, which the first stage makes. For images of given masks use "
                 "the second stage alone: TwoStageSynthesizer(...).image_synthesizer."
             )
-        made = self.mask_synthesizer.synthesize(_stream(seeds, _FIRST), _asked(self.mask_synthesizer, conditions))
+        made = self.mask_synthesizer.synthesize(
+            _stream(seeds, _FIRST), _conditions_of(self.mask_synthesizer, conditions)
+        )
         masks = made[self.mask]
         del made
         images = self._images(seeds, masks, conditions)
@@ -133,8 +135,8 @@ class TwoStageSynthesizer:
         return cls(stored.parts["mask"], stored.parts["image"], mask=stored.settings["mask"], probe=False)
 
     def _images(self, seeds: Sequence[int], masks: Tensor, conditions: Batch | None) -> Batch:
-        asked = {**(_asked(self.image_synthesizer, conditions) or {}), self.mask: masks}
-        return self.image_synthesizer.synthesize(_stream(seeds, _SECOND), asked)
+        with_mask = {**(_conditions_of(self.image_synthesizer, conditions) or {}), self.mask: masks}
+        return self.image_synthesizer.synthesize(_stream(seeds, _SECOND), with_mask)
 
     def _mask_spec(self) -> FieldSpec:
         spec = self.mask_synthesizer.fields.get(self.mask)
@@ -164,7 +166,7 @@ class TwoStageSynthesizer:
         if probe is None and self.num_classes is not None:
             probe = {"label": torch.zeros(1, dtype=torch.int64)}
         if spec.value_range is None:
-            made = self.mask_synthesizer.synthesize(_stream([0], _FIRST), _asked(self.mask_synthesizer, probe))
+            made = self.mask_synthesizer.synthesize(_stream([0], _FIRST), _conditions_of(self.mask_synthesizer, probe))
             masks = made[self.mask]
         else:  # the lowest and the highest class must be known
             low, high = (int(limit) for limit in spec.value_range)
@@ -192,7 +194,7 @@ def _stream(seeds: Sequence[int], purpose: int) -> list[int]:
     return derived
 
 
-def _asked(stage: Synthesizer, conditions: Batch | None) -> Batch | None:
+def _conditions_of(stage: Synthesizer, conditions: Batch | None) -> Batch | None:
     """The conditions for one stage: a label only where it has classes."""
     if conditions is None or not isinstance(stage, ClassConditional) or stage.num_classes is not None:
         return conditions

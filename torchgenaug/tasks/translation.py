@@ -95,18 +95,18 @@ def _translated(
         highlight=False,
     )
     partly = PartlyMissing(real, _COMPLETE)
-    told = {"source": "source", "target": "image", "provenance": True}
-    filled = FillMissing(partly, fitted.synthesizer, **told)  # type: ignore[arg-type]
+    fields = {"source": "source", "target": "image", "provenance": True}
+    filled = FillMissing(partly, fitted.synthesizer, **fields)  # type: ignore[arg-type]
     if filled.sequence is None:
         raise RuntimeError("A filled data set of a synthesizer has a sequence.")
     shards = render_shards(filled.sequence, out / f"{name}-shards", lacking, batch_size=_RENDER_BATCH)
     with closing(SyntheticPool(filled.sequence, lacking, refresh=0, batch_size=_RENDER_BATCH)) as pool:
-        rendered = FillMissing(partly, shards, **told)  # type: ignore[arg-type]
+        rendered = FillMissing(partly, shards, **fields)  # type: ignore[arg-type]
         arms = [
             *_baselines(complete, lacking),
             Arm(FILLED, filled, "synthetic"),
             Arm(FILLED_SHARDS, rendered, "synthetic"),
-            Arm(FILLED_POOL, FillMissing(partly, pool, **told), "synthetic"),  # type: ignore[arg-type]
+            Arm(FILLED_POOL, FillMissing(partly, pool, **fields), "synthetic"),  # type: ignore[arg-type]
             Arm(FILLED_TORCHIO, _transformed(rendered), "synthetic"),
             Arm(TRUE, _alone(real.samples), "nothing"),
         ]

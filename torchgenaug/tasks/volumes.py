@@ -1,6 +1,6 @@
 """Segmentation of 3D brain volumes: real tissue masks are deformed, and a volume is made for each.
 
-Shows a generator of volumes (SPADE in 3D, told the mask), new masks for free from `RealFields` with a TorchIO
+Shows a generator of volumes (SPADE in 3D, conditioned on the mask), new masks for free from `RealFields` with a TorchIO
 transform, shards and a pool of volumes, and a small 3D segmenter of CSF, grey and white matter. The score is Dice on
 volumes that nothing was trained on.
 

@@ -77,7 +77,7 @@ class SyntheticMixDataset(Dataset[Any]):
             Reads all of them once, through copies of the data sets.
 
     Raises:
-        EmptyDatasetError: nothing in `real`, or nothing in `synthetic` where something is asked of it.
+        EmptyDatasetError: nothing in `real`, or nothing in `synthetic` where the ratio is above 0.
         ConfigurationError: an argument outside its domain; a tuple sample without `fields`.
         FieldMismatchError: synthetic samples do not fit the real ones; all differences are listed.
         LeakError: `held_out` holds what training sees; every overlap is named.

@@ -106,7 +106,7 @@ class FillMissing(Dataset[Any]):
             raise ConfigurationError(f"`field` must be one of {sorted(translations.fields)}, got {field!r}.")
         self.real, self.source, self.target, self.field = real, source, target, field
         self.provenance = provenance
-        # What is read before samples are asked for is read through a copy: see `OwnCopy`.
+        # What is read before the first sample is read through a copy: see `OwnCopy`.
         self._own = OwnCopy(real)
         self._layout = SampleLayout.of(self._own[0], fields)
         self._names = self._layout.names

@@ -67,7 +67,7 @@ class SyntheticMixLoader:
 
     Raises:
         ConfigurationError: an argument outside its domain.
-        EmptyDatasetError: something is asked of an empty source.
+        EmptyDatasetError: samples of an empty source are needed.
         FieldMismatchError: at the first batch, when synthetic samples do not fit; all differences are listed.
 
     Warns:
@@ -199,7 +199,7 @@ class SyntheticMixLoader:
         arrivals = self._arrivals(self._wrapped.batches(batch))
         replaces, since = self.plan.mode == "replace", perf_counter()
         while True:
-            asked = perf_counter()
+            requested = perf_counter()
             arrival = next(arrivals, None)
             came = perf_counter()
             if arrival is None:
@@ -208,7 +208,7 @@ class SyntheticMixLoader:
             size = tensors[0].shape[0]
             draws = plan.draws(seen, size)
             if replaces and draws:
-                self._waste.add(came - asked, came - since, len(draws) / size)
+                self._waste.add(came - requested, came - since, len(draws) / size)
             since = came
             if draws:
                 self._moving.follow(epoch, batch)

@@ -99,7 +99,7 @@ class BatchMixer:
         provenance: whether each batch says where its samples come from.
 
     Raises:
-        ConfigurationError: provenance asked for in batches that have no place for it.
+        ConfigurationError: provenance for batches that have no place for it.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class MovingSource:
         if self.parts > 1 and loader.num_batches is None:
             raise ConfigurationError(
                 f"`loader` must know its number of batches for a pool with refreshes_per_epoch={self.parts}, got "
-                f"{type(loader.loader).__name__} without len(). Which samples a batch gets could not be told from its "
+                f"{type(loader.loader).__name__} without len(). Which samples a batch gets would not follow from its "
                 "number. Give the loader (or its IterableDataset) a __len__, or build the pool with "
                 "refreshes_per_epoch=1."
             )

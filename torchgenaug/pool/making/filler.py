@@ -39,7 +39,7 @@ class Filler:
         window: says which are needed.
         seed: base seed of the sequence, for messages.
         timeout_s: how long one batch may take while somebody waits for it.
-        background: make them in a daemon thread, from now on; otherwise only when asked to `fill`.
+        background: make them in a daemon thread, from now on; otherwise only in `wait_for`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Filler:
         """Makes `turn` the current one, and a failed filler try again.
 
         Raises:
-            PoolError: the background failed and nobody was told yet; the turn stays as it is.
+            PoolError: the background failed and the error was not raised yet; the turn stays as it is.
         """
         with self._lock:
             if not self._error_was_raised:
@@ -251,7 +251,7 @@ class Filler:
         return None
 
     def _next(self) -> int | None:
-        """The first batch that is missing and may be made now; asked for by the thread, which holds the lock."""
+        """The first batch that is missing and may be made now; called by the thread, which holds the lock."""
         rests = self._forking or time.monotonic() < self._quiet_until_s
         if self._error is not None or (rests and not self._waiting):
             return None

@@ -30,8 +30,8 @@ def checked_limit(limit: float | None, *, in_process: bool) -> float | None:
     if not in_process:
         raise ConfigurationError(
             f"`memory_limit` must be None unless background='process', got {limit!r}. What a thread takes cannot be "
-            "told from what the training takes. Use SyntheticPool(..., background='process', memory_limit=...); or a "
-            "lower `batch_size`."
+            "separated from what the training takes. Use SyntheticPool(..., background='process', memory_limit=...); "
+            "or a lower `batch_size`."
         )
     if isinstance(limit, float) and 0 < limit <= 1:
         return limit

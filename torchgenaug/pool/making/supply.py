@@ -57,7 +57,7 @@ class Supply(Protocol):
         ...
 
     def rest(self) -> None:
-        """Told when nothing is needed for the time being: the weights may go to host memory until the next batch."""
+        """Called when nothing is needed for the time being: the weights may go to host memory until the next batch."""
         ...
 
     def close(self) -> None:

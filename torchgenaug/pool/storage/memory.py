@@ -127,7 +127,7 @@ def available_bytes() -> int | None:
             most, used = int((_GROUP / limit).read_text()), int((_GROUP / usage).read_text())
         except (OSError, ValueError):  # no such group, or "max": no limit
             continue
-        # Cached files count as used, but the kernel gives them up when memory is asked for.
+        # Cached files count as used, but the kernel gives them up when memory is needed.
         reclaimable = _fields_of(_GROUP / Path(limit).parent / "memory.stat").get("inactive_file", 0)
         limits.append(max(0, most - used + reclaimable))
     return min(limits, default=None)

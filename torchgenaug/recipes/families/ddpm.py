@@ -1,4 +1,4 @@
-"""``ddpm``: denoising diffusion in pixel space, 2D and 3D, told a class, a mask or a source image, or nothing.
+"""``ddpm``: denoising diffusion in pixel space, 2D and 3D: unconditional, or given a class, mask or source image.
 
 Ho, Jain, Abbeel (2020), "Denoising diffusion probabilistic models", with the cosine schedule of Nichol and Dhariwal
 (2021, eq. 17) and labels dropped for classifier-free guidance (Ho and Salimans, 2022). Masks and source images are
@@ -51,7 +51,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
 class PixelDiffusion:
     """A network that denoises images, or images and soft one-hot masks as further channels.
 
-    diffusers' where it has one (2D, told nothing but a class), MONAI's otherwise.
+    diffusers' where it has one (2D, conditioned on nothing but a class), MONAI's otherwise.
     """
 
     averaged = frozenset({"unet"})
@@ -62,11 +62,11 @@ class PixelDiffusion:
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.by_diffusers = data.spatial_dims == 2 and options.condition in (None, "label")
         channels, *spatial = data.image_shape
-        made, told, width = channels + self.mask_classes, condition_channels(data, options), options.width or 16
+        made, given, width = channels + self.mask_classes, condition_channels(data, options), options.width or 16
         unet = (
             build_unet(made, spatial, width, self.num_classes)
             if self.by_diffusers
-            else build_monai_unet(len(spatial), made + told, made, spatial, width, self.num_classes)
+            else build_monai_unet(len(spatial), made + given, made, spatial, width, self.num_classes)
         )
         self.networks: Mapping[str, nn.Module] = {"unet": unet}
         self.scheduler = _dpm_solver() if self.by_diffusers else ddim_scheduler()
@@ -79,10 +79,10 @@ class PixelDiffusion:
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """One denoising step at a random time for every sample."""
         labels, unet = dropped_labels(batch, self.num_classes), self.networks["unet"]
-        told = told_channels(batch, self.data, self.options)
+        given = condition_maps(batch, self.data, self.options)
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-            velocity = unet(torch.cat([noisy, *told], 1), time, class_labels=labels)
+            velocity = unet(torch.cat([noisy, *given], 1), time, class_labels=labels)
             made: Tensor = velocity.sample if self.by_diffusers else velocity
             return made
 
@@ -145,13 +145,13 @@ def with_scores(batch: Batch, mask_classes: int) -> Tensor:
 
 
 def condition_channels(data: TrainingData, options: Options) -> int:
-    """How many channels `told_channels` has."""
+    """How many channels `condition_maps` has."""
     if options.condition == "mask":
         return data.num_mask_classes or 0
     return data.fields["source"].shape[0] if options.condition == "source" else 0
 
 
-def told_channels(batch: Batch, data: TrainingData, options: Options) -> list[Tensor]:
+def condition_maps(batch: Batch, data: TrainingData, options: Options) -> list[Tensor]:
     """What is concatenated to the noisy image: nothing, the one-hot mask, or the source in [-1, 1]."""
     if options.condition == "mask":
         return [_one_hot(batch["mask"], data.num_mask_classes or 0)]

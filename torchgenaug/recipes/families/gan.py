@@ -4,7 +4,7 @@ Three ways to train one generator, `DCGANGenerator`, against one critic, `Critic
 
 - ``dcgan``: Radford, Metz, Chintala (2016), with the non-saturating loss, the R1 penalty and DiffAugment.
 - ``wgan-gp``: Gulrajani et al. (2017): the critic estimates a Wasserstein distance, and learns more often.
-- ``acgan``: Odena, Olah, Shlens (2017): as ``dcgan``, with a critic that tells classes instead of being told them. Its
+- ``acgan``: Odena, Olah, Shlens (2017): as ``dcgan``, with a critic that predicts classes (none is its input). Its
   classifier learns from real images only: early fakes have no class.
 
 The generator is sampled from its average over training (EMA), with BatchNorm statistics of that average.
@@ -112,7 +112,7 @@ class LatentGAN:
             return losses
         made = self._generator_losses(fake, labels)
         if labels is not None:
-            # Told the class, a small generator soon makes one image of each.
+            # Conditioned on the class, a small generator soon makes one image of each.
             again = torch.randn_like(noise)
             other = self.networks["generator"](again, labels)
             made["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, torch.cat([noise, again]))

@@ -67,20 +67,24 @@ class PairedTranslation:
         self.mask_classes = data.num_mask_classes if self.condition == "mask" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM[family]
         shape, width = list(data.image_shape), options.width or 16
-        told = self.mask_classes or data.fields["source"].shape[0]
+        condition = self.mask_classes or data.fields["source"].shape[0]
         self.networks: Mapping[str, nn.Module] = {
             "generator": build_network(
-                "torchgenaug:TranslationUNet", in_channels=told, shape=shape, width=width, latent_dim=self.latent_dim
+                "torchgenaug:TranslationUNet",
+                in_channels=condition,
+                shape=shape,
+                width=width,
+                latent_dim=self.latent_dim,
             )
             if family == "pix2pix"
             else build_network(
                 "torchgenaug:SpadeGenerator",
                 latent_dim=self.latent_dim,
-                mask_classes=told,
+                mask_classes=condition,
                 shape=shape,
                 width=max(1, width // 2),
             ),
-            "critic": patch_critic(data, told + shape[0], width),
+            "critic": patch_critic(data, condition + shape[0], width),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -90,16 +94,16 @@ class PairedTranslation:
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on a real and a generated pair, then the generator."""
-        real, told = batch["image"], self._told(batch)
+        real, condition = batch["image"], self._condition(batch)
         generator, critic = self.networks["generator"], self.networks["critic"]
         noise = torch.randn((2 * len(real), self.latent_dim), device=real.device)
-        fake, other = generator(noise, torch.cat([told, told])).chunk(2)
-        with_mask = torch.cat([told, real], 1)
+        fake, other = generator(noise, torch.cat([condition, condition])).chunk(2)
+        with_mask = torch.cat([condition, real], 1)
         loss = adversarial.real_loss(critic(with_mask)[-1])
-        loss = loss + adversarial.fake_loss(critic(torch.cat([told, fake.detach()], 1))[-1])
+        loss = loss + adversarial.fake_loss(critic(torch.cat([condition, fake.detach()], 1))[-1])
         losses = {"critic": loss}
         update({"critic": loss})
-        seen = critic(torch.cat([told, fake], 1))
+        seen = critic(torch.cat([condition, fake], 1))
         losses["generator"] = adversarial.real_loss(seen[-1])
         if self.family == "pix2pix":
             distance = functional.l1_loss(fake, real)
@@ -113,7 +117,7 @@ class PairedTranslation:
         update({"generator": losses["generator"] + losses["distance_to_real"] + losses["sameness"]})
         return losses
 
-    def _told(self, batch: Batch) -> Tensor:
+    def _condition(self, batch: Batch) -> Tensor:
         if self.mask_classes is None:
             return batch["source"]
         return functional.one_hot(batch["mask"][:, 0], self.mask_classes).movedim(-1, 1).to(batch["image"].dtype)

@@ -22,7 +22,7 @@ from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.ddim import ddim_step, diffused, trailing_times, velocity_towards
-from torchgenaug.recipes.families.ddpm import told_channels, with_scores
+from torchgenaug.recipes.families.ddpm import condition_maps, with_scores
 from torchgenaug.recipes.families.teachers import Teacher, check_teacher, load_teacher, trainable
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -150,8 +150,8 @@ class ProgressiveDistillation:
 
     def _velocity(self, network: nn.Module, noisy: Tensor, time: Tensor, batch: Batch, label: Tensor | None) -> Tensor:
         labels = label if self.options.condition == "label" else None
-        told = told_channels(batch, self.data, self.options)
-        output: Any = network(torch.cat([noisy, *told], 1), time, class_labels=labels)
+        given = condition_maps(batch, self.data, self.options)
+        output: Any = network(torch.cat([noisy, *given], 1), time, class_labels=labels)
         velocity: Tensor = output.sample if self.by_diffusers else output
         return velocity.float()
 

@@ -51,11 +51,11 @@ class Teacher:
 
     @property
     def condition(self) -> Any:
-        """What it is told: ``"label"``, ``"mask"``, ``"source"`` or None."""
+        """Its condition: ``"label"``, ``"mask"``, ``"source"`` or None."""
         if self.synthesizer.num_classes is not None:
             return "label"
-        told = (name for name in ("mask_classes", "source") if self.settings.get(name) is not None)
-        return {"mask_classes": "mask", "source": "source"}.get(next(told, ""))
+        channels = (name for name in ("mask_classes", "source") if self.settings.get(name) is not None)
+        return {"mask_classes": "mask", "source": "source"}.get(next(channels, ""))
 
     @property
     def trained_on(self) -> Mapping[str, Any] | None:
@@ -154,7 +154,7 @@ def like_teacher(teacher: Teacher, options: Options) -> Options:
 
 
 def check_teacher(teacher: Teacher, data: TrainingData, options: Options) -> None:
-    """Checks that the teacher can teach on `data`, which must look like what it makes and is told.
+    """Checks that the teacher can teach on `data`, which must look like its images and conditions.
 
     Raises:
         ConfigurationError: it cannot; the message says what differs.
@@ -173,9 +173,9 @@ def check_teacher(teacher: Teacher, data: TrainingData, options: Options) -> Non
         wanted = settings["label_channels"] or settings["mask_classes"]
         there["number of mask classes"] = (wanted, data.num_mask_classes)
     if teacher.condition == "source":
-        told, given = FieldSpec.from_json(settings["source"]), data.fields.get("source")
-        there["source shape"] = (told.shape, None if given is None else given.shape)
-        there["source range"] = (_rounded(told.value_range), None if given is None else _rounded(given.value_range))
+        own, given = FieldSpec.from_json(settings["source"]), data.fields.get("source")
+        there["source shape"] = (own.shape, None if given is None else given.shape)
+        there["source range"] = (_rounded(own.value_range), None if given is None else _rounded(given.value_range))
     differences = [f"{name}: {its} there, {ours} here" for name, (its, ours) in there.items() if its != ours]
     if differences:
         raise ConfigurationError(
@@ -234,12 +234,12 @@ def _unusable(synthesizer: object) -> str | None:
         return f"a {type(synthesizer).__name__}"
     made = synthesizer.stored()
     schedule, latent = made.settings["scheduler"], "autoencoder" in made.networks
-    told = made.settings["mask_classes"] or (made.settings["source"] and made.settings["source"]["shape"][0]) or 0
+    channels = made.settings["mask_classes"] or (made.settings["source"] and made.settings["source"]["shape"][0]) or 0
     unet: Any = made.networks["unet"]
     plain = type(unet).__name__ == "DiffusionModelUNet" and not unet.with_conditioning
-    wired = unet.in_channels - unet.out_channels == told and not (told and (latent or synthesizer.num_classes))
-    if not plain or not wired or "controlnet" in made.networks:
-        return "one that is told other things, or in another way"
+    plain = unet.in_channels - unet.out_channels == channels and not (channels and (latent or synthesizer.num_classes))
+    if not plain or not plain or "controlnet" in made.networks:
+        return "one with other conditions, or conditioned in another way"
     if latent and type(made.networks["autoencoder"]).__name__ != "AutoencoderKL":
         return f"one with a {type(made.networks['autoencoder']).__name__}"
     if list(made.settings["network_range"]) != [-1.0, 1.0]:

@@ -1,7 +1,7 @@
 """Blosc without HDF5: the decoder in ``hdf5plugin``'s own filter, called on the map of a file.
 
 To read one chunk of 16 KiB through HDF5 takes some 15 µs, of which lz4 itself takes two. The library that holds the
-filter exports the decoder, too; where it does not (another build of it, another system), HDF5 is asked as before.
+filter exports the decoder, too; where it does not (another build of it, another system), HDF5 decodes.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def render_shards(
         ranks: (rank, world_size) of this process; default: what the launcher put into the environment (RANK,
             WORLD_SIZE), or (0, 1). With (0, 1) this process makes everything, whatever the environment says.
         timeout_s: how long one batch may take: a model that hangs is given up, with ids and seeds. None: it is waited
-            for, and every batch that takes 10 minutes is told of on stderr. See `torchgenaug.shards.render.watchdog`.
+            for, and every batch that takes 10 minutes is reported on stderr. See `torchgenaug.shards.render.watchdog`.
 
     Returns:
         The finished folder as a source.

@@ -22,7 +22,7 @@ _EXIT_STATUS = 70  # EX_SOFTWARE of sysexits.h
 
 
 class Watchdog:
-    """A context in which no batch may take longer than `timeout_s`; without it, long ones are only told of.
+    """A context in which no batch may take longer than `timeout_s`; without it, long ones are only reported.
 
     Where the limit is passed, the model is interrupted as by Ctrl-C and `ShardError` is raised, with ids and seeds. A
     model that does not react within 10 s (one that hangs in a driver) takes its process with it, status 70: what is
@@ -49,7 +49,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="torchgenaug-watchdog", daemon=True)
 
     def begin(self, ids: range, seeds: npt.NDArray[np.uint64]) -> None:
-        """The model is about to be asked for these samples."""
+        """The model is about to generate these samples."""
         self._batch = (time.monotonic(), ids, seeds)
 
     def end(self) -> None:
@@ -70,7 +70,7 @@ class Watchdog:
             raise ShardError(self._expired) from error
 
     def _run(self) -> None:
-        told: object = None
+        reported: object = None
         limit = NOTICE_S if self._timeout_s is None else self._timeout_s
         while not self._stop.wait(min(1.0, limit / 4)):
             batch = self._batch
@@ -81,8 +81,8 @@ class Watchdog:
             if self._timeout_s is not None and waited >= self._timeout_s and self._in_main:
                 self._interrupt(batch)
                 return
-            if batch is not told and waited >= min(limit, NOTICE_S):
-                told = batch
+            if batch is not reported and waited >= min(limit, NOTICE_S):
+                reported = batch
                 sys.stderr.write(f"{self._text(batch)} It is waited for; {self._where()}\n")
 
     def _interrupt(self, batch: tuple[float, range, npt.NDArray[np.uint64]]) -> None:

@@ -191,10 +191,10 @@ class DiTSynthesizer:
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            asked = torch.zeros(0, dtype=torch.int64) if labels is None else labels.to(self.device)
+            classes = torch.zeros(0, dtype=torch.int64) if labels is None else labels.to(self.device)
             if is_guided(self.guidance_scale):
-                asked = torch.cat([asked, torch.full_like(asked, self.num_classes)])
-            samples = run_schedule(self._schedule, partial(self._predict, asked), noise, seeds)
+                classes = torch.cat([classes, torch.full_like(classes, self.num_classes)])
+            samples = run_schedule(self._schedule, partial(self._predict, classes), noise, seeds)
             return to_image_fields(
                 decoded(samples, self.vae), seeds, self.value_range, label_channels=0, clip=self.clip
             )

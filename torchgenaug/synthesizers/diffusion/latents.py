@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.synthesizers.diffusion.networks import to_vae_scale
-from torchgenaug.synthesizers.parts.checks import tainted
+from torchgenaug.synthesizers.parts.checks import propagate_nonfinite
 
 
 def decoded(latents: Tensor, vae: nn.Module | None) -> Tensor:
@@ -17,7 +17,7 @@ def decoded(latents: Tensor, vae: nn.Module | None) -> Tensor:
         return latents
     ready = to_vae_scale(latents, vae).to(next(vae.parameters()).dtype)
     images: Tensor = vae.decode(ready, return_dict=False)[0]  # type: ignore[operator]
-    return tainted(images.float(), latents)
+    return propagate_nonfinite(images.float(), latents)
 
 
 def encoded(images: Tensor, vae: nn.Module) -> Tensor:

@@ -18,7 +18,7 @@ from torchgenaug.synthesizers.diffusion.editing import Edit, checked_strength, p
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
 from torchgenaug.synthesizers.diffusion.latents import decoded
 from torchgenaug.synthesizers.diffusion.prompts.networks import PromptedDenoiser, denoise
-from torchgenaug.synthesizers.diffusion.prompts.wiring import Asked, wired
+from torchgenaug.synthesizers.diffusion.prompts.wiring import ConditionInputs, infer_wiring
 from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler, shared_settings
 from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule, run_schedule
 from torchgenaug.synthesizers.parts.checks import check_seeds, checked_value_range, in_float32
@@ -38,14 +38,14 @@ class StableDiffusionSynthesizer:
     image is encoded to the mean of its posterior, not to a draw, and every scheduler is scaled as it must be.
 
     **Conditions.** ``prompt_embeds``: (batch, tokens, dim) floating point, from `Prompts` and `encode_prompts`. In mode
-    "image" (SDEdit) also ``source``: a real image in `value_range`, of which `strength` says how much goes. In mode
-    "inpaint" ``source`` and ``mask``: (batch, 1, height, width), 1 where the model paints; a UNet of 2 c + 1 input
+    "image" (SDEdit) also ``source``: a real image in `value_range`; `strength` is the fraction of the noise schedule
+    that is applied to it, 1 discards it. In mode "inpaint" ``source`` and ``mask``: (batch, 1, height, width), 1 where the model paints; a UNet of 2 c + 1 input
     channels reads mask and masked image itself, one of c has the known region put back in every step, in latents: it
     comes back as the autoencoder sees it, not bit by bit. With `controlnet` a control image or class mask.
 
     Args:
         unet: denoiser of (batch, channels, height, width) on prompts. One that was distilled with guidance
-            (``time_cond_proj_dim``) is told `guidance_scale`, and is not called twice.
+            (``time_cond_proj_dim``) gets `guidance_scale` as an input, and is not called twice.
         scheduler: any scheduler of diffusers; only its class and configuration are used.
         vae: `AutoencoderKL`, of images of one, three or any number of channels.
         controlnet: `ControlNetModel` that belongs to `unet`, in any mode.
@@ -103,7 +103,7 @@ class StableDiffusionSynthesizer:
         steps, guidance_scale = sampler.steps, sampler.guidance_scale
         self.steps, self.clip, self.guidance_scale = steps, bool(sampler.clip), checked_guidance(guidance_scale)
         self.value_range, self.control_scale = checked_value_range(value_range), checked_control_scale(control_scale)
-        self._wiring = wiring = wired(
+        self._wiring = wiring = infer_wiring(
             unet, vae, controlnet, mode, size, control, self.guidance_scale, negative_prompt_embeds, self.value_range
         )
         self.mode, self.strength = mode, checked_strength(strength, mode)
@@ -228,12 +228,12 @@ class StableDiffusionSynthesizer:
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            asked = self._wiring.asked(conditions, len(seeds), self.vae, self.device, self.dtype)
-            predict = partial(self._predict, asked)
-            if self._edit is None or asked.source is None:
+            conditioning = self._wiring.inputs(conditions, len(seeds), self.vae, self.device, self.dtype)
+            predict = partial(self._predict, conditioning)
+            if self._edit is None or conditioning.source is None:
                 latents = run_schedule(self._schedule, predict, noise, seeds)
             else:
-                latents = run_edit(self._edit, predict, asked.source, noise, seeds, asked.mask)
+                latents = run_edit(self._edit, predict, conditioning.source, noise, seeds, conditioning.mask)
             images = decoded(latents, self.vae)
             return to_image_fields(images, seeds, self.value_range, label_channels=0, clip=self.clip)
 
@@ -262,10 +262,12 @@ class StableDiffusionSynthesizer:
         control = self._networks.controlnet
         return {"unet": self._networks.unet, "vae": self.vae} | ({} if control is None else {"controlnet": control})
 
-    def _predict(self, asked: Asked, latents: Tensor, timestep: Tensor) -> Tensor:
-        inputs = asked.joined(latents.to(self.dtype))
-        output = self._denoiser(self._networks, inputs, timestep, asked.embeddings, asked.guidance, asked.control)
-        return asked.predicted(in_float32(output))
+    def _predict(self, conditioning: ConditionInputs, latents: Tensor, timestep: Tensor) -> Tensor:
+        inputs = conditioning.joined(latents.to(self.dtype))
+        output = self._denoiser(
+            self._networks, inputs, timestep, conditioning.embeddings, conditioning.guidance, conditioning.control
+        )
+        return conditioning.predicted(in_float32(output))
 
     def __repr__(self) -> str:
         scheduler = type(self._schedule.scheduler).__name__

@@ -14,7 +14,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts.image_conditions import checked_source, given_image, given_mask, one_hot
 from torchgenaug.types import Batch, FieldSpec
 
-Told: TypeAlias = Literal["mask", "source"]
+ConditionKind: TypeAlias = Literal["mask", "source"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ImageCondition:
         num_classes: classes of a mask, background included.
     """
 
-    kind: Told
+    kind: ConditionKind
     spec: FieldSpec
     num_classes: int | None
 
@@ -74,7 +74,7 @@ def checked_condition(condition: object, spec: object, num_classes: int | None) 
         return None
     if condition not in ("mask", "source"):
         raise ConfigurationError(
-            f"`condition` must be 'mask', 'source' or None, got {condition!r}. Classes are asked for with num_classes."
+            f"`condition` must be 'mask', 'source' or None, got {condition!r}. For classes use num_classes."
         )
     if not isinstance(spec, FieldSpec) or len(spec.shape) not in (3, 4):
         raise ConfigurationError(

@@ -14,7 +14,7 @@ from torchgenaug import seeding
 from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.module.conditions import (
-    Told,
+    ConditionKind,
     checked_condition,
     code_of,
     frozen_copy,
@@ -81,7 +81,7 @@ class ModuleSynthesizer:
         *,
         latent_shape: Sequence[int] | None,
         num_classes: int | None = None,
-        condition: Told | None = None,
+        condition: ConditionKind | None = None,
         condition_spec: FieldSpec | None = None,
         value_range: tuple[float, float],
         output_range: tuple[float, float] | None = None,
@@ -129,7 +129,7 @@ class ModuleSynthesizer:
 
     @property
     def num_classes(self) -> int | None:
-        """Labels lie in [0, num_classes); None for a module without labels, those that are told masks among them."""
+        """Labels lie in [0, num_classes); None for a module without labels, also for one conditioned on masks."""
         return self._classes if self.condition is None else None
 
     @cached_property
@@ -162,10 +162,10 @@ class ModuleSynthesizer:
             ConfigurationError: no seeds, or conditions that are missing, surplus or out of range.
         """
         check_seeds(seeds)
-        told = self._told(conditions, len(seeds))
+        condition = self._condition_input(conditions, len(seeds))
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            made = self._caller(self.module, self._latents(seeds), told)
+            made = self._caller(self.module, self._latents(seeds), condition)
         return {"image": self._mapped(made.float()).contiguous()}
 
     def stored(self) -> Stored:
@@ -203,18 +203,18 @@ class ModuleSynthesizer:
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         return noise.to(self.dtype)
 
-    def _told(self, conditions: Batch | None, count: int) -> Tensor | None:
-        """What the module is told beside the latents: labels, one-hot masks or source images."""
+    def _condition_input(self, conditions: Batch | None, count: int) -> Tensor | None:
+        """The condition that the module takes: labels, one-hot masks or source images."""
         if self.condition is not None:
             checked_labels(conditions, count, None)
             return self.condition.given(conditions, count).to(self.device, self.dtype)
         labels = checked_labels(conditions, count, self.num_classes)
         return None if labels is None else labels.to(self.device)
 
-    def _images(self, latents: Tensor | None, told: Tensor | None) -> Tensor:
+    def _images(self, latents: Tensor | None, condition: Tensor | None) -> Tensor:
         """What the module makes, called plainly and checked."""
         with torch.no_grad():
-            made = _image(self.module, latents, told)
+            made = _image(self.module, latents, condition)
         if not isinstance(made, Tensor) or not made.is_floating_point() or made.ndim < 3:
             raise ConfigurationError(
                 "`module` must return one floating-point tensor of images (batch, channels, *spatial), got "
@@ -224,19 +224,19 @@ class ModuleSynthesizer:
 
     def _probe(self) -> tuple[int, ...]:
         """The shape of one image."""
-        latents, told = self._latents([0, 1]), None
+        latents, condition = self._latents([0, 1]), None
         if self.condition is not None:
-            told = self.condition.probe(2).to(self.device, self.dtype)
+            condition = self.condition.probe(2).to(self.device, self.dtype)
         elif self.num_classes is not None:
-            told = torch.zeros(2, dtype=torch.int64, device=self.device)
+            condition = torch.zeros(2, dtype=torch.int64, device=self.device)
         try:
-            both = self._images(latents, told)
-            second = self._images(*(None if each is None else each[1:] for each in (latents, told)))
+            both = self._images(latents, condition)
+            second = self._images(*(None if each is None else each[1:] for each in (latents, condition)))
         except ConfigurationError:
             raise
         except Exception as error:
             raise ConfigurationError(
-                f"`module` must take {self._asked()}, got {type(self.module).__name__}, which fails "
+                f"`module` must take {self._expected_inputs()}, got {type(self.module).__name__}, which fails "
                 f"with: {error!r}. Check `latent_shape`, `num_classes` and `condition`."
             ) from error
         if both.shape[0] != 2 or second.shape != both[1:].shape:
@@ -254,15 +254,15 @@ class ModuleSynthesizer:
             )
         return tuple(both.shape[1:])
 
-    def _asked(self) -> str:
-        asked = []
+    def _expected_inputs(self) -> str:
+        parts = []
         if self.latent_shape is not None:
-            asked.append(f"latents of shape (batch, {', '.join(map(str, self.latent_shape))})")
+            parts.append(f"latents of shape (batch, {', '.join(map(str, self.latent_shape))})")
         if self.condition is not None:
-            asked.append(str(self.condition))
+            parts.append(str(self.condition))
         elif self.num_classes is not None:
-            asked.append("labels (batch,)")
-        return " and ".join(asked)
+            parts.append("labels (batch,)")
+        return " and ".join(parts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "module": packed(self.module)}
@@ -282,8 +282,8 @@ def _checked_output_range(limits: tuple[float, float]) -> tuple[float, float]:
         raise ConfigurationError(str(error).replace("`value_range`", "`output_range`")) from error
 
 
-def _image(module: nn.Module, latents: Tensor | None, told: Tensor | None) -> Tensor:
-    made = module(*(each for each in (latents, told) if each is not None))
+def _image(module: nn.Module, latents: Tensor | None, condition: Tensor | None) -> Tensor:
+    made = module(*(each for each in (latents, condition) if each is not None))
     image: Tensor = made[0] if isinstance(made, tuple | list) and len(made) == 1 else made
     return image
 

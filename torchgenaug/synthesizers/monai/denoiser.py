@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.monai.networks import frozen_copy, label_channels_of, shape_of
-from torchgenaug.synthesizers.monai.wiring import Asked, Wiring
-from torchgenaug.synthesizers.parts.checks import in_float32, tainted
+from torchgenaug.synthesizers.monai.wiring import ConditionInputs, Wiring
+from torchgenaug.synthesizers.parts.checks import in_float32, propagate_nonfinite
 
 
 class Denoiser(nn.Module):
@@ -51,22 +51,22 @@ class Denoiser(nn.Module):
         named = (("unet", self.unet), ("controlnet", self.controlnet), ("autoencoder", self.autoencoder))
         return {name: network for name, network in named if network is not None}
 
-    def forward(self, samples: Tensor, time: Tensor, asked: Asked) -> Tensor:
+    def forward(self, samples: Tensor, time: Tensor, conditioning: ConditionInputs) -> Tensor:
         """What the network predicts, float32.
 
         Args:
             samples: (batch, channels, *spatial) noisy samples, in the dtype of the networks.
             time: (1,) float32.
-            asked: the conditions, in the batch size of `samples`.
+            conditioning: the conditions, in the batch size of `samples`.
         """
-        inputs = samples if asked.maps is None else torch.cat([samples, asked.maps], 1)
-        options: dict[str, Any] = {"context": asked.context, "class_labels": asked.labels}
+        inputs = samples if conditioning.maps is None else torch.cat([samples, conditioning.maps], 1)
+        options: dict[str, Any] = {"context": conditioning.context, "class_labels": conditioning.labels}
         residuals: dict[str, Any] = {}
         if self.controlnet is not None:
-            down, middle = self.controlnet(inputs, time, controlnet_cond=asked.control, **options)
+            down, middle = self.controlnet(inputs, time, controlnet_cond=conditioning.control, **options)
             residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         if self._spade:
-            options["seg"] = asked.segmentation
+            options["seg"] = conditioning.segmentation
         output: Tensor = self.unet(inputs, time, **options, **residuals)
         return in_float32(output)
 
@@ -85,7 +85,7 @@ class Denoiser(nn.Module):
         net: Any = self.autoencoder
         options = {"seg": segmentation} if self._spade_decoder else {}
         decoded: Tensor = net.decode_stage_2_outputs(latents.to(_dtype_of(net)), **options)
-        return tainted(decoded.float(), latents)
+        return propagate_nonfinite(decoded.float(), latents)
 
 
 def checked_sample_shape(denoiser: Denoiser, wiring: Wiring) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ def checked_sample_shape(denoiser: Denoiser, wiring: Wiring) -> tuple[int, ...]:
         return torch.empty((1, *shape), device="meta", dtype=dtype)
 
     net: Any = denoiser.unet
-    asked = Asked(
+    conditioning = ConditionInputs(
         labels=None if net.num_class_embeds is None else torch.empty(1, dtype=torch.int64, device="meta"),
         maps=blank(maps, *spatial) if maps else None,
         control=blank(*wiring.control) if wiring.control else None,
@@ -110,8 +110,8 @@ def checked_sample_shape(denoiser: Denoiser, wiring: Wiring) -> tuple[int, ...]:
         context=blank(1, len(wiring.covariates)) if wiring.attended else None,
     )
     try:
-        output = shape_of(denoiser, "forward", blank(*wiring.latent), torch.empty(1, device="meta"), asked)
-        sample = shape_of(denoiser, "decode", blank(*wiring.latent), asked.segmentation)[1:]
+        output = shape_of(denoiser, "forward", blank(*wiring.latent), torch.empty(1, device="meta"), conditioning)
+        sample = shape_of(denoiser, "decode", blank(*wiring.latent), conditioning.segmentation)[1:]
     except Exception as error:
         raise ConfigurationError(
             f"`unet`, `controlnet` and `autoencoder` must fit each other and images of the size {wiring.size}, got "

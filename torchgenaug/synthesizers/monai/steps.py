@@ -29,7 +29,7 @@ class Step(NamedTuple):
     """``x ← keep·x + move·e + weight·clamp(from_x·x + from_output·output) + noise·n``.
 
     Attributes:
-        timestep: what the network is told.
+        timestep: time that the network is called with.
         keep: factor of the sample, or of the sample at the start if `restart`.
         move: factor of e = Σ combination[k] · (output k steps ago; k = 0 is this one).
         combination: weights of the outputs, newest first.

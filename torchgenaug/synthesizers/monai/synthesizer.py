@@ -17,7 +17,7 @@ from torchgenaug.synthesizers.monai.conditions import in_network_range
 from torchgenaug.synthesizers.monai.denoiser import Denoiser, checked_sample_shape
 from torchgenaug.synthesizers.monai.schedulers import described, rebuilt
 from torchgenaug.synthesizers.monai.steps import planned_steps, run_steps
-from torchgenaug.synthesizers.monai.wiring import Asked, wired
+from torchgenaug.synthesizers.monai.wiring import ConditionInputs, infer_wiring
 from torchgenaug.synthesizers.parts.checks import (
     check_finite,
     check_label_channels,
@@ -128,7 +128,7 @@ class MonaiSynthesizer:
         self._denoiser = Denoiser(unet, controlnet, autoencoder, self.device, self.dtype)
         self.latent_shape = networks.latent_shape(unet, self._denoiser.autoencoder, self.size)
         networks.check_divisible(self.latent_shape[1:], unet, self.size)
-        self._wiring = wired(
+        self._wiring = infer_wiring(
             unet,
             autoencoder,
             controlnet,
@@ -144,7 +144,7 @@ class MonaiSynthesizer:
         if label_channels and mask_classes is not None:
             raise ConfigurationError(
                 f"`label_channels` must be 0 with `mask_classes`, got {label_channels}. A sample would have two masks: "
-                "the one asked for and the one made."
+                "the one conditioning for and the one made."
             )
         self._schedule, self._tables = described(scheduler)
         numel = int(torch.tensor(self.latent_shape[1:]).prod())
@@ -226,13 +226,13 @@ class MonaiSynthesizer:
 
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            asked = self._wiring.asked(
+            conditioning = self._wiring.inputs(
                 conditions, len(seeds), device=self.device, dtype=self.dtype, encode=self._encoding()
             )
-            asked = asked._replace(labels=None if labels is None else labels.to(self.device))
-            ready = asked.doubled(self.null_class or 0) if is_guided(self.guidance_scale) else asked
+            conditioning = conditioning._replace(labels=None if labels is None else labels.to(self.device))
+            ready = conditioning.doubled(self.null_class or 0) if is_guided(self.guidance_scale) else conditioning
             latents = run_steps(self._steps, lambda number, x: self._predict(ready, number, x), start, noise_of)
-            return self._to_fields(self._denoiser.decode(latents / self.scale_factor, asked.segmentation), seeds)
+            return self._to_fields(self._denoiser.decode(latents / self.scale_factor, conditioning.segmentation), seeds)
 
     def stored(self) -> Stored:
         """Settings, networks and the scheduler's tables, as `save_synthesizer` writes them."""
@@ -258,11 +258,11 @@ class MonaiSynthesizer:
             return None
         return lambda images: self._denoiser.encode(images).mul_(self.scale_factor)
 
-    def _predict(self, asked: Asked, number: int, samples: Tensor) -> Tensor:
+    def _predict(self, conditioning: ConditionInputs, number: int, samples: Tensor) -> Tensor:
         inputs = samples.to(self.dtype)
         if not is_guided(self.guidance_scale):
-            return cast(Tensor, self._denoiser(inputs, self._times[number], asked))
-        return guided(self._denoiser(twice(inputs), self._times[number], asked), self.guidance_scale)
+            return cast(Tensor, self._denoiser(inputs, self._times[number], conditioning))
+        return guided(self._denoiser(twice(inputs), self._times[number], conditioning), self.guidance_scale)
 
     def _to_fields(self, samples: Tensor, seeds: Sequence[int]) -> Batch:
         if self.clip or self.label_channels:

@@ -17,7 +17,7 @@ from torchgenaug.synthesizers.parts.image_conditions import checked_source, give
 from torchgenaug.types import Batch, FieldSpec
 
 
-class Asked(NamedTuple):
+class ConditionInputs(NamedTuple):
     """What the networks get beside noisy samples and time; None where they take no such thing.
 
     Attributes:
@@ -34,9 +34,9 @@ class Asked(NamedTuple):
     segmentation: Tensor | None = None
     context: Tensor | None = None
 
-    def doubled(self, null_class: int) -> Asked:
+    def doubled(self, null_class: int) -> ConditionInputs:
         """Twice the batch, the second half without its class."""
-        twice = Asked(*(None if value is None else torch.cat([value, value]) for value in self))
+        twice = ConditionInputs(*(None if value is None else torch.cat([value, value]) for value in self))
         if self.labels is None:
             return twice
         return twice._replace(labels=torch.cat([self.labels, torch.full_like(self.labels, null_class)]))
@@ -72,7 +72,7 @@ class Wiring:
     segmented: bool
     network_range: tuple[float, float]
 
-    def asked(
+    def inputs(
         self,
         conditions: Batch | None,
         count: int,
@@ -80,7 +80,7 @@ class Wiring:
         device: torch.device,
         dtype: torch.dtype,
         encode: Callable[[Tensor], Tensor] | None,
-    ) -> Asked:
+    ) -> ConditionInputs:
         """The conditions of `count` samples in the forms that the networks take; `labels` are left to the caller.
 
         Args:
@@ -120,10 +120,10 @@ class Wiring:
             # Nearest neighbour: how MONAI's ControlNetLatentDiffusionInferer trains.
             control = functional.interpolate(control, self.control[1:])
         ready = (torch.cat(maps, 1) if maps else None, control, segmentation, context)
-        return Asked(None, *(None if value is None else value.to(dtype) for value in ready))
+        return ConditionInputs(None, *(None if value is None else value.to(dtype) for value in ready))
 
 
-def wired(
+def infer_wiring(
     unet: Any,
     autoencoder: nn.Module | None,
     controlnet: Any,

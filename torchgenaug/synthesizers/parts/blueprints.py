@@ -104,7 +104,7 @@ def blueprint_of(network: nn.Module, role: str) -> dict[str, Any]:
         f"`{role}` must be a network that knows how it was built to be saved, got a {type(network).__name__}. Build it "
         "with build_network('monai:…', 'torchgenaug:…' or 'package.module:Class' of your own, …) and load its weights; "
         "or put the code that builds the synthesizer into a function of an importable module, and name that where a "
-        "saved folder is asked for: package.module:factory."
+        "saved folder is expected: package.module:factory."
     )
 
 

@@ -29,7 +29,7 @@ def checked_value_range(value_range: tuple[float, float]) -> tuple[float, float]
 
 
 def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
-    """The compute dtype; float32 where none is asked for."""
+    """The compute dtype; float32 by default."""
     if dtype is None:
         return torch.float32
     if dtype not in COMPUTE_DTYPES:
@@ -55,7 +55,7 @@ def checked_labels(
         conditions: what `synthesize` was given.
         count: number of samples.
         num_classes: classes of the model; labels lie in [0, num_classes). None for an unconditional model.
-        null_class: the index that stands for "no class", which cannot be asked for.
+        null_class: the index that stands for "no class", which no condition may hold.
 
     Returns:
         (count,) int64, on the device it came on.
@@ -134,8 +134,8 @@ def in_float32(output: Tensor) -> Tensor:
     return values + 0 * values if output.dtype == torch.float16 else values
 
 
-def tainted(images: Tensor, latents: Tensor) -> Tensor:
-    """`images`, NaN where the `latents` that they were decoded from were not finite: a codebook finds a nearest entry.
+def propagate_nonfinite(images: Tensor, latents: Tensor) -> Tensor:
+    """`images`, NaN where the `latents` that they were decoded from were not finite: a VQ codebook would hide it.
 
     Args:
         images: (batch, channels, *spatial).

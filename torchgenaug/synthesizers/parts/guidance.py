@@ -1,4 +1,4 @@
-"""Classifier-free guidance: what is asked for, checked, and what the network is called with and returns for it.
+"""Classifier-free guidance: checks of its settings, inputs doubled for it, outputs combined.
 
 References:
     Ho, Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598.
@@ -94,5 +94,5 @@ def guided(output: Tensor, guidance_scale: float | None) -> Tensor:
     Returns:
         (batch, ...).
     """
-    with_condition, without = output.chunk(2)
-    return torch.lerp(without, with_condition, float(guidance_scale or 0))
+    resolve_condition, without = output.chunk(2)
+    return torch.lerp(without, resolve_condition, float(guidance_scale or 0))

@@ -15,7 +15,7 @@ _SMALL = 16 << 20  # bytes: read and compared at once, so that a damaged file is
 
 
 class VerifiedFiles(Mapping[str, bytes]):
-    """File name → content, read when it is asked for: the bytes that were compared are the bytes that are used.
+    """File name → content, read on demand: the bytes that were compared are the bytes that are used.
 
     Args:
         folder: where the files are.

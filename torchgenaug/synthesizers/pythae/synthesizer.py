@@ -42,7 +42,7 @@ class PythaeSynthesizer:
 
     Args:
         model: a trained pythae model or `PythaeNetwork`, or one per class: ``{0: model0, 1: model1}``; the condition
-            ``label`` then chooses. Classes without a model cannot be asked for.
+            ``label`` then chooses. Classes without a model are refused.
         sampler: see above; with several models a dict of them, too.
         value_range: intensities of the samples; pythae's [0, 1] is mapped onto it linearly. Values that a decoder puts
             outside [0, 1] are clipped.

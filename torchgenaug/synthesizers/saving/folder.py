@@ -160,7 +160,7 @@ def _stored(synthesizer: Any) -> Stored:
     if not isinstance(synthesizer, Storable):
         raise ConfigurationError(
             f"`synthesizer` must be one that can be saved, got {type(synthesizer).__name__}. Put the code "
-            "that builds it into a function of an importable module and name that where a saved folder is asked for: "
+            "that builds it into a function of an importable module and name that where a saved folder is expected: "
             "package.module:factory."
         )
     return synthesizer.stored()

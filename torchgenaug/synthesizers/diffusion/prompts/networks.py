@@ -228,9 +228,10 @@ def checked_control(
 
 
 def guidance_embedding(scale: float, size: int) -> Tensor:
-    """How a network distilled with guidance is told its scale: (1, size) float32, sines and cosines of 1000 (s - 1).
+    """The guidance scale as an input of a network distilled with guidance: (1, size) float32.
 
-    Luo et al. (2023), Latent consistency models, section 4.2, as in diffusers' ``get_guidance_scale_embedding``.
+    Sines and cosines of 1000 (s - 1): Luo et al. (2023), Latent consistency models, section 4.2, as in diffusers'
+    ``get_guidance_scale_embedding``.
     """
     half = size // 2
     rates = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000.0) / (half - 1)))

@@ -1,4 +1,4 @@
-"""Which conditions a model on prompts has, and how they reach its networks: what these are asked at each step."""
+"""Which conditions a model on prompts has, and how they reach its networks at each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torchgenaug.synthesizers.parts.image_conditions import given_image
 from torchgenaug.types import Batch, FieldSpec
 
 
-class Asked(NamedTuple):
+class ConditionInputs(NamedTuple):
     """What the networks get beside noisy latents and time, in the compute dtype and doubled for guidance.
 
     Attributes:
@@ -96,9 +96,9 @@ class Wiring:
         control = None if self.control is None else {self.control[0]: self.control[1].to_json()}
         return {"mode": self.mode, "size": list(self.size), "control": control}
 
-    def asked(
+    def inputs(
         self, conditions: Batch | None, count: int, vae: nn.Module, device: torch.device, dtype: torch.dtype
-    ) -> Asked:
+    ) -> ConditionInputs:
         """The conditions of `count` samples in the forms that the networks take.
 
         Args:
@@ -134,7 +134,7 @@ class Wiring:
 
         guidance = None if self.guidance is None else self.guidance.to(device, dtype).expand(count, -1)
         start = None if source is None else encoded(source, vae)
-        return Asked(prompts.to(dtype), guidance, ready(control), ready(further), start, small, self.scale)
+        return ConditionInputs(prompts.to(dtype), guidance, ready(control), ready(further), start, small, self.scale)
 
     def _region(
         self, conditions: Batch | None, count: int, device: torch.device
@@ -150,7 +150,7 @@ class Wiring:
         return source, conditions_of.given_mask(conditions, count, self.size).to(device, torch.float32)
 
 
-def wired(
+def infer_wiring(
     unet: nn.Module,
     vae: nn.Module,
     controlnet: nn.Module | None,

@@ -1,4 +1,4 @@
-"""Real rows dealt to ids: all of them once, in random order, then all of them in another order, and so on."""
+"""Maps ids to rows of real data: each pass uses every row once, reshuffled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torchgenaug import seeding
 
 
-def dealt(seed: int, ids: Sequence[int] | npt.NDArray[np.integer], length: int) -> npt.NDArray[np.int64]:
+def shuffled_rows(seed: int, ids: Sequence[int] | npt.NDArray[np.integer], length: int) -> npt.NDArray[np.int64]:
     """Which of `length` rows each id gets: (len(ids),) int64. Ids of one turn share no row."""
     turns, places = np.divmod(np.asarray(ids, dtype=np.int64), length)
     rows = np.empty(len(places), np.int64)
