@@ -47,7 +47,7 @@ def test_what_is_concatenated_comes_in_order():
     mask = tiny.masks([1], SIZE, 3)
     infer_wiring = wiring(tiny.unet(extra=5), covariates=AGE_SEX, mask_classes=3)
     conditions = {"mask": mask, "age": torch.tensor([25]), "sex": torch.tensor([1.0])}
-    asked = infer_wiring.asked(conditions, 1, device=torch.device("cpu"), dtype=torch.float64, encode=None)
+    asked = infer_wiring.inputs(conditions, 1, device=torch.device("cpu"), dtype=torch.float64, encode=None)
     assert asked.maps.dtype == torch.float64
     assert torch.equal(asked.maps[:, :3].argmax(1, keepdim=True), mask)
     assert (asked.maps[:, 3] == 0.25).all()
@@ -59,14 +59,14 @@ def test_behind_an_autoencoder_masks_are_shares_and_sources_are_latents():
     encoder = tiny.autoencoder()
     mask = tiny.masks([1], SIZE, 3)
     masked = build(tiny.unet(channels=2, extra=3), autoencoder=encoder, mask_classes=3)
-    asked = masked._wiring.asked({"mask": mask}, 1, device=torch.device("cpu"), dtype=torch.float32, encode=None)
+    asked = masked._wiring.inputs({"mask": mask}, 1, device=torch.device("cpu"), dtype=torch.float32, encode=None)
     block = mask[0, 0, :2, :2].flatten()
     assert asked.maps.shape == (1, 3, 4, 4)
     assert asked.maps[0, :, 0, 0].tolist() == [(block == k).sum().item() / 4 for k in range(3)]
 
     source = tiny.images([1], (1, *SIZE))
     translated = build(tiny.unet(channels=2, extra=2), autoencoder=encoder, source=SOURCE, scale_factor=3.0)
-    asked = translated._wiring.asked(
+    asked = translated._wiring.inputs(
         {"source": source}, 1, device=torch.device("cpu"), dtype=torch.float32, encode=translated._encoding()
     )
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_behind_an_autoencoder_masks_are_shares_and_sources_are_latents():
 
 def test_guidance_doubles_everything_but_drops_the_class():
     infer_wiring = wiring(tiny.unet(extra=3), mask_classes=3)
-    asked = infer_wiring.asked(
+    asked = infer_wiring.inputs(
         {"mask": tiny.masks([1, 2], SIZE, 3)}, 2, device=torch.device("cpu"), dtype=torch.float32, encode=None
     )
     twice = asked._replace(labels=torch.tensor([0, 1])).doubled(9)

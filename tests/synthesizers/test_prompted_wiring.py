@@ -22,7 +22,7 @@ def asked(channels=4, *, mode="inpaint", scale=None, negative=None, dtype=torch.
     unet = tiny_prompted.unet(channels, **config)
     wiring = infer_wiring(unet, vae, None, mode, None, None, scale, negative, (0.0, 1.0))
     with torch.no_grad():
-        return wiring.asked(CONDITIONS, 2, vae, CPU, dtype)
+        return wiring.inputs(CONDITIONS, 2, vae, CPU, dtype)
 
 
 def test_a_mode_has_the_conditions_that_it_names():
