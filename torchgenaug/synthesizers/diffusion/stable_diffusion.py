@@ -39,9 +39,10 @@ class StableDiffusionSynthesizer:
 
     **Conditions.** ``prompt_embeds``: (batch, tokens, dim) floating point, from `Prompts` and `encode_prompts`. In mode
     "image" (SDEdit) also ``source``: a real image in `value_range`; `strength` is the fraction of the noise schedule
-    that is applied to it, 1 discards it. In mode "inpaint" ``source`` and ``mask``: (batch, 1, height,
-    width), 1 where the model paints; a UNet of 2 c + 1 input channels reads mask and masked image itself, one of c has the known region put back in every step, in latents: it
-    comes back as the autoencoder sees it, not bit by bit. With `controlnet` a control image or class mask.
+    that is applied to it, 1 discards it. In mode "inpaint" ``source`` and ``mask``: (batch, 1, height, width), 1 where
+    the model paints; a UNet of 2 c + 1 input channels reads mask and masked image itself, one of c has the known region
+    put back in every step, in latents: it comes back as the autoencoder sees it, not bit by bit. With `controlnet` a
+    control image or class mask.
 
     Args:
         unet: denoiser of (batch, channels, height, width) on prompts. One that was distilled with guidance
