@@ -89,6 +89,7 @@ def fit(
     # Everything draws from torch's global generators, which get back the state that they had.
     with open_accelerator(device, options) as accelerator, torch.random.fork_rng(), stoppable() as stop:
         main = accelerator.is_main_process
+        build_recipe(family, data, recipe)  # raises what does not fit, before anything is removed or written
         with locked(Path(out)) if main else contextlib.nullcontext():
             if main:
                 if fresh:
