@@ -4,10 +4,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from shards_helpers import shard
 
+from torchgenaug import ShardSource
 from torchgenaug.errors import ShardCorruptError, ShardNotFoundError
+from torchgenaug.shards import verify_shards
 from torchgenaug.shards.folder import TemporaryFile, list_shards, read_manifest, remove_abandoned, some_ranges
 
 
@@ -47,11 +51,24 @@ def test_only_files_of_dead_processes_are_removed(tmp_path):
     ours.discard()
 
 
-def test_links_are_not_shards(folder, tmp_path):
+def test_links_to_files_are_shards(folder, tmp_path):
+    """As DVC, git-annex, `cp -s` and hub caches leave them."""
+    expected = ShardSource(folder).read(np.arange(20))["image"]
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for file in list(folder.iterdir()):
+        file.rename(blobs / file.name)
+        file.symlink_to(blobs / file.name)
+    assert torch.equal(ShardSource(folder, verify="hash").read(np.arange(20))["image"], expected)
+    assert not verify_shards(folder).damaged
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "nowhere", "."])
+def test_links_to_anything_else_are_not_shards(folder, target):
     file = shard(folder, 2)
-    file.rename(tmp_path / "elsewhere.h5")
-    file.symlink_to(tmp_path / "elsewhere.h5")
-    with pytest.raises(ShardCorruptError, match="shards are never links"):
+    file.unlink()
+    file.symlink_to(target)
+    with pytest.raises(ShardCorruptError, match="or a link to one, got something else"):
         list_shards(folder)
 
 
@@ -60,9 +77,13 @@ def test_a_manifest_is_a_file_of_the_folder(folder, tmp_path):
     manifest.rename(tmp_path / "elsewhere.json")
     with pytest.raises(ShardNotFoundError, match=r"holds no manifest.json.*torchgenaug render"):
         read_manifest(folder)
-    manifest.symlink_to(tmp_path / "elsewhere.json")
-    with pytest.raises(ShardCorruptError, match="no link"):
+    manifest.symlink_to("/dev/zero")
+    with pytest.raises(ShardCorruptError, match="a regular file, or a link to one"):
         read_manifest(folder)
+    manifest.unlink()
+    manifest.symlink_to(tmp_path / "elsewhere.json")
+    assert read_manifest(folder).count == 22
+    manifest.unlink()
     with pytest.raises(ShardNotFoundError, match="does not exist"):
         read_manifest(folder / "deeper")
     with pytest.raises(FileNotFoundError):

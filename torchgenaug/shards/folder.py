@@ -50,16 +50,21 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        status = path.lstat()
+        status = path.stat()  # of what a link leads to: DVC, git-annex and hub caches keep files elsewhere
     except (FileNotFoundError, NotADirectoryError) as error:
         what = "holds no manifest.json" if folder.is_dir() else "does not exist"
         raise ShardNotFoundError(
             f"`path` must be a folder that render_shards wrote, got {str(folder)!r}, which {what}. "
             "Make one with: torchgenaug render SYNTHESIZER --out DIR --count N"
         ) from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ShardCorruptError(f"{path} must be a regular file, got a link that leads in a circle.") from error
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_MANIFEST_BYTES:
         raise ShardCorruptError(
-            f"{path} must be a regular file of at most {MAX_MANIFEST_BYTES >> 20} MiB (no link). Nothing was read."
+            f"{path} must be a regular file, or a link to one, of at most {MAX_MANIFEST_BYTES >> 20} MiB. Nothing was "
+            "read."
         )
     try:
         content = path.read_bytes()
@@ -75,7 +80,7 @@ def list_shards(folder: Path) -> dict[int, list[str]]:
     """Shard index → file names, sorted. More than one only if a model that is not deterministic rendered it twice.
 
     Raises:
-        ShardCorruptError: a shard's name belongs to something that is not a regular file, such as a link.
+        ShardCorruptError: a shard's name belongs to something that is neither a regular file nor a link to one.
     """
     shards: dict[int, list[str]] = {}
     with os.scandir(folder) as entries:
@@ -83,15 +88,22 @@ def list_shards(folder: Path) -> dict[int, list[str]]:
             parsed = parse_shard_name(entry.name)
             if parsed is None:
                 continue
-            if not entry.is_file(follow_symlinks=False):
+            if not _leads_to_file(entry):
                 raise ShardCorruptError(
-                    f"{entry.path} must be a regular file: shards are never links or folders. It was not opened. "
-                    "Remove it."
+                    f"{entry.path} must be a regular file, or a link to one, got something else, or a link that leads "
+                    "nowhere. It was not opened. Remove it, or bring back what it links to."
                 )
             shards.setdefault(parsed[0], []).append(entry.name)
     for names in shards.values():
         names.sort()
     return shards
+
+
+def _leads_to_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads in a circle
+        return False
 
 
 class TemporaryFile:

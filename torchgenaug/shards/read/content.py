@@ -121,7 +121,7 @@ class ContentFile:
 
 
 def open_file(path: Path, ids: range) -> int:
-    """A descriptor of a shard, which must be a regular file and no link.
+    """A descriptor of a shard, which must be a regular file or a link to one: what it holds is checked either way.
 
     Args:
         path: of the file.
@@ -133,7 +133,9 @@ def open_file(path: Path, ids: range) -> int:
         OSError: the system refuses to open it.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: to open a device may do something
+            raise ShardFault("it is not a regular file")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise ShardIncompleteError(
             f"{path} was there when the folder was opened and is gone; it held samples {ids.start} to {ids.stop - 1}. "
@@ -142,7 +144,7 @@ def open_file(path: Path, ids: range) -> int:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EMLINK):
             raise
-        raise ShardFault("it is a link, not a regular file") from error
+        raise ShardFault("it is a link that leads in a circle") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         os.close(descriptor)
