@@ -15,6 +15,7 @@ _HOMES = {
     "Compute": "synthesizers",
     "DiffusionSampler": "synthesizers",
     "ClassLabels": "conditions",
+    "ClassPrompts": "conditions",
     "CollapseScreen": "screens",
     "CombinedSource": "sources",
     "ConstantScreen": "screens",
@@ -56,6 +57,7 @@ _HOMES = {
 
 __all__ = [
     "ClassLabels",
+    "ClassPrompts",
     "CollapseScreen",
     "CombinedSource",
     "Compute",
@@ -98,7 +100,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from torchgenaug.conditions import ClassLabels, Covariates, FillClasses, JointConditions, Prompts, RealFields
+    from torchgenaug.conditions import (
+        ClassLabels,
+        ClassPrompts,
+        Covariates,
+        FillClasses,
+        JointConditions,
+        Prompts,
+        RealFields,
+    )
     from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
     from torchgenaug.mixing.dataset.fill_missing import FillMissing
     from torchgenaug.mixing.dataset.rank_sampler import MixDistributedSampler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torchgenaug.conditions.class_prompts import ClassPrompts
 from torchgenaug.conditions.covariates import Covariates
 from torchgenaug.conditions.fill import FillClasses
 from torchgenaug.conditions.joint import JointConditions
@@ -9,4 +10,4 @@ from torchgenaug.conditions.labels import ClassLabels
 from torchgenaug.conditions.prompts import Prompts
 from torchgenaug.conditions.real import RealFields
 
-__all__ = ["ClassLabels", "Covariates", "FillClasses", "JointConditions", "Prompts", "RealFields"]
+__all__ = ["ClassLabels", "ClassPrompts", "Covariates", "FillClasses", "JointConditions", "Prompts", "RealFields"]

@@ -60,4 +60,4 @@ def whole_labels(values: Iterable[Any], name: str) -> npt.NDArray[np.int64]:
 def _number(value: Any) -> Any:
     if is_one_hot(value):
         return int(np.asarray(value).argmax())
-    return value.item() if hasattr(value, "item") and np.size(value) == 1 else value
+    return value.item() if hasattr(value, "item") and np.asarray(value).size == 1 else value
