@@ -308,3 +308,9 @@ def test_loading_moves_no_global_random_state(bundle):
     state = torch.get_rng_state()
     load_monai_bundle(bundle, allow_pickle=True)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_generator_of_a_gan_is_named_with_its_way(bundle):
+    write(bundle, {"network_def": {"_target_": "Generator", "latent_shape": 8, "start_shape": [8, 4, 4]}})
+    with pytest.raises(SynthesizerLoadError, match=r"generator of a GAN.*ModuleSynthesizer\(module"):
+        load_monai_bundle(bundle, allow_pickle=True)

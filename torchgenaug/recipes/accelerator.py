@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,9 +28,12 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
         ConfigurationError: a device that is not there, or a precision that an `Accelerator` of the calling program
             excludes.
     """
+    # rich, which accelerate imports, draws a number from Python's global generator when it is first imported.
+    drawn = random.getstate()
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 
+    random.setstate(drawn)
     wanted = checked_device(device)
     if options.precision not in ("no", "bf16", "fp16"):
         raise ConfigurationError(f"`precision` must be 'no', 'bf16' or 'fp16', got {options.precision!r}.")

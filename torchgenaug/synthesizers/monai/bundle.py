@@ -88,6 +88,12 @@ def load_monai_bundle(
     place = _configuration(folder, config)
     content = read_config(place)
     scheduler = _definition(content, SCHEDULERS, "schedulers", place)
+    if scheduler is None and _definition(content, ("Generator",), "nets", place) is not None:
+        raise SynthesizerLoadError(
+            f"{place} must define a diffusion model, got the generator of a GAN, which has no scheduler. Build it with "
+            "build_network('monai:Generator', …), load its weights, and pass it to ModuleSynthesizer(module, "
+            "latent_shape=…, value_range=…)."
+        )
     if scheduler is None:
         raise SynthesizerLoadError(
             f"{place} must define one scheduler of {SCHEDULERS}, got none. Name another file with config=…"
