@@ -696,3 +696,28 @@ def test_a_failing_real_sample_is_reported_with_its_index():
     with pytest.raises(OSError, match="truncated file") as caught:
         mixed.__getitems__([12, 13])
     assert "real sample 13" in caught.value.__notes__[0]
+
+
+class Score:
+    """A ratio that training changes: persistent workers have the object as it was when they started."""
+
+    value = 0.5
+
+    def __call__(self, epoch):
+        return self.value
+
+
+def test_workers_see_the_ratio_that_the_training_loop_sees():
+    ratio = Score()
+    mixed = SyntheticMixDataset(Real(), source(), ratio, provenance=True)
+    loader = DataLoader(mixed, 5, num_workers=1, persistent_workers=True, multiprocessing_context="fork")
+    for epoch, value in enumerate((0.5, 0.9, 0.2)):
+        ratio.value = value
+        mixed.set_epoch(epoch)
+        made = sum(int(batch["provenance"]["is_synthetic"].sum()) for batch in loader)
+        assert made == mixed.counts().synthetic == round(20 * value)
+    ratio.value = 1.0
+    assert [mixed.counts(epoch).synthetic for epoch in range(4)] == [10, 18, 4, 20]
+    again = SyntheticMixDataset(Real(), source(), ratio)
+    again.load_state_dict(mixed.state_dict())
+    assert [again.counts(epoch).synthetic for epoch in range(3)] == [10, 18, 4]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torchio as tio
 
-from torchgenaug import ClassLabels, RealFields, SyntheticSequence
+from torchgenaug import ClassLabels, RealFields, SyntheticMixDataset, SyntheticSequence
 from torchgenaug.mixing import provenance
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
@@ -52,3 +52,18 @@ class ImageOfMask:
 
     def synthesize(self, seeds, conditions=None):
         return {"image": conditions["mask"].float() / 10}
+
+
+def test_provenance_does_not_read_images_again():
+    """The read statistics of a pool, and the disk, know one read per sample."""
+    real = [{"image": torch.linspace(0, 1, 64).reshape(1, 8, 8), "mask": torch.full((1, 8, 8), k)} for k in range(6)]
+    source = InMemorySource(SyntheticSequence(ImageOfMask(), RealFields(real, ["mask"]), screens=()), 6)
+    rows, read = [], source.read
+    source.read = lambda positions: rows.extend(positions.tolist()) or read(positions)
+    mixed = SyntheticMixDataset(real, source, 0.5, provenance=True)
+    samples = mixed.__getitems__(range(6))
+    assert len(rows) == 3
+    for sample in samples:
+        origin = sample["provenance"]
+        if origin["is_synthetic"]:
+            assert sample["mask"].unique().tolist() == [origin["parent"]]
