@@ -17,9 +17,8 @@ except ImportError as error:
 class SetEpoch(TrainerCallback):  # type: ignore[misc]
     """Sets the epoch of the mixes that a `Trainer` trains on, in every process, and of their samplers.
 
-    A mix moves on by itself, too; this callback makes a run that goes on with ``resume_from_checkpoint`` exact where
-    the trainer reaches neither the data set nor its sampler: with several processes, in the middle of an epoch. It
-    refuses mixes as evaluation data.
+    A mix follows the trainer's own sampler by itself, in a run that goes on with ``resume_from_checkpoint``, too; with
+    this callback it is at the trainer's epoch whatever the sampler is. Mixes are refused as evaluation data.
 
     Args:
         close_pools: whether to close the pools of the mixes when the training ends.
