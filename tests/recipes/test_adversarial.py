@@ -70,7 +70,7 @@ def test_trained_saved_and_sampled(tmp_path, family, condition, spatial):
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, family, condition, spatial):
     whole = run(tmp_path / "whole", family, condition, spatial, steps=4)
     # Two steps, a checkpoint, and the rest.
-    loop = importlib.import_module("torchgenaug.recipes.fit")._Loop
+    loop = importlib.import_module("torchgenaug.recipes.loop").TrainingLoop
     monkeypatch.setattr(loop, "_late", lambda self: self.run.step == 2)
     assert run(tmp_path / "parts", family, condition, spatial, steps=4).steps == 2
     monkeypatch.setattr(loop, "_late", lambda self: False)
