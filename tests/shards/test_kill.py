@@ -62,7 +62,7 @@ def campaign(tmp_path, kills, compression, seed):
     arguments = [sys.executable, "-c", NURSERY, str(path), "0.004", compression]
     nursery = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     killed = redone = 0
-    while killed < kills:
+    while killed < kills or (not redone and killed < 5 * kills):
         nursery.stdin.write("go\n")
         nursery.stdin.flush()
         child = int(nursery.stdout.readline())
