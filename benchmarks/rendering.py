@@ -34,6 +34,7 @@ from torchgenaug import (
     SyntheticMixDataset,
     SyntheticSequence,
     render_shards,
+    seeding,
     verify_shards,
 )
 from torchgenaug.shards import folder as folder_module
@@ -189,7 +190,7 @@ def writers(scratch: Path, manifest: Manifest, rounds: int) -> dict[str, Any]:
     """One shard by our writer, and the same bytes by h5py and `np.save`; with and without making them durable."""
     size = len(manifest.shard_range(0))
     rows = np.random.default_rng(0).random((size, *SHAPE), np.float32)
-    seeds = np.zeros(size, np.uint64)
+    seeds = seeding.derive(manifest.seed, seeding.SAMPLE, np.arange(size))
     starts = range(0, size, BATCH)
 
     def ours() -> None:
@@ -221,7 +222,7 @@ def writers(scratch: Path, manifest: Manifest, rounds: int) -> dict[str, Any]:
             "plain h5py, fsync": lambda: plain_h5py(True),
             "np.save": lambda: save(False),
             "np.save, fsync": lambda: save(True),
-            "ShardWriter (checksums, fsync, sha256)": ours,
+            "ShardWriter (checksums, fsync, reading back, sha256)": ours,
         },
         rounds=rounds,
     )
