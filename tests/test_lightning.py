@@ -174,3 +174,48 @@ def test_only_a_mix_has_epochs_to_set():
     with pytest.raises(ConfigurationError, match=r"got DataLoader\. Give the mix itself .* SetEpoch\(mixed\)"):
         SetEpoch(DataLoader(IMAGES))
     assert SetEpoch(mixed_dataset()().dataset).mix.epoch == 0
+
+
+class Data(lightning.LightningDataModule):
+    """Keeps its mix, or builds it too late; and may validate on it."""
+
+    def __init__(self, *, late=False, validates=False):
+        super().__init__()
+        self.late, self.validates = late, validates
+
+    def setup(self, stage):
+        self.mixed = None if self.late else mixed_loader()()
+
+    def train_dataloader(self):
+        return mixed_loader()() if self.late else self.mixed
+
+    def val_dataloader(self):
+        return self.mixed if self.validates else DataLoader(TensorDataset(IMAGES), BATCH)
+
+
+class Validated(Model):
+    def validation_step(self, batch, index):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"late": True}, r"must find the mixes before the first batch is read, got one .* self\.mixed = Synthetic"),
+        ({"validates": True}, "Validation data must be real, got SyntheticMixLoader"),
+    ],
+)
+def test_finds_mixes_and_refuses_them_in_validation(options, message):
+    from torchgenaug.lightning import SetEpoch
+
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[SetEpoch()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.raises(ConfigurationError, match=message):
+        trainer.fit(Validated(), datamodule=Data(**options))
