@@ -15,6 +15,7 @@ ROOT = Path(torchgenaug.__file__).parent
 PACKAGE = "torchgenaug"
 FLOORS = {
     "errors": 0,
+    "progress": 0,
     "types": 1,
     "bare_names": 1,
     "seeding": 1,

@@ -48,6 +48,7 @@ def contact_sheet(
     marks: Sequence[str] | None = None,
     columns: int | None = None,
     rotate: int = 0,
+    class_names: Sequence[str] = (),
 ) -> Path:
     """Draws each sample's images and label maps side by side, with a caption, and writes one PNG.
 
@@ -63,6 +64,7 @@ def contact_sheet(
         marks: ``"real"`` or ``"synthetic"`` per sample: a coloured frame and the word.
         columns: samples per row; default: a sheet somewhat wider than high.
         rotate: counter-clockwise quarter turns of every slice. Medical arrays are often (x, y): 1 turns them upright.
+        class_names: names of the classes 0, 1, … of the field ``label``, for the captions.
 
     Returns:
         `path`.
@@ -89,7 +91,15 @@ def contact_sheet(
         raise missing_extra("A contact sheet", package="pillow", extra="demo") from error
     limits = {name: _limits([row[name] for row in rows if name in row], fields[name]) for name in drawn}
     cards = [
-        _card(row, fields, [n for n in drawn if n in row], limits, rotate, None if marks is None else marks[k])
+        _card(
+            row,
+            [n for n in drawn if n in row],
+            fields,
+            limits,
+            rotate,
+            None if marks is None else marks[k],
+            _caption(row, fields, class_names),
+        )
         for k, row in enumerate(rows)
     ]
     width, height = max(card.width for card in cards), max(card.height for card in cards)
@@ -112,11 +122,12 @@ def contact_sheet(
 
 def _card(
     row: Mapping[str, Any],
-    fields: Mapping[str, FieldSpec],
     drawn: Sequence[str],
+    fields: Mapping[str, FieldSpec],
     limits: Mapping[str, tuple[float, float]],
     rotate: int,
     mark: str | None,
+    caption: str,
 ) -> Image:
     """One sample: its panels in a row, its caption below."""
     from PIL import Image, ImageDraw, ImageFont
@@ -133,7 +144,6 @@ def _card(
             resampling = Image.Resampling.NEAREST if is_labels else Image.Resampling.BICUBIC
             panels.append(panel.resize(size, resampling))
     font = ImageFont.load_default(12)
-    caption = _caption(row, fields)
     pictures_width = sum(panel.width for panel in panels) + _GAP * max(0, len(panels) - 1)
     words_width = math.ceil(font.getlength("  ".join(filter(None, (mark, caption)))))
     line = 20 if caption or mark else 0
@@ -156,12 +166,15 @@ def _write_caption(draw: ImageDraw, at: tuple[float, float], mark: str | None, c
     draw.text((x, y), caption, fill=_TEXT, font=font)
 
 
-def _caption(row: Mapping[str, Any], fields: Mapping[str, FieldSpec]) -> str:
+def _caption(row: Mapping[str, Any], fields: Mapping[str, FieldSpec], class_names: Sequence[str]) -> str:
     parts = []
     for name, spec in fields.items():
         if not spec.shape and name in row:
             value = _array(row[name]).item()
-            parts.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+            if name == "label" and isinstance(value, int) and 0 <= value < len(class_names):
+                parts.append(class_names[value])
+            else:
+                parts.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
     if "id" in row:
         parts.append(f"id {int(row['id'])}")
     if "seed" in row:

@@ -168,7 +168,7 @@ def test_inspect_says_where_it_came_from(here):
     output = run("inspect", "shards")
     manifest = json.loads(Path("shards/manifest.json").read_text())
     for text in (
-        "20 samples, 1 of 1 shards there",
+        "20 samples, 1 of 1 shard there",
         "base seed  7",
         manifest["sequence"],
         "4 samples per call",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from torchgenaug.cli.demo import demo
 from torchgenaug.cli.fit import fit
 from torchgenaug.cli.inspect import inspect
+from torchgenaug.cli.output import open_console, say
 from torchgenaug.cli.preview import preview
 from torchgenaug.cli.render import render
 from torchgenaug.cli.text import printable
@@ -20,12 +21,29 @@ app = typer.Typer(
     name="torchgenaug",
     help="Train medical-imaging models on real and generated data together.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 for command in (demo, fit, render, inspect, verify, preview):
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from torchgenaug import __version__
+
+        say(f"torchgenaug {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train medical-imaging models on real and generated data together."""
 
 
 def main() -> None:
@@ -34,10 +52,10 @@ def main() -> None:
         app()
     except TorchGenAugError as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        Console(stderr=True).print(f"[bold red]Error:[/] {type(error).__name__}", highlight=False)
-        Console(stderr=True).print(printable(f"{error}{notes}"), markup=False, highlight=False, soft_wrap=True)
+        open_console(stderr=True).print(f"[bold red]Error:[/] {type(error).__name__}", highlight=False)
+        say(printable(f"{error}{notes}"), stderr=True)
         sys.exit(1)
     except KeyboardInterrupt as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        Console(stderr=True).print(f"Interrupted.{notes}", markup=False, highlight=False, soft_wrap=True)
+        say(f"Interrupted.{notes}", stderr=True)
         sys.exit(130)

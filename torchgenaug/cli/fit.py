@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from torchgenaug.cli.output import say
+
 if TYPE_CHECKING:
     from torchgenaug.recipes import FitResult, Options, TrainingData
 
@@ -103,6 +105,7 @@ def fit(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU run; default: torch's own.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu; default: a GPU if there is one.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, though OUT holds a run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With `fit list`: print one JSON object.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -135,7 +138,7 @@ def fit(
     from torchgenaug.recipes.options import Options
 
     if family == "list":
-        _list_families()
+        _list_families(as_json)
         return
     if data is None:
         raise typer.BadParameter("images to train on are needed.", param_hint="DATA")
@@ -171,7 +174,7 @@ def fit(
         teacher=None if teacher is None else str(teacher),
     )
     recipe = resolve_condition(family, train, recipe)
-    _say(repr(train), *train.remarks)
+    say(repr(train), *train.remarks)
     from torchgenaug.recipes import FitOptions
     from torchgenaug.recipes import fit as run_fit
 
@@ -189,7 +192,7 @@ def fit(
         from torchgenaug.cli.dry_run import dry_run as run_dry
 
         picture = Path("dry-run.png") if out is None else out.with_name(f"{out.name}-dry-run.png")
-        _say(*run_dry(family, train, recipe, options, device=device, picture=picture))
+        say(*run_dry(family, train, recipe, options, device=device, picture=picture))
         return
     if out is None:
         raise typer.BadParameter("a folder for the synthesizer is needed.", param_hint="--out")
@@ -247,7 +250,7 @@ def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path)
             f"Look at {out}/training/samples and {out}/training/losses.png, then:",
             f"  {_render_command(train, recipe, out)}",
         ]
-    _say(*lines)
+    say(*lines)
 
 
 def _render_command(train: TrainingData, recipe: Options, out: Path) -> str:
@@ -257,23 +260,33 @@ def _render_command(train: TrainingData, recipe: Options, out: Path) -> str:
     return command
 
 
-def _list_families() -> None:
+def _list_families(as_json: bool) -> None:
+    import json
+
     from torchgenaug.recipes.build import describe_family, list_families
 
-    for name in list_families():
-        about = describe_family(name)
+    families = {name: describe_family(name) for name in list_families()}
+    if as_json:
+        facts = {
+            name: {
+                "summary": about.summary,
+                "dims": list(about.dims),
+                "conditions": list(about.conditions),
+                "with_mask": about.with_mask and not about.teacher,
+                "teacher": about.teacher,
+                "steps": about.steps,
+                "batch_size": about.batch_size,
+            }
+            for name, about in families.items()
+        }
+        print(json.dumps(facts, indent=2))
+        return
+    for name, about in families.items():
         dims = " and ".join(f"{each}D" for each in about.dims)
         conditions = ", ".join(each or "none" for each in about.conditions)
         mask = "; --with-mask" if about.with_mask and not about.teacher else ""
-        given = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
-        _say(
+        options = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
+        say(
             f"{name}: {about.summary}",
-            f"    {dims}; {given}{mask}; {about.steps} steps of {about.batch_size}",
+            f"    {dims}; {options}{mask}; {about.steps} steps of {about.batch_size}",
         )
-
-
-def _say(*lines: str) -> None:
-    from rich.console import Console
-
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)

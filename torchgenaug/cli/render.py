@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchgenaug.cli.output import counted, open_console, say
+from torchgenaug.progress import duration, minute_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -146,7 +149,6 @@ def render(
         accelerate launch --num_processes 4 -m torchgenaug.cli render my_model --out shards --count 10000
     """
     import torch
-    from rich.console import Console
 
     from torchgenaug import render_shards
     from torchgenaug.cli.filters import keep_rendered, without_copies
@@ -158,7 +160,7 @@ def render(
     if repair and extend:
         raise ConfigurationError("`--extend` must be given without --repair, got both. Repair first, then extend.")
     first = Ranks.from_environment().rank == 0  # the others keep silent
-    console = Console(quiet=not first)
+    console = open_console(quiet=not first)
     if threads is not None:
         torch.set_num_threads(threads)
     sequence = load_sequence(
@@ -205,15 +207,15 @@ def render(
     if keep is not None:
         console.print(keep_rendered(source, keep, keep_best, keep_above, out), soft_wrap=True, markup=False)
     console.print(
-        f"{len(source)} samples, {source.manifest.num_shards} shards, {_bytes(size)} in {out} "
-        f"({time.perf_counter() - began:.1f} s). Look at {picture}."
+        f"{counted(len(source), 'sample')}, {counted(source.manifest.num_shards, 'shard')}, {_bytes(size)} in {out} "
+        f"({time.perf_counter() - began:.1f} s). Look at {picture}.",
+        soft_wrap=True,
     )
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the render tidily: what is complete stays, and the way to go on is printed."""
-    from rich.console import Console
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -226,7 +228,7 @@ def _stoppable() -> Iterator[None]:
     except KeyboardInterrupt as error:
         # Here, because typer turns the interrupt into a bare exit status.
         message = " ".join(["Interrupted.", *getattr(error, "__notes__", ())])
-        Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+        say(message, stderr=True)
         raise typer.Exit(130) from error
     finally:
         if main:
@@ -269,15 +271,18 @@ def _dry_run(
     for name, spec in sequence.fields.items():
         console.print(f"  {name}: {spec}", markup=False)
     console.print(
-        f"One batch of {size} took {first / 2:.1f} s. All {count} samples: about {_duration(per_sample * count)} and "
-        f"{_bytes(disk)}. Nothing was written to the output folder. Look at {picture}."
+        f"One batch of {size} took {first / 2:.1f} s. {'All ' * (count > 1)}{counted(count, 'sample')}: about "
+        f"{duration(per_sample * count)} and {_bytes(disk)}. Nothing was written to the output folder. Look at "
+        f"{picture}.",
+        soft_wrap=True,
     )
 
 
-def _bar(console: Console) -> Callable[[int, int, int], None] | bool:
-    """A progress bar with samples/s, time left and bytes; nothing where nobody looks."""
+def _bar(console: Console) -> Callable[[int, int, int], None]:
+    """A progress bar with samples/s, time left and bytes; in a log, one line a minute."""
     if not console.is_terminal:
-        return False
+        line = minute_lines("rendered", "samples")
+        return lambda made, total, committed: line(made, total)
     from tqdm import tqdm
 
     bar = tqdm(unit=" samples", desc="render", dynamic_ncols=True)
@@ -298,9 +303,3 @@ def _bytes(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -114,5 +115,7 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
 
 def _home(family: str) -> Any:
     if family not in _HOMES:
-        raise ConfigurationError(f"FAMILY must be one of {', '.join(_HOMES)}, got {family!r}.")
+        close = difflib.get_close_matches(family, _HOMES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else " `torchgenaug fit list` explains each."
+        raise ConfigurationError(f"FAMILY must be one of {', '.join(_HOMES)}, got {family!r}.{hint}")
     return importlib.import_module(f"torchgenaug.recipes.families.{_HOMES[family]}")

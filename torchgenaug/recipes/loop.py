@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchgenaug.bare_names import bare_name
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import DivergenceError
+from torchgenaug.progress import minute_lines
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.teachers import Teacher, taught_on
@@ -102,10 +104,16 @@ class TrainingLoop:
             workers=self.options.workers,
         )
         shown = progress and run.accelerator.is_main_process
-        with tqdm(total=self.steps, initial=run.step, disable=not shown, unit="step", dynamic_ncols=True) as bar:
+        is_log = shown and not sys.stderr.isatty()
+        line = minute_lines("trained", "steps")
+        with tqdm(
+            total=self.steps, initial=run.step, disable=not shown or is_log, unit="step", dynamic_ncols=True
+        ) as bar:
             while run.step < self.steps and not self._exhausted() and not self._agreed(stop.requested or self._late()):
                 self._step(batches)
                 bar.update()
+                if is_log:
+                    line(run.step, self.steps)
                 if run.step % self.every == 0 and run.step < self.steps:
                     bar.set_postfix_str(self._report())
         return self._finish(stop)
@@ -235,6 +243,8 @@ class TrainingLoop:
             "patients": sorted(set(self.data.patients)),
             "steps": self.run.step,
         }
+        if self.data.class_names:
+            own["class_names"] = list(self.data.class_names)
         return own if self.teacher is None else taught_on(self.teacher, own)
 
     def _exhausted(self) -> bool:

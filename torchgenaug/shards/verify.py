@@ -44,19 +44,31 @@ class ShardReport:
         """Which ids must be rendered again, one range per shard."""
         return [self.manifest.shard_range(index) for index in sorted({*self.damaged_shards, *self.missing_shards})]
 
+    @property
+    def next_step(self) -> str:
+        """What to do about it; empty if all is well."""
+        return next_step(damaged=bool(self.damaged), missing=bool(self.missing_shards))
+
     def __str__(self) -> str:
         manifest = self.manifest
+        count, shards = manifest.count, manifest.num_shards
         lines = [
-            f"{self.path}: {manifest.count} samples in {manifest.num_shards} shards, {self.num_bytes:,} bytes read"
+            f"{self.path}: {count} sample{'s' * (count != 1)} in {shards} shard{'s' * (shards != 1)}, "
+            f"{self.num_bytes:,} bytes read"
         ]
         lines += [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()]
         for what, indices in (("damaged", self.damaged_shards), ("missing", self.missing_shards)):
             if indices:
                 lines.append(f"{what} ids: {some_ranges(indices, unit=manifest.shard_size, end=manifest.count)}")
-        lines.append(
-            "everything is as it was rendered" if self.ok else "run the same render with --repair to make them again"
-        )
+        lines.append(self.next_step or "everything is as it was rendered")
         return "\n".join(lines)
+
+
+def next_step(*, damaged: bool, missing: bool) -> str:
+    """What to do with a folder that has damaged files or lacks shards; empty if neither."""
+    if damaged:
+        return "run the same render command with --repair: it checks every shard and renders what is damaged or missing"
+    return "run the same render command again: it renders what is missing" if missing else ""
 
 
 def verify_shards(
