@@ -14,9 +14,8 @@ r"""Converts a field of synthetic samples to what the real samples hold in its p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import PurePath
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,7 +24,6 @@ from torch import Tensor
 
 from torchgenaug.errors import FieldMismatchError
 from torchgenaug.samples.container_type import tensor_like
-from torchgenaug.samples.kinds import infer_kind
 from torchgenaug.samples.pil_images import channels_of, is_8_bit, is_picture, picture_like
 from torchgenaug.samples.torchio_values import plain
 from torchgenaug.types import FieldSpec
@@ -109,7 +107,7 @@ def _to_number(name: str, like: Any, spec: FieldSpec) -> Conversion | str:
         return f"real is one {type(like).__name__}, synthetic {spec.shape} {spec.dtype}"
     steps: list[Step] = [_Reshape(())] if spec.shape else []
     if isinstance(like, (bool, np.bool_)) and spec.dtype != torch.bool:
-        steps.append(_Cast(name, torch.bool, checked=True))
+        steps.append(Cast(name, torch.bool, checked=True))
     return Conversion(tuple(steps), _NumberRows(type(like)))
 
 
@@ -132,31 +130,31 @@ def _to_picture(name: str, like: Any, spec: FieldSpec) -> Conversion | str:
     return Conversion(tuple(steps), _PictureRows(like), f"tensors to PIL images of mode {like.mode!r}{rule}")
 
 
-def _find_cast(name: str, spec: FieldSpec, dtype: torch.dtype) -> _Cast | str:
+def _find_cast(name: str, spec: FieldSpec, dtype: torch.dtype) -> Cast | str:
     """The step that casts a field to `dtype`; a text, for the end of a message, where that would lose something."""
     if spec.dtype.is_complex or dtype.is_complex:
         return ""
     if _is_whole(spec.dtype):
-        return _Cast(name, dtype, checked=not _holds(dtype, spec.value_range))
+        return Cast(name, dtype, checked=not _holds(dtype, spec.value_range))
     if dtype.is_floating_point:
-        return _Cast(name, dtype)
+        return Cast(name, dtype)
     if spec.kind == "label_map" or dtype == torch.bool:
-        return _Cast(name, dtype, checked=True) if spec.kind == "label_map" else ""
+        return Cast(name, dtype, checked=True) if spec.kind == "label_map" else ""
     if spec.kind != "intensity" or not spec.shape:
         return ""
     if dtype != torch.uint8:
-        return _Cast(name, dtype, checked=True, rounded=True, rule=", rounded")
+        return Cast(name, dtype, checked=True, rounded=True, rule=", rounded")
     if spec.value_range is None:
         return ", whose value range is not stated: what its 0 and 255 are is unknown"
     low, high = spec.value_range
     if low >= 0 and 1 < high <= _GREY:
-        return _Cast(name, dtype, checked=True, rounded=True, rule=", rounded")
+        return Cast(name, dtype, checked=True, rounded=True, rule=", rounded")
     scale = (low, _GREY / (high - low))
-    return _Cast(name, dtype, scale, checked=True, rounded=True, rule=f", [{low:g}, {high:g}] mapped to 0 … {_GREY}")
+    return Cast(name, dtype, scale, checked=True, rounded=True, rule=f", [{low:g}, {high:g}] mapped to 0 … {_GREY}")
 
 
 @dataclass(frozen=True)
-class _Cast:
+class Cast:
     """To `dtype`, after ``(value - scale[0]) · scale[1]``; `checked`: an error where a value would change otherwise."""
 
     name: str
@@ -167,6 +165,7 @@ class _Cast:
     rule: str = ""
 
     def __call__(self, values: Tensor) -> Tensor:
+        """The values in `dtype`."""
         if self.scale is not None:
             values = (values.double() - self.scale[0]) * self.scale[1]
         if self.rounded:
@@ -239,90 +238,6 @@ class _PictureRows:
 
     def __call__(self, values: Tensor) -> list[Any]:
         return [picture_like(self.like, part) for part in values.unbind(0)]
-
-
-class ValueConverter:
-    """Converts single values of one field, such as those that a transform returns, to the type of `like`.
-
-    Args:
-        name: the field's name.
-        like: the value of a real sample.
-        one_hot: whether the first axis of `like` is one-hot over classes.
-    """
-
-    def __init__(self, name: str, like: Any, *, one_hot: bool = False) -> None:
-        self.name, self.like, self.one_hot = name, like, one_hot
-        self._found: dict[Any, Conversion | str | None] = {}
-
-    def find(self, value: Any) -> Conversion | str | None:
-        """How `value` is converted: None where it fits as it is, a text where it cannot be."""
-        data = plain(value)
-        key = (type(data), getattr(data, "shape", None), getattr(data, "dtype", None))
-        if key not in self._found:
-            self._found[key] = self._search(data)
-        return self._found[key]
-
-    def __call__(self, value: Any) -> Any:
-        """The value as the real samples have it.
-
-        Raises:
-            FieldMismatchError: that would lose something.
-        """
-        found = self.find(value)
-        if isinstance(found, str):
-            raise FieldMismatchError(f"Synthetic samples must fit the real ones. {self.name!r}: {found}.")
-        return value if found is None else found(_as_tensor(plain(value))[None])[0]
-
-    def _search(self, data: Any) -> Conversion | str | None:
-        like = plain(self.like)
-        if _describe(data) == _describe(like):
-            return None
-        if not _is_numeric(like):
-            return None if _same_family(data, like) else f"real is {_describe(like)}, synthetic {_describe(data)}"
-        try:
-            tensor = _as_tensor(data)
-        except (TypeError, ValueError, RuntimeError):
-            return f"real {_describe(like)}, synthetic {_describe(data)}"
-        kind = infer_kind(self.name, tensor)
-        first: tuple[Step, ...] = ()
-        if kind == "label_map" and tensor.is_floating_point():  # whole numbers in floating point, as MONAI reads masks
-            if isinstance(like, (Tensor, np.ndarray)) and torch_dtype(like) == tensor.dtype:
-                kind = "intensity"
-            else:
-                first, tensor = (_Cast(self.name, torch.int64, checked=True),), tensor.to(torch.int64)
-        found = find_conversion(self.name, like, FieldSpec(tensor.shape, tensor.dtype, kind=kind), one_hot=self.one_hot)
-        return found if isinstance(found, str) else replace(found, steps=(*first, *found.steps))
-
-
-def _as_tensor(value: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.as_subclass(Tensor)
-    if is_picture(value):
-        array = np.asarray(value)
-        return torch.from_numpy(np.moveaxis(array, -1, 0).copy() if array.ndim == 3 else array[None].copy())
-    array = np.asarray(value)
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
-
-
-def _describe(value: Any) -> str:
-    if is_picture(value):
-        return f"PIL image of mode {value.mode!r}"
-    if isinstance(value, (Tensor, np.ndarray)):
-        kind = "" if type(value) in (Tensor, np.ndarray) else f"{type(value).__name__} "
-        return f"{kind}{tuple(value.shape)} {value.dtype}"
-    return type(value).__name__
-
-
-def _is_numeric(value: Any) -> bool:
-    return is_picture(value) or isinstance(value, (Tensor, np.ndarray, bool, int, float, np.number, np.bool_))
-
-
-def _same_family(value: Any, like: Any) -> bool:
-    """Whether `value` may stand where `like`, which is no number, stands: texts, paths, dicts, lists, None."""
-    if like is None or value is None:
-        return True
-    families = ((str, PurePath), (Mapping,), (list, tuple))
-    return isinstance(value, type(like)) or any(isinstance(value, each) and isinstance(like, each) for each in families)
 
 
 def torch_dtype(like: Tensor | np.ndarray[Any, Any]) -> torch.dtype | None:

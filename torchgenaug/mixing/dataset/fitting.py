@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from torchgenaug.errors import FieldMismatchError
-from torchgenaug.samples.conversion import Conversion, ValueConverter, find_conversion
+from torchgenaug.samples.conversion import Conversion, find_conversion
 from torchgenaug.samples.layout import MEMBER, PARENT, SampleLayout
 from torchgenaug.samples.neutral import NoNeutralValueError, neutral
+from torchgenaug.samples.value_converter import ValueConverter
 from torchgenaug.types import Batch, FieldSpec
 
 
