@@ -12,6 +12,7 @@ from torch import Tensor
 from torchgenaug.contracts import Screen
 from torchgenaug.errors import BadSampleError
 from torchgenaug.screens.fields import chosen_images
+from torchgenaug.texts import first_few
 from torchgenaug.types import Batch, FieldSpec
 
 _PROBES = 8  # places looked at first: an image that differs among them is not constant
@@ -55,8 +56,8 @@ class ConstantScreen:
                 value = batch[name][rows[0]].flatten()[0].item()
                 raise BadSampleError(
                     f"Field {name!r} must not be constant, got one value ({value:g}) throughout in "
-                    f"{len(rows)} of {len(ids)} samples: ids {_some(bad_ids)} "
-                    f"(seeds {_some(bad_seeds)}). "
+                    f"{len(rows)} of {len(ids)} samples: ids {first_few(bad_ids)} "
+                    f"(seeds {first_few(bad_seeds)}). "
                     "Nothing of this batch was used. Check the weights and the number of steps; if blank images are "
                     "right, say so: SyntheticSequence(..., screens=()).",
                     ids=bad_ids,
@@ -104,7 +105,3 @@ def _is_constant(rows: Tensor) -> Tensor:
         return low == high
     # max(high, -low) is the largest magnitude. A difference that overflows compares as not constant.
     return high - low <= _ROUNDING * torch.maximum(high, -low)
-
-
-def _some(values: list[int]) -> str:
-    return str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:8]))}, … {len(values)} in all]"

@@ -25,6 +25,7 @@ from torchgenaug.contracts import (
 )
 from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
 from torchgenaug.screens import default_screens
+from torchgenaug.texts import describe_value, first_few
 from torchgenaug.types import Batch, FieldSpec
 
 MAX_ID = 1 << 62
@@ -121,7 +122,7 @@ class SyntheticSequence:
             if not isinstance(value, Tensor) or len(value) != len(ids):
                 raise BadSampleError(
                     f"`conditions` must return tensors with {len(ids)} rows for {len(ids)} ids, "
-                    f"got {_describe(value)} for field {name!r}.",
+                    f"got {describe_value(value)} for field {name!r}.",
                     ids=[int(k) for k in ids],
                 )
         return conditions
@@ -153,7 +154,7 @@ class SyntheticSequence:
         try:
             made = self.synthesizer.synthesize(seeds.tolist(), conditions)
         except Exception as error:
-            error.add_note(f"while synthesizing ids {_some(ids.tolist())} (seeds {_some(seeds.tolist())})")
+            error.add_note(f"while synthesizing ids {first_few(ids.tolist())} (seeds {first_few(seeds.tolist())})")
             raise
         if not isinstance(made, Mapping):
             raise BadSampleError(f"`synthesize` must return a dict of tensors, got {type(made).__name__}.")
@@ -269,8 +270,8 @@ def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, see
     expected = (len(ids), *spec.shape)
     if tuple(value.shape) != expected or value.dtype != spec.dtype:
         raise BadSampleError(
-            f"Field {name!r} must be {spec.dtype!s} of shape {expected}, got {_describe(value)}, "
-            f"for ids {_some(ids.tolist())} (seeds {_some(seeds.tolist())}).",
+            f"Field {name!r} must be {spec.dtype!s} of shape {expected}, got {describe_value(value)}, "
+            f"for ids {first_few(ids.tolist())} (seeds {first_few(seeds.tolist())}).",
             ids=ids.tolist(),
             seeds=seeds.tolist(),
         )
@@ -294,7 +295,7 @@ def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, see
     rows = torch.nonzero(bad)[:, 0].cpu().numpy()
     bad_ids, bad_seeds = ids[rows].tolist(), seeds[rows].tolist()
     raise BadSampleError(
-        f"Field {name!r} {what} in {len(rows)} of {len(ids)} samples: ids {_some(bad_ids)} (seeds {_some(bad_seeds)}). "
+        f"Field {name!r} {what} in {len(rows)} of {len(ids)} samples: ids {first_few(bad_ids)} (seeds {first_few(bad_seeds)}). "
         "Nothing of this batch was used. Check the weights, the number of steps and the stated value range.",
         ids=bad_ids,
         seeds=bad_seeds,
@@ -306,13 +307,3 @@ def _spec_of(value: Tensor) -> FieldSpec:
     if len(shape) < 2:
         return FieldSpec(shape, value.dtype, kind="scalar")
     return FieldSpec(shape, value.dtype, kind="intensity" if value.dtype.is_floating_point else "label_map")
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} of shape {tuple(value.shape)}"
-    return type(value).__name__
-
-
-def _some(values: list[int]) -> str:
-    return str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:8]))}, … {len(values)} in all]"

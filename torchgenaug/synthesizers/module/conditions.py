@@ -146,7 +146,7 @@ def packed(module: nn.Module) -> Any:
 
 
 def unpacked(packed_module: Any, device: torch.device) -> nn.Module:
-    """The other way round."""
+    """The module that `packed` was given, on `device`."""
     if not isinstance(packed_module, bytes):
         module: nn.Module = packed_module
         return module

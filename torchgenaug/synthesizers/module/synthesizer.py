@@ -25,6 +25,7 @@ from torchgenaug.synthesizers.parts.checks import check_seeds, checked_dtype, ch
 from torchgenaug.synthesizers.parts.compute import Caller, checked_execution, with_layout
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.parts.options import Compute, ComputeOptions, checked_compute
+from torchgenaug.texts import describe_value
 from torchgenaug.types import Batch, FieldSpec
 
 _PROBE_TOLERANCE = 0.05  # of the largest value: bfloat16 keeps 3 digits, and a batch effect is far larger
@@ -183,7 +184,7 @@ class ModuleSynthesizer:
 
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> ModuleSynthesizer:
-        """The other way round."""
+        """The synthesizer that `stored` describes; see `Storable.from_stored`."""
         arguments = stored.arguments(device, dtype)
         if "condition_spec" in arguments:
             arguments["condition_spec"] = FieldSpec.from_json(arguments["condition_spec"])
@@ -218,7 +219,7 @@ class ModuleSynthesizer:
         if not isinstance(made, Tensor) or not made.is_floating_point() or made.ndim < 3:
             raise ConfigurationError(
                 "`module` must return one floating-point tensor of images (batch, channels, *spatial), got "
-                f"{_described(made)}. Put it into a module whose forward returns the images alone."
+                f"{describe_value(made)}. Put it into a module whose forward returns the images alone."
             )
         return made.float().contiguous()
 
@@ -286,11 +287,3 @@ def _image(module: nn.Module, latents: Tensor | None, condition: Tensor | None) 
     made = module(*(each for each in (latents, condition) if each is not None))
     image: Tensor = made[0] if isinstance(made, tuple | list) and len(made) == 1 else made
     return image
-
-
-def _described(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} of shape {tuple(value.shape)}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return type(value).__name__
