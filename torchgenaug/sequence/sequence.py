@@ -295,7 +295,8 @@ def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, see
     rows = torch.nonzero(bad)[:, 0].cpu().numpy()
     bad_ids, bad_seeds = ids[rows].tolist(), seeds[rows].tolist()
     raise BadSampleError(
-        f"Field {name!r} {what} in {len(rows)} of {len(ids)} samples: ids {first_few(bad_ids)} (seeds {first_few(bad_seeds)}). "
+        f"Field {name!r} {what} in {len(rows)} of {len(ids)} samples: ids {first_few(bad_ids)} (seeds "
+        f"{first_few(bad_seeds)}). "
         "Nothing of this batch was used. Check the weights, the number of steps and the stated value range.",
         ids=bad_ids,
         seeds=bad_seeds,
