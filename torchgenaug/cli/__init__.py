@@ -1,4 +1,4 @@
-"""The command line: ``torchgenaug {demo, fit, render, inspect, verify, preview}``."""
+"""The command line: ``torchgenaug {demo, fit, render, evaluate, inspect, verify, preview}``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from torchgenaug.cli.demo import demo
+from torchgenaug.cli.evaluate import evaluate
 from torchgenaug.cli.fit import fit
 from torchgenaug.cli.inspect import inspect
 from torchgenaug.cli.output import open_console, say
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, fit, render, inspect, verify, preview):
+for command in (demo, fit, render, evaluate, inspect, verify, preview):
     app.command()(command)
 
 

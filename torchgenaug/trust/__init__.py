@@ -1,7 +1,8 @@
 """Whether synthetic images are copies, and whether anything leaks: `CopyDetector`, duplicates, leaks, filters.
 
 ``copies/`` (copies of training images, duplicates) · ``leaks/`` (held-out data that training has seen) ·
-``filters/`` (keeping the good samples). Names are imported when they are first used; no extra is needed.
+``filters/`` (keeping the good samples) · ``report/`` (the verdict on a set, and its page, which needs the extra
+``study``). Names are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from torchgenaug.trust.leaks.check import LeakReport as LeakReport
     from torchgenaug.trust.leaks.check import check_leaks as check_leaks
     from torchgenaug.trust.leaks.validation import validation_only as validation_only
+    from torchgenaug.trust.report.evaluate import evaluate as evaluate
+    from torchgenaug.trust.report.evaluation import Evaluation as Evaluation
 
 _HOMES = {
     "ClassifierConfidence": "filters.rules",
@@ -43,6 +46,7 @@ _HOMES = {
     "DiscriminatorScore": "filters.rules",
     "DistanceToCopies": "filters.rules",
     "Duplicate": "copies.duplicates",
+    "Evaluation": "report.evaluation",
     "KeptSource": "filters.keep",
     "Leak": "leaks.check",
     "LeakReport": "leaks.check",
@@ -50,6 +54,7 @@ _HOMES = {
     "Rule": "filters.rules",
     "SegmentationAgreement": "filters.rules",
     "check_leaks": "leaks.check",
+    "evaluate": "report.evaluate",
     "find_duplicates": "copies.duplicates",
     "find_overlap": "copies.duplicates",
     "keep": "filters.keep",
@@ -68,6 +73,7 @@ __all__ = [
     "DiscriminatorScore",
     "DistanceToCopies",
     "Duplicate",
+    "Evaluation",
     "KeptSource",
     "Leak",
     "LeakReport",
@@ -75,6 +81,7 @@ __all__ = [
     "Rule",
     "SegmentationAgreement",
     "check_leaks",
+    "evaluate",
     "find_duplicates",
     "find_overlap",
     "keep",

@@ -1,0 +1,122 @@
+"""``torchgenaug evaluate``: what it accepts, what it writes, and its exit status."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from typer.testing import CliRunner
+
+from torchgenaug import ModuleSynthesizer, SyntheticSequence, render_shards, save_synthesizer
+from torchgenaug.cli import app
+from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.synthesizers import build_network
+
+pytest.importorskip("matplotlib")
+
+
+class Noise(Dataset):
+    def __init__(self, count: int, seed: int):
+        self.images = torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return {"image": self.images[index]}
+
+
+def real_images():
+    return Noise(60, 0)
+
+
+def other_images():
+    return Noise(110, 1)
+
+
+def new_images():
+    return Noise(60, 2)
+
+
+HERE = f"{__name__}:"
+
+
+def run(*arguments, out):
+    command = ["evaluate", *map(str, arguments), "--out", str(out)]
+    result = CliRunner().invoke(app, command)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_a_data_set_by_name(tmp_path):
+    result = run(
+        f"{HERE}new_images",
+        "--real",
+        f"{HERE}real_images",
+        "--held-out",
+        f"{HERE}other_images",
+        out=tmp_path / "report",
+    )
+    assert result.exit_code == 0
+    assert "Verdict: use" in result.output
+    assert "FID[radiomics-like]" in result.output
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["verdict"] == "use"
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_fail_on_sets_the_exit_status(tmp_path):
+    copied = (f"{HERE}real_images", "--real", f"{HERE}real_images", "--held-out", f"{HERE}other_images")
+    assert run(*copied, out=tmp_path).exit_code == 0
+    assert run(*copied, "--fail-on", "cannot judge", out=tmp_path).exit_code == 0
+    assert run(*copied, "--fail-on", "do not use", out=tmp_path).exit_code == 3
+
+
+def test_shards_and_a_saved_synthesizer(tmp_path):
+    module = build_network("torchgenaug:DCGANGenerator", latent_dim=4, shape=[1, 16, 16], width=4)
+    synthesizer = ModuleSynthesizer(module, latent_shape=(4,), value_range=(0, 1))
+    save_synthesizer(synthesizer, tmp_path / "model")
+    render_shards(SyntheticSequence(synthesizer), tmp_path / "shards", 20, progress=False)
+    real = ("--real", f"{HERE}real_images")
+    for name in ("shards", "model"):
+        assert run(tmp_path / name, *real, "--count", 20, out=tmp_path / name / "report").exit_code == 0
+        report = json.loads((tmp_path / name / "report" / "report.json").read_text())
+        assert report["counts"] == {"real": 60, "synthetic": 20}
+        assert report["verdict"] != "use"
+
+
+def write_pictures(folder, images):
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray((image[0].numpy() * 255).astype(np.uint8)).save(folder / f"{number}.png")
+
+
+def test_folders_of_pictures(tmp_path):
+    write_pictures(tmp_path / "real", real_images().images[:30])
+    write_pictures(tmp_path / "synthetic", new_images().images[:30])
+    assert run(tmp_path / "synthetic", "--real", tmp_path / "real", out=tmp_path / "report").exit_code == 0
+    write_pictures(tmp_path / "large", torch.rand(10, 1, 32, 32))
+    with pytest.raises(FieldMismatchError, match="--size 16"):
+        run(tmp_path / "large", "--real", tmp_path / "real", out=tmp_path / "report")
+    sized = ("--real", tmp_path / "real", "--size", 16)
+    assert run(tmp_path / "large", *sized, out=tmp_path / "report").exit_code == 0
+
+
+def test_a_real_folder_that_holds_the_synthetic_images_is_refused(tmp_path):
+    write_pictures(tmp_path / "data" / "synthetic", new_images().images[:3])
+    for real in (tmp_path / "data", tmp_path / "data" / "synthetic"):
+        with pytest.raises(ConfigurationError, match="--real must not hold the synthetic images"):
+            run(tmp_path / "data" / "synthetic", "--real", real, out=tmp_path / "report")
+
+
+def test_what_is_neither_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="SYNTHETIC must be a shard folder"):
+        run("nothing", "--real", f"{HERE}real_images", out=tmp_path)
+    features = ("--features", f"{HERE}real_images")
+    with pytest.raises(ConfigurationError, match="--features must give features"):
+        run(f"{HERE}new_images", "--real", f"{HERE}real_images", *features, out=tmp_path)

@@ -1,0 +1,180 @@
+"""Five planted sets get five different, right verdicts; the report is one self-contained page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from torchgenaug.datasets.digits import Digits
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.metrics.sets.degrade import blur
+from torchgenaug.trust import Evaluation, evaluate
+
+pytest.importorskip("mlxtend")
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def digits() -> dict[str, torch.Tensor]:
+    train, held_out, test = (Digits(split).images for split in ("train", "held_out", "test"))
+    return {"train": train[::4], "held_out": held_out[::3], "test": test[::5]}
+
+
+@pytest.fixture(scope="module")
+def good(digits: dict[str, torch.Tensor]) -> Evaluation:
+    return evaluate(digits["test"], digits["train"], digits["held_out"])
+
+
+def planted(kind: str, digits: dict[str, torch.Tensor]) -> torch.Tensor:
+    test, train = digits["test"], digits["train"]
+    few = test[::15].repeat(15, 1, 1, 1)
+    noise = 0.02 * drawn(*test.shape)
+    return {
+        "blur": blur(test, 1.0),
+        "collapse": (few + noise).clamp(0, 1),
+        "copies": (train[::5][: len(test)].roll(1, 3) * 0.95 + noise / 2).clamp(0, 1),
+        "real images": train[::5][: len(test)],
+    }[kind]
+
+
+def test_real_images_that_training_has_not_seen_are_good(good: Evaluation):
+    assert good.verdict == "use"
+    assert {finding.kind for finding in good.findings} == {"good"}
+
+
+@pytest.mark.parametrize("kind", ["blur", "collapse", "copies", "real images"])
+def test_what_is_wrong_is_named_first(kind: str, digits: dict[str, torch.Tensor]):
+    evaluation = evaluate(planted(kind, digits), digits["train"], digits["held_out"])
+    assert evaluation.verdict == "do not use"
+    assert evaluation.findings[0].kind == kind, evaluation.reasons
+    others = {"blur", "collapse", "copies", "real images"} - {kind}
+    assert not others & {finding.kind for finding in evaluation.findings}
+
+
+def test_without_held_out_images_copies_cannot_be_judged(digits: dict[str, torch.Tensor]):
+    evaluation = evaluate(digits["test"], digits["train"])
+    assert evaluation.verdict == "cannot judge"
+    assert "0 held-out real images or patients, 99 are needed" in evaluation.reasons[0]
+    assert evaluation.copies["found"] is None
+    assert any("Leaks were not looked for" in note for note in evaluation.notes)
+    copied = evaluate(planted("real images", digits), digits["train"])
+    assert copied.verdict == "do not use"
+
+
+def test_held_out_images_in_the_synthetic_set_are_a_leak(digits: dict[str, torch.Tensor]):
+    evaluation = evaluate(digits["held_out"], digits["train"], digits["held_out"])
+    assert (evaluation.verdict, evaluation.findings[0].kind) == ("do not use", "leak")
+    assert len(evaluation.leaks["leaks"]) == len(digits["held_out"])
+
+
+def test_few_images_are_not_judged():
+    images = torch.rand(230, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    evaluation = evaluate(images[:6], images[6:106], images[106:])
+    assert evaluation.verdict == "cannot judge"
+    assert "6 synthetic and 100 real images; at least 50 of each" in evaluation.reasons[0]
+
+
+def test_json_holds_the_agreed_names(good: Evaluation):
+    report = json.loads(json.dumps(good.to_json(), allow_nan=False))
+    assert {"measures", "copies", "duplicates", "leaks", "verdict", "reasons"} <= report.keys()
+    result = report["measures"]["FID[radiomics-like]"]
+    assert {"value", "low", "high", "floor", "ceiling", "n", "better", "features", "sha256"} <= result.keys()
+    assert {"found", "expected_by_chance", "calibrated_on", "pairs"} <= report["copies"].keys()
+    assert len(report["copies"]["pairs"]) == 20
+    assert report["counts"] == {"real": 875, "synthetic": 150, "held_out": 250}
+
+
+class Balanced(HTMLParser):
+    """Checks that every element is closed, and collects what the page loads."""
+
+    void = frozenset({"meta", "img"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loaded = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.loaded += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_one_self_contained_file(good: Evaluation, tmp_path):
+    pytest.importorskip("matplotlib")
+    page = good.save(tmp_path / "report").read_text(encoding="utf-8")
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    assert len(parser.loaded) == 2 + 20 + 2 + 1
+    assert all(each.startswith("data:image/png;base64,") for each in parser.loaded)
+    assert not re.search(r"<script|@import|url\(", page)
+    assert "Use: nothing speaks against" in page
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.html", "report.json"}
+
+
+def test_same_images_give_the_same_report(good: Evaluation, digits: dict[str, torch.Tensor]):
+    state = torch.random.get_rng_state()
+    again = evaluate(digits["test"], digits["train"], digits["held_out"])
+    assert again.to_json() == good.to_json()
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_volumes_are_judged(tmp_path):
+    pytest.importorskip("matplotlib")
+    volumes = torch.rand(170, 1, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    evaluation = evaluate(volumes[:20], volumes[20:70], volumes[70:])
+    assert evaluation.save(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        (lambda x: x[..., :12], r"interpolate\(images, size=\(16, 16\)"),
+        (lambda x: x.expand(-1, 3, -1, -1), r"images\.mean\(1, keepdim=True\)"),
+        (lambda x: x * 255, r"RescaleIntensity\(\(.*0.99.*\), in_min_max="),
+        (lambda x: x / 255, r"RescaleIntensity\(\(.*0.99.*\), in_min_max="),
+    ],
+)
+def test_sets_that_do_not_match_are_refused_with_the_transform(change, advice):
+    images = torch.rand(90, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(FieldMismatchError, match=advice):
+        evaluate(change(images[:30]), images[30:60], images[60:])
+
+
+def test_the_advice_on_ranges_works():
+    images = torch.rand(90, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(FieldMismatchError) as caught:
+        evaluate(images[:30] * 255 - 40, images[30:60], images[60:])
+    formula = re.search(r"Rescale them: (.*), which is", str(caught.value))
+    assert formula
+    aligned = eval(formula[1], {"images": images[:30] * 255 - 40})
+    assert evaluate(aligned, images[30:60], images[60:]).counts["synthetic"] == 30
+
+
+def test_images_and_features_that_are_not_finite_are_refused():
+    images = torch.rand(90, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    broken = images[:30].clone()
+    broken[3, 0, 2, 2] = torch.nan
+
+    class NanFeatures:
+        name, sha256, standardize = "broken", "0", False
+
+        def __call__(self, batch):
+            return torch.full((len(batch), 4), torch.nan)
+
+    with pytest.raises((ConfigurationError, FieldMismatchError), match="finite"):
+        evaluate(broken, images[30:60], images[60:])
+    with pytest.raises(FieldMismatchError, match="'broken'"):
+        evaluate(images[:30], images[30:60], images[60:], features=[NanFeatures()])
+    with pytest.raises(EmptyDatasetError, match="`synthetic` must hold at least one image"):
+        evaluate(images[:0], images[30:60])

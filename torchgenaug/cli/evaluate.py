@@ -1,0 +1,109 @@
+"""``torchgenaug evaluate``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from torchgenaug.trust.report.evaluation import Evaluation
+
+FAILED = 3
+"""Exit status where the verdict is one of ``--fail-on``."""
+
+
+class Verdict(StrEnum):
+    """What ``--fail-on`` accepts."""
+
+    caution = "caution"
+    cannot_judge = "cannot judge"
+    do_not_use = "do not use"
+
+
+def evaluate(
+    synthetic: Annotated[
+        str,
+        typer.Argument(
+            help="A shard folder, a saved synthesizer, a folder of images, or package.module:factory.",
+            show_default=False,
+        ),
+    ],
+    real: Annotated[str, typer.Option(help="The data that the model was fitted on, as for fit.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.", show_default=False)],
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Real data that it was not fitted on; default: what of --real the model says it has not seen.",
+            show_default=False,
+        ),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="radiomics, efficientnet or package.module:factory; may be repeated. Default: radiomics.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(help="Size to read folders at, as in fit; once, or once per axis.", show_default=False),
+    ] = None,
+    count: Annotated[int, typer.Option(min=2, help="Images that a synthesizer generates.")] = 1000,
+    most: Annotated[int, typer.Option(min=2, help="Images of each set that measures look at.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Of generated images and of random halves.")] = 0,
+    fail_on: Annotated[
+        list[Verdict] | None,
+        typer.Option(help="Exit status 3 for this verdict; may be repeated.", show_default=False),
+    ] = None,
+) -> None:
+    """Judges synthetic images: are they realistic, varied, copies of patients? Writes a report with a verdict.
+
+    Examples:
+
+        torchgenaug evaluate shards --real data --held-out other_data --out report
+
+        torchgenaug evaluate my_model --real digits --out report --count 1000
+
+        torchgenaug evaluate images --real data --size 64 --out report --fail-on "do not use"
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from torchgenaug.cli.evaluate_data import load_features, load_real, load_synthetic
+    from torchgenaug.trust.report.evaluate import NUM_STEPS
+    from torchgenaug.trust.report.evaluate import evaluate as judge_images
+
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("loading", total=NUM_STEPS + 2)
+        extractors = load_features(features or ["radiomics"])
+        side = None if not size else size[0] if len(size) == 1 else size
+        images = load_synthetic(synthetic, real, size=side, count=count, seed=seed)
+        train, others = load_real(real, held_out, images, size=side)
+
+        def tell(step: str) -> None:
+            progress.update(task, description=step, advance=1)
+
+        evaluation = judge_images(images, train, others, features=extractors, most=most, seed=seed, progress=tell)
+        tell("drawing")
+        page = evaluation.save(out)
+    _print(evaluation, console)
+    console.print(f"Look at {page}.", markup=False, soft_wrap=True)
+    if evaluation.verdict in (fail_on or []):
+        raise typer.Exit(FAILED)
+
+
+def _print(evaluation: Evaluation, console: Console) -> None:
+    from torchgenaug.cli.text import printable
+
+    for line in (*map(str, evaluation.measures.values()), *evaluation.notes):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Verdict: {evaluation.verdict}", style="bold", highlight=False)
+    for reason in evaluation.reasons:
+        console.print(printable(f"  {reason}"), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,124 @@
+"""What ``torchgenaug evaluate`` compares: synthetic images, real data, and features by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torchgenaug import ShardSource, SyntheticSequence
+from torchgenaug.contracts import Synthesizer, trained_on_of
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.metrics.features.contract import Features
+from torchgenaug.recipes.data.embedded import LOADERS
+from torchgenaug.recipes.data.import_name import call_by_name
+from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.sources.in_memory import InMemorySource
+
+Size = int | Sequence[int] | None
+
+
+def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -> Any:
+    """A data set of synthetic images.
+
+    Args:
+        name: a shard folder or its URL, a saved synthesizer, a folder of images, or ``package.module:factory`` of a
+            synthesizer, a sequence or a data set.
+        real: how the real data are named, which must not hold the synthetic ones.
+        size: to read a folder of images at.
+        count: images that a synthesizer generates.
+        seed: of these.
+
+    Raises:
+        ConfigurationError: none of these, or a folder inside the real one.
+    """
+    from torchgenaug.cli.load import is_diffusers_folder, load_sequence
+
+    _check_apart(Path(name), Path(real), name, real)
+    path = Path(name)
+    if "://" in name or (path / "manifest.json").exists():
+        return ShardSource(name)
+    if (path / "synthesizer.json").exists() or is_diffusers_folder(name):
+        return InMemorySource(load_sequence(name, seed=seed), count)
+    if path.exists():
+        return load_data(name, size=size)
+    if ":" not in name:
+        raise ConfigurationError(
+            f"SYNTHETIC must be a shard folder, a saved synthesizer, a folder of images or package.module:factory, got "
+            f"{name!r}, which does not exist. Check the path."
+        )
+    made = call_by_name(name, "SYNTHETIC", "a folder or package.module:factory")
+    if isinstance(made, SyntheticSequence):
+        return InMemorySource(made, count)
+    if isinstance(made, Synthesizer):
+        return InMemorySource(load_sequence(name, seed=seed), count)
+    if hasattr(made, "__len__") and hasattr(made, "__getitem__"):
+        return made
+    raise ConfigurationError(
+        f"SYNTHETIC must give a synthesizer, a SyntheticSequence or a data set, got {type(made).__name__} from "
+        f"{name!r}. Return one of these."
+    )
+
+
+def load_real(
+    real: str, held_out: str | None, synthetic: Any, *, size: Size
+) -> tuple[TrainingData, TrainingData | None]:
+    """The training images, and the real images that training has not seen (None: there are none).
+
+    Without `held_out`, they are what of the real data the model's record does not name, or the held-out part of an
+    embedded set.
+
+    Raises:
+        ConfigurationError: data that cannot be read.
+    """
+    every = load_data(real, size=size)
+    if held_out is not None:
+        return every, load_data(held_out, size=size)
+    if real in LOADERS:
+        return every, load_data(real, split="held_out", size=size)
+    record = trained_on_of(synthetic)
+    seen = set(map(str, record.get("samples", ()))) if isinstance(record, Mapping) else set()
+    trained = [row for row, each in enumerate(every.ids) if each in seen]
+    others = [row for row, each in enumerate(every.ids) if each not in seen]
+    if not trained or not others:
+        return every, None
+    return every.select(trained), every.select(others)
+
+
+def load_features(names: Sequence[str]) -> list[Features]:
+    """Features by name: ``radiomics``, ``efficientnet`` or ``package.module:factory``.
+
+    Raises:
+        ConfigurationError: another name, or a factory of something else.
+        MissingExtraError: the packages of EfficientNet are not installed.
+    """
+    from torchgenaug.metrics import EfficientNetFeatures, RadiomicsFeatures
+
+    found: list[Features] = []
+    for name in names:
+        if name == "radiomics":
+            found.append(RadiomicsFeatures())
+        elif name == "efficientnet":
+            found.append(EfficientNetFeatures())
+        else:
+            made = call_by_name(name, "--features", "radiomics, efficientnet or package.module:factory")
+            if not isinstance(made, Features):
+                raise ConfigurationError(
+                    f"--features must give features (callable on images, with name, sha256 and standardize), got "
+                    f"{type(made).__name__} from {name!r}. Wrap a network: torchgenaug.metrics.NetworkFeatures(...)."
+                )
+            found.append(made)
+    return found
+
+
+def _check_apart(synthetic: Path, real: Path, name: str, data: str) -> None:
+    """Refuses a real folder that holds the synthetic images: they would be compared with themselves."""
+    if not (synthetic.exists() and real.is_dir()):
+        return
+    inner, outer = synthetic.resolve(), real.resolve()
+    if inner == outer or outer in inner.parents:
+        raise ConfigurationError(
+            f"--real must not hold the synthetic images, got {data!r} and SYNTHETIC {name!r} in it. They would be "
+            "compared with themselves and pass as real. Move them out, or give the folder of the real ones alone."
+        )

@@ -1,0 +1,172 @@
+"""Images to be compared: read once where they fit into memory, and checked for shape, channels and range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchgenaug.contracts import SyntheticSource
+from torchgenaug.errors import EmptyDatasetError, FieldMismatchError
+from torchgenaug.trust.copies.describe import Images
+from torchgenaug.trust.leaks.real_images import images_or_view, names_of
+
+_IN_MEMORY = 1 << 29  # bytes of one set
+_LOOKED_AT = 256  # images of which the range is taken
+_SLACK, _NARROW = 0.1, 0.01  # of the width of the real range
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one set, by position.
+
+    Attributes:
+        images: (channels, *spatial) each.
+        name: of the set, for messages.
+        patients: one for each image; empty where unknown.
+        stated_range: value range that the data set states; None where it states none.
+        smallest: smallest intensity among evenly spaced images.
+        largest: largest one.
+        quarter_turns: counter-clockwise quarter turns that show a slice upright.
+    """
+
+    images: Images
+    name: str
+    patients: tuple[str, ...]
+    stated_range: tuple[float, float] | None
+    smallest: float
+    largest: float
+    quarter_turns: int = 0
+
+    @classmethod
+    def of(cls, dataset: Any, name: str) -> ImageSet:
+        """Reads a tensor (n, channels, *spatial) or a data set of samples with an image.
+
+        Raises:
+            EmptyDatasetError: no images.
+            FieldMismatchError: images of several shapes.
+        """
+        if not len(dataset):
+            raise EmptyDatasetError(f"`{name}` must hold at least one image, got none. Check its path or split.")
+        images = _in_memory(images_or_view(dataset), name)
+        looked_at = [torch.as_tensor(images[row]).float() for row in spread(len(images), _LOOKED_AT)]
+        field = getattr(dataset, "fields", None)
+        spec = field.get("image") if isinstance(field, Mapping) else None
+        return cls(
+            images,
+            name,
+            names_of(dataset, "patients"),
+            None if spec is None else spec.value_range,
+            min(float(image.min()) for image in looked_at),
+            max(float(image.max()) for image in looked_at),
+            int(getattr(dataset, "quarter_turns", 0)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, *spatial)."""
+        return tuple(torch.as_tensor(self.images[0]).shape)
+
+    def rows(self, most: int) -> list[int]:
+        """At most `most` positions, evenly spread."""
+        return spread(len(self), most)
+
+
+class Rows:
+    """Some images of a set."""
+
+    def __init__(self, images: Images, rows: list[int]) -> None:
+        self._images, self._rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.as_tensor(self._images[self._rows[index]])
+
+
+def spread(total: int, most: int) -> list[int]:
+    """At most `most` of the positions in ``range(total)``, evenly spread."""
+    return list(range(total)) if total <= most else [(2 * k + 1) * total // (2 * most) for k in range(most)]
+
+
+def check_alike(real: ImageSet, other: ImageSet) -> None:
+    """Refuses sets whose images cannot be compared.
+
+    Raises:
+        FieldMismatchError: other numbers of channels or other sizes, with the call that makes them alike.
+    """
+    if real.shape[1:] != other.shape[1:]:
+        size = real.shape[1:]
+        option = size[0] if len(set(size)) == 1 else " ".join(map(str, size))
+        raise FieldMismatchError(
+            f"`{other.name}` must have images of size {size}, as `{real.name}` has, got {other.shape[1:]}. Measures "
+            f"would compare sizes. Resize one of them: torch.nn.functional.interpolate(images, size={size}, "
+            f"mode='area'), or read the folders with --size {option}."
+        )
+    if real.shape[0] != other.shape[0]:
+        change = (
+            "images.mean(1, keepdim=True)" if real.shape[0] == 1 else f"images[:, :1].expand(-1, {real.shape[0]}, ...)"
+        )
+        raise FieldMismatchError(
+            f"`{other.name}` must have {real.shape[0]} channel(s), as `{real.name}` has, got {other.shape[0]}. "
+            f"Measures would compare channels. Convert them: {change}."
+        )
+
+
+def common_range(real: ImageSet, synthetic: ImageSet, stated: tuple[float, float] | None) -> tuple[float, float]:
+    """The intensities that mean black and white in both sets.
+
+    Args:
+        real: decides, by what it states or else by its smallest and largest intensity.
+        synthetic: checked against it.
+        stated: by the user; None: taken from `real`.
+
+    Raises:
+        FieldMismatchError: the synthetic images are on another scale, with the transform that aligns them.
+    """
+    low, high = stated or real.stated_range or (real.smallest, real.largest)
+    width = high - low
+    own = synthetic.stated_range
+    is_outside = synthetic.smallest < low - _SLACK * width or synthetic.largest > high + _SLACK * width
+    spread_of = synthetic.largest - synthetic.smallest
+    is_narrow = 0 < spread_of < _NARROW * width
+    if is_outside or is_narrow:
+        first, last = own or (synthetic.smallest, synthetic.largest)
+        factor = width / (last - first) if last > first else 1.0
+        raise FieldMismatchError(
+            f"`synthetic` must be on the scale of the real images, [{low:g}, {high:g}], got [{synthetic.smallest:g}, "
+            f"{synthetic.largest:g}]. Measures would compare scales. Rescale them: (images - {first:g}) * {factor:g} + "
+            f"{low:g}, which is torchio.RescaleIntensity(({low:g}, {high:g}), in_min_max=({first:g}, {last:g}))."
+        )
+    return low, high
+
+
+def is_generated(dataset: Any) -> bool:
+    """Whether the data set is one of this package's sources of synthetic samples."""
+    return isinstance(dataset, SyntheticSource)
+
+
+def _in_memory(images: Images, name: str) -> Images:
+    """All images as one tensor where they are small: every measure reads them anew."""
+    if isinstance(images, Tensor):
+        return images
+    first = torch.as_tensor(images[0])
+    if len(images) * first.numel() * first.element_size() > _IN_MEMORY:
+        return images
+    stack = torch.empty((len(images), *first.shape), dtype=first.dtype)
+    for row in range(len(images)):
+        image = torch.as_tensor(images[row])
+        if image.shape != first.shape:
+            raise FieldMismatchError(
+                f"`{name}` must hold images of one shape, got {tuple(image.shape)} at index {row} after "
+                f"{tuple(first.shape)}. Resize or crop them, for example with torchio.CropOrPad."
+            )
+        stack[row] = image
+    return stack
