@@ -298,3 +298,8 @@ def test_foreign_classes_of_a_control_mask():
 def test_bad_control_scales(scale):
     with pytest.raises(ConfigurationError, match="`control_scale` must be finite and at least 0, got"):
         made(control_scale=scale)
+
+
+def test_img2img_is_mode_image():
+    other, usual = (made(mode=mode, strength=0.5) for mode in ("img2img", "image"))
+    assert (other.mode, other.fingerprint) == ("image", usual.fingerprint)

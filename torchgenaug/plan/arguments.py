@@ -15,6 +15,8 @@ from torchgenaug.errors import ConfigurationError, SampleIndexError
 Mode: TypeAlias = Literal["replace", "extend"]
 Ratio: TypeAlias = float | Callable[[int], float]
 
+DEFAULT_RATIO = 0.25
+
 
 def ratio_state(ratio: Ratio, epoch: int, total: object) -> float | str:
     """A ratio as a saved state holds it: of a function its name, and what it came to until the end of `epoch`."""
@@ -47,6 +49,16 @@ def check_ratio(ratio: object, mode: Mode, where: str = "") -> None:
                 f" Write percentages as fractions, for example {ratio / 100:g}; or give an absolute number as `count`."
             )
         raise ConfigurationError(f"`ratio` must be in {limits}, got {ratio!r} in mode {mode!r}{where}.{remedy}")
+
+
+def checked_share(ratio: Ratio | None, count: int | None) -> Ratio:
+    """The ratio, `DEFAULT_RATIO` where neither is given; raises `ConfigurationError` where both are."""
+    if ratio is not None and count is not None:
+        raise ConfigurationError(
+            f"`count` must be given without `ratio`, got count={count!r} and ratio={ratio!r}. Each decides how many "
+            f"samples of an epoch are synthetic. Leave one out: count={count!r}."
+        )
+    return DEFAULT_RATIO if ratio is None else ratio
 
 
 def checked_count(count: int | None, num_real: int, mode: Mode) -> int | None:

@@ -25,6 +25,7 @@ from torchgenaug.plan.arguments import (
     check_ratio,
     checked_count,
     checked_index,
+    checked_share,
 )
 from torchgenaug.plan.class_matching import ClassMembers, ClassOrder
 from torchgenaug.plan.decided_counts import DecidedCounts
@@ -80,7 +81,7 @@ class MixPlan:
         self,
         num_real: int,
         num_synthetic: int,
-        ratio: Ratio = 0.25,
+        ratio: Ratio | None = None,
         *,
         mode: Mode = "replace",
         count: int | None = None,
@@ -93,6 +94,7 @@ class MixPlan:
             )
         check_mode_and_seed(mode, seed)
         self.num_real, self.num_synthetic, self.mode, self.seed = num_real, num_synthetic, mode, int(seed)
+        ratio = checked_share(ratio, count)
         self.ratio, self.count = ratio, checked_count(count, num_real, mode)
         if not callable(ratio):
             check_ratio(ratio, mode)

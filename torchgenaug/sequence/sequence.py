@@ -161,7 +161,7 @@ class SyntheticSequence:
         batch = {name: value for name, value in (conditions or {}).items() if name not in made} | dict(made)
         _check_names(batch, self.fields)
         for name, spec in self.fields.items():
-            _check_field(name, batch[name], spec, ids, seeds)
+            _check_field(name, batch[name], spec, ids, seeds, self._how_to_clamp())
         return {name: batch[name].detach() for name in self.fields}
 
     def _screened(self, ids: np.ndarray, seeds: np.ndarray, conditions: Batch | None, batch: Batch) -> Batch:
@@ -200,6 +200,11 @@ class SyntheticSequence:
         if declared is not None:
             return dict(declared)
         return {name: _spec_of(value) for name, value in (self.condition([0]) or {}).items()}
+
+    def _how_to_clamp(self) -> str:
+        return (
+            "clip=True" if getattr(self.synthesizer, "clip", None) is False else "images.clamp(low, high) in the model"
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _process=os.getpid())
@@ -263,7 +268,9 @@ def _check_names(batch: Mapping[str, Any], fields: Mapping[str, FieldSpec]) -> N
         )
 
 
-def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, seeds: np.ndarray) -> None:
+def _check_field(
+    name: str, value: object, spec: FieldSpec, ids: np.ndarray, seeds: np.ndarray, how_to_clamp: str
+) -> None:
     """Raises `BadSampleError` unless `value` is what `spec` declares, sample by sample."""
     if not isinstance(value, Tensor):
         raise BadSampleError(f"Field {name!r} must be a tensor, got {type(value).__name__}.", ids=ids.tolist())
@@ -288,16 +295,18 @@ def _check_field(name: str, value: object, spec: FieldSpec, ids: np.ndarray, see
         return
     flat = comparable.flatten(1) if value.ndim > 1 else comparable[:, None]
     if not finite:
-        bad, what = ~flat.isfinite().all(1), "holds NaN or Inf"
+        bad, what, remedy = ~flat.isfinite().all(1), "holds NaN or Inf", ""
     else:
         bad = ((flat < limits[0]) | (flat > limits[1])).any(1)
         what = f"must stay in [{limits[0]:g}, {limits[1]:g}], got {low:g} to {high:g}"
+        is_image = spec.kind == "intensity"
+        remedy = f" If values leave it by a little only, clamp them: {how_to_clamp}." if is_image else ""
     rows = torch.nonzero(bad)[:, 0].cpu().numpy()
     bad_ids, bad_seeds = ids[rows].tolist(), seeds[rows].tolist()
     raise BadSampleError(
         f"Field {name!r} {what} in {len(rows)} of {len(ids)} samples: ids {first_few(bad_ids)} (seeds "
         f"{first_few(bad_seeds)}). "
-        "Nothing of this batch was used. Check the weights, the number of steps and the stated value range.",
+        f"Nothing of this batch was used. Check the weights, the number of steps and the stated value range.{remedy}",
         ids=bad_ids,
         seeds=bad_seeds,
     )

@@ -53,7 +53,8 @@ class SyntheticMixDataset(Dataset[Any]):
             samples are found when the data set is built only where `real` is a list, a tuple or a `TensorDataset`.
         synthetic: `SyntheticPool`, `ShardSource`, another `SyntheticSource`, or a map-style data set whose samples look
             like the real ones.
-        ratio: synthetic fraction of an epoch, or a function epoch → fraction (a named function, so that it pickles).
+        ratio: synthetic fraction of an epoch, by default 0.25; or a function epoch → fraction (a named function, so
+            that it pickles).
         mode: ``"replace"`` keeps the length and replaces ``round(ratio · len(real))`` real samples, others each epoch,
             each real sample equally often (±1); ``"extend"`` keeps all of them and adds synthetic ones until the
             fraction holds.
@@ -101,7 +102,7 @@ class SyntheticMixDataset(Dataset[Any]):
         self,
         real: Any,
         synthetic: SyntheticSource | Dataset[Any],
-        ratio: Ratio = 0.25,
+        ratio: Ratio | None = None,
         *,
         mode: Mode = "replace",
         count: int | None = None,

@@ -54,7 +54,7 @@ class StableDiffusionSynthesizer:
             ``control``), an image in [0, 1]. A label map of n classes comes one-hot where the network has n channels,
             else as class / (n - 1). An image of one channel is repeated.
         control_scale: what the ControlNet's residuals are multiplied with.
-        mode: "text", "image" or "inpaint".
+        mode: "text", "image" (or "img2img") or "inpaint".
         strength: of modes "image" (default 0.8) and "inpaint" (default 1), (0, 1]: the last ``int(steps * strength)``
             steps are done. Inpainting at 1 starts at noise alone.
         size: (height, width) of the images; default: what `unet` was trained on.
@@ -107,6 +107,7 @@ class StableDiffusionSynthesizer:
         self._wiring = wiring = infer_wiring(
             unet, vae, controlnet, mode, size, control, self.guidance_scale, negative_prompt_embeds, self.value_range
         )
+        mode = wiring.mode
         self.mode, self.strength = mode, checked_strength(strength, mode)
         self.size, self.latent_shape, self.negative_prompt_embeds = wiring.size, wiring.latent_shape, wiring.negative
         scheduler = checked_scheduler(scheduler, steps, sampler.solver)

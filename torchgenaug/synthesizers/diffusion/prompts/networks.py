@@ -13,6 +13,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.types import FieldSpec
 
 MODES = ("text", "image", "inpaint")
+_OTHER_NAMES = {"text2img": "text", "txt2img": "text", "img2img": "image", "inpainting": "inpaint"}
 
 
 class PromptedDenoiser(nn.Module):
@@ -63,7 +64,12 @@ def denoise(
 
 
 def checked_mode(mode: str, unet: Any, channels: int) -> str:
-    """The mode; raises `ConfigurationError` where the input channels of `unet` are those of another one."""
+    """The mode by its own name: "img2img" is "image".
+
+    Raises:
+        ConfigurationError: no such mode, or the input channels of `unet` are those of another one.
+    """
+    mode = _OTHER_NAMES.get(mode, mode)
     if mode not in MODES:
         raise ConfigurationError(
             f"`mode` must be one of {', '.join(MODES)}, got {mode!r}. 'text' starts at noise, 'image' at the condition "

@@ -178,7 +178,7 @@ def infer_wiring(
         ConfigurationError: networks that do not fit each other, the mode or the size, or a condition that none takes.
     """
     channels = networks.check_unet(unet, vae)
-    networks.checked_mode(mode, unet, channels)
+    mode = networks.checked_mode(mode, unet, channels)
     image_size, latent_size = networks.checked_sizes(unet, vae, size)
     if controlnet is not None:
         networks.check_controlnet(controlnet, unet, latent_size, image_size, channels)
