@@ -73,10 +73,13 @@ def test_from_data_to_shards(tmp_path, discs):
 
 def test_the_same_command_goes_on(tmp_path, discs):
     options = ["--out", str(tmp_path / "model"), *SMALL]
-    first = run("ddpm", discs, *options, "--max-minutes", "0")
-    assert "Stopped: the same command goes on after 0 steps" in first.output
-    second = run("ddpm", discs, *options)
-    assert "Finished after 2 steps" in second.output
+    assert "Finished after 2 steps" in run("ddpm", discs, *options).output
+    assert "Finished after 2 steps" in run("ddpm", discs, *options).output
+
+
+def test_a_time_limit_that_leaves_no_model_is_refused(tmp_path, discs):
+    with pytest.raises(ConfigurationError, match="`max_minutes` must be at least"):
+        run("ddpm", discs, "--out", str(tmp_path / "model"), *SMALL, "--max-minutes", "0")
 
 
 def test_a_teacher(tmp_path, discs):

@@ -132,6 +132,6 @@ def test_mistakes_are_named():
         BatchPlan(5, 0.5, mode="add")
     with pytest.raises(ConfigurationError, match="`seed` must be an integer"):
         BatchPlan(5, 0.5, seed=-1)
-    with pytest.raises(EmptyDatasetError, match=r"a ratio of 0\.5 is asked for in epoch 0"):
+    with pytest.raises(EmptyDatasetError, match=r"a ratio of 0\.5 is set in epoch 0"):
         BatchPlan(0, 0.5)
     assert not BatchPlan(0, 0.0).epoch(0).draws(0, 100)

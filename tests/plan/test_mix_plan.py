@@ -176,7 +176,7 @@ def test_bad_arguments(arguments, message):
 def test_empty_sets():
     with pytest.raises(EmptyDatasetError, match="real data set is empty"):
         MixPlan(0, 5)
-    with pytest.raises(EmptyDatasetError, match="synthetic source is empty, but 2 synthetic samples are asked"):
+    with pytest.raises(EmptyDatasetError, match="synthetic source is empty, but 2 synthetic samples are needed"):
         MixPlan(8, 0, 0.25)
     assert MixPlan(8, 0, 0.0).counts(0) == (8, 0)
 
@@ -215,9 +215,6 @@ def test_a_class_without_synthetic_samples():
         [np.int64(7), np.uint8(8)],
         [torch.tensor(9), 1],
         torch.tensor([2, 1]),
-        [True, False],
-        [1.0, 2.0],
-        [np.float64(3.0)],
     ],
     ids=repr,
 )
@@ -232,7 +229,15 @@ def test_a_list_of_codes_is_what_the_array_is(indices, kept):
     assert all(type(code) is int for code in codes)
 
 
-@pytest.mark.parametrize("indices", [[0, 40], [-1], [1 << 70], ["a"], [None], [0, [1]]], ids=repr)
+@pytest.mark.parametrize("indices", [[1.0, 2.0], [np.float64(3.0)], ["a"], [None], [0, [1]]], ids=repr)
+def test_a_list_of_codes_takes_integers_only(indices):
+    plan = MixPlan(40, 9, 0.4)
+    plan.code_list([0], 0)
+    with pytest.raises(SampleIndexError, match="`index` must be an integer"):
+        plan.code_list(indices, 0)
+
+
+@pytest.mark.parametrize("indices", [[0, 40], [-1], [1 << 70]], ids=repr)
 def test_a_list_of_codes_fails_as_the_array_does(indices):
     plan = MixPlan(40, 9, 0.4)
     plan.code_list([0], 0)

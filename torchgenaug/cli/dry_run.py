@@ -63,10 +63,11 @@ def dry_run(
             losses = state.train_step(batches, 0.0)
         _wait(losses)
         seconds = (time.perf_counter() - started) / _TIMED
+        where = accelerator.device  # not known any more at the end
     total = seconds * (recipe.steps or 1)
     samples = (recipe.batch_size or 1) * options.accumulate
     lines.append(
-        f"{recipe.steps} steps of {samples} samples at {seconds:.2f} s on {accelerator.device}"
+        f"{recipe.steps} steps of {samples} samples at {seconds:.2f} s on {where}"
         f"{'' if options.precision == 'no' else f' with {options.precision}'}: about {total / 60:.0f} min, reports not "
         f"counted. Nothing was written but the picture."
     )
