@@ -115,11 +115,18 @@ def test_the_page_is_one_self_contained_file(good: Evaluation, tmp_path):
     parser = Balanced()
     parser.feed(page)
     assert parser.open == []
-    assert len(parser.loaded) == 2 + 20 + 2 + 1
+    assert len(parser.loaded) == 20 + 2 + 20 + 2 + 1
     assert all(each.startswith("data:image/png;base64,") for each in parser.loaded)
     assert not re.search(r"<script|@import|url\(", page)
     assert "Use: nothing speaks against" in page
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.html", "report.json"}
+
+
+def test_the_key_of_the_puzzle_is_right(good: Evaluation, digits: dict[str, torch.Tensor]):
+    puzzle = good.pictures.puzzle
+    assert sum(is_synthetic for _, is_synthetic in puzzle) == 10
+    for image, is_synthetic in puzzle:
+        assert bool((digits["test"] == image).flatten(1).all(1).any()) == is_synthetic
 
 
 def test_same_images_give_the_same_report(good: Evaluation, digits: dict[str, torch.Tensor]):

@@ -31,6 +31,12 @@ def draw_sheet(images: Sequence[Tensor], mark: str, pictures: Pictures) -> str:
     return _sheet([{"image": image} for image in images], fields, pictures, [mark] * len(images), 6)
 
 
+def draw_image(image: Tensor, pictures: Pictures) -> str:
+    """One image, unmarked."""
+    fields = {"image": FieldSpec(tuple(image.shape), value_range=pictures.value_range)}
+    return _sheet([{"image": image}], fields, pictures, None, 1)
+
+
 def draw_pair(pair: Pair, pictures: Pictures) -> str:
     """A synthetic image at the left, the nearest training image at the right."""
     spec = FieldSpec(tuple(pair.synthetic.shape), value_range=pictures.value_range)

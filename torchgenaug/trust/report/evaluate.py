@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchgenaug import seeding
 from torchgenaug.contracts import trained_on_of
 from torchgenaug.errors import ConfigurationError, SmallSampleWarning, TooFewImagesError
 from torchgenaug.metrics.features.contract import Features
@@ -19,13 +20,13 @@ from torchgenaug.metrics.sets.compare import compare_sets
 from torchgenaug.metrics.sets.feature_sets import FeatureSets
 from torchgenaug.metrics.sets.measure import SetMeasure
 from torchgenaug.metrics.sets.standard import FEATURE_MEASURES, HISTOGRAM_MEASURES
-from torchgenaug.trust.copies.describe import describe
+from torchgenaug.trust.copies.describe import Described, describe
 from torchgenaug.trust.leaks.check import LeakReport, check_leaks
 from torchgenaug.trust.report.copying import Copying, find_copying, repeats_of_held_out
 from torchgenaug.trust.report.evaluation import Evaluation
 from torchgenaug.trust.report.image_set import ImageSet, Rows, check_alike, common_range, spread
 from torchgenaug.trust.report.picture_data import FeatureMap, Pictures
-from torchgenaug.trust.report.profiles import detail_ratio, profile
+from torchgenaug.trust.report.profiles import Profile, detail_ratio, profile
 from torchgenaug.trust.report.repeats import EXPECTED, find_repeats
 from torchgenaug.trust.report.verdict import Facts, judge
 
@@ -33,7 +34,7 @@ Progress = Callable[[str], None]
 """Called with what is done next, at most `NUM_STEPS` times."""
 
 NUM_STEPS = 6
-_DRAWN, _PROFILED, _MAPPED = 24, 500, 1500  # images
+_DRAWN, _GUESSED, _PROFILED, _MAPPED = 24, 10, 500, 1500  # images
 
 
 def evaluate(
@@ -134,7 +135,7 @@ def evaluate(
         leaks=leaks.to_json(),
         counts={name: len(each) for name, each in sets.items()},
         notes=(*notes, *leaks.not_compared),
-        pictures=_pictures(train, made, copying, profiles, maps, limits),
+        pictures=_pictures(train, made, copying, profiles, maps, limits, seed),
     )
 
 
@@ -191,7 +192,7 @@ def _plane(sets: FeatureSets) -> FeatureMap:
     return FeatureMap((real - centre) @ directions, (synthetic - centre) @ directions, sets.name)
 
 
-def _leaks(synthetic: Any, real: Any, held_out: Any, described: Any) -> LeakReport:
+def _leaks(synthetic: Any, real: Any, held_out: Any, described: Described) -> LeakReport:
     if held_out is None:
         return LeakReport((), ("Leaks were not looked for: there are no held-out images.",))
     # Without a record there is nothing to compare by name, which the report says: no warning is needed.
@@ -205,19 +206,26 @@ def _pictures(
     real: ImageSet,
     synthetic: ImageSet,
     copying: Copying,
-    profiles: tuple[Any, Any],
+    profiles: tuple[Profile, Profile],
     maps: tuple[FeatureMap, ...],
     limits: tuple[float, float],
+    seed: int,
 ) -> Pictures:
-    def some(images: ImageSet) -> tuple[Tensor, ...]:
-        return tuple(torch.as_tensor(images.images[row]).clone() for row in images.rows(_DRAWN))
+    def some(images: ImageSet, rows: Sequence[int]) -> tuple[Tensor, ...]:
+        return tuple(torch.as_tensor(images.images[row]).clone() for row in rows)
 
+    unmarked = [
+        (image, images is synthetic)
+        for images in (real, synthetic)
+        for image in some(images, seeding.permutation(seed, len(images))[:_GUESSED].tolist())
+    ]
     return Pictures(
-        some(real),
-        some(synthetic),
-        copying.drawn,
-        profiles,
-        maps,
-        limits,
-        real.quarter_turns or synthetic.quarter_turns,
+        real=some(real, real.rows(_DRAWN)),
+        synthetic=some(synthetic, synthetic.rows(_DRAWN)),
+        puzzle=tuple(unmarked[row] for row in seeding.permutation(seed, len(unmarked)).tolist()),
+        pairs=copying.drawn,
+        profiles=profiles,
+        maps=maps,
+        value_range=limits,
+        quarter_turns=real.quarter_turns or synthetic.quarter_turns,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torchgenaug.trust.report.drawings import draw_map, draw_pair, draw_profiles, draw_sheet
+from torchgenaug.trust.report.drawings import draw_image, draw_map, draw_pair, draw_profiles, draw_sheet
 from torchgenaug.trust.report.picture_data import Pictures
 
 Report = Mapping[str, Any]
@@ -44,7 +44,14 @@ def write_page(report: Report, pictures: Pictures, path: Path) -> Path:
     Raises:
         MissingExtraError: Pillow or matplotlib is not installed.
     """
-    parts = [_verdict(report), _images(pictures), _pairs(pictures), _profiles(pictures), _maps(pictures)]
+    parts = [
+        _verdict(report),
+        _puzzle(pictures),
+        _images(pictures),
+        _pairs(pictures),
+        _profiles(pictures),
+        _maps(pictures),
+    ]
     parts += [_measures(report), _privacy(report), _notes(report)]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -61,6 +68,18 @@ def _verdict(report: Report) -> str:
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in report["reasons"])
     counts = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in report["counts"].items())
     return f'<div class="verdict {style}"><strong>{words}</strong><ul>{reasons}</ul>Images: {counts}.</div>'
+
+
+def _puzzle(pictures: Pictures) -> str:
+    drawn = "".join(
+        _figure(draw_image(image, pictures), str(number)) for number, (image, _) in enumerate(pictures.puzzle, 1)
+    )
+    key = ", ".join(str(number) for number, (_, is_synthetic) in enumerate(pictures.puzzle, 1) if is_synthetic)
+    return (
+        f"<h2>Which of these {len(pictures.puzzle)} images are synthetic?</h2><p>Write down your guess before you read "
+        f'on. Who cannot tell gets half of them right.</p><div class="pairs">{drawn}</div>'
+        f"<details><summary>Key</summary>Synthetic: {key}.</details>"
+    )
 
 
 def _images(pictures: Pictures) -> str:

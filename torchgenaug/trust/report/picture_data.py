@@ -33,6 +33,7 @@ class Pictures:
     Attributes:
         real: some real images, (channels, *spatial) each.
         synthetic: as many synthetic ones.
+        puzzle: unmarked images in random order, and whether each is synthetic.
         pairs: the synthetic images that resemble a training image most.
         profiles: of the real and of the synthetic images.
         maps: one for each kind of features.
@@ -42,6 +43,7 @@ class Pictures:
 
     real: tuple[Tensor, ...]
     synthetic: tuple[Tensor, ...]
+    puzzle: tuple[tuple[Tensor, bool], ...]
     pairs: tuple[Pair, ...]
     profiles: tuple[Profile, Profile]
     maps: tuple[FeatureMap, ...]
