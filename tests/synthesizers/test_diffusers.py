@@ -368,7 +368,7 @@ def test_stated_attributes():
         (lambda: labelled(null_class=4), r"`null_class` must be a class index in \[0, 4\), got 4"),
         (lambda: labelled(null_class=3, guidance_scale=-1.0), "`guidance_scale` must be finite and at least 0, got -1"),
         (lambda: labelled(null_class=3, guidance_scale=float("nan")), "`guidance_scale` must be finite.*got nan"),
-        (lambda: pixel(tiny_nets.unet(class_embed_type="timestep")), "class_embed_type` must be None, got 'timestep'"),
+        (lambda: pixel(tiny_nets.unet(class_embed_type="projection")), "class_embed_type` must be None, 'timestep' or"),
         (lambda: pixel(value_range=(1, 0)), r"`value_range` must be \(low, high\), finite, low < high, got \(1, 0\)"),
         (lambda: pixel(value_range=(0, float("inf"))), "`value_range`.*got .0, inf"),
         (lambda: pixel(value_range=None), "`value_range`.*got None"),

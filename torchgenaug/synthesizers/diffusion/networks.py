@@ -14,12 +14,18 @@ from torchgenaug.synthesizers.parts.compute import with_layout
 from torchgenaug.synthesizers.parts.guidance import checked_classes
 
 
-def checked_latent_shape(unet: nn.Module, scheduler: Any) -> tuple[int, ...]:
-    """(channels, height, width) of what the network denoises.
+def checked_latent_shape(unet: nn.Module, scheduler: Any, *, conditioned: bool = False) -> tuple[int, ...]:
+    """(channels, height, width) of what the network denoises; it may take further channels, those of a source image.
+
+    Args:
+        unet: the network.
+        scheduler: says whether the network predicts variances, too.
+        conditioned: whether there is a source image for certain. Otherwise as many outputs as inputs are a network
+            without one, which predicts no variances.
 
     Raises:
         ConfigurationError: another class than `UNet2DModel`, no ``sample_size``, one that the network cannot halve
-            often enough, or output channels that are not those of the input.
+            often enough, or output channels that do not fit those of the input.
     """
     from diffusers import UNet2DModel
 
@@ -44,14 +50,16 @@ def checked_latent_shape(unet: nn.Module, scheduler: Any) -> tuple[int, ...]:
             f"sample_size={tuple(max(1, math.ceil(length / factor)) * factor for length in spatial)}."
         )
     learned_variance = str(getattr(scheduler, "config", {}).get("variance_type", "")).startswith("learned")
-    expected = config.in_channels * (2 if learned_variance else 1)
-    if config.out_channels != expected:
+    times = 2 if learned_variance else 1
+    channels, rest = divmod(int(config.out_channels), times)
+    without_variances = learned_variance and config.out_channels == config.in_channels and not conditioned
+    if rest or channels > config.in_channels or without_variances:
         raise ConfigurationError(
-            f"`unet.config.out_channels` must be {expected} for {config.in_channels} input channels and this "
-            f"scheduler, got {config.out_channels}. Networks that also predict variances need a scheduler with "
-            "variance_type='learned_range'."
+            f"`unet.config.out_channels` must be {config.in_channels * times} for {config.in_channels} input channels "
+            f"and this scheduler (less with a source image), got {config.out_channels}. Networks that also predict "
+            "variances need a scheduler with variance_type='learned_range', others one with 'fixed_small'."
         )
-    return (int(config.in_channels), *spatial)
+    return (channels, *spatial)
 
 
 def check_scheduler(scheduler: Any, steps: int) -> None:
@@ -74,14 +82,11 @@ def checked_class_embeddings(unet: nn.Module, null_class: int | None, guidance_s
 
     Raises:
         ConfigurationError: guidance without classes or without a null class, a null class out of range, a negative or
-            infinite guidance scale, or class embeddings that are not a table of classes.
+            infinite guidance scale.
     """
     config: Any = unet.config
-    if config.class_embed_type is not None:
-        raise ConfigurationError(
-            f"`unet.config.class_embed_type` must be None, got {config.class_embed_type!r}. Only networks with a table "
-            "of classes (num_class_embeds) are sampled by label. Wrap this one as FunctionSynthesizer."
-        )
+    if config.class_embed_type == "identity":
+        return checked_classes(None, null_class, guidance_scale)
     return checked_classes(config.num_class_embeds, null_class, guidance_scale)
 
 

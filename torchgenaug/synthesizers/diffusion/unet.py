@@ -16,13 +16,13 @@ from torchgenaug import seeding
 from torchgenaug.contracts import Stored
 from torchgenaug.synthesizers.diffusion import networks
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
+from torchgenaug.synthesizers.diffusion.inputs import checked_inputs
 from torchgenaug.synthesizers.diffusion.latents import decoded
 from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler, shared_settings
 from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule, run_schedule
 from torchgenaug.synthesizers.parts.checks import (
     check_label_channels,
     check_seeds,
-    checked_labels,
     checked_value_range,
     in_float32,
 )
@@ -48,10 +48,14 @@ class DiffusersSynthesizer:
 
     Args:
         unet: denoiser of (batch, channels, height, width), unconditional or with ``num_class_embeds`` classes, which
-            come as the condition ``label``: int64, (batch,).
+            come as the condition ``label``: int64, (batch,). With ``class_embed_type="timestep"`` the label is any
+            number, with "identity" there is a vector instead: ``embedding``, float, of `condition_fields`.
         scheduler: any scheduler of diffusers; only its class and configuration are used.
         vae: `AutoencoderKL` or `VQModel` that decodes the latents of a latent diffusion model. It computes in float32
             if its configuration says ``force_upcast`` and `dtype` is float16.
+        source: spec of the condition ``source``, an image in its value range, for a network with more input channels
+            than it denoises: those after the noisy ones. None: found from the channels, in `value_range`, with a
+            warning.
         value_range: intensities that the model's -1 and 1 stand for.
         label_channels: if n > 0, the last n channels are class scores: the field ``mask`` is their argmax.
         null_class: class index that stands for "any class", usually the last one.
@@ -83,6 +87,7 @@ class DiffusersSynthesizer:
         scheduler: Any,
         *,
         vae: nn.Module | None = None,
+        source: FieldSpec | None = None,
         value_range: tuple[float, float],
         label_channels: int = 0,
         null_class: int | None = None,
@@ -92,7 +97,7 @@ class DiffusersSynthesizer:
     ) -> None:
         sampler, compute = checked_options(type(self).__name__, options, sampler, compute)
         steps, guidance_scale = sampler.steps, sampler.guidance_scale
-        self.latent_shape = networks.checked_latent_shape(unet, scheduler)
+        self.latent_shape = networks.checked_latent_shape(unet, scheduler, conditioned=source is not None)
         scheduler = checked_scheduler(scheduler, steps, sampler.solver)
         self._embeddings = networks.checked_class_embeddings(unet, null_class, guidance_scale)
         self._sample_shape = networks.checked_sample_shape(self.latent_shape, vae)
@@ -103,6 +108,14 @@ class DiffusersSynthesizer:
         self.null_class = null_class
         computing = checked_computing(unet, compute)
         self.device, self.dtype, self.execution = computing
+        self._inputs = checked_inputs(
+            unet,
+            self.latent_shape,
+            source=source,
+            value_range=self.value_range,
+            has_vae=vae is not None,
+            dtype=self.dtype,
+        )
         self.trained_on: Mapping[str, Any] | None = None
         self.unet = computing.frozen(unet)
         self.vae = None if vae is None else computing.frozen_vae(vae)
@@ -111,7 +124,7 @@ class DiffusersSynthesizer:
         self._schedule = prepare_schedule(
             scheduler,
             steps,
-            channels=config.in_channels,
+            channels=self.latent_shape[0],
             out_channels=config.out_channels,
             device=self.device,
         )
@@ -122,6 +135,7 @@ class DiffusersSynthesizer:
         path: str | Path,
         *,
         revision: str | None = None,
+        source: FieldSpec | None = None,
         value_range: tuple[float, float],
         label_channels: int = 0,
         null_class: int | None = None,
@@ -150,6 +164,7 @@ class DiffusersSynthesizer:
             unet,
             scheduler,
             vae=vae,
+            source=source,
             value_range=value_range,
             label_channels=label_channels,
             null_class=null_class,
@@ -176,6 +191,11 @@ class DiffusersSynthesizer:
         return image_fields(self._sample_shape, self.value_range, label_channels=self.label_channels, clip=self.clip)
 
     @property
+    def condition_fields(self) -> Mapping[str, FieldSpec]:
+        """What the conditions must hold, besides a ``label`` of `num_classes`."""
+        return self._inputs.fields
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The sampling settings, JSON-ready: what the constructor needs beside networks, scheduler and device."""
         shared = shared_settings(self)
@@ -187,6 +207,8 @@ class DiffusersSynthesizer:
             "label_channels": self.label_channels,
             "clip": self.clip,
             "null_class": self.null_class,
+            # Left out where there is none: folders and fingerprints of models without one stay as they are.
+            **({} if self._inputs.source is None else {"source": self._inputs.source.to_json()}),
             **shared,
         }
 
@@ -201,21 +223,26 @@ class DiffusersSynthesizer:
 
         Args:
             seeds: integers in [0, 2^64), at least one.
-            conditions: ``label``, int64 (batch,), for a class-conditional model.
+            conditions: ``label``, int64 (batch,), for a class-conditional model, and what `condition_fields` names.
+                None at all: a preview from neutral conditions, with a warning, except for a table of classes.
 
         Returns:
             The fields, batch axis first, on `device`.
 
         Raises:
-            ConfigurationError: no seeds, or labels that are missing, surplus or out of range.
+            ConfigurationError: no seeds, or conditions that are missing, surplus or out of range.
             BadSampleError: NaN or Inf that `clip` or the argmax of the mask would hide.
         """
         check_seeds(seeds)
-        labels = checked_labels(conditions, len(seeds), self.num_classes, null_class=self.null_class)
+        count = len(seeds)
+        conditions = self._inputs.completed(conditions, count, self.num_classes)
+        labels = self._inputs.labels(conditions, count, self.num_classes, self.null_class)
+        source = self._inputs.channels(conditions, count)
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            predict = partial(self._predict, None if labels is None else self._embedded(labels))
+            channels = None if source is None else source.to(self.device, self.dtype)
+            predict = partial(self._predict, None if labels is None else self._embedded(labels), source=channels)
             samples = decoded(run_schedule(self._schedule, predict, noise, seeds), self.vae)
             return to_image_fields(samples, seeds, self.value_range, label_channels=self.label_channels, clip=self.clip)
 
@@ -228,6 +255,8 @@ class DiffusersSynthesizer:
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Self:
         """The synthesizer that `stored` describes; see `Storable.from_stored`."""
         arguments = stored.arguments(device, dtype)
+        if "source" in arguments:
+            arguments["source"] = FieldSpec.from_json(arguments["source"])
         return cls(
             stored.networks["unet"],
             scheduler_from_config(arguments.pop("scheduler"), "settings of the saved synthesizer"),
@@ -240,13 +269,17 @@ class DiffusersSynthesizer:
 
     def _embedded(self, labels: Tensor) -> Tensor:
         """The labels on the device, doubled for guidance."""
-        labels = labels.to(self.device)
+        labels = labels.to(self.device, self.dtype if labels.is_floating_point() else labels.dtype)
         if not is_guided(self.guidance_scale):
             return labels
         return torch.cat([labels, torch.full_like(labels, self.null_class or 0)])
 
-    def _predict(self, labels: Tensor | None, latents: Tensor, timestep: Tensor) -> Tensor:
+    def _predict(
+        self, labels: Tensor | None, latents: Tensor, timestep: Tensor, source: Tensor | None = None
+    ) -> Tensor:
         inputs = latents.to(self.dtype)
+        if source is not None:
+            inputs = torch.cat([inputs, source], 1)
         if not is_guided(self.guidance_scale):
             return in_float32(self._denoiser(self.unet, inputs, timestep, labels))
         output = in_float32(self._denoiser(self.unet, twice(inputs), timestep, labels))
