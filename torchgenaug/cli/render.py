@@ -155,6 +155,7 @@ def render(
     from torchgenaug.cli.load import DIFFUSERS_RANGE, is_diffusers_folder, load_sequence
     from torchgenaug.cli.preview import draw
     from torchgenaug.errors import ConfigurationError
+    from torchgenaug.shards.card import CARD_NAME, write_card
     from torchgenaug.shards.render.ranks import Ranks
 
     if repair and extend:
@@ -204,6 +205,8 @@ def render(
         return
     size = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
     picture = draw(source, out / "preview.png", 16)
+    if not write_card(out, source.manifest):
+        console.print(f"{out / CARD_NAME} is yours: it was not changed.", soft_wrap=True, markup=False)
     if keep is not None:
         console.print(keep_rendered(source, keep, keep_best, keep_above, out), soft_wrap=True, markup=False)
     console.print(

@@ -1,0 +1,99 @@
+"""The data card of a shard folder: ``README.md`` with the head that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torchgenaug.shards.format import Manifest
+
+CARD_NAME = "README.md"
+MARK = "<!-- Written by torchgenaug. Delete this line to keep your own changes. -->"
+
+
+def write_card(folder: Path, manifest: Manifest) -> bool:
+    """Writes the card of a render; one that a user changed (without `MARK`) stays as it is.
+
+    Names of patients and samples do not enter it, only how many they were.
+
+    Returns:
+        Whether it was written.
+    """
+    path = folder / CARD_NAME
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        return False
+    path.write_text(card_text(manifest), encoding="utf-8")
+    return True
+
+
+def card_text(manifest: Manifest) -> str:
+    """The card as Markdown with a YAML head."""
+    fields = "\n".join(
+        f"| `{name}` | {field.spec.kind} | {field.spec.shape} | {str(field.spec.dtype).removeprefix('torch.')} | "
+        f"{'' if field.spec.value_range is None else '{:g} to {:g}'.format(*field.spec.value_range)} |"
+        for name, field in manifest.fields.items()
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items() if version)
+    warnings = [
+        "These images are synthetic. No finding in them is that of a patient.",
+        "Do not validate or test a model on them.",
+        "They were not evaluated when this card was written: `torchgenaug evaluate`.",
+    ]
+    if manifest.trained_on is None:
+        warnings.append("Nobody knows what their generator was trained on: leaks cannot be found by name.")
+    listed = "\n".join(f"- {warning}" for warning in warnings)
+    return f"""---
+pretty_name: Synthetic images
+license: unknown
+tags:
+- synthetic
+- medical
+- torchgenaug
+size_categories:
+- {_size_category(manifest.count)}
+---
+{MARK}
+
+# Synthetic images
+
+{manifest.count:,} samples, generated and not acquired. Read them with `torchgenaug.ShardSource`.
+
+| Field | Kind | Shape | Dtype | Range |
+|---|---|---|---|---|
+{fields}
+
+## Origin
+
+- Generator: `{manifest.synthesizer}` (fingerprint), base seed {manifest.seed}, sequence `{manifest.sequence}`
+- Trained on: {_trained_on(manifest.trained_on)}
+- Rendered with {versions}
+
+## Intended use
+
+Training of models together with real images, and tests of software.
+
+## Licence
+
+Unknown. State it in the head: what the training images allow decides.
+
+## Warnings
+
+{listed}
+"""
+
+
+def _trained_on(record: Any) -> str:
+    if record is None:
+        return "unknown"
+    if not isinstance(record, Mapping):
+        return "see `trained_on` in manifest.json"
+    known = [key for key in ("samples", "patients") if isinstance(record.get(key), list | tuple)]
+    counts = [f"{len(record[key])} {key}" for key in known]
+    return f"{', '.join(counts) or 'data that are not counted'}; see `trained_on` in manifest.json"
+
+
+def _size_category(count: int) -> str:
+    """The Hub's name for a number of samples."""
+    limits = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+    return next((name for limit, name in limits if count < limit), "n>1M")
