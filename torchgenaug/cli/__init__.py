@@ -1,4 +1,4 @@
-"""The command line: ``torchgenaug {demo, fit, render, evaluate, inspect, verify, preview}``."""
+"""The command line: ``torchgenaug {demo, fit, render, evaluate, inspect, verify, preview, study}``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torchgenaug.cli.inspect import inspect
 from torchgenaug.cli.output import open_console, say
 from torchgenaug.cli.preview import preview
 from torchgenaug.cli.render import render
+from torchgenaug.cli.study import study
 from torchgenaug.cli.text import printable
 from torchgenaug.cli.verify import verify
 from torchgenaug.errors import TorchGenAugError
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, fit, render, evaluate, inspect, verify, preview):
+for command in (demo, fit, render, evaluate, inspect, verify, preview, study):
     app.command()(command)
 
 

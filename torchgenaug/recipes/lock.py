@@ -26,7 +26,7 @@ def locked(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _take(descriptor):
+        if not lock_now(descriptor):
             raise ConfigurationError(
                 f"`out` must be a folder that no other run trains in, got {str(out)!r}, which is in use. Nothing was "
                 "changed. Wait for the other run or stop it, or choose another folder."
@@ -43,7 +43,8 @@ def remove_run(out: Path, run: str) -> None:
         shutil.rmtree(out / run)
 
 
-def _take(descriptor: int) -> bool:
+def lock_now(descriptor: int) -> bool:
+    """Takes the lock of an open file without waiting; False where another process holds it. Closing returns it."""
     try:
         import fcntl
     except ImportError:  # Windows

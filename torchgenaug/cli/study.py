@@ -1,0 +1,97 @@
+"""``torchgenaug study``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from torchgenaug.errors import ConfigurationError
+
+
+def study(
+    file: Annotated[Path | None, typer.Argument(help="TOML file that describes the study.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results, reports and trained generators.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="State runs and time, and do nothing else.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
+    example: Annotated[str | None, typer.Option(help="Print a complete file to start from: digits, own.")] = None,
+) -> None:
+    """Whether synthetic data help: arms at equal optimizer steps, over seeds and splits, with intervals and a verdict.
+
+    Interrupt it at any time: the same command goes on. Further processes, also on other machines that see the folder,
+    share the runs. Writes results.jsonl, summary.json, report.md and report.html.
+
+    Examples:
+
+        torchgenaug study --example digits > digits.toml
+
+        torchgenaug study digits.toml --out digits-study --dry-run
+
+        torchgenaug study digits.toml --out digits-study --jobs 4
+    """
+    from rich.console import Console
+
+    from torchgenaug.study.config import EXAMPLES, load_study
+
+    def say(line: str) -> None:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+    if example is not None:
+        if example not in EXAMPLES:
+            raise ConfigurationError(f"`--example` must be one of {', '.join(EXAMPLES)}, got {example!r}.")
+        typer.echo(EXAMPLES[example], nl=False)
+        return
+    if file is None or out is None:
+        raise ConfigurationError(
+            "`FILE` and `--out` must both be given. For example: torchgenaug study digits.toml --out digits-study. "
+            "Print a file to start from: torchgenaug study --example digits"
+        )
+    loaded = load_study(file, out)
+    if dry_run:
+        missing, seconds = loaded.remaining(out)
+        seconds = loaded.estimate() if seconds is None else seconds
+        say(
+            f"{missing} of {len(loaded.keys())} runs to do: {len(loaded.arms)} arms, {len(loaded.seeds)} seeds, "
+            f"{len(loaded.splits)} splits, {loaded.steps} steps each. About {seconds / 60 / jobs:.1f} minutes with "
+            f"{jobs} processes, judged by a few steps; training a generator is not counted."
+        )
+        return
+    others = _start(jobs - 1, file, out, jobs)
+    try:
+        summary = loaded.run(out, report=say)
+    finally:
+        for process in others:
+            process.terminate()
+            process.wait()
+    _print(summary, say)
+    say(f"Written: {out / 'report.html'}")
+
+
+def _start(count: int, file: Path, out: Path, jobs: int) -> list[subprocess.Popen[bytes]]:
+    """Further processes of the same command, with a share of the cores each."""
+    if count < 1:
+        return []
+    import torch
+
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    torch.set_num_threads(threads)
+    command = [sys.executable, "-m", "torchgenaug.cli", "study", str(file), "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    return [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 (this very command)
+        for _ in range(count)
+    ]
+
+
+def _print(summary: dict[str, Any], say: Any) -> None:
+    from torchgenaug.study.report import rows_of
+
+    for name, _, score, own, difference, interval, p, verdict in rows_of(summary):
+        compared = f"; {difference} ({interval}), adjusted p {p or 'none'}" if difference else ""
+        say(f"{name}: {score} ({own}){compared}{': ' if verdict else ''}{verdict}")
+    for line in summary["conclusion"]:
+        say(line)

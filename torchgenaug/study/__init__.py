@@ -1,0 +1,70 @@
+"""Whether synthetic data help: arms compared at equal optimizer steps, with intervals and a verdict.
+
+`Study` runs arms (`standard_arms`, `mixed`, …) over seeds and `Split`s; the command is ``torchgenaug study``. Names are
+imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchgenaug.study.arms import Arm as Arm
+    from torchgenaug.study.arms import mixed as mixed
+    from torchgenaug.study.arms import oracle as oracle
+    from torchgenaug.study.arms import real_repeated as real_repeated
+    from torchgenaug.study.arms import real_transformed as real_transformed
+    from torchgenaug.study.arms import standard_arms as standard_arms
+    from torchgenaug.study.classification import Classification as Classification
+    from torchgenaug.study.splits import Split as Split
+    from torchgenaug.study.statistics import compare as compare
+    from torchgenaug.study.statistics import holm as holm
+    from torchgenaug.study.statistics import interval as interval
+    from torchgenaug.study.study import Study as Study
+    from torchgenaug.study.transforms import BatchAffine as BatchAffine
+    from torchgenaug.study.transforms import BatchTransformed as BatchTransformed
+
+_HOMES = {
+    "Arm": "arms",
+    "BatchAffine": "transforms",
+    "BatchTransformed": "transforms",
+    "Classification": "classification",
+    "Split": "splits",
+    "Study": "study",
+    "compare": "statistics",
+    "holm": "statistics",
+    "interval": "statistics",
+    "mixed": "arms",
+    "oracle": "arms",
+    "real_repeated": "arms",
+    "real_transformed": "arms",
+    "standard_arms": "arms",
+}
+
+__all__ = [
+    "Arm",
+    "BatchAffine",
+    "BatchTransformed",
+    "Classification",
+    "Split",
+    "Study",
+    "compare",
+    "holm",
+    "interval",
+    "mixed",
+    "oracle",
+    "real_repeated",
+    "real_transformed",
+    "standard_arms",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

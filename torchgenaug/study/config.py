@@ -1,0 +1,169 @@
+"""`load_study`: a study from a TOML file, with built-in data, task and generators, or from a function of the user."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.import_name import call_by_name
+from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.study.arms import standard_arms
+from torchgenaug.study.classification import Classification
+from torchgenaug.study.generators import Generator
+from torchgenaug.study.real_samples import RealSamples
+from torchgenaug.study.splits import Split
+from torchgenaug.study.study import Study
+
+EXAMPLES = {
+    "digits": """\
+# Three real digits per class. Does a generator that saw only these help the classifier?
+# Run it:  torchgenaug study digits.toml --out digits-study
+name = "digits, 3 per class"
+steps = 300        # optimizer steps of every arm
+seeds = 5          # initial weights and orders of samples
+splits = 1         # how often the data are divided anew; 5 or more for an interval over patients
+
+[data]
+name = "digits"    # or a folder of images by class, or package.module:factory
+per_class = 3      # real training samples per class; the other training samples are the oracle's
+validation = 0.2   # fraction of the patients, or of the samples where no patients are known
+test = 0.2
+
+[task]             # classification by a small network; images of one channel or several, in 2D
+batch_size = 32
+learning_rate = 3e-3
+
+[synthetic]
+family = "acgan"   # trained on the training data of each split; or model = "FOLDER", or shards = "FOLDER"
+steps = 500
+count = 200
+
+[arms]
+ratios = [0.25, 0.5, 0.75]
+""",
+    "own": """\
+# Your own data, network and arms: a function without arguments that returns a torchgenaug.study.Study.
+study = "my_package.my_study:build"
+""",
+}
+"""Name → a complete file to start from."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    name: str = "digits"
+    per_class: int | None = None
+    validation: float = 0.2
+    test: float = 0.2
+
+
+@dataclass(frozen=True)
+class _Task:
+    width: int = 16
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class _Arms:
+    ratios: tuple[float, ...] = (0.25, 0.5, 0.75)
+
+
+def load_study(path: str | Path, out: str | Path) -> Study:
+    """The study that a TOML file describes; `EXAMPLES` are such files.
+
+    Args:
+        path: of the file. Folders that it names are relative to it.
+        out: folder of the results; generators that the study trains are kept there.
+
+    Raises:
+        ConfigurationError: no such file, not TOML, or entries that a study does not have.
+    """
+    path = Path(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"`FILE` must be a TOML file, got {str(path)!r}, which is not there. Print one to start from: "
+            "torchgenaug study --example digits"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"`FILE` must be a TOML file, got {str(path)!r}: {error}. Compare it with: torchgenaug study --example "
+            "digits"
+        ) from error
+    if "study" in document:
+        _known(document, ("study",), "a file with `study`")
+        study = call_by_name(document["study"], "`study`")
+        if not isinstance(study, Study):
+            raise ConfigurationError(
+                f"`study` must name a function that returns a torchgenaug.study.Study, got {type(study).__name__}."
+            )
+        return study
+    _known(document, ("name", "steps", "seeds", "splits", "data", "task", "synthetic", "arms"), "the file")
+    return _built_in(document, path, Path(out))
+
+
+def _built_in(document: Mapping[str, Any], path: Path, out: Path) -> Study:
+    data, task = _section(document, "data", _Data), _section(document, "task", _Task)
+    generator, arms = _section(document, "synthetic", Generator), _section(document, "arms", _Arms)
+    beside = path.parent / data.name
+    everything = load_data(beside if beside.exists() else data.name)
+    if everything.num_classes is None or everything.spatial_dims != 2:
+        raise ConfigurationError(
+            f"`data` must be 2D images with a class each, got {everything!r}. The task that is built in is "
+            'classification. For any other task write a function: study = "my_package.my_study:build".'
+        )
+    splits, spare = [], {}
+    for number in range(int(document.get("splits", 1))):
+        split, rest = _divide(everything, data, number)
+        splits.append(split)
+        spare[split.name] = rest
+    network = Classification(everything.num_classes, everything.image_shape[0], **vars(task))
+    return Study(
+        splits,
+        standard_arms(
+            lambda split: generator.source(split, everything.num_classes or 0, out, path.parent),
+            ratios=arms.ratios,
+            fields=("image", "label"),
+            match="label",
+            oracle_data=None if data.per_class is None else lambda split: spare[split.name],
+        ),
+        network.train,
+        network.score,
+        steps=int(document.get("steps", 300)),
+        seeds=document.get("seeds", 5),
+        metric="accuracy",
+        name=str(document.get("name", path.stem)),
+    )
+
+
+def _divide(everything: TrainingData, data: _Data, number: int) -> tuple[Split, RealSamples]:
+    """Split `number`, and all its training samples, which are the oracle's."""
+    rest, test = everything.split(data.test, seed=2 * number)
+    train, validation = rest.split(data.validation / (1 - data.test), seed=2 * number + 1)
+    few = train if data.per_class is None else train.limit(data.per_class, seed=number)
+    return Split(f"split-{number}", RealSamples(few), RealSamples(validation), RealSamples(test)), RealSamples(train)
+
+
+def _section(document: Mapping[str, Any], name: str, kind: Any) -> Any:
+    values = document.get(name, {})
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"`{name}` must be a table, got {values!r}. Write it as [{name}].")
+    _known(values, [each.name for each in fields(kind)], f"[{name}]")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _known(values: Mapping[str, Any], known: Any, place: str) -> None:
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigurationError(
+            f"`FILE` must hold nothing but what a study knows, got {unknown} in {place}. It would have no effect. "
+            f"Known there: {', '.join(known)}."
+        )

@@ -1,0 +1,87 @@
+"""`Generator`: the synthetic samples of a study file, from a family to train, a saved model, or rendered shards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchgenaug.conditions.labels import ClassLabels
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.fit import fit
+from torchgenaug.recipes.lock import lock_now
+from torchgenaug.recipes.options import FitOptions, Options
+from torchgenaug.sequence.sequence import SyntheticSequence
+from torchgenaug.shards.read.reader import ShardSource
+from torchgenaug.shards.render.render import render_shards
+from torchgenaug.study.splits import Split
+from torchgenaug.synthesizers.saving.load import load_synthesizer
+
+_RENDER_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Where synthetic samples come from: exactly one of `family`, `model` and `shards`.
+
+    Attributes:
+        family: trained by `fit` on the training data of each split, conditioned on the class.
+        steps: training steps of the family; None: its own default.
+        model: folder of a saved synthesizer; it must have seen none of the validation and test data.
+        shards: folder of rendered samples with ``image`` and ``label``.
+        count: samples rendered from `family` or `model`, classes balanced.
+    """
+
+    family: str | None = None
+    steps: int | None = None
+    model: str | None = None
+    shards: str | None = None
+    count: int = 200
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("family", "model", "shards") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ConfigurationError(
+                f"`synthetic` must name one of family, model and shards, got {given or 'none'}. For example: "
+                'family = "acgan".'
+            )
+
+    def source(self, split: Split, num_classes: int, out: Path, beside: Path) -> Any:
+        """The samples for a split; trained and rendered in `out` where they are not there yet.
+
+        Several processes may call it: one works, the others wait for it.
+        """
+        if self.shards is not None:
+            return ShardSource(beside / self.shards)
+        folder = out / "generators" / split.name
+        with _alone(folder):
+            if self.family is None:
+                synthesizer = load_synthesizer(beside / str(self.model))
+            else:
+                options = Options(condition="label", steps=self.steps)
+                data = split.train.training_data
+                fitted = fit(
+                    self.family, data, folder / "model", recipe=options, options=FitOptions(reports=1), progress=False
+                )
+                if not fitted.finished:
+                    raise KeyboardInterrupt  # `fit` took the signal and kept its checkpoint
+                synthesizer = fitted.synthesizer
+            sequence = SyntheticSequence(synthesizer, ClassLabels(num_classes))
+            return render_shards(sequence, folder / "shards", self.count, batch_size=_RENDER_BATCH, progress=False)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process works in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        while not lock_now(descriptor):
+            time.sleep(0.2)
+        yield
+    finally:
+        os.close(descriptor)
