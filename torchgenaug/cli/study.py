@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from torchgenaug.cli.output import counted, say
 from torchgenaug.errors import ConfigurationError
 
 
@@ -33,12 +34,7 @@ def study(
 
         torchgenaug study digits.toml --out digits-study --jobs 4
     """
-    from rich.console import Console
-
     from torchgenaug.study.config import EXAMPLES, load_study
-
-    def say(line: str) -> None:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
     if example is not None:
         if example not in EXAMPLES:
@@ -55,9 +51,10 @@ def study(
         missing, seconds = loaded.remaining(out)
         seconds = loaded.estimate() if seconds is None else seconds
         say(
-            f"{missing} of {len(loaded.keys())} runs to do: {len(loaded.arms)} arms, {len(loaded.seeds)} seeds, "
-            f"{len(loaded.splits)} splits, {loaded.steps} steps each. About {seconds / 60 / jobs:.1f} minutes with "
-            f"{jobs} processes, judged by a few steps; training a generator is not counted."
+            f"{missing} of {counted(len(loaded.keys()), 'run')} to do: {counted(len(loaded.arms), 'arm')}, "
+            f"{counted(len(loaded.seeds), 'seed')}, {counted(len(loaded.splits), 'split')}, "
+            f"{counted(loaded.steps, 'step')} each. About {seconds / 60 / jobs:.1f} minutes with "
+            f"{counted(jobs, 'process') if jobs == 1 else f'{jobs} processes'}; training a generator is not counted."
         )
         return
     others = _start(jobs - 1, file, out, jobs)
@@ -67,7 +64,7 @@ def study(
         for process in others:
             process.terminate()
             process.wait()
-    _print(summary, say)
+    _print(summary)
     say(f"Written: {out / 'report.html'}")
 
 
@@ -87,7 +84,7 @@ def _start(count: int, file: Path, out: Path, jobs: int) -> list[subprocess.Pope
     ]
 
 
-def _print(summary: dict[str, Any], say: Any) -> None:
+def _print(summary: dict[str, Any]) -> None:
     from torchgenaug.study.report import rows_of
 
     for name, _, score, own, difference, interval, p, verdict in rows_of(summary):
