@@ -158,6 +158,31 @@ def test_sets_that_do_not_match_are_refused_with_the_transform(change, advice):
         evaluate(change(images[:30]), images[30:60], images[60:])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:, 0], r"images\[:, None\]"),
+        (lambda x: x / 0, "finite intensities"),
+        (lambda x: x * 0, "more than one intensity"),
+    ],
+)
+def test_images_that_say_nothing_are_refused(change, message):
+    images = torch.rand(90, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises((ConfigurationError, FieldMismatchError), match=message):
+        evaluate(images[:30], change(images[30:60]), images[60:])
+
+
+@pytest.mark.filterwarnings("ignore::torchgenaug.errors.IntensityMismatchWarning")
+@pytest.mark.parametrize("with_held_out", [True, False])
+def test_images_of_one_grey_are_a_collapse(tmp_path, with_held_out: bool):
+    images = torch.rand(220, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    grey = torch.full((60, 1, 16, 16), 0.5)
+    evaluation = evaluate(grey, images[:60], images[60:] if with_held_out else None)
+    assert evaluation.verdict == "do not use"
+    assert "collapse" in {finding.kind for finding in evaluation.findings}
+    json.dumps(evaluation.to_json(), allow_nan=False)
+
+
 def test_the_advice_on_ranges_works():
     images = torch.rand(90, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     with pytest.raises(FieldMismatchError) as caught:

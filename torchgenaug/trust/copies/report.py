@@ -90,7 +90,9 @@ class CopyReport:
             "false_alarm_rate": self.false_alarm_rate,
             "z_score": self.z_score,
             "images": len(self.nearest),
-            "pairs": [pair._asdict() | {"statistic": min(pair.statistic, 1e9)} for pair in self.worst(pairs)],
+            "pairs": [
+                pair._asdict() | {"statistic": max(-1e9, min(pair.statistic, 1e9))} for pair in self.worst(pairs)
+            ],
         }
 
     def draw(self, images: Images, real_train: Images, path: str | os.PathLike[str], count: int = 12) -> Path:

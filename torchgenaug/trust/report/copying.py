@@ -91,6 +91,7 @@ def find_copying(
     )
     similar = len(overlap_of(described[0], described[1], ("real", "synthetic"))) if len(real) > 1 else identical
     order = found.block_distance.argsort()[:_PAIRS].tolist()
+    order = [row for row in order if bool(found.block_distance[row].isfinite())]
     loose = tuple({"image": k, "nearest": int(nearest[k]), "distance": float(found.block_distance[k])} for k in order)
     captions = (
         [(k["image"], k["nearest"], f"distance {k['distance']:.2g}") for k in loose]

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import EmptyDatasetError, FieldMismatchError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.trust.copies.describe import Images
 from torchgenaug.trust.leaks.real_images import images_or_view, names_of
 
@@ -47,12 +46,14 @@ class ImageSet:
 
         Raises:
             EmptyDatasetError: no images.
-            FieldMismatchError: images of several shapes.
+            FieldMismatchError: images of several shapes, or without channels.
+            ConfigurationError: intensities that are not finite.
         """
         if not len(dataset):
             raise EmptyDatasetError(f"`{name}` must hold at least one image, got none. Check its path or split.")
         images = _in_memory(images_or_view(dataset), name)
         looked_at = [torch.as_tensor(images[row]).float() for row in spread(len(images), _LOOKED_AT)]
+        _check_images(looked_at, name)
         field = getattr(dataset, "fields", None)
         spec = field.get("image") if isinstance(field, Mapping) else None
         return cls(
@@ -129,10 +130,16 @@ def common_range(real: ImageSet, synthetic: ImageSet, stated: tuple[float, float
         stated: by the user; None: taken from `real`.
 
     Raises:
+        ConfigurationError: the real images hold a single intensity.
         FieldMismatchError: the synthetic images are on another scale, with the transform that aligns them.
     """
     low, high = stated or real.stated_range or (real.smallest, real.largest)
     width = high - low
+    if not width > 0:
+        raise ConfigurationError(
+            f"`real` must hold more than one intensity, got {low:g} alone. Nothing can be compared with it. Check how "
+            "the images are read, or pass value_range=(0, 1)."
+        )
     own = synthetic.stated_range
     is_outside = synthetic.smallest < low - _SLACK * width or synthetic.largest > high + _SLACK * width
     spread_of = synthetic.largest - synthetic.smallest
@@ -148,9 +155,17 @@ def common_range(real: ImageSet, synthetic: ImageSet, stated: tuple[float, float
     return low, high
 
 
-def is_generated(dataset: Any) -> bool:
-    """Whether the data set is one of this package's sources of synthetic samples."""
-    return isinstance(dataset, SyntheticSource)
+def _check_images(images: list[Tensor], name: str) -> None:
+    if images[0].ndim not in (3, 4):
+        raise FieldMismatchError(
+            f"`{name}` must hold images (channels, *spatial) with 2 or 3 spatial axes, got {tuple(images[0].shape)}. "
+            "Which axis holds the channels decides the features. Add it: images[:, None]."
+        )
+    if not all(bool(image.isfinite().all()) for image in images):
+        raise ConfigurationError(
+            f"`{name}` must hold finite intensities, got NaN or infinity. No measure of it means anything. Leave these "
+            "images out, or repair them: torch.nan_to_num(images)."
+        )
 
 
 def _in_memory(images: Images, name: str) -> Images:
