@@ -78,8 +78,10 @@ def test_fail_on_sets_the_exit_status(tmp_path):
 
 
 def test_shards_and_a_saved_synthesizer(tmp_path):
-    module = build_network("torchgenaug:DCGANGenerator", latent_dim=4, shape=[1, 16, 16], width=4)
-    synthesizer = ModuleSynthesizer(module, latent_shape=(4,), value_range=(0, 1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = build_network("torchgenaug:DCGANGenerator", latent_dim=4, shape=[1, 16, 16], width=4)
+    synthesizer = ModuleSynthesizer(module, latent_shape=(4,), output_range=(-1, 1), value_range=(0, 1))
     save_synthesizer(synthesizer, tmp_path / "model")
     render_shards(SyntheticSequence(synthesizer), tmp_path / "shards", 20, progress=False)
     real = ("--real", f"{HERE}real_images")
