@@ -310,7 +310,8 @@ def test_loading_moves_no_global_random_state(bundle):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_generator_of_a_gan_is_named_with_its_way(bundle):
-    write(bundle, {"network_def": {"_target_": "Generator", "latent_shape": 8, "start_shape": [8, 4, 4]}})
-    with pytest.raises(SynthesizerLoadError, match=r"generator of a GAN.*ModuleSynthesizer\(module"):
+def test_an_autoencoder_alone_is_named_with_its_way(bundle):
+    content = json.loads((bundle / "configs" / "inference.json").read_text())
+    write(bundle, {key: content[key] for key in ("autoencoder_def", "latent")} | {"spatial_dims": 3})
+    with pytest.raises(SynthesizerLoadError, match=r"got the autoencoder alone.*ModuleSynthesizer\(module"):
         load_monai_bundle(bundle, allow_pickle=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torchgenaug.nets.latents import NormalLatents as NormalLatents
     from torchgenaug.nets.latents import SphereLatents as SphereLatents
     from torchgenaug.nets.manifold_latents import ManifoldLatents as ManifoldLatents
+    from torchgenaug.nets.one_pass import OnePassNetwork as OnePassNetwork
     from torchgenaug.nets.pythae import PythaeNetwork as PythaeNetwork
     from torchgenaug.nets.spade import SpadeGenerator as SpadeGenerator
     from torchgenaug.nets.translation import TranslationUNet as TranslationUNet
@@ -32,6 +33,7 @@ _HOMES = {
     "ManifoldLatents": "manifold_latents",
     "MixtureLatents": "latents",
     "NormalLatents": "latents",
+    "OnePassNetwork": "one_pass",
     "PythaeNetwork": "pythae",
     "SecondStageLatents": "flow_latents",
     "SpadeGenerator": "spade",
@@ -48,6 +50,7 @@ __all__ = [
     "ManifoldLatents",
     "MixtureLatents",
     "NormalLatents",
+    "OnePassNetwork",
     "PythaeNetwork",
     "SecondStageLatents",
     "SpadeGenerator",

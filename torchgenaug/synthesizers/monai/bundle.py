@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import SynthesizerLoadError, missing_extra
+from torchgenaug.nets.one_pass import NETWORKS
 from torchgenaug.synthesizers.monai.config import expand, read_config
 from torchgenaug.synthesizers.monai.networks import AUTOENCODERS, CONTROLNETS, UNETS
+from torchgenaug.synthesizers.monai.one_pass import one_pass_arguments
 from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS
 from torchgenaug.synthesizers.parts.blueprints import from_blueprint
 from torchgenaug.synthesizers.parts.building import MAX_TIMESTEPS, check_numbers
@@ -30,6 +32,7 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "unet": ("model", "model_diffusion", "diffusion", "unet"),
     "autoencoder": ("model_autoencoder", "autoencoder", "vae"),
     "controlnet": ("model_controlnet", "controlnet"),
+    "generator": ("model", "generator", "model_generator", "netG", "decoder", "vae"),
 }
 # Keys that serve the bundle's own parser, or training only.
 _IGNORED = ("_target_", "_requires_", "_disabled_", "_desc_", "_mode_", "use_checkpoint", "use_checkpointing")
@@ -61,14 +64,16 @@ def load_monai_bundle(
         path: the bundle's folder.
         config: its configuration, JSON or YAML, inside the folder; default: ``configs/inference.json``, ``.yaml`` or
             ``.yml``.
-        weights: ``unet``, ``autoencoder``, ``controlnet`` → file inside the folder; default: ``models/model.pt`` and
-            the other usual names, ``.safetensors`` before ``.pt``.
+        weights: ``unet``, ``autoencoder``, ``controlnet``, ``generator`` → file inside the folder; default:
+            ``models/model.pt`` and the other usual names, ``.safetensors`` before ``.pt``.
         allow_pickle: read ``.pt`` files, by ``torch.load(weights_only=True)``: an unpickler that builds tensors and
             plain containers only, and no more secure than torch's restrictions are. Files of a source that you do not
             trust are better left alone.
 
     Returns:
-        ``unet``, ``scheduler``, and ``autoencoder`` and ``controlnet`` (None where the bundle has none).
+        ``unet``, ``scheduler``, and ``autoencoder`` and ``controlnet`` (None where the bundle has none). Of a GAN
+        (``Generator``) or VAE (``VarAutoEncoder``): ``unet`` is the generator or decoder, and the rest None;
+        `MonaiSynthesizer` then returns a `ModuleSynthesizer`.
 
     Raises:
         SynthesizerLoadError: no such files, pickled weights without `allow_pickle`, definitions with expressions or of
@@ -88,11 +93,16 @@ def load_monai_bundle(
     place = _configuration(folder, config)
     content = read_config(place)
     scheduler = _definition(content, SCHEDULERS, "schedulers", place)
-    if scheduler is None and _definition(content, ("Generator",), "nets", place) is not None:
+    one_pass = None if scheduler else _definition(content, NETWORKS, "nets", place)
+    if one_pass is not None:
+        return _one_pass_parts(folder, one_pass, content, place, weights or {}, allow_pickle)
+    alone = scheduler is None and _definition(content, UNETS, "nets", place) is None
+    if alone and _definition(content, AUTOENCODERS, "nets", place) is not None:
         raise SynthesizerLoadError(
-            f"{place} must define a diffusion model, got the generator of a GAN, which has no scheduler. Build it with "
-            "build_network('monai:Generator', …), load its weights, and pass it to ModuleSynthesizer(module, "
-            "latent_shape=…, value_range=…)."
+            f"{place} must define a scheduler and a diffusion model with its autoencoder, got the autoencoder alone. "
+            "Its latents follow no known distribution: decoded noise would be no images. Name the configuration of the "
+            "diffusion model with config=…; or, if it was trained as a VAE, pass a module whose forward is its "
+            "decode() to ModuleSynthesizer(module, latent_shape=…, value_range=…)."
         )
     if scheduler is None:
         raise SynthesizerLoadError(
@@ -121,6 +131,25 @@ def load_monai_bundle(
         autoencoder=networks["autoencoder"],
         controlnet=networks["controlnet"],
     )
+
+
+def _one_pass_parts(
+    folder: Path,
+    definition: tuple[str, dict[str, Any]],
+    content: Mapping[str, Any],
+    place: Path,
+    weights: Mapping[str, str],
+    allow_pickle: bool,
+) -> MonaiParts:
+    """The generator of a GAN or the decoder of a VAE, as `unet` without a scheduler."""
+    arguments = one_pass_arguments(*definition, content, place)
+    tensors = _tensors(folder, "generator", weights.get("generator", weights.get("unet")), allow_pickle)
+    tensors = {f"network.{key.removeprefix('module.')}": value for key, value in tensors.items()}
+    blueprint = {"class": "torchgenaug:OnePassNetwork", "arguments": arguments}
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    network = from_blueprint(blueprint, str(place), shapes=shapes)
+    _load_weights(network, tensors, f"{definition[0]} of {folder}")
+    return MonaiParts(unet=network, scheduler=None, autoencoder=None, controlnet=None)
 
 
 def _definition(

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torchgenaug import seeding
 from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.one_pass import OnePassNetwork
 from torchgenaug.synthesizers.monai import networks
 from torchgenaug.synthesizers.monai.conditions import in_network_range
 from torchgenaug.synthesizers.monai.denoiser import Denoiser, checked_sample_shape
+from torchgenaug.synthesizers.monai.one_pass import one_pass_synthesizer
 from torchgenaug.synthesizers.monai.schedulers import described, rebuilt
 from torchgenaug.synthesizers.monai.steps import planned_steps, run_steps
 from torchgenaug.synthesizers.monai.wiring import ConditionInputs, infer_wiring
@@ -47,7 +49,8 @@ class MonaiSynthesizer:
     voxels of a latent, and a concatenated source is encoded.
 
     Args:
-        unet: `DiffusionModelUNet` or `SPADEDiffusionModelUNet`.
+        unet: `DiffusionModelUNet` or `SPADEDiffusionModelUNet`. For the generator of a GAN or the decoder of a VAE, as
+            `load_monai_bundle` returns them, the result is a `ModuleSynthesizer`.
         scheduler: `DDPMScheduler` (all its steps), `DDIMScheduler`, `PNDMScheduler` (``skip_prk_steps=True``) or
             `RFlowScheduler` of MONAI; what decides its steps is copied.
         size: spatial size of the images (of the images, not the latents).
@@ -80,6 +83,12 @@ class MonaiSynthesizer:
     """
 
     family: ClassVar[str] = "monai"
+
+    def __new__(cls, unet: object = None, scheduler: object = None, **settings: Any) -> Any:
+        """A `ModuleSynthesizer` for the generator or decoder of a bundle, which has no noise levels to walk."""
+        if isinstance(unet, OnePassNetwork):
+            return one_pass_synthesizer(unet, scheduler, settings)
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -12,8 +12,8 @@ KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
     "torchgenaug": frozenset(
         {
             *("BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents", "ManifoldLatents"),
-            *("MixtureLatents", "NormalLatents", "PythaeNetwork", "SecondStageLatents", "SpadeGenerator"),
-            *("SphereLatents", "TranslationUNet"),
+            *("MixtureLatents", "NormalLatents", "OnePassNetwork", "PythaeNetwork", "SecondStageLatents"),
+            *("SpadeGenerator", "SphereLatents", "TranslationUNet"),
         }
     ),
     "monai": frozenset(
