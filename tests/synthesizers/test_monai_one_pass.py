@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import inspect
 import json
 import pickle
 
@@ -181,3 +183,15 @@ def test_choices_of_the_network():
         build_network("torchgenaug:OnePassNetwork", network="Generator", arguments=GENERATOR, latents="cauchy")
     with pytest.raises(ConfigurationError, match="`network` must be one of"):
         build_network("torchgenaug:OnePassNetwork", network="UNet", arguments={})
+
+
+def test_the_signature_is_that_of_diffusion_models():
+    parameters = inspect.signature(MonaiSynthesizer).parameters
+    assert list(parameters)[:3] == ["unet", "scheduler", "size"]
+    assert parameters["network_range"].default == (-1.0, 1.0)
+
+
+def test_copies():
+    network = build_network("torchgenaug:OnePassNetwork", network="Generator", arguments=GENERATOR)
+    synthesizer = MonaiSynthesizer(network, None, size=(8, 8), value_range=(0, 1))
+    assert copy.deepcopy(synthesizer).fingerprint == synthesizer.fingerprint

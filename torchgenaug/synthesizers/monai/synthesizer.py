@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self, Unpack, cast
@@ -160,6 +161,11 @@ class MonaiSynthesizer:
         self._steps = planned_steps(rebuilt(self._schedule, self._tables), steps, numel)
         # One row a step: MONAI's networks take a vector of times, and broadcast one of length 1.
         self._times = torch.tensor([[step.timestep] for step in self._steps], device=self.device)
+
+    # Of the constructor, which __new__ hides from help() and from the documentation.
+    __signature__: ClassVar[inspect.Signature] = inspect.signature(__init__).replace(
+        parameters=list(inspect.signature(__init__).parameters.values())[1:]
+    )
 
     @property
     def unet(self) -> nn.Module:
