@@ -19,7 +19,9 @@ def study(
     out: Annotated[Path | None, typer.Option(help="Folder for results, reports and trained generators.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="State runs and time, and do nothing else.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
-    example: Annotated[str | None, typer.Option(help="Print a complete file to start from: digits, own.")] = None,
+    example: Annotated[
+        str | None, typer.Option(help="Print a complete file to start from: digits, cross-modality, own.")
+    ] = None,
 ) -> None:
     """Whether synthetic data help: arms at equal optimizer steps, over seeds and splits, with intervals and a verdict.
 

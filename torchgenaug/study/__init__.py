@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torchgenaug.study.arms import real_transformed as real_transformed
     from torchgenaug.study.arms import standard_arms as standard_arms
     from torchgenaug.study.classification import Classification as Classification
+    from torchgenaug.study.intensity_maps import RandomIntensityMap as RandomIntensityMap
+    from torchgenaug.study.segmentation import Segmentation as Segmentation
     from torchgenaug.study.splits import Split as Split
     from torchgenaug.study.statistics import compare as compare
     from torchgenaug.study.statistics import holm as holm
@@ -30,6 +32,8 @@ _HOMES = {
     "BatchAffine": "transforms",
     "BatchTransformed": "transforms",
     "Classification": "classification",
+    "RandomIntensityMap": "intensity_maps",
+    "Segmentation": "segmentation",
     "Split": "splits",
     "Study": "study",
     "compare": "statistics",
@@ -47,6 +51,8 @@ __all__ = [
     "BatchAffine",
     "BatchTransformed",
     "Classification",
+    "RandomIntensityMap",
+    "Segmentation",
     "Split",
     "Study",
     "compare",

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.study.splits import Split
-from torchgenaug.study.transforms import BatchAffine, BatchTransformed
+from torchgenaug.study.transforms import BatchAffine, BatchTransform, BatchTransformed
 
 Role = Literal["control", "synthetic", "oracle"]
 Synthetic: TypeAlias = Any
@@ -42,7 +42,7 @@ def real_repeated(name: str = "real, repeated") -> Arm:
     return Arm(name, "control", lambda split, seed: split.train, lambda split: split.train)
 
 
-def real_transformed(transform: BatchAffine | None = None, name: str = "real, affine") -> Arm:
+def real_transformed(transform: BatchTransform | None = None, name: str = "real, affine") -> Arm:
     """A control: real samples under classic transforms, drawn anew in each epoch."""
     chosen = transform or BatchAffine()
     return Arm(
@@ -60,7 +60,7 @@ def mixed(
     *,
     fields: Sequence[str] | None = None,
     match: str | None = None,
-    transform: BatchAffine | None = None,
+    transform: BatchTransform | None = None,
     name: str | None = None,
 ) -> Arm:
     """Real samples of which a fraction is replaced by synthetic ones; ``ratio=1`` trains on synthetic samples only.
@@ -91,7 +91,7 @@ def mixed(
     return Arm(name, "synthetic", build, source, settings)
 
 
-def oracle(data: Callable[[Split], Any], transform: BatchAffine | None = None, name: str = "oracle") -> Arm:
+def oracle(data: Callable[[Split], Any], transform: BatchTransform | None = None, name: str = "oracle") -> Arm:
     """What perfect synthetic samples would give: a function split → real samples that no other arm has.
 
     Args:
@@ -114,7 +114,7 @@ def standard_arms(
     synthetic: Synthetic,
     *,
     ratios: Sequence[float] = (0.25, 0.5, 0.75),
-    transform: BatchAffine | None = None,
+    transform: BatchTransform | None = None,
     fields: Sequence[str] | None = None,
     match: str | None = None,
     oracle_data: Callable[[Split], Any] | None = None,

@@ -14,6 +14,7 @@ from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.study.arms import standard_arms
 from torchgenaug.study.classification import Classification
+from torchgenaug.study.cross_modality import CrossModality
 from torchgenaug.study.generators import Generator
 from torchgenaug.study.real_samples import RealSamples
 from torchgenaug.study.splits import Split
@@ -45,6 +46,18 @@ count = 200
 
 [arms]
 ratios = [0.25, 0.5, 0.75]
+""",
+    "cross-modality": """\
+# Masks exist for T1 slices, the segmenter is used on T2 slices. Does translating the labelled slices help?
+# Simulated contrasts of one brain. Run it:  torchgenaug study cross-modality.toml --out cross-modality-study
+name = "cross-modality, T1 to T2"
+
+[cross_modality]
+labelled = 16            # T1 slices with masks
+translator_steps = 600   # of pix2pix, on pairs without masks of other places
+steps = 300              # optimizer steps of the segmenter in every arm
+seeds = 5                # initial weights and orders of samples
+batch_size = 8           # of the segmenter
 """,
     "own": """\
 # Your own data, network and arms: a function without arguments that returns a torchgenaug.study.Study.
@@ -106,6 +119,11 @@ def load_study(path: str | Path, out: str | Path) -> Study:
                 f"`study` must name a function that returns a torchgenaug.study.Study, got {type(study).__name__}."
             )
         return study
+    if "cross_modality" in document:
+        _known(document, ("name", "cross_modality"), "a file with [cross_modality]")
+        settings = _section(document, "cross_modality", CrossModality)
+        built: Study = settings.build(Path(out), str(document.get("name", path.stem)))
+        return built
     _known(document, ("name", "steps", "seeds", "splits", "data", "task", "synthetic", "arms"), "the file")
     return _built_in(document, path, Path(out))
 

@@ -58,7 +58,7 @@ class Generator:
         if self.shards is not None:
             return ShardSource(beside / self.shards)
         folder = out / "generators" / split.name
-        with _alone(folder):
+        with alone(folder):
             if self.family is None:
                 synthesizer = load_synthesizer(beside / str(self.model))
             else:
@@ -75,7 +75,7 @@ class Generator:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Waits until no other process works in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)

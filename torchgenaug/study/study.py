@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchgenaug.contracts import SyntheticSource
+from torchgenaug.contracts import SyntheticSource, trained_on_of
 from torchgenaug.errors import ConfigurationError, DivergenceError, SmallSampleWarning
 from torchgenaug.seeding import checked_seed
 from torchgenaug.study.arms import Arm
@@ -126,7 +126,7 @@ class Study:
                 # A source is compared by what its model was trained on and by its first samples; any other data set,
                 # by all of its names and images.
                 train = None if isinstance(source, SyntheticSource) else data
-                known = source if train is None or hasattr(source, "trained_on") else None
+                known = source if train is None or trained_on_of(source) is not None else None
                 notes += refuse_leaks(known, split, train=train, what=f"the training data of arm {arm.name!r}")
         return list(dict.fromkeys(notes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,10 @@ class BatchAffine:
         return torch.cat([matrix, shift], 2).float()
 
 
+BatchTransform: TypeAlias = Callable[[Tensor, npt.NDArray[np.uint64]], Tensor]
+"""Images (batch, channels, *spatial) and seeds (batch,) → images, such as `BatchAffine`."""
+
+
 class BatchTransformed(Dataset[Any]):
     """Samples of a mix under a batch transform; a `DataLoader` has each batch transformed in one call.
 
@@ -80,7 +84,7 @@ class BatchTransformed(Dataset[Any]):
         transform: images (batch, channels, *spatial) and seeds (batch,) → images.
     """
 
-    def __init__(self, mix: SyntheticMixDataset, transform: Callable[[Tensor, npt.NDArray[np.uint64]], Tensor]) -> None:
+    def __init__(self, mix: SyntheticMixDataset, transform: BatchTransform) -> None:
         self.mix, self.transform = mix, transform
 
     def __len__(self) -> int:
