@@ -145,6 +145,7 @@ def slow_train(dataset, seed, steps):
 
 
 def work(folder):
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     study(train=slow_train).run(folder)
 
 
