@@ -206,6 +206,11 @@ def test_another_function_of_the_same_name_is_another_ratio(build, ratio, other)
     one.set_epoch(5)
     state = one.state_dict()
     mix(ratio).load_state_dict(state)
+    if build is SyntheticMixDataset and callable(other):
+        # Its epochs are decided one by one and saved; a function may follow the training.
+        with pytest.warns(UserWarning, match="where the saved run drew"):
+            mix(other).load_state_dict(state)
+        return
     with pytest.raises(StateMismatchError, match="ratio: saved"):
         mix(other).load_state_dict(state)
 

@@ -8,6 +8,7 @@ epoch, and always in other sets and pairs. Matched classes are counted class by 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -122,6 +123,25 @@ class MixPlan:
         if self.decided is not None:
             self.decided.decide(epoch, self._evaluated)
         self._latest = (-1, (0, 0, 0))
+
+    def restore(self, drawn: list[int]) -> None:
+        """Goes back to the numbers of the epochs that a saved run had decided.
+
+        Warns:
+            UserWarning: the function gives others now. It may follow the training, so that is no error.
+        """
+        if self.decided is None:
+            return
+        other = next((epoch for epoch, number in enumerate(drawn) if self._evaluated(epoch) != number), None)
+        if other is not None:
+            warnings.warn(
+                f"The ratio function gives {self._evaluated(other)} synthetic samples in epoch {other}, where "
+                f"the saved run drew {drawn[other]}. Epochs that had begun keep their numbers; later ones follow the "
+                "function as it is now. If it was meant to be the same, pass the same function.",
+                UserWarning,
+                stacklevel=4,
+            )
+        self.decided.restore(drawn)
 
     def _evaluated(self, epoch: int) -> int:
         if self.count is not None:

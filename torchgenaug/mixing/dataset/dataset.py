@@ -292,9 +292,12 @@ class SyntheticMixDataset(Dataset[Any]):
 
         Raises:
             StateMismatchError: the state belongs to another mix; every difference is listed.
+
+        Warns:
+            UserWarning: the ratio is a function that gives other values than it gave in the saved run.
         """
         if self.plan.decided is not None and "drawn" in state:
-            self.plan.decided.restore(state["drawn"])
+            self.plan.restore(state["drawn"])
         differences = [
             f"{name}: saved {state.get(name)!r}, now {mine!r}"
             for name, mine in self._settings(int(state.get("epoch", 0))).items()
