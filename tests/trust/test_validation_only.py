@@ -64,7 +64,7 @@ def test_lightning_refuses_a_mix_in_its_validation_slot():
     lightning = pytest.importorskip("torchgenaug.lightning")
     callback = lightning.SetEpoch(mix())
     callback.on_validation_start(SimpleNamespace(val_dataloaders=DataLoader(REAL)), None)
-    with pytest.raises(ConfigurationError, match="must be real|real samples only"):
+    with pytest.raises(ConfigurationError, match=r"must be real|real samples only"):
         callback.on_validation_start(SimpleNamespace(val_dataloaders=DataLoader(mix())), None)
-    with pytest.raises(ConfigurationError, match="must be real|real samples only"):
+    with pytest.raises(ConfigurationError, match=r"must be real|real samples only"):
         callback.on_test_start(SimpleNamespace(test_dataloaders=[DataLoader(SOURCE)]), None)
