@@ -225,3 +225,40 @@ def test_the_working_directory_is_importable_for_the_call_only(tmp_path, monkeyp
     before = list(sys.path)
     assert len(load_data("my_data_of_this_test:make")) == 4
     assert sys.path == before
+
+
+class OpensAtFirstRead:
+    """The pattern that everybody recommends for zip, tar, h5py, LMDB: one file, opened by whoever reads."""
+
+    def __init__(self, path, count):
+        self.path, self.count, self.file = path, count, None
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if self.file is None:
+            self.file = open(self.path, "rb")  # noqa: SIM115 (kept open, as such sets do)
+        self.file.seek(index * 256)
+        values = np.frombuffer(self.file.read(256), np.uint8).copy()
+        return {"image": torch.from_numpy(values.reshape(1, 16, 16)).float() / 255}
+
+    def __del__(self):
+        if self.file is not None:
+            self.file.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_set_that_opens_its_file_is_scanned_through_a_copy(tmp_path, monkeypatch, workers):
+    draw = np.random.default_rng(0)
+    (tmp_path / "images").write_bytes(draw.integers(0, 256, (600, 256), np.uint8).tobytes())
+    real = OpensAtFirstRead(tmp_path / "images", 600)
+    module = types.ModuleType("a_lazy_module")
+    module.make = lambda: real
+    monkeypatch.setitem(sys.modules, "a_lazy_module", module)
+    data = load_data("a_lazy_module:make")
+    assert real.file is None
+    loader = torch.utils.data.DataLoader(data.samples, batch_size=20, num_workers=workers)
+    expected = torch.stack([real[index]["image"] for index in range(600)])
+    found = torch.cat([batch["image"] for batch in loader])
+    assert torch.equal(found, expected)

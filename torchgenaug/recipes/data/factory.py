@@ -15,6 +15,7 @@ from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.recipes.data.scan import RawData, conform
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.samples.kinds import infer_kind
+from torchgenaug.samples.own_copy import OwnCopy, is_in_memory
 from torchgenaug.samples.torchio_values import is_subject, plain
 
 _FIELDS = ("image", "label", "mask", "source")
@@ -56,10 +57,14 @@ def _patients(found: Mapping[int, str], count: int) -> tuple[str, ...]:
 
 
 class FactorySamples:
-    """The samples of a data set as dicts of tensors, channels first."""
+    """The samples of a data set as dicts of tensors, channels first.
+
+    Each process reads a copy of its own, so that no handle that the data set opens at its first read is shared with
+    workers.
+    """
 
     def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+        self.dataset = dataset if is_in_memory(dataset) else OwnCopy(dataset)
         self.patients: dict[int, str] = {}
         self.ignored: tuple[str, ...] = ()
 
