@@ -14,6 +14,7 @@
     ├── LeakError (ValueError)                   held-out data that training has seen
     ├── TooFewImagesError (ValueError)           a measure needs more images to be computed
     ├── DivergenceError (ArithmeticError)        training came to weights that are not numbers
+    ├── InterruptedTrainingError (RuntimeError)  a signal ended training that others wait for
     ├── PoolError (RuntimeError)                 the background of a pool failed, or the pool is closed
     └── ShardError (RuntimeError)
         ├── ShardNotFoundError (FileNotFoundError)
@@ -90,6 +91,10 @@ class LeakError(TorchGenAugError, ValueError):
 
 class TooFewImagesError(TorchGenAugError, ValueError):
     """A measure needs more images to be computed."""
+
+
+class InterruptedTrainingError(TorchGenAugError, RuntimeError):
+    """A signal ended the training of a generator that a larger job needs; its checkpoint is kept."""
 
 
 class DivergenceError(TorchGenAugError, ArithmeticError):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
-from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes import load_data
-from torchgenaug.tasks import Effort, run_task
+from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
+from torchgenaug.recipes import Options, load_data
+from torchgenaug.tasks import Effort, comparison, run_task
 from torchgenaug.tasks.comparison import BASELINES, BOTH, POOL, SHARDS, Outcome, check_unseen
 from torchgenaug.tasks.report import verdicts
 from torchgenaug.tasks.translation import FILLED_POOL, FILLED_SHARDS, TRUE, psnr, ssim
@@ -130,3 +131,22 @@ def test_unknown_task(tmp_path):
         run_task("nothing", tmp_path)
     with pytest.raises(ConfigurationError, match="`steps` must be at least 1, got 0"):
         run_task("volumes", tmp_path, effort=Effort(steps=0))
+
+
+def test_an_interrupted_generator_ends_the_task_by_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(comparison, "fit", lambda *_, **__: SimpleNamespace(finished=False, steps=3))
+    with pytest.raises(InterruptedTrainingError, match="got a signal at step 3. Its checkpoint is kept"):
+        comparison.fit_unseen("vae", None, None, tmp_path, Options(), Console())
+
+
+def test_the_command_line_ends_an_interrupted_job_as_a_shell_expects(monkeypatch, capsys):
+    from torchgenaug import cli
+
+    def interrupted():
+        raise InterruptedTrainingError("The training must end.")
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "The training must end." in capsys.readouterr().err

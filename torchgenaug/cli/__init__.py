@@ -17,7 +17,7 @@ from torchgenaug.cli.render import render
 from torchgenaug.cli.study import study
 from torchgenaug.cli.text import printable
 from torchgenaug.cli.verify import verify
-from torchgenaug.errors import TorchGenAugError
+from torchgenaug.errors import InterruptedTrainingError, TorchGenAugError
 
 app = typer.Typer(
     name="torchgenaug",
@@ -56,7 +56,7 @@ def main() -> None:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         open_console(stderr=True).print(f"[bold red]Error:[/] {type(error).__name__}", highlight=False)
         say(printable(f"{error}{notes}"), stderr=True)
-        sys.exit(1)
+        sys.exit(130 if isinstance(error, InterruptedTrainingError) else 1)
     except KeyboardInterrupt as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         say(f"Interrupted.{notes}", stderr=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from torchgenaug.datasets.brain_contrasts import BrainContrasts
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
 from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.fit import fit
 from torchgenaug.recipes.options import FitOptions, Options
@@ -111,7 +111,10 @@ class CrossModality:
                 rotate=1,
             )
         if not fitted.finished:
-            raise KeyboardInterrupt  # `fit` took the signal and kept its checkpoint
+            raise InterruptedTrainingError(
+                "The training of the generator must end before the job goes on, got a signal at step "
+                f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
+            )
         images = fitted.synthesizer.synthesize(range(len(labelled)), {"source": labelled.images})["image"]
         translated = labelled.with_images(images.clamp(0, 1))
         translated.trained_on = fitted.synthesizer.trained_on

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torchgenaug.conditions.labels import ClassLabels
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
 from torchgenaug.recipes.fit import fit
 from torchgenaug.recipes.lock import lock_now
 from torchgenaug.recipes.options import FitOptions, Options
@@ -68,7 +68,10 @@ class Generator:
                     self.family, data, folder / "model", recipe=options, options=FitOptions(reports=1), progress=False
                 )
                 if not fitted.finished:
-                    raise KeyboardInterrupt  # `fit` took the signal and kept its checkpoint
+                    raise InterruptedTrainingError(
+                        "The training of the generator must end before the job goes on, got a signal at step "
+                        f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
+                    )
                 synthesizer = fitted.synthesizer
             sequence = SyntheticSequence(synthesizer, ClassLabels(num_classes))
             return render_shards(sequence, folder / "shards", self.count, batch_size=_RENDER_BATCH, progress=False)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from torchgenaug import SyntheticMixDataset
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
 from torchgenaug.recipes import FitOptions, FitResult, Options, TrainingData, fit
 
 REAL, REPEATED, TORCHIO = "real only", "real, repeated", "real + TorchIO"
@@ -207,7 +207,10 @@ def fit_unseen(
         progress=console.is_terminal,
     )
     if not result.finished:
-        raise KeyboardInterrupt  # `fit` took the signal and kept its checkpoint; the task must end, too
+        raise InterruptedTrainingError(
+            "The training of the generator must end before the job goes on, got a signal at step "
+            f"{result.steps}. Its checkpoint is kept. The same command goes on."
+        )
     check_unseen(result.synthesizer.trained_on, test)
     console.print(
         f"Generator: {family}, {result.steps} steps on {len(train_data)} real samples, {result.seconds:.0f} s. "
