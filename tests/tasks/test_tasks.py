@@ -135,7 +135,7 @@ def test_unknown_task(tmp_path):
 
 def test_an_interrupted_generator_ends_the_task_by_name(monkeypatch, tmp_path):
     monkeypatch.setattr(comparison, "fit", lambda *_, **__: SimpleNamespace(finished=False, steps=3))
-    with pytest.raises(InterruptedTrainingError, match="got a signal at step 3. Its checkpoint is kept"):
+    with pytest.raises(InterruptedTrainingError, match=r"got a signal at step 3\. Its checkpoint is kept"):
         comparison.fit_unseen("vae", None, None, tmp_path, Options(), Console())
 
 
