@@ -49,7 +49,7 @@ class ShardSource(SourceDataset):
             Every file's structure is checked in any case. Each file is opened once: what was checked is what is read.
         max_sample_bytes: refuse a folder whose samples take more memory than this, stored and decoded together. A few
             bytes of a sparse or compressed file can claim to be a sample of any size.
-        mmap: True maps the files, False reads samples with system calls (5 to 10 µs more per sample), None maps them
+        mmap: True maps the files, False reads samples with system calls (slower), None maps them
             unless the folder lies on a network file system.
 
     Raises:
