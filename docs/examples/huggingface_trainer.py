@@ -1,9 +1,11 @@
 """Hugging Face's Trainer: ``torchrun --nproc_per_node 2 huggingface_trainer.py``, or one process with ``python``."""
 
+import gc
 import os
 import tempfile
 
 import torch
+import torch.distributed as dist
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from torchgenaug import FieldSpec, FunctionSynthesizer, SyntheticMixDataset, SyntheticPool, SyntheticSequence
@@ -77,4 +79,7 @@ if __name__ == "__main__":
     assert len(whole.seen) == 7 + len(resumed.seen)
     assert all(torch.equal(a, b) for a, b in zip(whole.seen[7:], resumed.seen, strict=True))
     assert torch.equal(whole.layer.weight, resumed.layer.weight)
+    if dist.is_initialized():
+        gc.collect()  # a model in a reference cycle that outlives its group can abort the process at its end
+        dist.destroy_process_group()
     print("resumed to the bit")

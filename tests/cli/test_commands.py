@@ -239,7 +239,7 @@ def test_stopped_renders_say_how_to_go_on(here, number):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     child.send_signal(number)
-    errors = child.communicate(timeout=60)[1]
+    errors = child.communicate(timeout=300)[1]
     assert child.returncode == 130
     assert "of 4000 shards are complete" in errors
     assert "Run the same render again to make the rest." in errors
@@ -266,7 +266,7 @@ def test_steps_and_threads(here):
 
 def test_entry_point_starts_without_heavy_imports(here):
     code = "import sys; from torchgenaug.cli import app; print([m for m in ('diffusers', 'h5py') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == "[]"
     environment = {**os.environ, "COLUMNS": "100"}
     done = subprocess.run(
@@ -274,7 +274,7 @@ def test_entry_point_starts_without_heavy_imports(here):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
         env=environment,
     )
     assert "render" in done.stdout

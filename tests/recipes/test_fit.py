@@ -240,7 +240,7 @@ def test_two_processes_train_the_same_weights(tmp_path):
     script.write_text(textwrap.dedent(program))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, str(script)], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run([*command, str(script)], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = sorted(line.split() for line in done.stdout.splitlines() if line.startswith("weights"))
     assert len(lines) == 4

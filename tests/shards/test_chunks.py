@@ -162,7 +162,7 @@ def limited(code, folder, gigabytes):
         [sys.executable, "-c", prelude + code, str(folder)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
@@ -240,7 +240,7 @@ else:
     def run(mode):
         environment = {**os.environ, "HDF5_PLUGIN_PATH": str(plugins), "OMP_NUM_THREADS": "1"}
         arguments = [sys.executable, "-c", code, str(path), str(plugins / library.name), mode]
-        return subprocess.run(arguments, capture_output=True, text=True, timeout=120, env=environment, check=True)
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment, check=True)
 
     assert run("plain").stdout.split() == ["True"], "the trap works"
     assert run("ours").stdout.split() == ["ShardCorruptError", "True", "False"]

@@ -44,7 +44,7 @@ def test_only_files_of_dead_processes_are_removed(tmp_path):
         "import os, sys; from pathlib import Path; from torchgenaug.shards.folder import TemporaryFile; "
         "TemporaryFile(Path(sys.argv[1])); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=300)
     assert len(os.listdir(tmp_path)) == 2
     assert remove_abandoned(tmp_path) == 1
     assert os.listdir(tmp_path) == [ours.path.name]

@@ -129,7 +129,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 render(sys.argv[2])
 """
     command = [sys.executable, "-c", code, str(SCRIPT.parent), str(tmp_path / "shards")]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    child = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert child.returncode == 1
     assert (
         "takes no file as large as a shard. Raise the limit (ulimit -f), or use a smaller `shard_size`" in child.stderr

@@ -89,7 +89,7 @@ class Child:
     def close(self):
         if self.process is not None:
             self.process.stdin.close()
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=300)
             self.process.stdout.close()
 
 

@@ -149,7 +149,7 @@ def test_a_killed_rank_leaves_nobody_waiting(tmp_path, whole):
         time.sleep(0.02)
     slow.kill()
     began = time.monotonic()
-    _, errors = fast.communicate(timeout=60)
+    _, errors = fast.communicate(timeout=300)
     assert time.monotonic() - began <= 30
     stop_all([slow])
     assert fast.returncode == 1
@@ -213,7 +213,7 @@ def test_any_rank_killed_at_any_moment(tmp_path, whole):
         moments.choice(children).kill()
         began = time.monotonic()
         for child in children:
-            child.communicate(timeout=60)
+            child.communicate(timeout=300)
         assert time.monotonic() - began <= 30
         names = {name: digest for name, digest in contents(path).items() if name.startswith("shard-")}
         assert committed <= set(names)
@@ -307,7 +307,7 @@ def test_command_under_torchrun(tmp_path, monkeypatch):
         time.sleep(0.02)
     child.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    _, errors = child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=300)
     assert time.monotonic() - began <= 10
     assert child.returncode != 0
     assert "shards are complete in 'shards' and stay. Run the same render again" in errors
@@ -413,7 +413,7 @@ def test_another_user_may_go_on(tmp_path, whole, sticky):
             parent.chmod(parent.stat().st_mode | 0o055)
     here = os.path.dirname(__file__)
     command = [sys.executable, "-c", OTHER_USER, here, str(path), str(tmp_path / "first")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     there = contents(path)
     assert {name: digest for name, digest in there.items() if not name.startswith(".")} == whole

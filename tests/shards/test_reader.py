@@ -330,7 +330,7 @@ assert "torchgenaug" not in sys.modules
 """
     arguments = [sys.executable, "-c", code, str(shard(folder, 1))]
     ids, seeds, images, labels = json.loads(
-        subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=60).stdout
+        subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=300).stdout
     )
     sequence = small_sequence()
     assert ids == [4, 5, 6, 7]

@@ -169,7 +169,7 @@ print(open_remote(sys.argv[1], cache=sys.argv[2]).path)
     arguments = [sys.executable, "-c", code, f"file://{folder}", str(tmp_path / "cache")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    paths = {process.communicate(timeout=120)[0].strip() for process in processes}
+    paths = {process.communicate(timeout=300)[0].strip() for process in processes}
     assert paths == {str(cached(tmp_path / "cache"))}
     assert contents(cached(tmp_path / "cache")).items() >= contents(folder).items()
 

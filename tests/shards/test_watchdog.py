@@ -85,7 +85,7 @@ render(sys.argv[2], sequence=made, timeout_s=0.3)
 
 def test_a_model_that_does_not_react_takes_its_process_with_it(tmp_path):
     arguments = [sys.executable, "-c", STUCK, str(Path(__file__).parent), str(tmp_path / "shards")]
-    child = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    child = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
     assert child.returncode == 70, child.stderr
     assert "has not returned samples 6 to 7 (seeds " in child.stderr
     assert "It did not react, so this process ends" in child.stderr
