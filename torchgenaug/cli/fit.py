@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from torchgenaug.cli.families import show_families
 from torchgenaug.cli.output import say
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ def fit(
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of the trained ddpm or ldm that progressive makes fast.")
     ] = None,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of this family, name=value; `torchgenaug fit list` shows them."),
+    ] = None,
     augment: Annotated[bool, typer.Option(help="Mild random affine transforms of the training images.")] = True,
     precision: Annotated[Precision, typer.Option(help="Mixed precision.")] = Precision.no,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches per step.")] = 1,
@@ -134,11 +139,12 @@ def fit(
 
         torchgenaug fit list
     """
-    from torchgenaug.recipes.build import resolve_condition
+    from torchgenaug.recipes.build import describe_family, resolve_condition
     from torchgenaug.recipes.options import Options
+    from torchgenaug.recipes.settings import parse_settings
 
     if family == "list":
-        _list_families(as_json)
+        show_families(as_json)
         return
     if data is None:
         raise typer.BadParameter("images to train on are needed.", param_hint="DATA")
@@ -172,6 +178,7 @@ def fit(
         sampling_steps=sampling_steps,
         guidance_scale=guidance_scale,
         teacher=None if teacher is None else str(teacher),
+        settings=parse_settings(family, describe_family(family).settings, chosen or ()),
     )
     recipe = resolve_condition(family, train, recipe)
     say(repr(train), *train.remarks)
@@ -258,35 +265,3 @@ def _render_command(train: TrainingData, recipe: Options, out: Path) -> str:
     if recipe.condition in ("mask", "source"):
         return f"{command} --conditions package.module:factory  # RealFields(your data set, ['{recipe.condition}'])"
     return command
-
-
-def _list_families(as_json: bool) -> None:
-    import json
-
-    from torchgenaug.recipes.build import describe_family, list_families
-
-    families = {name: describe_family(name) for name in list_families()}
-    if as_json:
-        facts = {
-            name: {
-                "summary": about.summary,
-                "dims": list(about.dims),
-                "conditions": list(about.conditions),
-                "with_mask": about.with_mask and not about.teacher,
-                "teacher": about.teacher,
-                "steps": about.steps,
-                "batch_size": about.batch_size,
-            }
-            for name, about in families.items()
-        }
-        print(json.dumps(facts, indent=2))
-        return
-    for name, about in families.items():
-        dims = " and ".join(f"{each}D" for each in about.dims)
-        conditions = ", ".join(each or "none" for each in about.conditions)
-        mask = "; --with-mask" if about.with_mask and not about.teacher else ""
-        options = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
-        say(
-            f"{name}: {about.summary}",
-            f"    {dims}; {options}{mask}; {about.steps} steps of {about.batch_size}",
-        )

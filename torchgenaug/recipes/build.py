@@ -12,6 +12,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe
+from torchgenaug.recipes.settings import checked_settings
 
 _PYTHAE = (
     *("vae", "cvae", "rhvae", "hvae", "vae-gan", "vqvae", "vae-iaf", "vae-linnf", "info-vae", "beta-vae"),
@@ -109,6 +110,7 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
             "once; or train a mask generator and a mask-conditioned image generator, and join them with "
             "TwoStageSynthesizer."
         )
+    options = replace(options, settings=checked_settings(family, about.settings, options.settings))
     recipe: Recipe = _home(family).build(family, data, options)
     return recipe
 

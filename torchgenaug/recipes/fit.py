@@ -21,6 +21,7 @@ from torchgenaug.recipes.lock import locked, remove_run
 from torchgenaug.recipes.loop import FitResult, TrainingLoop
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.recipes.report import Judge
+from torchgenaug.recipes.settings import checked_settings
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.stopping import stoppable
 from torchgenaug.recipes.time_limit import plan_run
@@ -63,7 +64,7 @@ def fit(
         rotate: quarter turns of the images in pictures (1 for torchio's axes).
 
     Raises:
-        ConfigurationError: data or options that the family cannot use; a run with other settings in `out`.
+        ConfigurationError: data, options or settings that the family cannot use; a run with other settings in `out`.
         SynthesizerLoadError: no model in the folder of the teacher, or a damaged checkpoint.
         DivergenceError: weights that are not numbers any more; what was saved before is kept.
     """
@@ -119,7 +120,7 @@ def _frozen(
         "teacher_fingerprint": None if teacher is None else teacher.synthesizer.fingerprint,
         "data": bare_name(data.name),
         "data_sha256": checkpoint.data_fingerprint(data),
-        **asdict(recipe),
+        **_chosen(family, recipe),
         "teacher": None if recipe.teacher is None else bare_name(recipe.teacher),
         "seed": options.seed,
         "precision": options.precision,
@@ -128,6 +129,16 @@ def _frozen(
         "ema_decay": options.ema_decay,
         "max_grad_norm": options.max_grad_norm,
     }
+
+
+def _chosen(family: str, recipe: Options) -> dict[str, Any]:
+    """All options; of the settings those that differ from their defaults, so that older runs can be resumed."""
+    known = describe_family(family).settings
+    chosen = checked_settings(family, known, recipe.settings)
+    changed = {name: value for name, value in chosen.items() if value != known[name].default}
+    options = asdict(replace(recipe, settings={}))
+    del options["settings"]
+    return {**options, "settings": changed} if changed else options
 
 
 def _check(recipe: Options, options: FitOptions) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from torchgenaug.recipes.settings import Value
 
 Condition: TypeAlias = Literal["label", "mask", "source"]
 
@@ -24,6 +27,7 @@ class Options:
         guidance_scale: classifier-free guidance when it is sampled; see `DiffusersSynthesizer`.
         teacher: folder of a trained model (families that are distilled from one). Its condition, and whether it
             generates masks, is then what `condition` and `with_mask` are unless they are given.
+        settings: of this family alone, by name; `describe_family` has them with their defaults.
     """
 
     condition: Condition | None = None
@@ -36,6 +40,7 @@ class Options:
     sampling_steps: int | None = None
     guidance_scale: float | None = None
     teacher: str | None = None
+    settings: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.recipes.options import Condition
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.types import Batch
 
 Update: TypeAlias = Callable[[Mapping[str, Tensor]], None]
@@ -30,6 +31,7 @@ class Family:
         with_mask: whether it can make masks together with images.
         teacher: whether it learns from a trained model, and needs one.
         staged: whether only the end of its training makes the model that is wanted, so that it must not stop early.
+        settings: what can be set about this family alone, by name: ``--set name=value``.
     """
 
     summary: str
@@ -40,6 +42,7 @@ class Family:
     with_mask: bool = False
     teacher: bool = False
     staged: bool = False
+    settings: Mapping[str, Setting] = field(default_factory=dict)
 
 
 class Recipe(Protocol):

@@ -1,0 +1,47 @@
+"""``torchgenaug fit list``."""
+
+from __future__ import annotations
+
+import json
+
+from torchgenaug.cli.output import say
+
+
+def show_families(as_json: bool) -> None:
+    """Prints what each family is, what it can be conditioned on, and its settings."""
+    from torchgenaug.recipes.build import describe_family, list_families
+    from torchgenaug.recipes.settings import text_of
+
+    families = {name: describe_family(name) for name in list_families()}
+    if as_json:
+        facts = {
+            name: {
+                "summary": about.summary,
+                "dims": list(about.dims),
+                "conditions": list(about.conditions),
+                "with_mask": about.with_mask and not about.teacher,
+                "teacher": about.teacher,
+                "steps": about.steps,
+                "batch_size": about.batch_size,
+                "settings": {
+                    key: {"default": setting.default, "must_be": setting.constraint, "text": setting.text}
+                    for key, setting in about.settings.items()
+                },
+            }
+            for name, about in families.items()
+        }
+        print(json.dumps(facts, indent=2))
+        return
+    for name, about in families.items():
+        dims = " and ".join(f"{each}D" for each in about.dims)
+        conditions = ", ".join(each or "none" for each in about.conditions)
+        mask = "; --with-mask" if about.with_mask and not about.teacher else ""
+        options = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
+        say(
+            f"{name}: {about.summary}",
+            f"    {dims}; {options}{mask}; {about.steps} steps of {about.batch_size}",
+            *(
+                f"    --set {key}={text_of(each.default)}: {each.text}; {each.constraint}"
+                for key, each in about.settings.items()
+            ),
+        )
