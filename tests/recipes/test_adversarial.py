@@ -39,9 +39,15 @@ def few_samples(monkeypatch):
     monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
 
 
-def run(out, family, condition, spatial, steps=3, **options):
+SET = {  # with every network and buffer that a setting can add
+    family: {"ada": True, "attention": True, "spectral": True, "batch": "discrimination"}
+    for family in ("dcgan", "wgan-gp", "acgan")
+} | {family: {"ada": True} for family in ("pix2pix", "spade", "cyclegan")}
+
+
+def run(out, family, condition, spatial, steps=3, settings=None, **options):
     data = blobs(spatial=spatial)
-    recipe = tiny(condition=condition, steps=steps, width=4, latent_dim=4)
+    recipe = tiny(condition=condition, steps=steps, width=4, latent_dim=4, settings=settings or {})
     loop = FitOptions(reports=1, **options)
     return fit(
         family, data, out, held_out=blobs(17, spatial), recipe=recipe, options=loop, device="cpu", progress=False
@@ -68,13 +74,13 @@ def test_trained_saved_and_sampled(tmp_path, family, condition, spatial):
 @pytest.mark.filterwarnings("ignore:At step")
 @pytest.mark.parametrize(("family", "condition", "spatial"), ONE_EACH)
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, family, condition, spatial):
-    whole = run(tmp_path / "whole", family, condition, spatial, steps=4)
+    whole = run(tmp_path / "whole", family, condition, spatial, steps=4, settings=SET[family])
     # Two steps, a checkpoint, and the rest.
     loop = importlib.import_module("torchgenaug.recipes.loop").TrainingLoop
     monkeypatch.setattr(loop, "_late", lambda self: self.run.step == 2)
-    assert run(tmp_path / "parts", family, condition, spatial, steps=4).steps == 2
+    assert run(tmp_path / "parts", family, condition, spatial, steps=4, settings=SET[family]).steps == 2
     monkeypatch.setattr(loop, "_late", lambda self: False)
-    resumed = run(tmp_path / "parts", family, condition, spatial, steps=4)
+    resumed = run(tmp_path / "parts", family, condition, spatial, steps=4, settings=SET[family])
     assert resumed.steps == 4
     assert resumed.synthesizer.fingerprint == whole.synthesizer.fingerprint
 

@@ -2,8 +2,9 @@
 
 The discriminator of Radford, Metz, Chintala (2016) without BatchNorm, which gradient penalties forbid (Gulrajani et
 al., 2017, section 4); classes by projection (Miyato and Koyama, 2018, "cGANs with projection discriminator", eq. 3) or
-by an auxiliary classifier (Odena, Olah, Shlens, 2017); variety within the batch as a further feature (Karras et al.,
-2018, "Progressive growing of GANs", section 3).
+by an auxiliary classifier (Odena, Olah, Shlens, 2017). Its options are variety within the batch as further features
+(`batch_features`), `SelfAttention`, and spectral normalisation (Miyato, Kataoka, Koyama, Yoshida, 2018, "Spectral
+normalization for generative adversarial networks", algorithm 1).
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.batch_features import BatchDiscrimination, batch_spread
 from torchgenaug.nets.gan import halvings_of
+from torchgenaug.nets.self_attention import SelfAttention, attended_level
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -32,6 +34,9 @@ class Critic(nn.Module):
         auxiliary: predict the class with an auxiliary classifier instead of taking it as an input; needs `num_classes`.
         batch_spread: let the critic see how much the images of a batch differ. Its score of an image then depends on
             the others of the batch: not for penalties on the gradient of single images.
+        batch_discrimination: let it see for each image how near the others of the batch are; likewise.
+        attention: let places of a small enough layer see each other.
+        spectral: divide all weights by their largest singular value.
     """
 
     def __init__(
@@ -42,6 +47,9 @@ class Critic(nn.Module):
         num_classes: int | None = None,
         auxiliary: bool = False,
         batch_spread: bool = False,
+        batch_discrimination: bool = False,
+        attention: bool = False,
+        spectral: bool = False,
     ) -> None:
         super().__init__()
         channels, *spatial = shape
@@ -51,8 +59,10 @@ class Critic(nn.Module):
             raise ConfigurationError("`num_classes` must be given with auxiliary=True, got None.")
         widths = [channels, *(width * min(8, 2**level) for level in range(1, count + 1))]
         layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
+        attended = attended_level(spatial, count) if attention else None
+        for level, (before, after) in enumerate(itertools.pairwise(widths), 1):
             layers += [convolution(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            layers += [SelfAttention(len(spatial), after)] if level == attended else []
         self.layers = nn.Sequential(*layers)
         self.batch_spread = batch_spread
         places = math.prod(size // 2**count for size in spatial)
@@ -60,9 +70,14 @@ class Critic(nn.Module):
         self.join = nn.Sequential(
             nn.Flatten(), nn.Linear(places * (features + int(batch_spread)), features), nn.LeakyReLU(0.2)
         )
+        self.compare = BatchDiscrimination(features) if batch_discrimination else None
+        features = self.compare.length if self.compare is not None else features
         self.score = nn.Linear(features, 1)
         self.classify = nn.Linear(features, num_classes or 1) if auxiliary else None
         self.embedding = None if num_classes is None or auxiliary else nn.Embedding(num_classes, features)
+        for layer in [*self.modules()] if spectral else ():
+            if isinstance(layer, convolution | nn.Linear):
+                nn.utils.parametrizations.spectral_norm(layer)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Scores (batch,), and with `auxiliary` the unnormalised class scores (batch, classes).
@@ -73,9 +88,10 @@ class Critic(nn.Module):
         """
         features = self.layers(images)
         if self.batch_spread:
-            spread = features.std(0, correction=0).mean().expand(len(features), 1, *features.shape[2:])
-            features = torch.cat([features, spread.to(features.dtype)], 1)
+            features = batch_spread(features)
         features = self.join(features)
+        if self.compare is not None:
+            features = self.compare(features)
         scores: Tensor = self.score(features)[:, 0]
         if self.embedding is not None:
             if labels is None:

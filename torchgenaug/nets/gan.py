@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.intensities import to_intensities
+from torchgenaug.nets.self_attention import SelfAttention, attended_level
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -51,6 +52,7 @@ class DCGANGenerator(nn.Module):
         width: channels of the last hidden layer; each layer before has twice as many, up to 8 · `width`.
         num_classes: classes, each with a learned vector beside the latent one; None: unconditional.
         value_range: the images' intensities, by a scaled tanh.
+        attention: let places of a small enough layer see each other: `SelfAttention`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class DCGANGenerator(nn.Module):
         width: int = 32,
         num_classes: int | None = None,
         value_range: Sequence[float] = (-1.0, 1.0),
+        attention: bool = False,
     ) -> None:
         super().__init__()
         channels, *spatial = shape
@@ -72,8 +75,10 @@ class DCGANGenerator(nn.Module):
         inputs = latent_dim * (1 if num_classes is None else 2)
         self.project = nn.Sequential(nn.Linear(inputs, math.prod(self.start)), nn.Unflatten(1, self.start))
         layers: list[nn.Module] = [norm(widths[0]), nn.ReLU()]
-        for before, after in itertools.pairwise(widths):
+        attended = attended_level(spatial, count) if attention else None
+        for level, (before, after) in zip(reversed(range(count)), itertools.pairwise(widths), strict=True):
             layers += [nn.Upsample(scale_factor=2), convolution(before, after, 3, padding=1), norm(after), nn.ReLU()]
+            layers += [SelfAttention(len(spatial), after)] if level == attended else []
         self.layers = nn.Sequential(*layers, convolution(widths[-1], channels, 3, padding=1), nn.Tanh())
         self.low, self.high = value_range
 

@@ -8,6 +8,8 @@ buffer of 50 older fakes is left out: a run that goes on from a checkpoint could
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,11 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
+from torchgenaug.recipes.settings import checked_settings
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -29,6 +32,7 @@ FAMILIES = {
         batch_size=4,
         conditions=("source",),
         dims=(2, 3),
+        settings=ada.settings(default=False),
     )
 }
 _CYCLE_WEIGHT, _IDENTITY_WEIGHT = 10.0, 5.0
@@ -49,7 +53,8 @@ class UnpairedTranslation:
     averaged = frozenset({"to_image"})
 
     def __init__(self, data: TrainingData, options: Options) -> None:
-        self.data, self.options = data, options
+        settings = checked_settings("cyclegan", FAMILIES["cyclegan"].settings, options.settings)
+        self.data, self.options = data, replace(options, settings=settings)
         width, image, source = options.width or 16, list(data.image_shape), list(data.fields["source"].shape)
         self.same_channels = image[0] == source[0]
         self.networks: Mapping[str, nn.Module] = {
@@ -57,6 +62,7 @@ class UnpairedTranslation:
             "to_source": _translator(image[0], source, width),
             "image_critic": patch_critic(data, image[0], width),
             "source_critic": patch_critic(data, source[0], width),
+            **ada.augmentation(self.options),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -85,16 +91,19 @@ class UnpairedTranslation:
             losses["identity"] = _IDENTITY_WEIGHT * same
         update({"generators": torch.stack(list(losses.values())).sum()})
         losses["critics"] = 0.5 * (
-            self._score("image", image, 1.0)
+            self._score("image", image, 1.0, observed=True)
             + self._score("image", fake_image.detach(), 0.0)
-            + self._score("source", source, 1.0)
+            + self._score("source", source, 1.0, observed=True)
             + self._score("source", fake_source.detach(), 0.0)
         )
         update({"critics": losses["critics"]})
         return losses
 
-    def _score(self, kind: str, images: Tensor, wanted: float) -> Tensor:
-        scores: Tensor = self.networks[f"{kind}_critic"](images)[-1]
+    def _score(self, kind: str, images: Tensor, wanted: float, *, observed: bool = False) -> Tensor:
+        augment: Any = self.networks.get("ada")
+        scores: Tensor = self.networks[f"{kind}_critic"](images if augment is None else augment(images))[-1]
+        if augment is not None and observed:
+            augment.observe(scores, middle=0.5)
         return (scores - wanted).square().mean()
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:

@@ -7,12 +7,15 @@ Three ways to train one generator, `DCGANGenerator`, against one critic, `Critic
 - ``acgan``: Odena, Olah, Shlens (2017): as ``dcgan``, with a critic that predicts classes (none is its input). Its
   classifier learns from real images only: early fakes have no class.
 
-The generator is sampled from its average over training (EMA), with BatchNorm statistics of that average.
+The generator is sampled from its average over training (EMA), with BatchNorm statistics of that average. Settings add
+adaptive augmentation (`ada`), and against collapse: self-attention and spectral normalisation, together SAGAN's
+(Zhang et al., 2019; here only the critic's weights are normalised), and what the critic sees of a whole batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,11 +24,27 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
+from torchgenaug.recipes.settings import Setting, checked_settings
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
+
+
+def _settings(batch: str) -> dict[str, Setting]:
+    return {
+        **ada.settings(default=False),
+        "attention": Setting(False, "self-attention in generator and critic (SAGAN, Zhang 2019)"),
+        "spectral": Setting(False, "spectral normalisation of the critic (Miyato 2018; SAGAN)"),
+        "batch": Setting(
+            batch,
+            "what the critic sees of a whole batch, against collapse: its spread (Karras 2018) or how near its images "
+            "are (minibatch discrimination, Salimans 2016)",
+            choices=("none", "spread", "discrimination"),
+        ),
+    }
+
 
 FAMILIES = {
     "dcgan": Family(
@@ -34,6 +53,7 @@ FAMILIES = {
         batch_size=32,
         conditions=(None, "label"),
         dims=(2, 3),
+        settings=_settings(batch="spread"),
     ),
     "wgan-gp": Family(
         "Wasserstein GAN with gradient penalty (Gulrajani 2017): steadier than dcgan, slower to train",
@@ -41,6 +61,7 @@ FAMILIES = {
         batch_size=32,
         conditions=(None, "label"),
         dims=(2, 3),
+        settings=_settings(batch="none"),
     ),
     "acgan": Family(
         "GAN whose critic classifies (Odena 2017): clear classes, less variety within a class than dcgan",
@@ -48,6 +69,7 @@ FAMILIES = {
         batch_size=32,
         conditions=("label",),
         dims=(2, 3),
+        settings=_settings(batch="spread"),
     ),
 }
 _R1_WEIGHT, _LIPSCHITZ_WEIGHT, _CLASS_WEIGHT = 0.2, 10.0, 1.0
@@ -72,7 +94,8 @@ class LatentGAN:
     averaged = frozenset({"generator"})
 
     def __init__(self, family: str, data: TrainingData, options: Options) -> None:
-        self.family, self.data, self.options = family, data, options
+        settings = checked_settings(family, FAMILIES[family].settings, options.settings)
+        self.family, self.data, self.options = family, data, replace(options, settings=settings)
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM
         width = options.width or 16
@@ -83,6 +106,7 @@ class LatentGAN:
                 shape=list(data.image_shape),
                 width=width,
                 num_classes=self.num_classes,
+                attention=settings["attention"],
             ),
             "critic": build_network(
                 "torchgenaug:Critic",
@@ -90,15 +114,20 @@ class LatentGAN:
                 width=width,
                 num_classes=self.num_classes,
                 auxiliary=family == "acgan",
-                batch_spread=family != "wgan-gp",
+                batch_spread=settings["batch"] == "spread",
+                batch_discrimination=settings["batch"] == "discrimination",
+                attention=settings["attention"],
+                spectral=settings["spectral"],
             ),
+            **ada.augmentation(self.options),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, with the betas of Radford (2016) and Gulrajani (2017)."""
         rate = self.options.learning_rate or 5e-4
         betas = (0.5, 0.99) if self.family != "wgan-gp" else (0.0, 0.9)
-        return {name: Adam(network.parameters(), lr=rate, betas=betas) for name, network in self.networks.items()}
+        trained = {name: self.networks[name] for name in ("generator", "critic")}
+        return {name: Adam(network.parameters(), lr=rate, betas=betas) for name, network in trained.items()}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on real and generated images, then the generator (of ``wgan-gp``: in one step of three)."""
@@ -124,10 +153,13 @@ class LatentGAN:
         real, fake = self._shown(real), self._shown(fake)
         if self.family == "wgan-gp":
             penalty = adversarial.lipschitz_penalty(lambda images: critic(images, labels)[0], real, fake)
-            gap = critic(fake, labels)[0].mean() - critic(real, labels)[0].mean()
-            return {"critic": gap, "penalty": _LIPSCHITZ_WEIGHT * penalty}
+            fake_scores, real_scores = critic(fake, labels)[0], critic(real, labels)[0]
+            # A Wasserstein critic's scores have no zero.
+            self._observe(real_scores, middle=(fake_scores.mean() + real_scores.mean()) / 2)
+            return {"critic": fake_scores.mean() - real_scores.mean(), "penalty": _LIPSCHITZ_WEIGHT * penalty}
         real = real.detach().requires_grad_()
         scores, classes = critic(real, labels)
+        self._observe(scores)
         losses = {
             "critic": adversarial.real_loss(scores) + adversarial.fake_loss(critic(fake, labels)[0]),
             "penalty": _R1_WEIGHT / 2 * adversarial.squared_gradient(scores, real).mean(),
@@ -143,7 +175,15 @@ class LatentGAN:
             losses["generator_class"] = _CLASS_WEIGHT * functional.cross_entropy(classes, _given(labels))
         return losses
 
+    def _observe(self, real_scores: Tensor, middle: Tensor | float = 0.0) -> None:
+        if "ada" in self.networks:
+            augment: Any = self.networks["ada"]
+            augment.observe(real_scores, middle)
+
     def _shown(self, images: Tensor) -> Tensor:
+        if "ada" in self.networks:
+            augmented: Tensor = self.networks["ada"](images)
+            return augmented
         # Where images abound, a critic that sees holes in all of them is too weak to notice a missing variety.
         return adversarial.diff_augment(images) if len(self.data) < _FEW else images
 

@@ -13,6 +13,8 @@ networks for diverse image synthesis", eq. 5, as a bounded ratio.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +22,10 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
+from torchgenaug.recipes.settings import checked_settings
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -33,6 +36,7 @@ FAMILIES = {
         batch_size=4,
         conditions=("mask", "source"),
         dims=(2, 3),
+        settings=ada.settings(default=False),
     ),
     "spade": Family(
         "mask to image (Park 2019): the mask modulates every layer, latents decide the look",
@@ -40,6 +44,7 @@ FAMILIES = {
         batch_size=8,
         conditions=("mask",),
         dims=(2, 3),
+        settings=ada.settings(default=False),
     ),
 }
 _DISTANCE_WEIGHTS = {("pix2pix", "mask"): 25.0, ("pix2pix", "source"): 50.0, ("spade", "mask"): 10.0}
@@ -62,7 +67,8 @@ class PairedTranslation:
     averaged = frozenset({"generator"})
 
     def __init__(self, family: str, data: TrainingData, options: Options) -> None:
-        self.family, self.data, self.options = family, data, options
+        settings = checked_settings(family, FAMILIES[family].settings, options.settings)
+        self.family, self.data, self.options = family, data, replace(options, settings=settings)
         self.condition = "source" if options.condition == "source" else "mask"
         self.mask_classes = data.num_mask_classes if self.condition == "mask" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM[family]
@@ -85,12 +91,14 @@ class PairedTranslation:
                 width=max(1, width // 2),
             ),
             "critic": patch_critic(data, condition + shape[0], width),
+            **ada.augmentation(self.options),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, as Isola (2017); the rate suits short training."""
         rate = self.options.learning_rate or 5e-4
-        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in self.networks.items()}
+        trained = {name: self.networks[name] for name in ("generator", "critic")}
+        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in trained.items()}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on a real and a generated pair, then the generator."""
@@ -98,24 +106,37 @@ class PairedTranslation:
         generator, critic = self.networks["generator"], self.networks["critic"]
         noise = torch.randn((2 * len(real), self.latent_dim), device=real.device)
         fake, other = generator(noise, torch.cat([condition, condition])).chunk(2)
-        with_mask = torch.cat([condition, real], 1)
-        loss = adversarial.real_loss(critic(with_mask)[-1])
-        loss = loss + adversarial.fake_loss(critic(torch.cat([condition, fake.detach()], 1))[-1])
-        losses = {"critic": loss}
-        update({"critic": loss})
-        seen = critic(torch.cat([condition, fake], 1))
+        shown_real, shown_fake = self._shown(condition, real, fake.detach())
+        real_scores = critic(shown_real)[-1]
+        self._observe(real_scores)
+        losses = {"critic": adversarial.real_loss(real_scores) + adversarial.fake_loss(critic(shown_fake)[-1])}
+        update({"critic": losses["critic"]})
+        shown_real, shown_fake = self._shown(condition, real, fake)
+        seen = critic(shown_fake)
         losses["generator"] = adversarial.real_loss(seen[-1])
         if self.family == "pix2pix":
             distance = functional.l1_loss(fake, real)
         else:
             with torch.no_grad():
-                wanted = critic(with_mask)
+                wanted = critic(shown_real)
             gaps = [functional.l1_loss(a, b) for a, b in zip(seen[:-1], wanted[:-1], strict=True)]
             distance = torch.stack(gaps).mean()
         losses["distance_to_real"] = _DISTANCE_WEIGHTS[self.family, self.condition] * distance
         losses["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, noise)
         update({"generator": losses["generator"] + losses["distance_to_real"] + losses["sameness"]})
         return losses
+
+    def _shown(self, condition: Tensor, real: Tensor, fake: Tensor) -> list[Tensor]:
+        """Condition and image together, as the critic sees them: real and generated ones in the same way."""
+        if "ada" in self.networks:
+            together = self.networks["ada"](torch.cat([condition, real, fake], 1), first=condition.shape[1])
+            condition, real, fake = together.split([condition.shape[1], real.shape[1], fake.shape[1]], 1)
+        return [torch.cat([condition, images], 1) for images in (real, fake)]
+
+    def _observe(self, real_scores: Tensor) -> None:
+        if "ada" in self.networks:
+            augment: Any = self.networks["ada"]
+            augment.observe(real_scores)
 
     def _condition(self, batch: Batch) -> Tensor:
         if self.mask_classes is None:
