@@ -11,7 +11,7 @@ from fit_helpers import blobs, tiny
 from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit
-from torchgenaug.recipes.build import build_recipe
+from torchgenaug.recipes.build import build_recipe, family_view, given_fields
 from torchgenaug.recipes.families import adversarial
 from torchgenaug.recipes.families.gan import LatentGAN
 from torchgenaug.recipes.report import HeldOutConditions
@@ -30,6 +30,8 @@ CASES = [
     ("spade", "mask", (8, 16, 16)),
     ("cyclegan", "source", (16, 16)),
     ("cyclegan", "source", (16, 16, 16)),
+    ("cut", "source", (16, 16)),
+    ("mm-gan", None, (16, 16)),
 ]
 ONE_EACH = {case[0]: case for case in reversed(CASES)}.values()
 
@@ -61,10 +63,11 @@ def test_trained_saved_and_sampled(tmp_path, family, condition, spatial):
     assert made.finished
     loaded = load_synthesizer(tmp_path / "model")
     assert loaded.fingerprint == made.synthesizer.fingerprint
-    asked = HeldOutConditions(blobs(17, spatial), condition)([0, 1, 2])
+    held_out = family_view(family, blobs(17, spatial), tiny(condition=condition))
+    asked = HeldOutConditions(held_out, given_fields(family, tiny(condition=condition)))([0, 1, 2])
     images, again = (each.synthesize([3, 4, 5], asked)["image"] for each in (made.synthesizer, loaded))
     assert torch.equal(images, again)
-    assert images.shape == (3, 1, *spatial)
+    assert images.shape == (3, *held_out.image_shape)
     assert images.min() >= 0
     assert images.max() <= 100
     rows = (tmp_path / "model" / "training" / "losses.csv").read_text().splitlines()
@@ -88,8 +91,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, family, c
 @pytest.mark.parametrize(("family", "condition", "spatial"), ONE_EACH)
 def test_every_network_learns(family, condition, spatial):
     torch.manual_seed(0)
-    data = blobs(spatial=spatial)
-    recipe = build_recipe(family, data, tiny(condition=condition, width=4, latent_dim=4))
+    options = tiny(condition=condition, width=4, latent_dim=4)
+    data = family_view(family, blobs(spatial=spatial), options)
+    recipe = build_recipe(family, data, options)
     optimizers = recipe.optimizers()
     before = {name: [p.clone() for p in net.parameters()] for name, net in recipe.networks.items()}
     samples = [data.samples[k] for k in range(4)]

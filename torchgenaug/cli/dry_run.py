@@ -41,10 +41,11 @@ def dry_run(
 
     from torchgenaug.recipes.accelerator import open_accelerator
     from torchgenaug.recipes.batches import training_batches
-    from torchgenaug.recipes.build import build_recipe, describe_family
+    from torchgenaug.recipes.build import build_recipe, describe_family, family_view
     from torchgenaug.recipes.state import TrainingState
 
     lines = [_draw(train, picture)]
+    train = family_view(family, train, recipe)
     about = describe_family(family)
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     with open_accelerator(device, options) as accelerator, torch.random.fork_rng():

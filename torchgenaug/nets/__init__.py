@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchgenaug.nets.code_latents import CodeLatents as CodeLatents
     from torchgenaug.nets.critic import Critic as Critic
+    from torchgenaug.nets.filling import ModalityUNet as ModalityUNet
     from torchgenaug.nets.flow_latents import FlowLatents as FlowLatents
     from torchgenaug.nets.flow_latents import SecondStageLatents as SecondStageLatents
     from torchgenaug.nets.gan import DCGANGenerator as DCGANGenerator
@@ -32,6 +33,7 @@ _HOMES = {
     "FlowLatents": "flow_latents",
     "ManifoldLatents": "manifold_latents",
     "MixtureLatents": "latents",
+    "ModalityUNet": "filling",
     "NormalLatents": "latents",
     "OnePassNetwork": "one_pass",
     "PythaeNetwork": "pythae",
@@ -49,6 +51,7 @@ __all__ = [
     "FlowLatents",
     "ManifoldLatents",
     "MixtureLatents",
+    "ModalityUNet",
     "NormalLatents",
     "OnePassNetwork",
     "PythaeNetwork",

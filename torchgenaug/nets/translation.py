@@ -68,14 +68,17 @@ class TranslationUNet(nn.Module):
                 f"got {len(inputs)} inputs."
             )
         latents = None if self.latent_dim is None else inputs[0]
-        features = self.enter((inputs[-1] - self.source_shift) * self.source_scale)
-        skipped = []
-        for down in self.down:
-            skipped.append(features)
-            features = down(features)
+        *skipped, features = self.encode(inputs[-1])
         for up, skip in zip(self.up, reversed(skipped), strict=True):
             features = up(features, skip, latents)
         return to_intensities(clipped(self.leave(features)), self.low, self.high)
+
+    def encode(self, condition: Tensor) -> list[Tensor]:
+        """Features of a condition at full resolution and after each halving, (batch, channels, *spatial) each."""
+        features = [self.enter((condition - self.source_shift) * self.source_scale)]
+        for down in self.down:
+            features.append(down(features[-1]))
+        return features
 
 
 def clipped(features: Tensor) -> Tensor:

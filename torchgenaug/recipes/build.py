@@ -30,6 +30,8 @@ _HOMES: Mapping[str, str] = {
     "pix2pix": "pix2pix",
     "spade": "pix2pix",
     "cyclegan": "cyclegan",
+    "cut": "cut",
+    "mm-gan": "mm_gan",
     **dict.fromkeys(_PYTHAE, "autoencoders"),
 }
 
@@ -77,8 +79,28 @@ def resolve_condition(family: str, data: TrainingData, options: Options) -> Opti
     return replace(options, condition=known[0]) if known else options
 
 
+def family_view(family: str, data: TrainingData, options: Options) -> TrainingData:
+    """The data as the family sees them: `Family.view`.
+
+    Raises:
+        ConfigurationError: an unknown family, or data that it cannot use.
+    """
+    about = describe_family(family)
+    if about.view is None:
+        return data
+    return about.view(data, replace(options, settings=checked_settings(family, about.settings, options.settings)))
+
+
+def given_fields(family: str, options: Options) -> tuple[str, ...]:
+    """Fields of the data that samples of this family are conditioned on."""
+    given = describe_family(family).given
+    if given is not None:
+        return given
+    return () if options.condition is None else (options.condition,)
+
+
 def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
-    """The recipe of `family` for `data`, with fresh networks from torch's default generator.
+    """The recipe of `family` for `data` as `family_view` returns them, with fresh networks from torch's generator.
 
     Raises:
         ConfigurationError: an unknown family, or data or options that it cannot use.

@@ -14,7 +14,7 @@ from torchgenaug.bare_names import bare_name
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
-from torchgenaug.recipes.build import build_recipe, describe_family, resolve_condition
+from torchgenaug.recipes.build import build_recipe, describe_family, family_view, given_fields, resolve_condition
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.teachers import Teacher, chosen_teacher, warn_of_seen
 from torchgenaug.recipes.lock import locked, remove_run
@@ -86,6 +86,7 @@ def fit(
         data, held_out = data.split(0.1, options.seed)
     if teacher is not None:
         warn_of_seen(teacher, held_out)
+    data, held_out = (family_view(family, each, recipe) for each in (data, held_out))
     folder = Path(out) / RUN_FOLDER
     # Everything draws from torch's global generators, which get back the state that they had.
     with open_accelerator(device, options) as accelerator, torch.random.fork_rng(), stoppable() as stop:
@@ -97,7 +98,7 @@ def fit(
                     remove_run(Path(out), RUN_FOLDER)
                 checkpoint.begin(folder, frozen | {"processes": accelerator.num_processes})
             accelerator.wait_for_everyone()
-            judge = Judge(data, held_out, recipe.condition) if main else None
+            judge = Judge(data, held_out, given_fields(family, recipe)) if main else None
             schedule = plan_run(family, data, recipe, options, accelerator, judge, folder, started, shrink=shrink)
             torch.manual_seed(options.seed)
             recipe = replace(recipe, steps=schedule.steps)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchgenaug.contracts import Synthesizer
-from torchgenaug.recipes.options import Condition
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.options import Condition, Options
 from torchgenaug.recipes.settings import Setting
 from torchgenaug.types import Batch
 
@@ -32,6 +33,9 @@ class Family:
         teacher: whether it learns from a trained model, and needs one.
         staged: whether only the end of its training makes the model that is wanted, so that it must not stop early.
         settings: what can be set about this family alone, by name: ``--set name=value``.
+        view: adds the fields that the family derives from the data, such as images with a part left out; `fit` trains
+            on, and judges by, what it returns.
+        given: fields that its samples are conditioned on; None: `Options.condition`.
     """
 
     summary: str
@@ -43,6 +47,8 @@ class Family:
     teacher: bool = False
     staged: bool = False
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    view: Callable[[TrainingData, Options], TrainingData] | None = None
+    given: tuple[str, ...] | None = None
 
 
 class Recipe(Protocol):

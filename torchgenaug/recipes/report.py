@@ -39,7 +39,7 @@ class Judge:
 
     data: TrainingData
     held_out: TrainingData
-    condition: str | None
+    condition: str | Sequence[str] | None
     num_judged: int = field(init=False)
     floor: float = field(init=False)
     noise: float = field(init=False)
@@ -75,21 +75,27 @@ class Judge:
 
 
 class HeldOutConditions:
-    """Condition k is that of the k-th held-out sample of a fixed shuffle, round and round; or there is none."""
+    """Condition k is that of the k-th held-out sample of a fixed shuffle, round and round; or there is none.
 
-    def __init__(self, held_out: TrainingData, condition: str | None) -> None:
-        self.held_out, self.condition = held_out, condition
-        known = f"{condition} {data_fingerprint(held_out)}"
+    Args:
+        held_out: where they are from.
+        condition: the field or fields; None or an empty sequence: none.
+    """
+
+    def __init__(self, held_out: TrainingData, condition: str | Sequence[str] | None) -> None:
+        names = () if condition is None else (condition,) if isinstance(condition, str) else tuple(condition)
+        self.held_out, self.names = held_out, names
+        known = f"{','.join(names) or None} {data_fingerprint(held_out)}"
         self.fingerprint = hashlib.sha256(known.encode()).hexdigest()
         self._order = permutation(0, len(held_out)).tolist()
-        self.fields = {} if condition is None else {condition: held_out.fields[condition]}
+        self.fields = {name: held_out.fields[name] for name in names}
 
     def __call__(self, ids: Sequence[int]) -> Batch:
         """The conditions of samples `ids`."""
-        if self.condition is None:
+        if not self.names:
             return {}
-        rows = [self._order[k % len(self._order)] for k in ids]
-        return {self.condition: torch.stack([self.held_out.samples[row][self.condition] for row in rows])}
+        rows = [self.held_out.samples[self._order[k % len(self._order)]] for k in ids]
+        return {name: torch.stack([row[name] for row in rows]) for name in self.names}
 
 
 def draw_samples(samples: Batch, synthesizer: Synthesizer, data: TrainingData, path: Path, rotate: int) -> None:

@@ -3,6 +3,7 @@
 Zhu, Park, Isola, Efros (2017), "Unpaired image-to-image translation using cycle-consistent adversarial networks": two
 generators, two critics, least-squares losses (their section 4), cycles weighted with 10, the identity with 5. Their
 buffer of 50 older fakes is left out: a run that goes on from a checkpoint could not be the one that was not stopped.
+An edge of the source is to be an edge of its translation, whatever the contrast of either: `edge_distance`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.optim import Adam, Optimizer
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.families.pix2pix import patch_critic
+from torchgenaug.recipes.families.structure import STRUCTURE, edge_distance
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.recipes.settings import checked_settings
@@ -32,7 +34,7 @@ FAMILIES = {
         batch_size=4,
         conditions=("source",),
         dims=(2, 3),
-        settings=ada.settings(default=False),
+        settings={**ada.settings(default=False), **STRUCTURE},
     )
 }
 _CYCLE_WEIGHT, _IDENTITY_WEIGHT = 10.0, 5.0
@@ -76,9 +78,7 @@ class UnpairedTranslation:
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """Both generators, then both critics."""
-        image, source = batch["image"], batch["source"]
-        # No loss compares a source with the image that belongs to it; the order makes sure of it.
-        image = image[torch.randperm(len(image), device=image.device)]
+        image, source = unpaired(batch)
         to_image, to_source = self.networks["to_image"], self.networks["to_source"]
         fake_image, fake_source = to_image(source), to_source(image)
         cycle = functional.l1_loss(to_source(fake_image), source) + functional.l1_loss(to_image(fake_source), image)
@@ -89,6 +89,9 @@ class UnpairedTranslation:
         if self.same_channels:
             same = functional.l1_loss(to_image(image), image) + functional.l1_loss(to_source(source), source)
             losses["identity"] = _IDENTITY_WEIGHT * same
+        weight = float(self.options.settings["structure"])
+        if weight:
+            losses["structure"] = weight * (edge_distance(fake_image, source) + edge_distance(fake_source, image))
         update({"generators": torch.stack(list(losses.values())).sum()})
         losses["critics"] = 0.5 * (
             self._score("image", image, 1.0, observed=True)
@@ -108,14 +111,29 @@ class UnpairedTranslation:
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:
         """One call of the generator from source to image; it has no latents."""
-        low, high = self.data.fields["image"].value_range or (0.0, 1.0)
-        source = self.data.fields["source"]
-        translator = adversarial.with_ranges(
-            networks["to_image"], value_range=[low, high], source_range=list(source.value_range or (0.0, 1.0))
-        )
-        return ModuleSynthesizer(
-            translator, latent_shape=None, condition="source", condition_spec=source, value_range=(low, high)
-        )
+        return source_synthesizer(networks["to_image"], self.data)
+
+
+def unpaired(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Images and sources of a batch in different orders: no loss can compare a source with its own image."""
+    image = batch["image"]
+    return image[torch.randperm(len(image), device=image.device)], batch["source"]
+
+
+def source_synthesizer(translator: nn.Module, data: TrainingData, latent_dim: int | None = None) -> ModuleSynthesizer:
+    """The synthesizer of a network from the source (and latents) to the image, in the data's own units."""
+    low, high = data.fields["image"].value_range or (0.0, 1.0)
+    source = data.fields["source"]
+    ranged = adversarial.with_ranges(
+        translator, value_range=[low, high], source_range=list(source.value_range or (0.0, 1.0))
+    )
+    return ModuleSynthesizer(
+        ranged,
+        latent_shape=None if latent_dim is None else (latent_dim,),
+        condition="source",
+        condition_spec=source,
+        value_range=(low, high),
+    )
 
 
 def _translator(in_channels: int, shape: list[int], width: int) -> nn.Module:

@@ -12,8 +12,8 @@ KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
     "torchgenaug": frozenset(
         {
             *("BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents", "ManifoldLatents"),
-            *("MixtureLatents", "NormalLatents", "OnePassNetwork", "PythaeNetwork", "SecondStageLatents"),
-            *("SpadeGenerator", "SphereLatents", "TranslationUNet"),
+            *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PythaeNetwork"),
+            *("SecondStageLatents", "SpadeGenerator", "SphereLatents", "TranslationUNet"),
         }
     ),
     "monai": frozenset(
