@@ -249,3 +249,83 @@ def test_sources_that_change_are_refused():
 
     with pytest.raises(ConfigurationError, match=r"two different 't1' at index 1.*behind"):
         filled(Changing())
+
+
+MODALITIES = ["t1", "t2", "flair"]
+
+
+def inverted(seeds, conditions):
+    """Every modality is the mean of those that are there; its marks say which."""
+    values, marks = conditions["source"].chunk(2, 1)
+    there = (marks < 0.5).float()
+    mean = (values * there).sum(1, keepdim=True) / there.sum(1, keepdim=True)
+    return {"image": mean.expand_as(values).contiguous()}
+
+
+def any_modality(channels=3):
+    spec = FieldSpec((channels, 6, 5), value_range=(0, 1))
+    return FunctionSynthesizer(inverted, {"image": spec}, fingerprint="mean of what is there")
+
+
+def partial_dicts():
+    """Sample k lacks modality k, the last one none."""
+    samples = [{name: image(10 * k + n) for n, name in enumerate(MODALITIES)} for k in range(4)]
+    for k, name in enumerate(MODALITIES):
+        del samples[k][name]
+    del samples[2]["t2"]  # two are missing here
+    return samples
+
+
+def test_whatever_is_missing_is_filled_from_whatever_is_there():
+    real = partial_dicts()
+    made = FillMissing(real, any_modality(), source=MODALITIES)
+    assert made.missing.tolist() == [0, 1, 2]
+    for k in range(3):
+        sample, there = made[k], [real[k][name] for name in MODALITIES if name in real[k]]
+        assert sorted(sample) == sorted(MODALITIES)
+        for name in MODALITIES:
+            if name in real[k]:
+                assert sample[name] is real[k][name]
+            else:
+                assert torch.allclose(sample[name], torch.stack(there).mean(0))
+    assert made[3] is real[3]
+    copy = pickle.loads(pickle.dumps(made))
+    assert torch.equal(copy[2]["t2"], made[2]["t2"])
+
+
+def test_several_modalities_rendered_and_read_back(tmp_path):
+    made = FillMissing(partial_dicts(), any_modality(), source=MODALITIES)
+    render_shards(made.sequence, tmp_path / "filled", 3, batch_size=2, shard_size=2)
+    again = FillMissing(partial_dicts(), ShardSource(tmp_path / "filled"), source=MODALITIES)
+    for k in range(3):
+        assert all(torch.equal(made[k][name], again[k][name]) for name in MODALITIES)
+
+
+def test_one_modality_from_any_of_several_in_tuples():
+    rows = [tuple(sample.get(name) for name in MODALITIES) for sample in partial_dicts()]
+    made = FillMissing(rows, any_modality(), source=MODALITIES, target="flair", fields=MODALITIES)
+    assert made.missing.tolist() == [2]
+    assert made[2][1] is None
+    assert torch.equal(made[2][2], made[2][0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"source": "t1"}, ConfigurationError, "`target` must be the name"),
+        ({"source": ["t1"]}, ConfigurationError, "two or more"),
+        ({"source": ["t1", "t1", "t2"]}, ConfigurationError, "different names"),
+        ({"source": MODALITIES, "target": "ct"}, ConfigurationError, "`target` must be one of the modalities"),
+        ({"source": MODALITIES, "missing": [0]}, ConfigurationError, "`missing` must be left out"),
+        ({"source": MODALITIES[:2]}, ConfigurationError, "in the order of its channels"),
+    ],
+)
+def test_modalities_that_do_not_fit(options, error, message):
+    with pytest.raises(error, match=message):
+        FillMissing(partial_dicts(), any_modality(), **options)
+
+
+def test_a_sample_without_any_modality_is_named():
+    real = [*partial_dicts(), {"label": 1}]
+    with pytest.raises(ConfigurationError, match=r"none at index 4.*Leave such samples out"):
+        FillMissing(real, any_modality(), source=MODALITIES)

@@ -1,11 +1,8 @@
-"""`FillMissing`: real samples that lack a modality get its translation from one that they have."""
+"""`FillMissing`: real samples that lack a modality get its translation from those that they have."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,20 +14,19 @@ from torch.utils.data import Dataset
 from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_map_style
+from torchgenaug.mixing.dataset.fill_sources import MissingSources, checked_modalities
 from torchgenaug.mixing.provenance import Provenance, attach_to_one, fingerprints, of_real
 from torchgenaug.samples.hollow import hollow
 from torchgenaug.samples.layout import PARENT, SampleLayout
 from torchgenaug.samples.own_copy import OwnCopy
 from torchgenaug.samples.torchio_values import is_subject, plain
 from torchgenaug.sequence.sequence import SyntheticSequence
-from torchgenaug.types import Batch, FieldSpec
 
-_COMPARED_TWICE = 4  # samples
 _COMPARED = 0.02  # of the range: shards may hold intensities in 8 bits
 
 
 class FillMissing(Dataset[Any]):
-    """A real data set in which the samples that lack one modality have a synthetic one, made from another modality.
+    """A real data set in which the samples that lack a modality have a synthetic one, made from other modalities.
 
     A field is missing where a dict or Subject does not have it, or where its value is None (tuples: always so).
     Complete samples are handed out as they are, the very objects. The translation of sample k is a function of (seed,
@@ -40,6 +36,10 @@ class FillMissing(Dataset[Any]):
         render_shards(filled.sequence, "t2", len(filled.missing))
         filled = FillMissing(real, ShardSource("t2"), source="t1", target="t2")
 
+    A model of several modalities, such as a trained ``mm-gan``, fills whatever a sample lacks from whatever it has::
+
+        filled = FillMissing(real, model, source=["t1", "t2", "flair"])
+
     Safe in workers, and picklable, if `real` and the translations are. `SyntheticMixDataset(filled, ...)` mixes it on.
     A validation set must not be filled: judge on real images only.
 
@@ -48,8 +48,10 @@ class FillMissing(Dataset[Any]):
             missing.
         translations: a synthesizer that makes `field` from the condition `condition`, such as a trained pix2pix or
             CycleGAN; or rendered translations, a source whose ``parent`` is the index in `real`.
-        source: name of the modality to translate from; every sample has it.
-        target: name of the modality to fill.
+        source: name of the modality to translate from; every sample has it. Or several, in the order of the channels
+            of a model that takes and makes all of them: every sample has at least one. The condition then holds the
+            modalities, and for each channel a mark whether it is missing, as `Modalities.stack` says.
+        target: name of the modality to fill; None with several sources: any of them that a sample lacks.
         condition: under which name the synthesizer takes the source: float32 (batch, channels, *spatial).
         field: which of its fields is the translation.
         fields: names of the positions of tuple samples.
@@ -85,8 +87,8 @@ class FillMissing(Dataset[Any]):
         real: Any,
         translations: Synthesizer | SyntheticSource,
         *,
-        source: str,
-        target: str,
+        source: str | Sequence[str],
+        target: str | None = None,
         condition: str = "source",
         field: str = "image",
         fields: Sequence[str] | None = None,
@@ -104,7 +106,11 @@ class FillMissing(Dataset[Any]):
             )
         if field not in translations.fields:
             raise ConfigurationError(f"`field` must be one of {sorted(translations.fields)}, got {field!r}.")
-        self.real, self.source, self.target, self.field = real, source, target, field
+        self.real, self.target, self.field = real, target, field
+        self.source = source if isinstance(source, str) else tuple(source)
+        spec = translations.fields[field]
+        self._modalities = None if isinstance(source, str) else checked_modalities(self.source, target, spec)
+        self._targets = self._checked_targets(missing is not None)
         self.provenance = provenance
         # What is read before the first sample is read through a copy: see `OwnCopy`.
         self._own = OwnCopy(real)
@@ -112,14 +118,14 @@ class FillMissing(Dataset[Any]):
         self._names = self._layout.names
         self.missing = self._found(missing)
         self._numbers = {int(index): number for number, index in enumerate(self.missing)}
-        spec = translations.fields[field]
-        self._like = self._template(spec)
+        channels = spec.shape[0] if self._modalities is None else self._modalities.channels
+        self._likes = {name: self._template(name, (channels, *spec.shape[1:])) for name in self._targets}
         self.sequence: SyntheticSequence | None = None
-        self._sources: _Sources | None = None
+        self._sources: MissingSources | None = None
         self._supply: SyntheticSequence | SyntheticSource
         if isinstance(translations, Synthesizer):
             flat = len(spec.shape) == 3
-            self._sources = _Sources(self, condition, flat)
+            self._sources = MissingSources(self, condition, flat)
             self.sequence = SyntheticSequence(translations, self._sources, seed=seed)
             self._supply, self._places = self.sequence, self._numbers
         else:
@@ -151,11 +157,16 @@ class FillMissing(Dataset[Any]):
         return attach_to_one(sample, self._layout.container, origin) if self.provenance else sample
 
     def read_source(self, index: int) -> Tensor:
-        """The source modality of sample `index`: (channels, *spatial) float32."""
+        """What sample `index` is translated from: (channels, *spatial) float32."""
         return self._source_of(self._own[index], index)
 
     def _source_of(self, sample: Any, index: int) -> Tensor:
-        value = self._get(sample, self.source)
+        if self._modalities is not None:
+            lacking = self._lacking(sample, index)
+            values = [None if name in lacking else self._get(sample, name) for name in self._modalities.names]
+            tensors = [None if value is None else torch.as_tensor(plain(value)).float() for value in values]
+            return self._modalities.stack(tensors, index)
+        value = self._get(sample, str(self.source))
         if value is None:
             raise ConfigurationError(
                 f"`source` must be a field of every sample that is filled, got {self.source!r}, which sample {index} "
@@ -163,18 +174,24 @@ class FillMissing(Dataset[Any]):
             )
         return torch.as_tensor(plain(value)).float()
 
+    def _lacking(self, sample: Any, index: int) -> tuple[str, ...]:
+        """Which targets sample `index` lacks; one that the user listed as missing lacks its only target."""
+        if len(self._targets) == 1:
+            return self._targets if index in self._numbers else ()
+        return tuple(name for name in self._targets if self._get(sample, name) is None)
+
     def _get(self, sample: Any, name: str) -> Any:
         """The raw value of a field, None where it is missing."""
         if isinstance(sample, Mapping):
             return sample.get(name)
         return sample[self._names.index(name)]
 
-    def _put(self, sample: Any, value: Any) -> Any:
+    def _put(self, sample: Any, values: Mapping[str, Any]) -> Any:
         if is_subject(sample):
-            return type(sample)({**dict(sample), self.target: value})
+            return type(sample)({**dict(sample), **values})
         if isinstance(sample, Mapping):
-            return {**sample, self.target: value}
-        row = [value if name == self.target else part for name, part in zip(self._names, sample, strict=True)]
+            return {**sample, **values}
+        row = [values.get(name, part) for name, part in zip(self._names, sample, strict=True)]
         if hasattr(sample, "_fields"):
             return type(sample)(*row)
         return row if isinstance(sample, list) else tuple(row)
@@ -183,38 +200,54 @@ class FillMissing(Dataset[Any]):
         if self._layout.container == "tensor":
             raise ConfigurationError("`real` must hold samples of several fields, got tensors. Let it return dicts.")
         if self._layout.container not in ("dict", "subject"):
-            unknown = [name for name in (self.source, self.target) if name not in self._names]
+            sources = (self.source,) if isinstance(self.source, str) else self.source
+            unknown = [name for name in dict.fromkeys((*sources, *self._targets)) if name not in self._names]
             if unknown:
                 raise ConfigurationError(f"`source` and `target` must be among {self._names}, got {unknown}.")
         if missing is None:
             from tqdm import tqdm
 
-            every = tqdm(range(len(self.real)), desc=f"looking for {self.target!r}", delay=3, leave=False)
-            missing = [index for index in every if self._get(self._own[index], self.target) is None]
+            every = tqdm(range(len(self.real)), desc=f"looking for {self._wanted}", delay=3, leave=False)
+            missing = [index for index in every if self._lacks_any(self._own[index])]
         found = np.unique(np.asarray(missing, dtype=np.int64))
         if len(found) == 0:
             raise EmptyDatasetError(
-                f"`real` must lack {self.target!r} somewhere, got it in all {len(self.real)} samples. There is nothing "
+                f"`real` must lack {self._wanted} somewhere, got it in all {len(self.real)} samples. There is nothing "
                 "to fill."
             )
         if found[0] < 0 or found[-1] >= len(self.real):
             raise ConfigurationError(f"`missing` must be in [0, {len(self.real)}), got {found[0]} to {found[-1]}.")
         return found
 
-    def _template(self, spec: FieldSpec) -> Any:
-        """A value like those of `target`: of a complete sample, or else of the source."""
-        complete = next((index for index in range(len(self.real)) if index not in self._numbers), None)
-        if complete is None:
-            self.read_source(int(self.missing[0]))
-            return hollow(self._get(self._own[int(self.missing[0])], self.source))
-        like = self._get(self._own[complete], self.target)
-        if like is None:
-            raise ConfigurationError(f"`missing` must hold every sample without {self.target!r}, got not {complete}.")
+    def _lacks_any(self, sample: Any) -> bool:
+        return any(self._get(sample, name) is None for name in self._targets)
+
+    @property
+    def _wanted(self) -> str:
+        return " or ".join(map(repr, self._targets))
+
+    def _template(self, target: str, wanted: tuple[int, ...]) -> Any:
+        """A value like those of `target`: of a sample that has it, or else of a source."""
+        listed = len(self._targets) == 1  # samples that are listed as missing may hold anything in its place
+        for index in range(len(self.real)):
+            if listed and index in self._numbers:
+                continue
+            like = self._get(self._own[index], target)
+            if like is not None:
+                break
+            if listed:
+                raise ConfigurationError(f"`missing` must hold every sample without {target!r}, got not {index}.")
+        else:
+            first = int(self.missing[0])
+            self.read_source(first)
+            sources = (self.source,) if isinstance(self.source, str) else self.source
+            values = (self._get(self._own[first], name) for name in sources if name != target)
+            return hollow(next(value for value in values if value is not None))
         shape = tuple(plain(like).shape)
-        if shape not in (spec.shape, (*spec.shape, 1)):
+        if shape not in (wanted, (*wanted, 1)):
             raise FieldMismatchError(
-                f"`translations` must make {self.field!r} of the shape of the real {self.target!r}, {shape}, got "
-                f"{spec.shape}. Resize the data set, or train a translator of this size."
+                f"`translations` must make {self.field!r} of the shape of the real {target!r}, {shape}, got "
+                f"{wanted}. Resize the data set, or train a translator of this size."
             )
         return hollow(like)
 
@@ -230,7 +263,7 @@ class FillMissing(Dataset[Any]):
         absent = [int(index) for index in self.missing if int(index) not in positions]
         if absent:
             raise FieldMismatchError(
-                f"`translations` must hold all {len(self.missing)} samples that lack {self.target!r}, got none for "
+                f"`translations` must hold all {len(self.missing)} samples that lack {self._wanted}, got none for "
                 f"{absent[:8]}. Render FillMissing(...).sequence with count=len(missing)."
             )
         first = int(self.missing[0])
@@ -246,11 +279,11 @@ class FillMissing(Dataset[Any]):
                 )
         return positions
 
-    def _translation(self, index: int, sample: Any) -> tuple[Any, Provenance]:
-        """The translation of `sample`, which was just read at `index`: it is not read again for its source."""
+    def _translation(self, index: int, sample: Any) -> tuple[dict[str, Any], Provenance]:
+        """What `sample`, which was just read at `index`, lacks: it is not read again for its source."""
         supply, at = self._supply, np.array([self._places[index]])
         if isinstance(supply, SyntheticSequence):
-            assert self._sources is not None
+            assert self._sources is not None  # a sequence is made of them
             with self._sources.given(index, self._source_of(sample, index)):
                 value = supply.batch(at)[self.field][0].cpu()
             number, fingerprint = int(at[0]), supply.fingerprint
@@ -260,19 +293,37 @@ class FillMissing(Dataset[Any]):
         origin = of_real(index)
         origin["is_synthetic"], origin["parent"], origin["id"] = True, index, number
         origin["seed"], origin["fingerprint"] = f"{int(supply.seeds(at)[0]):016x}", fingerprint
-        return self._as_like(value, sample), origin
+        parts = {
+            name: value if self._modalities is None else self._modalities.part(value, name)
+            for name in self._lacking(sample, index)
+        }
+        return {name: self._as_like(part, name, sample) for name, part in parts.items()}, origin
 
-    def _as_like(self, value: Tensor, sample: Any) -> Any:
+    def _as_like(self, value: Tensor, target: str, sample: Any) -> Any:
         """The translation in the type of the real modality; a TorchIO image gets the affine of its own source."""
-        like = plain(self._like)
+        kept = self._likes[target]
+        like = plain(kept)
         value = value.reshape(tuple(like.shape)) if value.ndim + 1 == like.ndim else value
         if isinstance(like, np.ndarray):
             return _rounded(value, torch.from_numpy(np.empty(0, like.dtype)).dtype).numpy()
         value = _rounded(value, like.dtype)
-        if like is self._like:
+        if like is kept:
             return value
-        origin = self._get(sample, self.source)
-        return type(self._like)(tensor=value, affine=origin.affine)
+        sources = (self.source,) if isinstance(self.source, str) else self.source
+        origin = next(found for name in sources if name != target and (found := self._get(sample, name)) is not None)
+        return type(kept)(tensor=value, affine=origin.affine)
+
+    def _checked_targets(self, listed: bool) -> tuple[str, ...]:
+        if self.target is not None:
+            return (self.target,)
+        if self._modalities is None:
+            raise ConfigurationError("`target` must be the name of the modality to fill, got None with one source.")
+        if listed:
+            raise ConfigurationError(
+                "`missing` must be left out without `target`, got indices. They do not say which modality is missing: "
+                "let the data set return None for it."
+            )
+        return self._modalities.names
 
 
 def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
@@ -281,61 +332,3 @@ def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
         return value.to(dtype)
     limits = torch.iinfo(dtype)
     return value.double().round().clamp(limits.min, limits.max).to(dtype)
-
-
-class _Sources:
-    """Conditions: the source modality of the samples that lack the target, in order, and their index."""
-
-    def __init__(self, filled: FillMissing, name: str, flat: bool) -> None:
-        self._filled, self._name, self._flat = filled, name, flat
-        self._given = threading.local()
-        shape = tuple(self._read(int(filled.missing[0])).shape)
-        limits = (0, max(1, len(filled.real) - 1))
-        self.fields: Mapping[str, FieldSpec] = {
-            name: FieldSpec(shape),
-            PARENT: FieldSpec((), torch.int64, kind="scalar", value_range=limits),
-        }
-        for index in filled.missing[:_COMPARED_TWICE].tolist():
-            if not torch.equal(self._read(index).nan_to_num(), self._read(index).nan_to_num()):
-                raise ConfigurationError(
-                    f"`real` must return the same sample each time, got two different {filled.source!r} at index "
-                    f"{index}. Source and translation would not belong together. Put random transforms behind "
-                    "FillMissing: SyntheticMixDataset(filled, ..., transform=...)."
-                )
-        digest = hashlib.sha256(repr(("missing", filled.source, name, shape, filled.missing.tolist())).encode())
-        for index in filled.missing[:: max(1, len(filled.missing) // 8)].tolist():
-            digest.update(self._read(index).contiguous().numpy().tobytes())
-        self.fingerprint = digest.hexdigest()
-
-    def __call__(self, ids: Sequence[int]) -> Batch:
-        parents = self._filled.missing[np.asarray(ids, dtype=np.int64) % len(self._filled.missing)]
-        sources = [self._read(int(parent)) for parent in parents]
-        shape = self.fields[self._name].shape
-        for parent, value in zip(parents, sources, strict=True):
-            if tuple(value.shape) != shape:
-                raise FieldMismatchError(
-                    f"`real` must hold {self._filled.source!r} of one shape, {shape} as in the first sample that is "
-                    f"filled, got {tuple(value.shape)} at index {parent}. Crop or resample the data set first."
-                )
-        return {self._name: torch.stack(sources), PARENT: torch.from_numpy(parents)}
-
-    @contextmanager
-    def given(self, index: int, source: Tensor) -> Iterator[None]:
-        """Within it, and in this thread, the source of sample `index` is not read but taken from here."""
-        self._given.source = (index, source)
-        try:
-            yield
-        finally:
-            self._given.source = None
-
-    def _read(self, index: int) -> Tensor:
-        given = getattr(self._given, "source", None)
-        value = given[1] if given is not None and given[0] == index else self._filled.read_source(index)
-        # A 2D translator gets (C, W, H), not TorchIO's (C, W, H, 1).
-        return value.squeeze(-1) if self._flat and value.ndim == 4 and value.shape[-1] == 1 else value
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_given": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _given=threading.local())

@@ -1,13 +1,15 @@
 """``cut``: from one modality to another without pairs, one generator and no way back.
 
-Park, Efros, Zhang, Zhu (2020), "Contrastive learning for unpaired image-to-image translation": a patch of the translation
-must be more like the patch of the source at its own place than like patches elsewhere in that source (their eq. 4), in
-the features of the generator's own encoder; target images are to stay what they are in the same sense (section 3).
+Park, Efros, Zhang, Zhu (2020), "Contrastive learning for unpaired image-to-image translation": a patch of the
+translation must be more like the patch of the source at its own place than like patches elsewhere in that source (their
+eq. 4), in the features of the generator's own encoder; target images are to stay what they are in the same sense
+(section 3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,6 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import adversarial
 from torchgenaug.recipes.families.cyclegan import source_synthesizer, unpaired
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.families.structure import STRUCTURE, edge_distance
@@ -61,7 +62,7 @@ class ContrastiveTranslation:
                 f"`source` must have the channels of the image for cut, {image[0]}, got {source[0]}. Its encoder looks "
                 "at both. Use cyclegan."
             )
-        generator = build_network("torchgenaug:TranslationUNet", in_channels=image[0], shape=image, width=width)
+        generator: Any = build_network("torchgenaug:TranslationUNet", in_channels=image[0], shape=image, width=width)
         with torch.no_grad():
             levels = generator.encode(torch.zeros(1, *image))
         self.networks: Mapping[str, nn.Module] = {
@@ -99,7 +100,7 @@ class ContrastiveTranslation:
 
     def _contrast(self, made: Tensor, given: Tensor) -> Tensor:
         """Cross-entropy of finding the place of each patch of `made` among patches of `given` (Park, eq. 3 and 4)."""
-        encode = self.networks["to_image"].encode
+        encode: Any = self.networks["to_image"].encode
         losses = []
         for ours, theirs, project in zip(encode(made), encode(given), self._projections(), strict=True):
             places = torch.randperm(ours[0, 0].numel(), device=ours.device)[:_PATCHES]

@@ -66,9 +66,7 @@ def _likeness(images: Tensor) -> Tensor:
     """exp(-distance / local variance) of the patch at a place to those two pixels away along each axis."""
     grey = images.mean(1, keepdim=True)
     pool = _POOLS[images.ndim - 2]
-    apart = []
-    for axis in range(2, images.ndim):
-        for step in (2, -2):
-            apart.append(pool((grey - grey.roll(step, axis)).square(), 3, 1, 1))
+    shifts = [(step, axis) for axis in range(2, images.ndim) for step in (2, -2)]
+    apart = [pool((grey - grey.roll(step, axis)).square(), 3, 1, 1) for step, axis in shifts]
     distances = torch.cat(apart, 1)
     return torch.exp(-distances / (distances.mean(1, keepdim=True) + _FLAT))

@@ -1,0 +1,50 @@
+"""Families whose condition is derived from the images: what is hidden, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from fit_helpers import blobs, tiny
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.build import family_view
+from torchgenaug.recipes.families.mm_gan import _hidden
+from torchgenaug.types import FieldSpec
+
+
+def without(data, *names):
+    return dataclasses.replace(data, fields={k: v for k, v in data.fields.items() if k not in names})
+
+
+def test_every_number_of_modalities_is_hidden_but_never_all():
+    hidden = _hidden(torch.rand(600, 4), torch.rand(600))
+    counts = hidden.sum(1).bincount(minlength=5)
+    assert counts[0] == counts[4] == 0
+    assert counts[1:4].min() > 150
+
+
+def test_the_view_of_mm_gan_marks_what_it_hides():
+    data = family_view("mm-gan", blobs(), tiny())
+    assert data.fields["image"].shape == (2, 16, 16)
+    assert data.fields["source"].shape == (4, 16, 16)
+    hidden = set()
+    for k in range(8):
+        sample = data.samples[k]
+        values, marks = sample["source"].chunk(2)
+        gone = marks[:, 0, 0] == 100
+        assert torch.equal(values[~gone], sample["image"][~gone])
+        assert (values[gone] == 0).all()
+        assert torch.equal(sample["source"], data.samples[k]["source"])
+        hidden.add(tuple(gone.tolist()))
+    assert hidden == {(True, False), (False, True)}
+
+
+def test_mm_gan_refuses_data_of_one_modality_and_ranges_apart():
+    with pytest.raises(ConfigurationError, match=r"at least two modalities.*without sources"):
+        family_view("mm-gan", without(blobs(), "source"), tiny())
+    data = blobs()
+    narrow = dataclasses.replace(data, fields={**data.fields, "source": FieldSpec((1, 16, 16), value_range=(0, 1))})
+    with pytest.raises(ConfigurationError, match="ranges of one order"):
+        family_view("mm-gan", narrow, tiny())

@@ -1,0 +1,162 @@
+"""Conditions of `FillMissing`: what the samples that lack a modality have in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.samples.layout import PARENT
+from torchgenaug.types import Batch, FieldSpec
+
+_COMPARED_TWICE = 4  # samples
+
+
+class Incomplete(Protocol):
+    """What `MissingSources` reads from: a `FillMissing`."""
+
+    real: Any
+    source: str | tuple[str, ...]
+    missing: npt.NDArray[np.int64]
+
+    def read_source(self, index: int) -> Tensor:
+        """What sample `index` is translated from."""
+        ...
+
+
+@dataclass(frozen=True)
+class Modalities:
+    """Several modalities as one condition: their channels, and behind them a mark for each of what is missing.
+
+    The format is that of `torchgenaug.nets.ModalityUNet`: marks are `high` where a channel is missing, else `low`.
+
+    Attributes:
+        names: in the order of the model's channels.
+        channels: of each.
+        low: value of what is missing.
+        high: upper end of the model's range.
+    """
+
+    names: tuple[str, ...]
+    channels: int
+    low: float
+    high: float
+
+    def stack(self, values: Sequence[Tensor | None], index: int) -> Tensor:
+        """The condition (2 · modalities · channels, *spatial) float32 of sample `index`.
+
+        Args:
+            values: one per name, (channels, *spatial); None where it is missing.
+            index: for messages.
+
+        Raises:
+            ConfigurationError: none of them is there.
+            FieldMismatchError: they differ in shape, or have other channels than the model.
+        """
+        present = {name: value for name, value in zip(self.names, values, strict=True) if value is not None}
+        if not present:
+            raise ConfigurationError(
+                f"`real` must have one of the modalities {list(self.names)} in every sample that is filled, got none "
+                f"at index {index}. There is nothing to translate from. Leave such samples out."
+            )
+        shapes = {name: tuple(value.shape) for name, value in present.items()}
+        first = next(iter(present.values()))
+        if len(set(shapes.values())) > 1 or first.shape[0] != self.channels:
+            raise FieldMismatchError(
+                f"`real` must hold modalities of one shape with {self.channels} channel(s) each, got {shapes} at index "
+                f"{index}. Resample them onto one grid first."
+            )
+        hollow = torch.full_like(first, self.low, dtype=torch.float32)
+        filled = [hollow if value is None else value.float() for value in values]
+        marks = [torch.full_like(hollow, self.high if value is None else self.low) for value in values]
+        return torch.cat([*filled, *marks])
+
+    def part(self, image: Tensor, name: str) -> Tensor:
+        """The channels of one modality of what the model returned."""
+        first = self.names.index(name) * self.channels
+        return image[first : first + self.channels]
+
+
+def checked_modalities(names: str | tuple[str, ...], target: str | None, spec: FieldSpec) -> Modalities:
+    """The modalities of a model that makes `spec`.
+
+    Raises:
+        ConfigurationError: names that do not fit its channels, or a target that is none of them.
+    """
+    count = len(set(names))
+    if isinstance(names, str) or count < 2 or count < len(names) or spec.shape[0] % count or spec.value_range is None:
+        raise ConfigurationError(
+            f"`source` must be one name, or the different names of the modalities that the model makes, two or more, "
+            f"got {names!r} for {spec}. Name them in the order of its channels."
+        )
+    if target is not None and target not in names:
+        raise ConfigurationError(f"`target` must be one of the modalities {list(names)}, got {target!r}.")
+    return Modalities(names, spec.shape[0] // count, *spec.value_range)
+
+
+class MissingSources:
+    """Conditions: the source modality of the samples that lack the target, in order, and their index."""
+
+    def __init__(self, filled: Incomplete, name: str, flat: bool) -> None:
+        self._filled, self._name, self._flat = filled, name, flat
+        self._given = threading.local()
+        shape = tuple(self._read(int(filled.missing[0])).shape)
+        limits = (0, max(1, len(filled.real) - 1))
+        self.fields: Mapping[str, FieldSpec] = {
+            name: FieldSpec(shape),
+            PARENT: FieldSpec((), torch.int64, kind="scalar", value_range=limits),
+        }
+        for index in filled.missing[:_COMPARED_TWICE].tolist():
+            if not torch.equal(self._read(index).nan_to_num(), self._read(index).nan_to_num()):
+                raise ConfigurationError(
+                    f"`real` must return the same sample each time, got two different {filled.source!r} at index "
+                    f"{index}. Source and translation would not belong together. Put random transforms behind "
+                    "FillMissing: SyntheticMixDataset(filled, ..., transform=...)."
+                )
+        digest = hashlib.sha256(repr(("missing", filled.source, name, shape, filled.missing.tolist())).encode())
+        for index in filled.missing[:: max(1, len(filled.missing) // 8)].tolist():
+            digest.update(self._read(index).contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def __call__(self, ids: Sequence[int]) -> Batch:
+        """The sources of samples `ids`, and their indices in the real data set."""
+        parents = self._filled.missing[np.asarray(ids, dtype=np.int64) % len(self._filled.missing)]
+        sources = [self._read(int(parent)) for parent in parents]
+        shape = self.fields[self._name].shape
+        for parent, value in zip(parents, sources, strict=True):
+            if tuple(value.shape) != shape:
+                raise FieldMismatchError(
+                    f"`real` must hold {self._filled.source!r} of one shape, {shape} as in the first sample that is "
+                    f"filled, got {tuple(value.shape)} at index {parent}. Crop or resample the data set first."
+                )
+        return {self._name: torch.stack(sources), PARENT: torch.from_numpy(parents)}
+
+    @contextmanager
+    def given(self, index: int, source: Tensor) -> Iterator[None]:
+        """Within it, and in this thread, the source of sample `index` is not read but taken from here."""
+        self._given.source = (index, source)
+        try:
+            yield
+        finally:
+            self._given.source = None
+
+    def _read(self, index: int) -> Tensor:
+        given = getattr(self._given, "source", None)
+        value = given[1] if given is not None and given[0] == index else self._filled.read_source(index)
+        # A 2D translator gets (C, W, H), not TorchIO's (C, W, H, 1).
+        return value.squeeze(-1) if self._flat and value.ndim == 4 and value.shape[-1] == 1 else value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_given": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _given=threading.local())
