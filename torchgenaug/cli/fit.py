@@ -78,6 +78,12 @@ def fit(
     folders: Annotated[
         Folders | None, typer.Option(help="What the subfolders of a folder are, where names do not show it.")
     ] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Table of the classes of a folder, where it is not labels.csv.")
+    ] = None,
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="Stack the slices of each DICOM series into a volume.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use so many samples (of each class): the few-sample setting.")
     ] = None,
@@ -163,6 +169,8 @@ def fit(
         images=images,
         masks=masks,
         folders=None if folders is None else folders.value,
+        table=table,
+        volumes=volumes,
     )
     held_out = load_data(data, split="held_out", size=sides) if data in LOADERS else None
     if limit is not None:

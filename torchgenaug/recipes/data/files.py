@@ -13,9 +13,11 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.mask_column import COLOUR
+from torchgenaug.recipes.data.parts import ArrayRow, Part, Planes, Segmentation
 from torchgenaug.recipes.data.readers.arrays import MASK_MEMBERS, choose_member, load_array, one_array, read_numpy
 from torchgenaug.recipes.data.readers.decoded import Array, Decoded
 from torchgenaug.recipes.data.readers.dicom import read_dicom
+from torchgenaug.recipes.data.readers.dicom_seg import read_segmentation
 from torchgenaug.recipes.data.readers.itk import read_itk
 from torchgenaug.recipes.data.readers.nifti import read_nifti
 from torchgenaug.recipes.data.readers.pictures import read_picture, read_picture_numbers
@@ -36,27 +38,6 @@ READERS: Mapping[str, Reader] = {
 
 _OF_MASKS: Mapping[Reader, Reader] = {read_picture: read_picture_numbers, read_tiff: read_tiff_numbers}
 _NUM_COLOURS = 3
-
-
-@dataclass(frozen=True)
-class ArrayRow:
-    """One sample of an array file that holds many: its index along the first axis.
-
-    Args:
-        path: an .npy or .npz file.
-        member: name of the array in an .npz file.
-        row: which sample.
-    """
-
-    path: Path
-    member: str | None
-    row: int
-
-    def __str__(self) -> str:
-        return f"{self.path}{f' {self.member}' if self.member else ''} row {self.row}"
-
-
-Part: TypeAlias = Path | ArrayRow
 
 
 @dataclass(frozen=True)
@@ -125,8 +106,12 @@ def _reading(values: Tensor, decoded: Sequence[Decoded]) -> Reading:
 
 
 def _decode(part: Part, *, of_mask: bool) -> Decoded:
-    path = part.path if isinstance(part, ArrayRow) else part
+    if isinstance(part, Planes):
+        return _stacked(part, of_mask=of_mask)
+    path = part if isinstance(part, Path) else part.path
     try:
+        if isinstance(part, Segmentation):
+            return read_segmentation(part)
         if isinstance(part, ArrayRow):
             return one_array(np.array(load_array(path, part.member)[part.row]))
         reader = READERS.get(suffix_of(path), read_dicom)
@@ -137,6 +122,22 @@ def _decode(part: Part, *, of_mask: bool) -> Decoded:
         raise
     except Exception as error:
         raise unreadable(path, error) from error
+
+
+def _stacked(volume: Planes, *, of_mask: bool) -> Decoded:
+    """The planes of a volume, each read from its files, in RAS+ order."""
+    read = read_mask if of_mask else read_image
+    planes = [read(parts) for parts in volume.parts]
+    arrays = [plane.values.numpy() for plane in planes]
+    for parts, array in zip(volume.parts, arrays, strict=True):
+        if array.shape != (len(arrays[0]), *volume.grid.shape):
+            raise ConfigurationError(
+                f"Files of the slices of a volume must have their rows and columns, {volume.grid.shape}, got "
+                f"{array.shape[1:]} with {len(array)} channels at {parts[0]}. Bring them onto the grid of the slices."
+            )
+    values, spacing, axes = volume.grid.to_ras(np.stack(arrays, 1))
+    notes = dict.fromkeys(note for plane in planes for note in plane.notes)
+    return Decoded(values, spacing, (*notes, *volume.notes), x_first=True, stored_axes=axes)
 
 
 def unreadable(path: Path, error: Exception) -> ConfigurationError:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.files import Part, Reading, read_image, read_mask
+from torchgenaug.recipes.data.files import Reading, read_image, read_mask
 from torchgenaug.recipes.data.layout import read_layout
 from torchgenaug.recipes.data.listing import some
+from torchgenaug.recipes.data.parts import Part
 from torchgenaug.recipes.data.records import FileRecord, Layout, patients_of
 from torchgenaug.recipes.data.resize import thick_axes
 from torchgenaug.recipes.data.scan import RawData, conform

@@ -15,10 +15,14 @@ from torchgenaug.recipes.data.masks import with_masks
 from torchgenaug.recipes.data.members import with_members
 from torchgenaug.recipes.data.naming import bids_key, split_word
 from torchgenaug.recipes.data.pairing import Named
-from torchgenaug.recipes.data.readers.dicom import look_at_dicom, read_dicom
+from torchgenaug.recipes.data.parts import Planes
+from torchgenaug.recipes.data.readers.dicom import read_dicom
+from torchgenaug.recipes.data.readers.dicom_header import DicomHeader, look_at_dicom
 from torchgenaug.recipes.data.records import FileRecord, Layout
 from torchgenaug.recipes.data.roles import Roles, assign_roles, splits_of
+from torchgenaug.recipes.data.segmentations import chosen_segmentations, with_segmentations
 from torchgenaug.recipes.data.selection import NO_MASKS, Selection
+from torchgenaug.recipes.data.series import stack_series, unstacked_remark
 from torchgenaug.recipes.data.stacks import read_stacks
 from torchgenaug.recipes.data.suspicion import doubt, looks_like_mask
 from torchgenaug.recipes.data.tables import TABLE_NAMES, Labels, read_labels
@@ -40,12 +44,15 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     stacked = read_stacks(listing)
     if stacked is not None:
         return stacked
-    patients = _dicom_patients(listing)
+    headers = _dicom_headers(listing)
     if not listing.files:
         raise EmptyDatasetError(
             f"{listing.folder} must hold images ({', '.join(READERS)}, or DICOM of any name), got none. "
             f"{' '.join(listing.unused()) or 'It is empty.'} Check the path."
         )
+    wanted = selection
+    if selection.masks is not None and chosen_segmentations(headers, selection):
+        selection = replace(selection, masks=NO_MASKS)  # of the other files
     roles = assign_roles(listing, listing.files, selection)
     _check_splits(listing, roles)
     images, channel_remarks = join_channels(roles.images, roles.masks, listing.folder)
@@ -63,7 +70,7 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     groups = read_groups(images, listing.folder, selection.folders, alone=alone, known_classes=labels is not None)
     records = []
     for number, image in enumerate(images):
-        own = bids_patient(image.stem, image.key) or patients.get(image.key)
+        own = bids_patient(image.stem, image.key) or (headers[image.key].patient if image.key in headers else None)
         records.append(
             FileRecord(
                 image=tuple(listing.folder / key for key in image.keys),
@@ -89,6 +96,14 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     elif groups.classes:
         names = tuple(sorted(set(groups.classes)))
         records = [replace(each, label=names.index(name)) for each, name in zip(records, groups.classes, strict=True)]
+    if headers:
+        stack = (
+            stack_series(records, headers, listing)
+            if selection.volumes
+            else (records, unstacked_remark(records, headers))
+        )
+        records, segmented_remarks = with_segmentations(stack[0], headers, listing, wanted)
+        group_remarks += (*stack[1], *segmented_remarks)
     remarks = (_summary(records, roles), *channel_remarks, *mask_remarks, *group_remarks, *listing.unused())
     tables = [name for name in listing.others.get("files of other kinds", []) if name.lower().endswith(_TABLES)]
     if tables and labels is None and not names:
@@ -108,7 +123,8 @@ def bids_patient(stem: str, key: str) -> str | None:
 def _summary(records: Sequence[FileRecord], roles: Roles) -> str:
     kinds: dict[str, int] = {}
     for record in records:
-        path = record.image[0]
+        part = record.image[0]
+        path = part.parts[0][0] if isinstance(part, Planes) else part
         ending = (suffix_of(path) if isinstance(path, Path) else "") or "DICOM without an ending"
         kinds[ending] = kinds.get(ending, 0) + 1
     text = f"Read as {len(records):,} images ({', '.join(kinds)})"
@@ -207,23 +223,22 @@ def _is_few(listing: Listing, key: str) -> bool:
     return looks_like_mask(read_image([listing.folder / key]).values)
 
 
-def _dicom_patients(listing: Listing) -> dict[str, str]:
-    """Pseudonyms of the patients of DICOM files; those that are no images are put aside."""
-    patients: dict[str, str] = {}
+def _dicom_headers(listing: Listing) -> dict[str, DicomHeader]:
+    """What DICOM files state of themselves; those that are no images are put aside."""
+    headers: dict[str, DicomHeader] = {}
     images = []
     for path in listing.files:
         if READERS.get(suffix_of(path), read_dicom) is read_dicom:
             try:
-                patient, reason = look_at_dicom(path)
+                header = look_at_dicom(path)
             except ImportError:
                 raise
             except Exception as error:
                 raise unreadable(path, error) from error
-            if reason:
-                listing.put_aside(path, reason)
+            headers[listing.key(path)] = header
+            if header.reason:
+                listing.put_aside(path, header.reason)
                 continue
-            if patient:
-                patients[listing.key(path)] = patient
         images.append(path)
     listing.files[:] = images
-    return patients
+    return headers

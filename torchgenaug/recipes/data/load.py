@@ -24,6 +24,8 @@ def load_data(
     images: str | None = None,
     masks: str | None = None,
     folders: Folders | None = None,
+    table: str | None = None,
+    volumes: bool = False,
 ) -> TrainingData:
     """Training data by name.
 
@@ -42,6 +44,10 @@ def load_data(
         masks: of a folder: glob of the masks; ``"none"``: there are none. None: as names suggest.
         folders: of a folder: whether subfolders are ``"classes"``, ``"patients"`` or nothing (``"ignore"``).
             None: as names suggest.
+        table: of a folder: the table that states classes and patients, a path below it. None: ``labels.csv``, or the
+            only table that names the images.
+        volumes: of a folder: whether the single-slice DICOM files of each series are stacked into one volume, sorted
+            by their positions. Three numbers in `size` or `spacing` mean so, too.
 
     Raises:
         ConfigurationError: an unknown name, or data that cannot be trained on.
@@ -50,15 +56,16 @@ def load_data(
     """
     from torchgenaug.recipes.data import embedded
 
-    name, selection = os.fspath(name), Selection(images, masks, folders)
-    is_selected = spacing is not None or selection != Selection()
+    volumes = volumes or any(isinstance(each, Sequence) and len(each) == 3 for each in (size, spacing))
+    name, selection = os.fspath(name), Selection(images, masks, folders, table, volumes)
+    is_selected = spacing is not None or selection != Selection(volumes=volumes)
     loader = embedded.LOADERS.get(name)
     folder = Path(name).expanduser()
     is_factory = ":" in name and not folder.exists()
     if is_selected and (loader is not None or is_factory):
         raise ConfigurationError(
-            f"`spacing`, `images`, `masks` and `folders` must be left out but for a folder, got them for {name!r}. A "
-            "function of your own can do the same itself."
+            f"`spacing`, `images`, `masks`, `folders` and `table` must be left out but for a folder, got them for "
+            f"{name!r}. A function of your own can do the same itself."
         )
     if loader is not None:
         data = embedded.resized(loader(split), size)
@@ -77,7 +84,8 @@ def load_data(
     if folder.suffix.lower() in (".npz", ".npy") and folder.is_file():
         return _array_file(folder, size, spacing)
     if folder.name.lower() in _STANDS_FOR_ITS_FOLDER and folder.is_file():
-        data = load_data(folder.parent, size=size, spacing=spacing, images=images, masks=masks, folders=folders)
+        data = load_data(folder.parent, size=size, spacing=spacing, images=images, masks=masks, folders=folders,
+                         table=table, volumes=volumes)  # fmt: skip
         return replace(data, remarks=(f"{folder.name} stands for its folder.", *data.remarks))
     if is_factory:
         from torchgenaug.recipes.data.factory import from_factory

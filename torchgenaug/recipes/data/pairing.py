@@ -97,8 +97,10 @@ class _Lookup:
 
 
 def _bases(mask: Named) -> list[Tokens]:
-    own = [mask.tokens] if mask.role_folder else []
-    return list(dict.fromkeys([*own, *mask_bases(mask.tokens)]))
+    bases = mask_bases(mask.tokens)
+    # A mask whose name has no word for masks is one by its folder, or because the user states it.
+    own = [mask.tokens] if mask.role_folder or not bases else []
+    return list(dict.fromkeys([*own, *bases]))
 
 
 def _by_name(images: Sequence[Named], place: Callable[[Named], Tokens]) -> _Lookup:

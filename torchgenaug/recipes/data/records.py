@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.files import Part
 from torchgenaug.recipes.data.listing import some
+from torchgenaug.recipes.data.parts import Part
 
 
 @dataclass(frozen=True)

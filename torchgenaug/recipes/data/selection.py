@@ -22,11 +22,16 @@ class Selection:
             pattern without a slash for names at any depth. None: as names suggest.
         masks: the same of the masks; ``"none"``: there are none.
         folders: what subfolders are: ``"classes"``, ``"patients"`` or nothing (``"ignore"``). None: as names suggest.
+        table: the table of classes, a path below the folder. None: ``labels.csv``, or the only table that names the
+            images.
+        volumes: whether the slices of a DICOM series are one volume.
     """
 
     images: str | None = None
     masks: str | None = None
     folders: Folders | None = None
+    table: str | None = None
+    volumes: bool = False
 
     def __post_init__(self) -> None:
         if self.folders not in (None, "classes", "patients", "ignore"):

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.files import ArrayRow, unreadable
+from torchgenaug.recipes.data.files import unreadable
 from torchgenaug.recipes.data.listing import Listing, some
 from torchgenaug.recipes.data.naming import folder_tokens, split_word
+from torchgenaug.recipes.data.parts import ArrayRow
 from torchgenaug.recipes.data.readers.arrays import load_array, member_shapes
 from torchgenaug.recipes.data.readers.decoded import MAX_CHANNELS, Array
 from torchgenaug.recipes.data.records import FileRecord, Layout

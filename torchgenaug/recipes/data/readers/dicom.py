@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from torchgenaug.errors import MissingExtraError, missing_extra
-from torchgenaug.recipes.data.pseudonyms import pseudonym
 from torchgenaug.recipes.data.readers.decoded import Array, Decoded
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _FIRST_WORDS = {
     bytes(order) for element in (0, 1, 5, 8, 0x16, 0x18) for order in ([8, 0, element, 0], [0, 8, 0, element])
 }
@@ -29,9 +27,9 @@ def read_dicom(path: Path) -> Decoded:
     Applied: the modality LUT or the rescale of the file or of its functional groups; MONOCHROME1 is inverted; a
     palette becomes colours; padding gets the lowest value of the image. Values of 8 bits stay so.
     """
-    pixels = _pydicom().pixels
-    with _quiet():
-        dataset = _load(path)
+    pixels = pydicom_library().pixels
+    with quiet():
+        dataset = load_dicom(path)
         if not any(name in dataset for name in _PIXELS):
             raise ValueError("the file holds no pixels")
         try:
@@ -75,7 +73,7 @@ def _grey(dataset: Any, array: Array, photometric: str) -> Decoded:
 def _rescaled(dataset: Any, array: Array) -> Array:
     """Stored values in the unit of the file: by its modality LUT, its rescale, or those of its functional groups."""
     if dataset.get("ModalityLUTSequence"):
-        return np.asarray(_pydicom().pixels.apply_modality_lut(array, dataset))
+        return np.asarray(pydicom_library().pixels.apply_modality_lut(array, dataset))
     frames = array if array.ndim == 3 else array[None]
     own = _linear(dataset)
     lines = [_frame_linear(dataset, frame) or own for frame in range(len(frames))]
@@ -155,26 +153,9 @@ def is_dicom(path: Path) -> bool:
     return len(head) == 132 and head[:4] in _FIRST_WORDS
 
 
-def look_at_dicom(path: Path) -> tuple[str | None, str]:
-    """A `pseudonym` of the patient (None without an ID), and why it is no image.
-
-    The reason is "" for an image.
-
-    Raises:
-        MissingExtraError: pydicom is not installed.
-        Exception: whatever pydicom raises for a file that is none.
-    """
-    with _quiet():
-        header = _load(path, stop_before_pixels=True, specific_tags=["PatientID", "SOPClassUID", "Rows"])
-    patient = str(header.get("PatientID", "") or "")
-    named = f"dicom-{pseudonym(patient)}" if patient else None
-    if str(header.get("SOPClassUID", "")) == _SEGMENTATION:
-        return named, "DICOM segmentations"
-    return named, "" if "Rows" in header else "DICOM without pixels"
-
-
-def _load(path: Path, **options: Any) -> Any:
-    pydicom = _pydicom()
+def load_dicom(path: Path, **options: Any) -> Any:
+    """The data set of a file, with or without preamble; its transfer syntax is always stated."""
+    pydicom = pydicom_library()
     dataset = pydicom.dcmread(path, force=is_dicom(path), **options)
     if not getattr(dataset, "file_meta", None):
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
@@ -194,13 +175,19 @@ def _lacks_decoder(error: Exception) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Without pydicom's remarks on odd but readable headers."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on odd but readable headers
+        warnings.simplefilter("ignore")
         yield
 
 
-def _pydicom() -> Any:
+def pydicom_library() -> Any:
+    """The library, with its module of pixels.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import pydicom
         import pydicom.pixels
