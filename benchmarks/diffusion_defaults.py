@@ -18,7 +18,6 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,10 +117,7 @@ def measure(name: str, dataset: str, size: int, minutes: float, out: Path) -> li
 
 def shape(images: Tensor, data: TrainingData, held_out: TrainingData) -> float:
     """Mean distance to the nearest training image over that of held-out images, at 16 pixels a side."""
-    train, real, made = (
-        thumbnails(each).flatten(1)
-        for each in (_stacked(data), _stacked(held_out), images)
-    )
+    train, real, made = (thumbnails(each).flatten(1) for each in (_stacked(data), _stacked(held_out), images))
     return float(torch.cdist(made, train).min(1).values.mean() / torch.cdist(real, train).min(1).values.mean())
 
 

@@ -14,9 +14,10 @@ from fit_helpers import blobs, tiny
 from torchgenaug import SyntheticSequence, load_synthesizer, save_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.recipes import FitOptions, Options, checkpoint, fit, state
+from torchgenaug.recipes.ancestry import Ancestor
 from torchgenaug.recipes.families import progressive
 from torchgenaug.recipes.families.ddim import ddim_step, trailing_times
-from torchgenaug.recipes.families.teachers import load_teacher, warn_of_seen
+from torchgenaug.recipes.families.teachers import load_teacher
 from torchgenaug.recipes.report import HeldOutConditions
 from torchgenaug.seeding import NOISE, derive, normal
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
@@ -122,7 +123,8 @@ def test_it_says_what_its_teacher_saw(tmp_path, teacher):
     assert set(about["samples"]) >= set(seen)
     assert about["samples"][:9] == [name for name in about["samples"] if name in few.ids][:9]
     assert about["teacher"] == {"fingerprint": load_synthesizer(teacher).fingerprint, "data": "blobs"}
-    warn_of_seen(load_teacher(str(teacher)), blobs().split(0.1, 0)[1])  # an error, if it warned
+    its = load_teacher(str(teacher))
+    Ancestor("teacher", its.synthesizer.fingerprint, its.trained_on).warn_of_seen(blobs().split(0.1, 0)[1])  # or fails
 
 
 def test_nobody_knows_what_an_unknown_teacher_saw(tmp_path, teacher):

@@ -97,6 +97,9 @@ def fit(
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of the trained ddpm or ldm that progressive makes fast.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Folder of a trained model of this family to train further.")
+    ] = None,
     chosen: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of this family, name=value; `torchgenaug fit list` shows them."),
@@ -143,6 +146,8 @@ def fit(
 
         torchgenaug fit progressive digits --teacher digits-ddpm --sampling-steps 4 --out digits-fast
 
+        torchgenaug fit ddpm few-patients/ --from many-volunteers-ddpm --steps 500 --out few-patients-ddpm
+
         torchgenaug fit list
     """
     from torchgenaug.recipes.build import describe_family, resolve_condition
@@ -186,6 +191,7 @@ def fit(
         sampling_steps=sampling_steps,
         guidance_scale=guidance_scale,
         teacher=None if teacher is None else str(teacher),
+        start=None if start is None else str(start),
         settings=parse_settings(family, describe_family(family).settings, chosen or ()),
     )
     recipe = resolve_condition(family, train, recipe)

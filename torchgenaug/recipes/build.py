@@ -54,7 +54,7 @@ def describe_family(family: str) -> Family:
 def resolve_condition(family: str, data: TrainingData, options: Options) -> Options:
     """Fills in a required condition with the first supported field that the data has.
 
-    A family that learns from a teacher takes the teacher's conditions.
+    A family that learns from a teacher takes the teacher's conditions; training that starts from a model, the model's.
 
     Raises:
         ConfigurationError: an unknown family, a teacher that is missing or surplus, or another kind of model.
@@ -68,6 +68,14 @@ def resolve_condition(family: str, data: TrainingData, options: Options) -> Opti
             if about.teacher
             else f"`teacher` must be left out for {family}, got {options.teacher!r}. {learners} learns from one."
         )
+    if options.start is not None:
+        if about.teacher:
+            raise ConfigurationError(
+                f"`start` must be left out for {family}, got {options.start!r}. It begins as a copy of its teacher."
+            )
+        from torchgenaug.recipes.start import load_start
+
+        options = load_start(options.start).options(family, options)
     if options.teacher is not None:
         from torchgenaug.recipes.families.teachers import like_teacher, load_teacher
 
@@ -100,7 +108,7 @@ def given_fields(family: str, options: Options) -> tuple[str, ...]:
 
 
 def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
-    """The recipe of `family` for `data` as `family_view` returns them, with fresh networks from torch's generator.
+    """The recipe of `family` for `data` as `family_view` returns them, its networks fresh from torch's generator, or a start's.
 
     Raises:
         ConfigurationError: an unknown family, or data or options that it cannot use.
@@ -134,6 +142,10 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
         )
     options = replace(options, settings=checked_settings(family, about.settings, options.settings))
     recipe: Recipe = _home(family).build(family, data, options)
+    if options.start is not None:
+        from torchgenaug.recipes.start import load_start
+
+        load_start(options.start).begin(recipe, data)
     return recipe
 
 

@@ -15,6 +15,9 @@ import torch
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.recipes.data.training_data import TrainingData
 
+RUN_FOLDER = "training"
+"""Folder in the synthesizer's own that belongs to its training."""
+
 _FILE, _RUN = "checkpoint.pt", "run.json"
 _MAGIC = b"torchgenaug checkpoint 1\n"  # then 32 bytes of sha256, then what torch.save wrote
 
@@ -56,6 +59,15 @@ def begin(folder: Path, run: Mapping[str, Any]) -> bool:
             " Nothing was changed. Give the old settings, or another folder, or --fresh to begin again."
         )
     return True
+
+
+def settings_of(folder: Path) -> dict[str, Any] | None:
+    """What `begin` noted in `folder`; None if no run was begun there.
+
+    Raises:
+        SynthesizerLoadError: a damaged ``run.json``.
+    """
+    return _settings(folder / _RUN) if (folder / _RUN).exists() else None
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:

@@ -14,22 +14,22 @@ from torchgenaug.bare_names import bare_name
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
+from torchgenaug.recipes.ancestry import Ancestor
 from torchgenaug.recipes.build import build_recipe, describe_family, family_view, given_fields, resolve_condition
+from torchgenaug.recipes.checkpoint import RUN_FOLDER
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families.teachers import Teacher, chosen_teacher, warn_of_seen
+from torchgenaug.recipes.families.teachers import chosen_teacher
 from torchgenaug.recipes.lock import locked, remove_run
 from torchgenaug.recipes.loop import FitResult, TrainingLoop
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.recipes.report import Judge
 from torchgenaug.recipes.settings import checked_settings
+from torchgenaug.recipes.start import load_start
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.stopping import stoppable
 from torchgenaug.recipes.time_limit import plan_run
 
 __all__ = ["RUN_FOLDER", "FitResult", "fit"]
-
-RUN_FOLDER = "training"
-"""Folder in the synthesizer's own that belongs to its training."""
 
 
 def fit(
@@ -65,7 +65,7 @@ def fit(
 
     Raises:
         ConfigurationError: data, options or settings that the family cannot use; a run with other settings in `out`.
-        SynthesizerLoadError: no model in the folder of the teacher, or a damaged checkpoint.
+        SynthesizerLoadError: no model in the folder of the teacher or start, or a damaged checkpoint.
         DivergenceError: weights that are not numbers any more; what was saved before is kept.
     """
     started = time.monotonic()
@@ -80,12 +80,12 @@ def fit(
     recipe = resolve_condition(family, data, recipe)
     shrink = recipe.steps is None  # steps that the user gave are all trained, over several calls if need be
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
-    teacher = chosen_teacher(recipe, out)
-    frozen = _frozen(family, data, recipe, options, teacher)
+    ancestor = _ancestor(recipe, out)
+    frozen = _frozen(family, data, recipe, options, ancestor)
     if held_out is None:
         data, held_out = data.split(0.1, options.seed)
-    if teacher is not None:
-        warn_of_seen(teacher, held_out)
+    if ancestor is not None:
+        ancestor.warn_of_seen(held_out)
     data, held_out = (family_view(family, each, recipe) for each in (data, held_out))
     folder = Path(out) / RUN_FOLDER
     # Everything draws from torch's global generators, which get back the state that they had.
@@ -105,7 +105,7 @@ def fit(
             run = TrainingState(build_recipe(family, data, recipe), accelerator, options)
             run.resume(folder)
             loop = TrainingLoop(
-                *(run, data, judge, recipe, options, Path(out), folder, rotate, started, teacher),
+                *(run, data, judge, recipe, options, Path(out), folder, rotate, started, ancestor),
                 reports=schedule.reports,
                 report_seconds=schedule.report_seconds,
             )
@@ -113,12 +113,12 @@ def fit(
 
 
 def _frozen(
-    family: str, data: TrainingData, recipe: Options, options: FitOptions, teacher: Teacher | None
+    family: str, data: TrainingData, recipe: Options, options: FitOptions, ancestor: Ancestor | None
 ) -> dict[str, Any]:
     """What a resume must not change."""
     return {
         "family": family,
-        "teacher_fingerprint": None if teacher is None else teacher.synthesizer.fingerprint,
+        "teacher_fingerprint": ancestor.fingerprint if ancestor and ancestor.role == "teacher" else None,
         "data": bare_name(data.name),
         "data_sha256": checkpoint.data_fingerprint(data),
         **_chosen(family, recipe),
@@ -129,16 +129,31 @@ def _frozen(
         "augment": options.augment,
         "ema_decay": options.ema_decay,
         "max_grad_norm": options.max_grad_norm,
+        **({"start_fingerprint": ancestor.fingerprint} if ancestor and ancestor.role == "start" else {}),
     }
 
 
+def _ancestor(recipe: Options, out: str | Path) -> Ancestor | None:
+    """The model that this one is made from, if there is one."""
+    if recipe.start is not None:
+        if Path(out).resolve() == Path(recipe.start).resolve():
+            raise ConfigurationError(
+                f"`out` must be another folder than that of the start, got {str(out)!r}. The model there would be "
+                "overwritten. Choose a new folder."
+            )
+        start = load_start(recipe.start).synthesizer
+        return Ancestor("start", start.fingerprint, start.trained_on)
+    teacher = chosen_teacher(recipe, out)
+    return None if teacher is None else Ancestor("teacher", teacher.synthesizer.fingerprint, teacher.trained_on)
+
+
 def _chosen(family: str, recipe: Options) -> dict[str, Any]:
-    """All options; of the settings those that differ from their defaults, so that older runs can be resumed."""
+    """All options; of settings and start what is not the default, so that older runs can be resumed."""
     known = describe_family(family).settings
     chosen = checked_settings(family, known, recipe.settings)
     changed = {name: value for name, value in chosen.items() if value != known[name].default}
     options = asdict(replace(recipe, settings={}))
-    del options["settings"]
+    del options["settings"], options["start"]
     return {**options, "settings": changed} if changed else options
 
 

@@ -17,9 +17,9 @@ from torchgenaug.bare_names import bare_name
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import DivergenceError
 from torchgenaug.progress import minute_lines
+from torchgenaug.recipes.ancestry import Ancestor
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families.teachers import Teacher, taught_on
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.recipes.report import Judge, draw_samples, write_history
 from torchgenaug.recipes.state import TrainingState
@@ -76,13 +76,13 @@ class TrainingLoop:
         folder: Path,
         rotate: int,
         started: float,
-        teacher: Teacher | None,
+        ancestor: Ancestor | None,
         reports: int,
         report_seconds: float,
     ) -> None:
         self.run, self.data, self.judge, self.options = run, data, judge, options
         self.out, self.folder, self.rotate, self.started = out, folder, rotate, started
-        self.teacher = teacher
+        self.ancestor = ancestor
         self.steps, self.batch_size = recipe.steps or 1, recipe.batch_size or 1
         self.every = max(1, self.steps // max(1, reports))
         self.report_seconds = report_seconds
@@ -245,7 +245,7 @@ class TrainingLoop:
         }
         if self.data.class_names:
             own["class_names"] = list(self.data.class_names)
-        return own if self.teacher is None else taught_on(self.teacher, own)
+        return own if self.ancestor is None else self.ancestor.trained_on_too(own)
 
     def _exhausted(self) -> bool:
         return self.options.patience is not None and self._agreed(self.run.since_best >= self.options.patience)

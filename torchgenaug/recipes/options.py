@@ -27,6 +27,8 @@ class Options:
         guidance_scale: classifier-free guidance when it is sampled; see `DiffusersSynthesizer`.
         teacher: folder of a trained model (families that are distilled from one). Its condition, and whether it
             generates masks, is then what `condition` and `with_mask` are unless they are given.
+        start: folder of a trained model of the same family whose weights training begins with; what decides its
+            networks (`condition`, `with_mask`, `width`, `latent_dim`, `settings`) is its own unless given.
         settings: of this family alone, by name; `describe_family` has them with their defaults.
     """
 
@@ -40,6 +42,7 @@ class Options:
     sampling_steps: int | None = None
     guidance_scale: float | None = None
     teacher: str | None = None
+    start: str | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
 
 

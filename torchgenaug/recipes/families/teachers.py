@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,34 +181,6 @@ def check_teacher(teacher: Teacher, data: TrainingData, options: Options) -> Non
             f"`teacher` must fit the data and the options, got differences to {teacher.folder!r}: "
             f"{'; '.join(differences)}. Distil on the data that it was trained on, at their --size, and leave "
             "--condition and --with-mask out: they are the teacher's."
-        )
-
-
-def taught_on(teacher: Teacher, own: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a student saw: its own data, and what its teacher saw; None where nobody knows that.
-
-    Args:
-        teacher: the teacher.
-        own: what ``trained_on`` says without a teacher.
-    """
-    its = teacher.trained_on
-    if its is None:
-        return None
-    merged = {name: list(own[name]) for name in ("samples", "patients")}
-    for name, values in merged.items():
-        seen = set(values)
-        values += [each for each in its.get(name, ()) if each not in seen]
-    return {**own, **merged, "teacher": {"fingerprint": teacher.synthesizer.fingerprint, "data": its.get("data")}}
-
-
-def warn_of_seen(teacher: Teacher, held_out: TrainingData) -> None:
-    """Warns of held-out samples that the teacher was trained on: the student would be judged by what it may know."""
-    seen = set((teacher.trained_on or {}).get("samples", ())) & set(held_out.ids)
-    if seen:
-        warnings.warn(
-            f"The teacher was trained on {len(seen)} of the {len(held_out)} held-out samples: distances and the test "
-            "for copies will look too good. Give the teacher's --seed, by which its own were drawn.",
-            stacklevel=3,
         )
 
 

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import shutil
+import warnings
+
+import pytest
+import torch
+from fit_helpers import blobs, tiny
+
+from torchgenaug import load_synthesizer
+from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.recipes import FitOptions, fit
+from torchgenaug.recipes.build import build_recipe, resolve_condition
+
+LOOP = FitOptions(reports=1)
+
+
+def run(out, family, data, **options):
+    return fit(family, data, out, recipe=tiny(**{"steps": 1} | options), options=LOOP, device="cpu", progress=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A ddpm with classes, width 8."""
+    folder = tmp_path_factory.mktemp("start") / "ddpm"
+    run(folder, "ddpm", blobs(), condition="label")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("start") / "gan"
+    run(folder, "dcgan", blobs())
+    return folder
+
+
+def started(family, folder, data, **options):
+    options = resolve_condition(family, data, tiny(**{"width": None} | options, start=str(folder)))
+    return build_recipe(family, data, options), options
+
+
+def test_training_begins_with_what_was_sampled_and_takes_its_options(trained):
+    """Condition and width are those of the start, though nobody gives them."""
+    recipe, options = started("ddpm", trained, blobs(12))
+    assert (options.condition, options.width) == ("label", 8)
+    for name, weight in load_synthesizer(trained).unet.state_dict().items():
+        assert torch.equal(weight, recipe.networks["unet"].state_dict()[name])
+
+
+def test_critics_begin_with_the_checkpoint(gan):
+    recipe, _ = started("dcgan", gan, blobs(12))
+    from torchgenaug.recipes import checkpoint
+
+    kept = checkpoint.load(gan / "training", torch.device("cpu"))
+    for name in ("critic", "generator"):
+        wanted = (kept["averages"] if name in kept["averages"] else kept["networks"])[name]
+        for key, value in recipe.networks[name].named_parameters():
+            assert torch.equal(value, wanted[key])
+
+
+def test_a_model_without_its_training_leaves_critics_untrained_and_says_so(tmp_path, gan):
+    shutil.copytree(gan, tmp_path / "gan", ignore=shutil.ignore_patterns("training"))
+    with pytest.warns(UserWarning, match="no weights for critic, which begin untrained"):
+        started("dcgan", tmp_path / "gan", blobs(12), width=8)
+
+
+def test_it_says_what_the_start_saw_and_another_start_is_another_run(tmp_path, trained):
+    few = blobs().select(range(10))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = run(tmp_path / "few", "ddpm", few, start=str(trained)).synthesizer
+    assert "The model that training starts from was trained on 1 of the 1 held-out" in " ".join(map(str, caught))
+    before = load_synthesizer(trained)
+    assert set(before.trained_on["samples"]) <= set(made.trained_on["samples"])
+    assert made.trained_on["start"] == {"fingerprint": before.fingerprint, "data": "blobs"}
+    assert load_synthesizer(tmp_path / "few").trained_on == made.trained_on
+    with pytest.raises(ConfigurationError, match=r"start_fingerprint: '\w+' there, None now"):
+        run(tmp_path / "few", "ddpm", few, condition="label")
+    with pytest.raises(ConfigurationError, match="`out` must be another folder than that of the start"):
+        run(trained, "ddpm", few, start=str(trained))
+
+
+def test_what_does_not_fit_is_named(tmp_path, trained, gan):
+    with pytest.raises(ConfigurationError, match=r"`start` must be a model of the family dcgan, got one of ddpm"):
+        started("dcgan", trained, blobs())
+    with pytest.raises(ConfigurationError, match=r"class_embedding.weight: \(3, 32\) there, \(4, 32\) here"):
+        started("ddpm", trained, blobs(classes=3))
+    with pytest.raises(ConfigurationError, match=r"`start` must fit the data .*: \(8,.* there, \(16,.* here"):
+        started("ddpm", trained, blobs(), width=16)
+    with pytest.raises(ConfigurationError, match=r"the images .* shape \(1, 16, 16\) there, \(1, 16, 16, 16\) here"):
+        started("ddpm", trained, blobs(spatial=(16, 16, 16)))
+    with pytest.raises(ConfigurationError, match=r"`start` must fit the data .* a difference in (generator|critic)"):
+        started("dcgan", gan, blobs(spatial=(32, 32)))
+    with pytest.raises(SynthesizerLoadError, match="`path` must be a folder with synthesizer"):
+        started("ddpm", tmp_path, blobs())
+    with pytest.raises(ConfigurationError, match="`start` must be left out for progressive"):
+        resolve_condition("progressive", blobs(), tiny(start=str(trained), teacher=str(trained)))
