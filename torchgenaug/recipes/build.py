@@ -108,7 +108,7 @@ def given_fields(family: str, options: Options) -> tuple[str, ...]:
 
 
 def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
-    """The recipe of `family` for `data` as `family_view` returns them, its networks fresh from torch's generator, or a start's.
+    """The recipe of `family` for `data` (as `family_view` returns them), its networks fresh or those of a start.
 
     Raises:
         ConfigurationError: an unknown family, or data or options that it cannot use.
