@@ -31,6 +31,7 @@ MODULES = {
     "torchgenaug.recipes": "Training a generative model",
     "torchgenaug.metrics": "Measures",
     "torchgenaug.trust": "Copies and leaks",
+    "torchgenaug.export": "Files for other programs",
     "torchgenaug.study": "Studies",
     "torchgenaug.lightning": "Lightning",
     "torchgenaug.trainers.huggingface": "Hugging Face Trainer",

@@ -35,6 +35,7 @@ FLOORS = {
     "metrics": 6,
     "pool": 7,
     "trust": 7,
+    "export": 7,
     "mixing": 8,
     "trainers": 9,
     "lightning": 10,

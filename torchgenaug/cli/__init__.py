@@ -1,4 +1,4 @@
-"""The command line: ``torchgenaug {demo, fit, render, evaluate, inspect, verify, preview, study}``."""
+"""The command line: ``torchgenaug {demo, fit, render, evaluate, export, inspect, verify, preview, study}``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from torchgenaug.cli.demo import demo
 from torchgenaug.cli.evaluate import evaluate
+from torchgenaug.cli.export import export
 from torchgenaug.cli.fit import fit
 from torchgenaug.cli.inspect import inspect
 from torchgenaug.cli.output import open_console, say
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (demo, fit, render, evaluate, inspect, verify, preview, study):
+for command in (demo, fit, render, evaluate, export, inspect, verify, preview, study):
     app.command()(command)
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,3 +36,33 @@ def say(*lines: str, stderr: bool = False) -> None:
 def counted(number: int, noun: str) -> str:
     """``1 sample``, ``20,000 samples``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def num_bytes(size: float) -> str:
+    """A number of bytes in the unit that people would use for it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+@contextmanager
+def stoppable(message: str = "Interrupted.") -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a command tidily: what is complete stays, and the way to go on is printed."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    # Only the main thread may set handlers; elsewhere SIGTERM keeps its meaning.
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if main else None
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        # Here, because typer turns the interrupt into a bare exit status.
+        say(" ".join([message, *getattr(error, "__notes__", ())]), stderr=True)
+        raise typer.Exit(130) from error
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)

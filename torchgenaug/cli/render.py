@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchgenaug.cli.output import counted, open_console, say
+from torchgenaug.cli.output import counted, num_bytes, open_console, stoppable
 from torchgenaug.progress import duration, minute_lines
 
 if TYPE_CHECKING:
@@ -188,7 +184,7 @@ def render(
         _dry_run(sequence, count, batch_size, stored, codec, console)
         return
     began = time.perf_counter()
-    with _stoppable():
+    with stoppable():
         source = render_shards(
             sequence,
             out,
@@ -210,32 +206,10 @@ def render(
     if keep is not None:
         console.print(keep_rendered(source, keep, keep_best, keep_above, out), soft_wrap=True, markup=False)
     console.print(
-        f"{counted(len(source), 'sample')}, {counted(source.manifest.num_shards, 'shard')}, {_bytes(size)} in {out} "
+        f"{counted(len(source), 'sample')}, {counted(source.manifest.num_shards, 'shard')}, {num_bytes(size)} in {out} "
         f"({time.perf_counter() - began:.1f} s). Look at {picture}.",
         soft_wrap=True,
     )
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the render tidily: what is complete stays, and the way to go on is printed."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    # Only the main thread may set handlers; elsewhere SIGTERM keeps its meaning.
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if main else None
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        # Here, because typer turns the interrupt into a bare exit status.
-        message = " ".join(["Interrupted.", *getattr(error, "__notes__", ())])
-        say(message, stderr=True)
-        raise typer.Exit(130) from error
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _dry_run(
@@ -275,7 +249,7 @@ def _dry_run(
         console.print(f"  {name}: {spec}", markup=False)
     console.print(
         f"One batch of {size} took {first / 2:.1f} s. {'All ' * (count > 1)}{counted(count, 'sample')}: about "
-        f"{duration(per_sample * count)} and {_bytes(disk)}. Nothing was written to the output folder. Look at "
+        f"{duration(per_sample * count)} and {num_bytes(disk)}. Nothing was written to the output folder. Look at "
         f"{picture}.",
         soft_wrap=True,
     )
@@ -292,17 +266,9 @@ def _bar(console: Console) -> Callable[[int, int, int], None]:
 
     def tell(made: int, total: int, committed: int) -> None:
         bar.total = total
-        bar.set_postfix_str(_bytes(committed), refresh=False)
+        bar.set_postfix_str(num_bytes(committed), refresh=False)
         bar.update(made - bar.n)
         if made == total:
             bar.refresh()
 
     return tell
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -51,7 +51,7 @@ tags:
 - medical
 - torchgenaug
 size_categories:
-- {_size_category(manifest.count)}
+- {size_category(manifest.count)}
 ---
 {MARK}
 
@@ -66,7 +66,7 @@ size_categories:
 ## Origin
 
 - Generator: `{manifest.synthesizer}` (fingerprint), base seed {manifest.seed}, sequence `{manifest.sequence}`
-- Trained on: {_trained_on(manifest.trained_on)}
+- Trained on: {trained_on_text(manifest.trained_on)}
 - Rendered with {versions}
 
 ## Intended use
@@ -83,7 +83,8 @@ Unknown. State it in the head: what the training images allow decides.
 """
 
 
-def _trained_on(record: Any) -> str:
+def trained_on_text(record: Any) -> str:
+    """How many samples and patients a model was trained on, without their names."""
     if record is None:
         return "unknown"
     if not isinstance(record, Mapping):
@@ -93,7 +94,7 @@ def _trained_on(record: Any) -> str:
     return f"{', '.join(counts) or 'data that are not counted'}; see `trained_on` in manifest.json"
 
 
-def _size_category(count: int) -> str:
+def size_category(count: int) -> str:
     """The Hub's name for a number of samples."""
     limits = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
     return next((name for limit, name in limits if count < limit), "n>1M")

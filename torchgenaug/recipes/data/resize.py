@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -75,6 +77,26 @@ def fit_mask(mask: Tensor, size: Sequence[int], stretched: Sequence[int] = ()) -
         # float64 holds every class exactly; the resampling copies values.
         mask = nn.functional.interpolate(mask[None].double(), inner, mode="nearest-exact")[0].to(mask.dtype)
     return _centre(mask, size, torch.zeros(1, dtype=mask.dtype))
+
+
+def fit_affine(spatial: Sequence[int], size: Sequence[int], stretched: Sequence[int] = ()) -> npt.NDArray[np.float64]:
+    """(4, 4) from voxel indices of what `fit_image` returns to those of the image that it was given.
+
+    Multiplied from the left by the affine of the image, it is the affine of the result.
+
+    Args:
+        spatial: size of the image, two or three axes.
+        size: as in `fit_image`.
+        stretched: as in `fit_image`.
+    """
+    matrix = np.eye(4)
+    for axis, (have, wanted, inner) in enumerate(
+        zip(spatial, size, _inner_size(spatial, size, stretched), strict=True)
+    ):
+        factor, first = have / inner, (wanted - inner) // 2
+        # Edges coincide, not centres: pixel i begins at i - 0.5.
+        matrix[axis, axis], matrix[axis, 3] = factor, factor * (0.5 - first) - 0.5
+    return matrix
 
 
 def only_pads(spatial: Sequence[int], size: Sequence[int]) -> bool:

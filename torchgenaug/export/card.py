@@ -1,0 +1,67 @@
+"""The data card of an export: ``README.md`` with the head that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torchgenaug.contracts import SyntheticSource, trained_on_of
+from torchgenaug.shards.card import CARD_NAME, MARK, size_category, trained_on_text
+
+
+def write_card(out: Path, source: SyntheticSource, settings: Mapping[str, Any], remarks: list[str]) -> None:
+    """Writes the card; one that a user changed stays as it is."""
+    path = out / CARD_NAME
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        return
+    path.write_text(card_text(source, settings, remarks), encoding="utf-8")
+
+
+def card_text(source: SyntheticSource, settings: Mapping[str, Any], remarks: list[str]) -> str:
+    """The card as Markdown with a YAML head; no names of patients enter it."""
+    listed = "\n".join(f"- {remark}" for remark in remarks)
+    fields = "\n".join(f"| `{name}` | {spec} |" for name, spec in source.fields.items())
+    return f"""---
+pretty_name: Synthetic images
+license: unknown
+tags:
+- synthetic
+- medical
+- torchgenaug
+size_categories:
+- {size_category(len(source))}
+---
+{MARK}
+
+# Synthetic images
+
+{len(source):,} samples, generated and not acquired; exported as `{settings["format"]}`.
+
+| Field | As it was generated |
+|---|---|
+{fields}
+
+## Origin
+
+- Sequence: `{source.fingerprint}` (fingerprint)
+- Trained on: {trained_on_text(trained_on_of(source))}
+
+## Files
+
+{listed}
+- `export.json` states how the files were written.
+
+## Intended use
+
+Training of models together with real images, and tests of software.
+
+## Licence
+
+Unknown. State it in the head: what the training images allow decides.
+
+## Warnings
+
+- These images are synthetic. No finding in them is that of a patient.
+- Do not validate or test a model on them.
+"""

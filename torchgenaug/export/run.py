@@ -1,0 +1,291 @@
+"""`export_samples`: a synthetic source, written as files that other programs open."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from torchgenaug.contracts import SyntheticSource, trained_on_of
+from torchgenaug.errors import ConfigurationError, IntensityMismatchWarning, StateMismatchError
+from torchgenaug.export.card import write_card
+from torchgenaug.export.dicom import DicomWriter, Modality
+from torchgenaug.export.geometry import Geometry
+from torchgenaug.export.nifti import NiftiWriter
+from torchgenaug.export.parquet import ParquetWriter
+from torchgenaug.export.pictures import PictureWriter
+from torchgenaug.export.sample import ExportedSample, Writer, image_fields
+from torchgenaug.export.table import sample_rows, scalar_fields, write_tables
+
+Format: TypeAlias = Literal["nifti", "dicom", "png", "parquet", "imagefolder"]
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+
+EXPORT_NAME = "export.json"
+_SCRATCH = ".unfinished"
+_READ = 64  # samples that are read together
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What an export will write.
+
+    Attributes:
+        source: the samples.
+        format: of the files.
+        geometry: where voxels lie.
+        writer: writes them.
+        settings: what a resumed export compares.
+        remarks: what a user should know, a sentence each.
+    """
+
+    source: SyntheticSource
+    format: Format
+    geometry: Geometry
+    writer: Writer
+    settings: dict[str, Any]
+    remarks: list[str]
+
+
+def export_samples(
+    source: SyntheticSource,
+    out: str | os.PathLike[str],
+    format: Format,  # noqa: A002 - the word of the command line, of Pillow and of pandas
+    *,
+    geometry: Geometry | None = None,
+    bits: Literal[8, 16] = 8,
+    modality: Modality = "OT",
+    value_range: tuple[float, float] | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes every sample of a source as NIfTI, DICOM, PNG, Parquet, or an image folder for Hugging Face `datasets`.
+
+    Stop it at any moment: the same call goes on. Files appear whole or not at all, and are named by the number of their
+    sample. Beside them lie ``samples.csv`` (id, seed and scalars of each), a data card, and ``export.json``. Nothing of
+    a patient enters any file.
+
+    Args:
+        source: a `ShardSource`, `torchgenaug.trust.load_kept(...)`, ….
+        out: folder; a new one, or one that holds a part of this very export.
+        format: ``"nifti"`` (values as they are), ``"dicom"`` (16 bits with rescale, Synthetic Data (0008,001C) = YES,
+            UIDs of its own), ``"png"`` (folders that `torchgenaug fit` reads), ``"parquet"`` and ``"imagefolder"`` (for
+            ``datasets.load_dataset``; volumes as NIfTI within Parquet).
+        geometry: affine or spacing; None: voxels of 1 mm.
+        bits: of pictures.
+        modality: of DICOM: ``"CT"`` means that values are HU; readers ignore where ``"OT"`` slices lie.
+        value_range: intensities that whole numbers cover (pictures, DICOM); None: the range that each field states.
+        progress: called after each group of samples.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigurationError: images that the format cannot hold, with the one that can; a folder of something else.
+        StateMismatchError: the folder holds another export; the differences are listed.
+        MissingExtraError: the package that writes the format is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from torchgenaug import SyntheticSequence
+        >>> from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
+        >>> source = InMemorySource(SyntheticSequence(AnalyticSynthesizer((8, 8))), 3)
+        >>> folder = export_samples(source, tempfile.mkdtemp(), "nifti", geometry=Geometry(spacing_mm=(0.5, 0.5)))
+        >>> sorted(path.name for path in (folder / "images").iterdir())
+        ['0000000.nii.gz', '0000001.nii.gz', '0000002.nii.gz']
+    """
+    plan = plan_export(source, format, geometry=geometry, bits=bits, modality=modality, value_range=value_range)
+    return write_export(plan, out, progress)
+
+
+def write_export(plan: Plan, out: str | os.PathLike[str], progress: Progress | None = None) -> Path:
+    """`export_samples` of a plan that was looked at before."""
+    folder, source, names = Path(out), plan.source, _names(plan.source)
+    _adopt(plan, folder)
+    scratch = folder / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    total = len(source)
+    for start in range(0, total, plan.writer.group):
+        group = range(start, min(start + plan.writer.group, total))
+        missing = [each for each in group if not _is_written(plan.writer, each, names[each], folder)]
+        if missing:
+            plan.writer.write(list(_samples(plan, missing, names)), scratch, folder)
+        if progress is not None:
+            progress(group.stop, total)
+    if plan.format != "parquet":
+        files = [plan.writer.targets(each, names[each]) for each in range(total)]
+        for_datasets = plan.format == "imagefolder"
+        rows = sample_rows(source, range(total))
+        write_tables(rows, files, folder, class_names=_class_names(source), for_datasets=for_datasets)
+    write_card(folder, source, plan.settings, plan.remarks)
+    shutil.rmtree(scratch, ignore_errors=True)
+    clipped = getattr(plan.writer, "clipped", 0)
+    if clipped:
+        warnings.warn(
+            f"{clipped:,} values lay outside of `value_range` and became its ends. Export into another folder with a "
+            "wider one to keep them.",
+            IntensityMismatchWarning,
+            stacklevel=2,
+        )
+    return folder
+
+
+def write_first(plan: Plan, count: int, out: Path) -> tuple[int, int]:
+    """Writes the first samples of a plan into an empty folder; returns how many files, and how many bytes they take."""
+    plan.writer.write(list(_samples(plan, range(count), _names(plan.source))), out, out)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    return len(files), sum(path.stat().st_size for path in files)
+
+
+def plan_export(
+    source: SyntheticSource,
+    format: Format,  # noqa: A002
+    *,
+    geometry: Geometry | None = None,
+    bits: Literal[8, 16] = 8,
+    modality: Modality = "OT",
+    value_range: tuple[float, float] | None = None,
+) -> Plan:
+    """Checks what `export_samples` would do, with the same arguments, and writes nothing."""
+    if format not in get_args(Format):
+        raise ConfigurationError(f"`format` must be one of {', '.join(get_args(Format))}, got {format!r}.")
+    if bits not in (8, 16):
+        raise ConfigurationError(f"`bits` must be 8 or 16, got {bits!r}.")
+    geometry = geometry or Geometry()
+    fields = image_fields(source.fields)
+    if not fields or len({spec.shape[1:] for spec in fields.values()}) > 1:
+        shapes = {name: spec.shape for name, spec in fields.items()}
+        raise ConfigurationError(
+            f"`source` must hold images of one size, got {shapes}. There is nothing that could be exported together."
+        )
+    spatial = next(iter(fields.values())).shape[1:]
+    settings: dict[str, Any] = {
+        "format": format,
+        "sequence": source.fingerprint,
+        "samples": len(source),
+        "ids_sha256": hashlib.sha256(source.ids(np.arange(len(source))).astype("<i8").tobytes()).hexdigest(),
+        "geometry": geometry.to_json(),
+    }
+    upright = geometry.starts_with_x(len(spatial))
+    writer: Writer
+    if format == "nifti":
+        writer = NiftiWriter(fields)
+    elif format == "dicom":
+        writer = DicomWriter(fields, modality, value_range, json.dumps(settings, sort_keys=True))
+    elif format == "parquet":
+        pictures = None if len(spatial) == 3 else PictureWriter(fields, bits, value_range, upright)
+        writer = ParquetWriter(fields, scalar_fields(source.fields), len(source), _class_names(source), pictures)
+    else:
+        writer = PictureWriter(fields, bits, value_range, upright, "train" if format == "imagefolder" else "")
+    settings |= writer.settings()
+    plan = Plan(source, format, geometry, writer, settings, _remarks(format, writer, geometry, modality, spatial))
+    next(_samples(plan, [0], _names(source)))  # a parent or a spacing that is missing is found now
+    return plan
+
+
+def _samples(plan: Plan, positions: Any, names: list[str]) -> Iterator[ExportedSample]:
+    fields = image_fields(plan.source.fields)
+    spatial = next(iter(fields.values())).shape[1:]
+    places = list(positions)
+    for first in range(0, len(places), _READ):
+        some = places[first : first + _READ]
+        batch = plan.source.read(np.asarray(some, np.int64))
+        for row, (position, scalars) in enumerate(zip(some, sample_rows(plan.source, some), strict=True)):
+            images = {name: _array(batch[name][row]) for name in fields}
+            parent = scalars.get("parent")
+            affine = plan.geometry.of(spatial, None if parent is None else int(parent))
+            yield ExportedSample(position, names[position], images, scalars, affine)
+
+
+def _array(tensor: Any) -> Any:
+    if str(tensor.dtype) in ("torch.bfloat16", "torch.float16"):
+        tensor = tensor.float()
+    return tensor.cpu().numpy()
+
+
+def _names(source: SyntheticSource) -> list[str]:
+    """Of the files of each sample: its id in the sequence, or its position where several sequences are joined."""
+    ids = source.ids(np.arange(len(source))).tolist()
+    if len(set(ids)) < len(ids):
+        ids = list(range(len(ids)))
+    width = max(7, len(str(max(ids))))
+    return [f"{number:0{width}d}" for number in ids]
+
+
+def _class_names(source: SyntheticSource) -> list[str]:
+    record = trained_on_of(source)
+    names = record.get("class_names", ()) if isinstance(record, dict) else ()
+    return [str(each) for each in names] if isinstance(names, list | tuple) else []
+
+
+def _is_written(writer: Writer, position: int, name: str, folder: Path) -> bool:
+    return all((folder / path).exists() for path in writer.targets(position, name).values())
+
+
+def _adopt(plan: Plan, folder: Path) -> None:
+    """Writes the settings into a new folder, or compares those of a folder that holds an export."""
+    path = folder / EXPORT_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = json.loads(json.dumps(plan.settings))
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        differences = [
+            f"{key}: {known.get(key)!r} there, {settings.get(key)!r} here"
+            for key in sorted({*known, *settings})
+            if known.get(key) != settings.get(key)
+        ]
+        if differences:
+            raise StateMismatchError(
+                f"`out` must be a new folder, or hold a part of this export, got {str(folder)!r} of another one: "
+                f"{'; '.join(differences)}. Nothing was written. Give another folder."
+            )
+        return
+    if any(folder.iterdir()):
+        raise ConfigurationError(
+            f"`out` must be a new or empty folder, got {str(folder)!r} with other files in it. Nothing was written. "
+            "Give another folder."
+        )
+    draft = folder / f".{EXPORT_NAME}.part"
+    draft.write_text(json.dumps(plan.settings, indent=2) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def _remarks(
+    format: Format,  # noqa: A002
+    writer: Writer,
+    geometry: Geometry,
+    modality: Modality,
+    spatial: tuple[int, ...],
+) -> list[str]:
+    """What was chosen, converted or is not known."""
+    found = []
+    pictures = writer.pictures if isinstance(writer, ParquetWriter) else writer
+    for name, levels in getattr(pictures, "levels", {}).items():
+        high = levels.low + levels.step * levels.highest
+        found.append(
+            f"Intensities of `{name}` from {levels.low:g} to {high:g} are {levels.highest + 1:,} levels, so that a "
+            f"value is off by at most {levels.step / 2:.3g}."
+        )
+    holds_place = format in ("nifti", "dicom") or (format == "parquet" and len(spatial) == 3)
+    if holds_place and not geometry.is_stated:
+        found.append("Neither affine nor spacing is known: voxels are 1 mm apart and centred on the origin.")
+    elif holds_place and geometry.spacing_mm is not None:
+        found.append("Only the spacing is known: images are centred on the origin, along the axes of the body.")
+    if not holds_place and geometry.is_stated:
+        found.append("Pictures hold neither affine nor spacing: export.json states what was given.")
+    if format == "dicom" and modality == "OT":
+        found.append(
+            "Slices of modality OT are secondary captures: many programs ignore where they lie. See --modality."
+        )
+    return found
+
+
+__all__ = ["EXPORT_NAME", "Format", "Plan", "Progress", "export_samples", "plan_export", "write_export", "write_first"]
