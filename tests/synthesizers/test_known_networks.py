@@ -108,6 +108,10 @@ _ARGUMENTS = {
         "final_conv_channels": [4],
     },
     "torchgenaug:DCGANGenerator": {"latent_dim": 4, "shape": [1, 8, 8], "width": 4},
+    "torchgenaug:PGGANCritic": {"shape": [1, 8, 8], "width": 4},
+    "torchgenaug:PGGANGenerator": {"latent_dim": 4, "shape": [1, 8, 8], "width": 4},
+    "torchgenaug:StyleGAN2Critic": {"shape": [1, 8, 8], "width": 4},
+    "torchgenaug:StyleGAN2Generator": {"latent_dim": 4, "shape": [1, 8, 8], "width": 4},
     "torchgenaug:OnePassNetwork": {
         "network": "Generator",
         "arguments": {"latent_shape": 3, "start_shape": [4, 4, 4], **_NETS},

@@ -12,6 +12,7 @@ from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
 from torchgenaug.contracts import Conditions, Synthesizer, device_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
+from torchgenaug.synthesizers.module.truncation import truncated
 
 DIFFUSERS_RANGE = (0.0, 1.0)
 """What the -1 and 1 of a plain diffusers folder stand for by default: diffusers' own pipelines map to [0, 1], too."""
@@ -27,6 +28,7 @@ def load_sequence(
     steps: int | None = None,
     value_range: tuple[float, float] | None = None,
     device: str | None = None,
+    truncation: float | None = None,
 ) -> SyntheticSequence:
     """The sequence that a command is to render.
 
@@ -41,6 +43,7 @@ def load_sequence(
         steps: sampling steps of a diffusion model; default: the saved ones, or 50 for a plain diffusers folder.
         value_range: intensities that the -1 and 1 of a plain diffusers folder stand for; default: `DIFFUSERS_RANGE`.
         device: where a saved synthesizer computes; default: the GPU of this process if there is one, see `own_device`.
+        truncation: of a model with styles, see `truncated`; default: the saved one.
 
     Raises:
         ConfigurationError: none of the three, a factory that returns something else, or unfit settings.
@@ -48,10 +51,10 @@ def load_sequence(
     """
     made = _load(name, steps, value_range, own_device(device))
     if isinstance(made, SyntheticSequence):
-        if seed or any(option is not None for option in (num_classes, class_weights, conditions, steps)):
+        if seed or any(option is not None for option in (num_classes, class_weights, conditions, steps, truncation)):
             raise ConfigurationError(
-                "--seed, --classes, --class-weights, --conditions and --steps must be left out for a factory that "
-                f"returns a SyntheticSequence, which has its own, got {name!r}. Set them in the factory."
+                "--seed, --classes, --class-weights, --conditions, --steps and --truncation must be left out for a "
+                f"factory that returns a SyntheticSequence, which has its own, got {name!r}. Set them in the factory."
             )
         return made
     if not isinstance(made, Synthesizer):
@@ -59,6 +62,8 @@ def load_sequence(
             f"SYNTHESIZER must give a synthesizer or a SyntheticSequence, got {type(made).__name__} from {name!r}. "
             "Let the function return DiffusersSynthesizer(...), ModuleSynthesizer(...) or a SyntheticSequence of one."
         )
+    if truncation is not None:
+        made = truncated(made, truncation)
     if conditions is not None:
         if num_classes is not None or class_weights is not None:
             raise ConfigurationError(

@@ -73,6 +73,9 @@ def render(
             min=1, help="Sampling steps of a diffusion model; default: as saved, 50 for diffusers'.", show_default=False
         ),
     ] = None,
+    truncation: Annotated[
+        float | None, typer.Option(help="Of stylegan2: 1 keeps all variety, 0.7 is usual.", show_default=False)
+    ] = None,
     value_range: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -169,6 +172,7 @@ def render(
         steps=steps,
         value_range=value_range,
         device=device,
+        truncation=truncation,
     )
     if value_range is None and is_diffusers_folder(synthesizer):
         low, high = DIFFUSERS_RANGE

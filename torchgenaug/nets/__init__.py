@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from torchgenaug.nets.latents import SphereLatents as SphereLatents
     from torchgenaug.nets.manifold_latents import ManifoldLatents as ManifoldLatents
     from torchgenaug.nets.one_pass import OnePassNetwork as OnePassNetwork
+    from torchgenaug.nets.pggan import PGGANCritic as PGGANCritic
+    from torchgenaug.nets.pggan import PGGANGenerator as PGGANGenerator
     from torchgenaug.nets.pythae import PythaeNetwork as PythaeNetwork
     from torchgenaug.nets.spade import SpadeGenerator as SpadeGenerator
+    from torchgenaug.nets.stylegan2 import StyleGAN2Critic as StyleGAN2Critic
+    from torchgenaug.nets.stylegan2 import StyleGAN2Generator as StyleGAN2Generator
     from torchgenaug.nets.translation import TranslationUNet as TranslationUNet
 
 _HOMES = {
@@ -36,10 +40,14 @@ _HOMES = {
     "ModalityUNet": "filling",
     "NormalLatents": "latents",
     "OnePassNetwork": "one_pass",
+    "PGGANCritic": "pggan",
+    "PGGANGenerator": "pggan",
     "PythaeNetwork": "pythae",
     "SecondStageLatents": "flow_latents",
     "SpadeGenerator": "spade",
     "SphereLatents": "latents",
+    "StyleGAN2Critic": "stylegan2",
+    "StyleGAN2Generator": "stylegan2",
     "TranslationUNet": "translation",
 }
 
@@ -54,10 +62,14 @@ __all__ = [
     "ModalityUNet",
     "NormalLatents",
     "OnePassNetwork",
+    "PGGANCritic",
+    "PGGANGenerator",
     "PythaeNetwork",
     "SecondStageLatents",
     "SpadeGenerator",
     "SphereLatents",
+    "StyleGAN2Critic",
+    "StyleGAN2Generator",
     "TranslationUNet",
 ]
 

@@ -27,6 +27,8 @@ _HOMES: Mapping[str, str] = {
     "dcgan": "gan",
     "wgan-gp": "gan",
     "acgan": "gan",
+    "pggan": "pggan",
+    "stylegan2": "stylegan2",
     "pix2pix": "pix2pix",
     "spade": "pix2pix",
     "cyclegan": "cyclegan",

@@ -12,8 +12,9 @@ KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
     "torchgenaug": frozenset(
         {
             *("BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents", "ManifoldLatents"),
-            *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PythaeNetwork"),
-            *("SecondStageLatents", "SpadeGenerator", "SphereLatents", "TranslationUNet"),
+            *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PGGANCritic", "PGGANGenerator"),
+            *("PythaeNetwork", "SecondStageLatents", "SpadeGenerator", "SphereLatents", "StyleGAN2Critic"),
+            *("StyleGAN2Generator", "TranslationUNet"),
         }
     ),
     "monai": frozenset(
