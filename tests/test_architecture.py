@@ -215,6 +215,7 @@ PUBLIC = {
     "Prompts",
     "PythaeSynthesizer",
     "RealFields",
+    "ShardJob",
     "ShardSource",
     "StableDiffusionSynthesizer",
     "SyntheticMixDataset",
@@ -230,8 +231,10 @@ PUBLIC = {
     "keep_classes",
     "load_monai_bundle",
     "load_synthesizer",
+    "render_job",
     "render_shards",
     "save_synthesizer",
+    "shard_jobs",
     "verify_shards",
 }
 """Every name that users may import from the package. A name is added on purpose, and removed only with a warning."""

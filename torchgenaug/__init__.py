@@ -35,6 +35,7 @@ _HOMES = {
     "Prompts": "conditions",
     "PythaeSynthesizer": "synthesizers",
     "RealFields": "conditions",
+    "ShardJob": "shards",
     "ShardSource": "shards",
     "StableDiffusionSynthesizer": "synthesizers",
     "SyntheticMixDataset": "mixing.dataset",
@@ -50,8 +51,10 @@ _HOMES = {
     "keep_classes": "sources",
     "load_monai_bundle": "synthesizers",
     "load_synthesizer": "synthesizers",
+    "render_job": "shards",
     "render_shards": "shards",
     "save_synthesizer": "synthesizers",
+    "shard_jobs": "shards",
     "verify_shards": "shards",
 }
 
@@ -79,6 +82,7 @@ __all__ = [
     "Prompts",
     "PythaeSynthesizer",
     "RealFields",
+    "ShardJob",
     "ShardSource",
     "StableDiffusionSynthesizer",
     "SyntheticMixDataset",
@@ -94,8 +98,10 @@ __all__ = [
     "keep_classes",
     "load_monai_bundle",
     "load_synthesizer",
+    "render_job",
     "render_shards",
     "save_synthesizer",
+    "shard_jobs",
     "verify_shards",
 ]
 
@@ -119,10 +125,13 @@ if TYPE_CHECKING:
     from torchgenaug.sequence.sequence import SyntheticSequence
     from torchgenaug.shards import (
         CombinedSource,
+        ShardJob,
         ShardSource,
         balance_classes,
         keep_classes,
+        render_job,
         render_shards,
+        shard_jobs,
         verify_shards,
     )
     from torchgenaug.synthesizers import (

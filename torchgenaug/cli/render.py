@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from torchgenaug.cli.output import counted, num_bytes, open_console, stoppable
-from torchgenaug.progress import duration, minute_lines
+from torchgenaug.cli.render_cost import state_cost
+from torchgenaug.progress import minute_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
-
-    from torchgenaug import SyntheticSequence
 
 
 class Compression(StrEnum):
@@ -118,6 +115,12 @@ def render(
     extend: Annotated[
         bool, typer.Option("--extend", help="Add to a render of fewer samples, up to --count in all.")
     ] = False,
+    list_jobs: Annotated[
+        bool, typer.Option("--list-jobs", help="Render nothing; print the missing shards, such as 0-3,7.")
+    ] = False,
+    job: Annotated[
+        int | None, typer.Option(min=0, help="Render this shard alone; see --list-jobs.", show_default=False)
+    ] = None,
 ) -> None:
     """Renders synthetic samples into HDF5 shards. Stop it at any moment; the same command goes on.
 
@@ -146,11 +149,14 @@ def render(
         torchrun --nproc_per_node 4 -m torchgenaug.cli render my_model --out shards --count 10000
 
         accelerate launch --num_processes 4 -m torchgenaug.cli render my_model --out shards --count 10000
+
+        sbatch --array=$(torchgenaug render my_model --out shards --count 10000 --list-jobs) render_array.sh
     """
     import torch
 
-    from torchgenaug import render_shards
+    from torchgenaug import render_shards, shard_jobs
     from torchgenaug.cli.filters import keep_rendered, without_copies
+    from torchgenaug.cli.jobs import print_jobs, render_one
     from torchgenaug.cli.load import DIFFUSERS_RANGE, is_diffusers_folder, load_sequence
     from torchgenaug.cli.preview import draw
     from torchgenaug.errors import ConfigurationError
@@ -159,6 +165,14 @@ def render(
 
     if repair and extend:
         raise ConfigurationError("`--extend` must be given without --repair, got both. Repair first, then extend.")
+    one = list_jobs or job is not None
+    if one and (repair or keep is not None or dry_run):
+        raise ConfigurationError(
+            "`--list-jobs` and `--job` must be given without --repair, --keep and --dry-run. Nothing was rendered. "
+            "These look at the whole render: give them to the same command without --job."
+        )
+    if list_jobs and job is not None:
+        raise ConfigurationError("`--job` must be given without --list-jobs, got both. Nothing was rendered.")
     first = Ranks.from_environment().rank == 0  # the others keep silent
     console = open_console(quiet=not first)
     if threads is not None:
@@ -185,7 +199,26 @@ def render(
     if dry_run and not first:
         return
     if dry_run:
-        _dry_run(sequence, count, batch_size, stored, codec, console)
+        state_cost(sequence, count, batch_size, stored, codec, console)
+        return
+    resume: Literal["verify", "extend", True] = "verify" if repair else "extend" if extend else True
+    if one:
+        shard_size = -(-shard_size // batch_size) * batch_size
+        jobs = shard_jobs(
+            sequence,
+            out,
+            count,
+            batch_size=batch_size,
+            shard_size=shard_size,
+            compression=codec,
+            dtype=stored,
+            resume=resume,
+        )
+        if list_jobs:
+            print_jobs(jobs)
+        if job is not None:
+            with stoppable():
+                render_one(jobs, job, -(-count // shard_size), timeout)
         return
     began = time.perf_counter()
     with stoppable():
@@ -197,7 +230,7 @@ def render(
             shard_size=shard_size,
             compression=codec,
             dtype=stored,
-            resume="verify" if repair else "extend" if extend else True,
+            resume=resume,
             progress=_bar(console) if first else False,
             timeout_s=timeout,
         )
@@ -209,52 +242,10 @@ def render(
         console.print(f"{out / CARD_NAME} is yours: it was not changed.", soft_wrap=True, markup=False)
     if keep is not None:
         console.print(keep_rendered(source, keep, keep_best, keep_above, out), soft_wrap=True, markup=False)
+    shards = counted(source.manifest.num_shards, "shard")
     console.print(
-        f"{counted(len(source), 'sample')}, {counted(source.manifest.num_shards, 'shard')}, {num_bytes(size)} in {out} "
+        f"{counted(len(source), 'sample')}, {shards}, {num_bytes(size)} in {out} "
         f"({time.perf_counter() - began:.1f} s). Look at {picture}.",
-        soft_wrap=True,
-    )
-
-
-def _dry_run(
-    sequence: SyntheticSequence,
-    count: int,
-    batch_size: int,
-    dtype: str | None,
-    compression: str | None,
-    console: Console,
-) -> None:
-    """Renders a batch into a folder of its own, and multiplies."""
-    from torchgenaug import render_shards
-    from torchgenaug.cli.preview import draw
-
-    size = min(batch_size, count)
-    folder = Path(tempfile.mkdtemp(prefix="torchgenaug-dry-run-"))
-    began = time.perf_counter()
-    sequence.batch(range(size))  # the first call is slower: memory, compilation
-    source = render_shards(
-        sequence,
-        folder / "shards",
-        size,
-        batch_size=size,
-        dtype=dtype,
-        compression=compression,
-        progress=False,
-        ranks=(0, 1),
-    )
-    first = time.perf_counter() - began
-    began = time.perf_counter()
-    sequence.batch(range(size))
-    per_sample = (time.perf_counter() - began) / size
-    disk = sum(path.stat().st_size for path in (folder / "shards").glob("shard-*.h5")) / size * count
-    picture = draw(source, folder / "preview.png", min(16, size))
-    shutil.rmtree(folder / "shards")
-    for name, spec in sequence.fields.items():
-        console.print(f"  {name}: {spec}", markup=False)
-    console.print(
-        f"One batch of {size} took {first / 2:.1f} s. {'All ' * (count > 1)}{counted(count, 'sample')}: about "
-        f"{duration(per_sample * count)} and {num_bytes(disk)}. Nothing was written to the output folder. Look at "
-        f"{picture}.",
         soft_wrap=True,
     )
 

@@ -14,25 +14,32 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "Manifest": "format",
+    "ShardJob": "render.jobs",
     "ShardReport": "verify",
     "ShardSource": "read.reader",
     "open_remote": "read.reader",
+    "render_job": "render.jobs",
     "render_shards": "render.render",
+    "shard_jobs": "render.jobs",
     "verify_shards": "verify",
 }
 
 __all__ = [
     "Manifest",
+    "ShardJob",
     "ShardReport",
     "ShardSource",
     "open_remote",
+    "render_job",
     "render_shards",
+    "shard_jobs",
     "verify_shards",
 ]
 
 if TYPE_CHECKING:
     from torchgenaug.shards.format import Manifest
     from torchgenaug.shards.read.reader import ShardSource, open_remote
+    from torchgenaug.shards.render.jobs import ShardJob, render_job, shard_jobs
     from torchgenaug.shards.render.render import render_shards
     from torchgenaug.shards.verify import ShardReport, verify_shards
 

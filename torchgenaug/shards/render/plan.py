@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,18 @@ from torchgenaug.shards.folder import TemporaryFile, list_shards, read_manifest,
 from torchgenaug.shards.format import COMPRESSIONS, FIELD_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest
 from torchgenaug.shards.storage import INTENSITY_DTYPES, StoredField
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
 _LIBRARIES = ("torch", "torchgenaug", "numpy", "h5py", "hdf5plugin", "diffusers", "monai")
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Raises `ConfigurationError` if `path` is no local path."""
+    if _URL.match(os.fspath(path)):
+        raise ConfigurationError(
+            f"`path` must be a folder of this machine, got {os.fspath(path)!r}. Nothing was rendered: a commit needs "
+            "renames and fsync, which object storage does not have. Render to a local folder and copy it there; "
+            "ShardSource reads URLs."
+        )
 
 
 def plan_render(

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import re
-import shutil
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
-import torch
-
-from torchgenaug.errors import CollapseWarning, ConfigurationError, ShardError
-from torchgenaug.sequence.memory_retry import MemoryRetry
 from torchgenaug.sequence.sequence import SyntheticSequence
-from torchgenaug.shards.folder import list_shards, remove_abandoned
-from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.folder import remove_abandoned
 from torchgenaug.shards.inventory import Damage, truncated_shards
 from torchgenaug.shards.read.reader import ShardSource
-from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render
+from torchgenaug.shards.render.making import check_space, full_disk_named, make_shards, num_threads
+from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render, refuse_url
 from torchgenaug.shards.render.ranks import Presence, Ranks, wait_for_others, wait_for_plan
+from torchgenaug.shards.render.report import Progress, Report
 from torchgenaug.shards.render.watchdog import Watchdog
-from torchgenaug.shards.structure import CALL_SIZE_ATTRIBUTE, filters
+from torchgenaug.shards.structure import filters
 from torchgenaug.shards.verify import damaged_shards
-from torchgenaug.shards.write.background import BackgroundWriter
-from torchgenaug.types import Batch
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
-
-_NO_ROOM = {
-    errno.ENOSPC: "is full. Free some space.",
-    errno.EDQUOT: "is full: your quota is used up. Free some of your space there.",
-    errno.EFBIG: "takes no file as large as a shard. Raise the limit (ulimit -f), or use a smaller `shard_size`.",
-}
-
-Progress: TypeAlias = Callable[[int, int, int], None]
-"""Called with (samples made, samples to make, bytes committed), all of this call; from two threads, never at once."""
 
 
 def render_shards(
@@ -111,19 +87,14 @@ def render_shards(
         (100, torch.Size([2, 1, 32, 32]))
     """
     part = Ranks.from_environment() if ranks is None else Ranks(*ranks)
-    if _URL.match(os.fspath(path)):
-        raise ConfigurationError(
-            f"`path` must be a folder of this machine, got {os.fspath(path)!r}. Nothing was rendered: a commit needs "
-            "renames and fsync, which object storage does not have. Render to a local folder and copy it there; "
-            "ShardSource reads URLs."
-        )
+    refuse_url(path)
     manifest = plan_render(
         sequence, count, batch_size=batch_size, shard_size=shard_size, compression=compression, dtype=dtype
     )
     watchdog = Watchdog(timeout_s)
     filters(compression)  # an absent package is found now, not after the first shard
     folder = Path(path)
-    with _full_disk_named(folder):
+    with full_disk_named(folder):
         if part.rank == 0:
             manifest = lay_down(manifest, folder, resume=resume)
         else:
@@ -135,13 +106,14 @@ def render_shards(
             damage = Damage(folder, manifest, find)
             everything = damage.to_make()
             todo = [index for index in everything if part.owns(index)]
-            _check_space(folder, manifest, todo if part.rank else everything)
+            check_space(folder, manifest, todo if part.rank else everything)
             committed: set[str] = set()
             if todo:
                 total = sum(len(manifest.shard_range(index)) for index in todo)
                 shown = progress if callable(progress) or part.rank == 0 else False
-                with _Report(shown, total, part) as report, _num_threads(manifest.num_threads):
-                    _render(sequence, folder, manifest, todo, report, watchdog)
+                name = "render" if part.world_size == 1 else f"render, rank 0 of {part.world_size}"
+                with Report(shown, total, name) as report, num_threads(manifest.num_threads):
+                    make_shards(sequence, folder, manifest, todo, report, watchdog)
                     committed = report.names
             damage.clear(part.owns, committed)
     try:
@@ -150,150 +122,3 @@ def render_shards(
         error.add_note("The shards of this rank are complete. Run the same render again to make the rest.")
         raise
     return ShardSource(folder)
-
-
-@contextlib.contextmanager
-def _full_disk_named(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = _NO_ROOM.get(error.errno or 0)
-        if why is None:
-            raise
-        notes = getattr(error, "__notes__", ["Nothing was rendered. Run the same render again."])
-        raise ShardError(" ".join([f"The disk of {str(folder)!r} {why}", *notes])) from error
-
-
-@contextlib.contextmanager
-def _num_threads(count: int) -> Iterator[None]:
-    """Lets torch compute with the thread count of the plan: it decides the last bits."""
-    before = torch.get_num_threads()
-    if before != count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if before != count:
-            torch.set_num_threads(before)
-
-
-def _render(
-    sequence: SyntheticSequence,
-    folder: Path,
-    manifest: Manifest,
-    todo: list[int],
-    report: _Report,
-    watchdog: Watchdog,
-) -> None:
-    writer = BackgroundWriter(folder, manifest, report.committed)
-    maker, warned = MemoryRetry(sequence), False
-    with _committed_stay(folder, manifest, writer), watchdog:
-        for index in todo:
-            ids = manifest.shard_range(index)
-            all_seeds = sequence.seeds(ids)
-            for start in range(ids.start, ids.stop, manifest.batch_size):
-                batch_ids = range(start, min(start + manifest.batch_size, ids.stop))
-                seeds = all_seeds[start - ids.start : batch_ids.stop - ids.start]
-                watchdog.begin(batch_ids, seeds)
-                batch = _made(maker, batch_ids)
-                # A copy: the synthesizer may use its buffers again while the thread writes.
-                rows = {name: value.to("cpu", copy=True) for name, value in batch.items()}
-                watchdog.end()
-                writer.put(start, rows, seeds, maker.call_size)
-                warned = warned or _warned(writer.alarm)
-                report.made(len(batch_ids))
-        writer.finish()
-        if not warned:
-            _warned(writer.alarm)
-
-
-def _warned(alarm: str) -> bool:
-    if alarm:
-        warnings.warn(alarm, CollapseWarning, stacklevel=4)
-    return bool(alarm)
-
-
-def _made(maker: MemoryRetry, ids: range) -> Batch:
-    """The samples; a warning where they took smaller calls of the model than planned."""
-    failures = maker.failures
-    batch = maker.batch(ids)
-    if maker.failures > failures:
-        warnings.warn(
-            f"Memory ran out at samples {ids.start} to {ids.stop - 1}: from here on the model is given "
-            f"{maker.call_size} samples at once instead of the planned batch. Their last bits may differ from the "
-            f"plan's (at most 1e-4); the shards say so (attribute {CALL_SIZE_ATTRIBUTE!r}).",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    return batch
-
-
-@contextlib.contextmanager
-def _committed_stay(folder: Path, manifest: Manifest, writer: BackgroundWriter) -> Iterator[None]:
-    """Ends the writer after an error, and notes on it what is there and how to go on."""
-    try:
-        yield
-    except BaseException as error:
-        writer.abort()
-        done = len(list_shards(folder))
-        state = (
-            f"{done} of {manifest.num_shards} shards are complete in {str(folder)!r} and stay. "
-            "Run the same render again to make the rest."
-        )
-        error.add_note(state)
-        raise
-
-
-def _check_space(folder: Path, manifest: Manifest, todo: list[int]) -> None:
-    """Refuses a render that cannot fit. How far compression shrinks is not known yet: one shard must fit then."""
-    if manifest.compression is not None:
-        todo = todo[:1]
-    needed = sum(len(manifest.shard_range(index)) for index in todo) * manifest.row_bytes()
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ShardError(
-            f"The disk of {str(folder)!r} must have {needed:,} bytes free for {len(todo)} shards, got {free:,}. "
-            "Nothing was rendered. Free some space, or store less: dtype='float16', dtype='uint8', compression='lz4'."
-        )
-
-
-class _Report:
-    """Passes progress on to a bar or a function."""
-
-    def __init__(self, progress: bool | Progress | None, total: int, part: Ranks) -> None:
-        self._call = progress if callable(progress) else None
-        self._total, self._samples, self._bytes = total, 0, 0
-        self._lock = threading.RLock()  # samples are counted in one thread, commits in another
-        self.names: set[str] = set()
-        self._bar = None
-        if progress is True or (progress is None and sys.stderr.isatty()):
-            from tqdm import tqdm
-
-            name = "render" if part.world_size == 1 else f"render, rank 0 of {part.world_size}"
-            self._bar = tqdm(total=total, unit=" samples", desc=name)
-
-    def __enter__(self) -> _Report:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def made(self, samples: int) -> None:
-        with self._lock:
-            self._samples += samples
-            if self._bar is not None:
-                self._bar.update(samples)
-            self._tell()
-
-    def committed(self, name: str, size: int) -> None:
-        with self._lock:
-            self.names.add(name)
-            self._bytes += size
-            if self._bar is not None:
-                self._bar.set_postfix_str(f"{self._bytes / 1e6:,.0f} MB", refresh=False)
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._call is not None:
-            self._call(self._samples, self._total, self._bytes)
