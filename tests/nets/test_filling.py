@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.nets import ModalityUNet
+from torchgenaug.nets import GatedUNet, ModalityUNet
 
 
 def given(present, shape=(8, 8), low=0.0, high=100.0):
@@ -40,3 +40,21 @@ def test_no_modality_is_refused_by_name():
 def test_one_modality_is_refused():
     with pytest.raises(ConfigurationError, match="at least two modalities"):
         ModalityUNet(shape=(1, 8, 8))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 8)])
+def test_a_gated_network_keeps_what_surrounds_the_region(shape):
+    net = GatedUNet(shape=(1, *shape), marks=2, width=2, latent_dim=3, value_range=(0, 100)).eval()
+    image, marks = torch.rand(2, 1, *shape) * 100, torch.zeros(2, 2, *shape)
+    marks[0, 0, 2:4, 3:5] = marks[1, 1, 5:, 5:] = 100
+    hidden = marks.amax(1, keepdim=True) > 50
+    latents = torch.randn(2, 3)
+    with torch.no_grad():
+        made = net(latents, torch.cat([image, marks], 1))
+        again = net(latents, torch.cat([torch.where(hidden, 55.0, image), marks], 1))
+        other = net(-latents, torch.cat([image, marks], 1))
+    assert torch.equal(made[~hidden], image[~hidden])
+    assert torch.equal(made, again)
+    assert not torch.equal(made, other)
+    with pytest.raises(ConfigurationError, match=r"must mark a region in every sample, got none at position 1"):
+        net(latents, torch.cat([image, marks * torch.tensor([1.0, 0]).view(2, *[1] * (len(shape) + 1))], 1))

@@ -34,6 +34,8 @@ CASES = [
     ("cyclegan", "source", (16, 16, 16)),
     ("cut", "source", (16, 16)),
     ("mm-gan", None, (16, 16)),
+    ("inpaint", "mask", (16, 16)),
+    ("inpaint", None, (16, 16, 16)),
 ]
 ONE_EACH = {case[0]: case for case in reversed(CASES)}.values()
 

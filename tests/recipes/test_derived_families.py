@@ -8,8 +8,9 @@ import pytest
 import torch
 from fit_helpers import blobs, tiny
 
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.recipes.build import family_view
+from torchgenaug.recipes.families.inpaint import window_of
 from torchgenaug.recipes.families.mm_gan import _hidden
 from torchgenaug.types import FieldSpec
 
@@ -48,3 +49,39 @@ def test_mm_gan_refuses_data_of_one_modality_and_ranges_apart():
     narrow = dataclasses.replace(data, fields={**data.fields, "source": FieldSpec((1, 16, 16), value_range=(0, 1))})
     with pytest.raises(ConfigurationError, match="ranges of one order"):
         family_view("mm-gan", narrow, tiny())
+
+
+def test_the_view_of_inpaint_hides_lesions_and_leaves_out_images_without():
+    data = blobs()
+    samples = [dict(data.samples[k]) for k in range(len(data))]
+    for k in (0, 3):
+        samples[k]["mask"] = samples[k]["mask"] * 0
+    data = dataclasses.replace(data, samples=samples)
+    seen = family_view("inpaint", data, tiny(condition="mask"))
+    assert len(seen) == len(data) - 2
+    assert seen.ids[0] == "blob 1"
+    for k in range(3):
+        sample = seen.samples[k]
+        hidden = sample["mask"] > 0
+        assert torch.equal(sample["source"][:1][~hidden], sample["image"][~hidden])
+        assert torch.equal(sample["source"][1:] == 100, hidden)
+    anywhere = family_view("inpaint", data, tiny())
+    assert len(anywhere) == len(data)
+    assert 0 < (anywhere.samples[5]["source"][1] == 100).float().mean() < 0.5
+
+
+def test_inpaint_refuses_masks_without_regions():
+    data = blobs()
+    empty = [{**data.samples[k], "mask": data.samples[k]["mask"] * 0} for k in range(len(data))]
+    with pytest.raises(EmptyDatasetError, match="`mask` must mark a region"):
+        family_view("inpaint", dataclasses.replace(data, samples=empty), tiny(condition="mask"))
+
+
+def test_the_window_lies_around_the_region():
+    images = torch.arange(64.0).view(1, 1, 8, 8)
+    hidden = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    hidden[..., 6:8, 1] = True
+    window = window_of(torch.cat([images, hidden], 1), hidden)
+    assert window.shape == (1, 2, 4, 4)
+    assert torch.equal(window[:, :1], images[..., 4:8, 0:4])
+    assert window[:, 1].sum() == 2

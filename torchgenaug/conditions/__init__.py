@@ -7,7 +7,17 @@ from torchgenaug.conditions.covariates import Covariates
 from torchgenaug.conditions.fill import FillClasses
 from torchgenaug.conditions.joint import JointConditions
 from torchgenaug.conditions.labels import ClassLabels
+from torchgenaug.conditions.placed_lesions import PlacedLesions
 from torchgenaug.conditions.prompts import Prompts
 from torchgenaug.conditions.real import RealFields
 
-__all__ = ["ClassLabels", "ClassPrompts", "Covariates", "FillClasses", "JointConditions", "Prompts", "RealFields"]
+__all__ = [
+    "ClassLabels",
+    "ClassPrompts",
+    "Covariates",
+    "FillClasses",
+    "JointConditions",
+    "PlacedLesions",
+    "Prompts",
+    "RealFields",
+]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torchgenaug.nets.flow_latents import FlowLatents as FlowLatents
     from torchgenaug.nets.flow_latents import SecondStageLatents as SecondStageLatents
     from torchgenaug.nets.gan import DCGANGenerator as DCGANGenerator
+    from torchgenaug.nets.gated import GatedUNet as GatedUNet
     from torchgenaug.nets.latents import BallLatents as BallLatents
     from torchgenaug.nets.latents import MixtureLatents as MixtureLatents
     from torchgenaug.nets.latents import NormalLatents as NormalLatents
@@ -35,6 +36,7 @@ _HOMES = {
     "Critic": "critic",
     "DCGANGenerator": "gan",
     "FlowLatents": "flow_latents",
+    "GatedUNet": "gated",
     "ManifoldLatents": "manifold_latents",
     "MixtureLatents": "latents",
     "ModalityUNet": "filling",
@@ -57,6 +59,7 @@ __all__ = [
     "Critic",
     "DCGANGenerator",
     "FlowLatents",
+    "GatedUNet",
     "ManifoldLatents",
     "MixtureLatents",
     "ModalityUNet",

@@ -47,7 +47,7 @@ class ModalityUNet(nn.Module):
             ConfigurationError: a sample without any modality (not looked for inside of CUDA graphs).
         """
         values, hidden = split_marks(given, self.channels, self.low, self.high)
-        if not _captured(given):
+        if not captured(given):
             empty = hidden.flatten(1).all(1)
             if bool(empty.any()):
                 raise ConfigurationError(
@@ -63,5 +63,6 @@ def split_marks(given: Tensor, channels: int, low: float, high: float) -> tuple[
     return given[:, :channels], given[:, channels:] > (low + high) / 2
 
 
-def _captured(values: Tensor) -> bool:
+def captured(values: Tensor) -> bool:
+    """Whether this call is compiled or recorded as a CUDA graph, where no value can be looked at."""
     return torch.compiler.is_compiling() or (values.is_cuda and torch.cuda.is_current_stream_capturing())

@@ -34,6 +34,7 @@ _HOMES: Mapping[str, str] = {
     "cyclegan": "cyclegan",
     "cut": "cut",
     "mm-gan": "mm_gan",
+    "inpaint": "inpaint",
     **dict.fromkeys(_PYTHAE, "autoencoders"),
 }
 
