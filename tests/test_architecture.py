@@ -212,6 +212,7 @@ PUBLIC = {
     "MixPlan",
     "ModuleSynthesizer",
     "MonaiSynthesizer",
+    "PlacedLesions",
     "Prompts",
     "PythaeSynthesizer",
     "RealFields",

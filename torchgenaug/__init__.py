@@ -32,6 +32,7 @@ _HOMES = {
     "MixPlan": "plan",
     "ModuleSynthesizer": "synthesizers",
     "MonaiSynthesizer": "synthesizers",
+    "PlacedLesions": "conditions",
     "Prompts": "conditions",
     "PythaeSynthesizer": "synthesizers",
     "RealFields": "conditions",
@@ -79,6 +80,7 @@ __all__ = [
     "MixPlan",
     "ModuleSynthesizer",
     "MonaiSynthesizer",
+    "PlacedLesions",
     "Prompts",
     "PythaeSynthesizer",
     "RealFields",
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
         Covariates,
         FillClasses,
         JointConditions,
+        PlacedLesions,
         Prompts,
         RealFields,
     )
