@@ -18,9 +18,16 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from shards_helpers import render, small_sequence
 
 from torchgenaug import ShardSource, verify_shards
@@ -201,11 +208,23 @@ TestFolder.settings = settings(
 )
 
 
-class LongFolder(Folder):
-    """``pytest -m slow tests/shards/test_stateful.py``: 300 stories of up to 30 events."""
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-class TestFolderForLong(LongFolder.TestCase):
-    settings = settings(max_examples=300, stateful_step_count=30, deadline=None, suppress_health_check=_QUIET)
+@pytest.mark.parametrize("part", range(10))
+def test_three_hundred_stories(part):
+    """``pytest -m slow tests/shards/test_stateful.py -k three_hundred``: ten parts of 30 stories of up to 30 events."""
+
+    class Part(Folder):
+        """Stories of its own, the same in every run."""
+
+    run_state_machine_as_test(
+        seed(part)(Part),
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=_QUIET,
+            derandomize=False,
+        ),
+    )
