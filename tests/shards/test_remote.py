@@ -16,7 +16,7 @@ import pytest
 import torch
 from shards_helpers import contents, render, shard, small_sequence
 
-from torchgenaug import ShardSource
+from torchgenaug import ShardSource, verify_shards
 from torchgenaug.errors import (
     ConfigurationError,
     MissingExtraError,
@@ -389,3 +389,19 @@ def test_secrets_of_other_errors(tmp_path):
     assert "carrier-pigeon://***@host/shards?token=***&x=***" in str(raised.value)
     assert "geheim" not in str(raised.value)
     assert remote.redacted("see s3://b/c and http://u:p@h/x") == "see s3://b/c and http://***@h/x"
+
+
+def test_what_is_advised_for_a_damaged_copy_fetches_it_again(bucket, tmp_path):
+    expected = small_sequence().batch(list(range(22)))["image"]
+    there = open_remote("memory://bucket/shards", cache=tmp_path / "cache").path
+    file = shard(there, 3)
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ShardCorruptError, match="open the URL again, which fetches it anew: rm -f ") as caught:
+        open_remote("memory://bucket/shards", cache=tmp_path / "cache").read(np.arange(22))
+    assert "--repair" not in str(caught.value)
+    assert verify_shards(there).next_step.startswith("delete the damaged files and open the URL again")
+    subprocess.run(str(caught.value).partition("anew: ")[2], shell=True, check=True)
+    with pytest.raises(ShardIncompleteError, match="local copy of a remote folder: open the URL again"):
+        ShardSource(there)
+    again = open_remote("memory://bucket/shards", cache=tmp_path / "cache")
+    assert torch.equal(again.read(np.arange(22))["image"], expected)

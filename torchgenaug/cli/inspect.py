@@ -42,7 +42,7 @@ def inspect(
     manifest, shards = read_manifest(path), list_shards(path)
     size = sum((path / name).stat().st_size for names in shards.values() for name in names)
     there = sum(1 for index in shards if index < manifest.num_shards)
-    step = next_step(damaged=False, missing=there < manifest.num_shards)
+    step = next_step(path, damaged=False, missing=there < manifest.num_shards)
     if as_json:
         print(json.dumps(_facts(path, manifest, there, size, step), indent=2))
         return

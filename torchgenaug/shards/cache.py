@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,21 @@ def private_folder(root: Path, name: str) -> Path:
                 f"another `cache`, or, if you trust what is there: chmod go-w {place}"
             )
     return folder
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a shard folder is the local copy of a remote one; False: it was rendered or copied here."""
+    return (folder / _LOCK_NAME).exists()
+
+
+def fetch_again(path: Path) -> str:
+    """How to have a damaged or missing file of a cache whole again; empty: its folder is not a cache."""
+    if not is_cache(path.parent):
+        return ""
+    return (
+        "It is the local copy of a remote file. Delete it, and open the URL again, which fetches it anew: "
+        f"rm -f {shlex.quote(str(path))}"
+    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchgenaug.errors import ShardCorruptError
+from torchgenaug.shards.cache import is_cache
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
 from torchgenaug.shards.read.content import ShardFault, on_network
@@ -47,7 +48,7 @@ class ShardReport:
     @property
     def next_step(self) -> str:
         """What to do about it; empty if all is well."""
-        return next_step(damaged=bool(self.damaged), missing=bool(self.missing_shards))
+        return next_step(self.path, damaged=bool(self.damaged), missing=bool(self.missing_shards))
 
     def __str__(self) -> str:
         manifest = self.manifest
@@ -64,8 +65,11 @@ class ShardReport:
         return "\n".join(lines)
 
 
-def next_step(*, damaged: bool, missing: bool) -> str:
+def next_step(folder: Path, *, damaged: bool, missing: bool) -> str:
     """What to do with a folder that has damaged files or lacks shards; empty if neither."""
+    if is_cache(folder) and (damaged or missing):
+        first = "delete the damaged files and " if damaged else ""
+        return f"{first}open the URL again: this is the local copy of a remote folder, and what is missing is fetched"
     if damaged:
         return "run the same render command with --repair: it checks every shard and renders what is damaged or missing"
     return "run the same render command again: it renders what is missing" if missing else ""

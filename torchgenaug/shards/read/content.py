@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from torchgenaug.errors import ShardIncompleteError
+from torchgenaug.shards.cache import fetch_again
 
 _DESCRIPTORS = Path("/proc/self/fd")
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -139,7 +140,7 @@ def open_file(path: Path, ids: range) -> int:
     except FileNotFoundError as error:
         raise ShardIncompleteError(
             f"{path} was there when the folder was opened and is gone; it held samples {ids.start} to {ids.stop - 1}. "
-            "Make it again by running the same render once more."
+            + (fetch_again(path) or "Make it again by running the same render once more.")
         ) from error
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EMLINK):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from torchgenaug.errors import ShardCorruptError
+from torchgenaug.shards.cache import fetch_again
 from torchgenaug.shards.folder import file_digest
 from torchgenaug.shards.format import Manifest, parse_shard_name
 from torchgenaug.shards.read.chunks import Extents, check_disjoint, check_filters, chunk_extents
@@ -23,11 +24,14 @@ from torchgenaug.shards.structure import RENDER_ATTRIBUTE, filters, is_chunked
 
 
 def corrupt(path: Path, ids: range, reason: str) -> ShardCorruptError:
-    """The error for a damaged shard, with the command that repairs it."""
+    """The error for a damaged shard, with the way to have it whole again: rendered, or fetched into its cache."""
+    remedy = fetch_again(path) or (
+        f"Make it again with: torchgenaug render SYNTHESIZER --out {path.parent} --repair (and the options "
+        "of the first render), or render_shards(..., resume='verify')."
+    )
     return ShardCorruptError(
         f"{path} must hold samples {ids.start} to {ids.stop - 1} as they were rendered, but {reason}. Nothing of it "
-        f"was used. Make it again with: torchgenaug render SYNTHESIZER --out {path.parent} --repair (and the options "
-        "of the first render), or render_shards(..., resume='verify')."
+        f"was used. {remedy}"
     )
 
 

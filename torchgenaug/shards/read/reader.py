@@ -15,6 +15,7 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, ShardIncompleteError
+from torchgenaug.shards.cache import is_cache
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest, parse_shard_name
 from torchgenaug.shards.read.content import on_network
@@ -224,10 +225,14 @@ def _digests(folder: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
         # A generator: a manifest of a few bytes may claim any number of shards.
         missing = (index for index in range(manifest.num_shards) if index not in shards)
         ids = some_ranges(missing, unit=manifest.shard_size, end=manifest.count)
-        raise ShardIncompleteError(
-            f"{folder} must hold {manifest.num_shards} shards, got {there}: ids {ids} "
-            "are not there (yet). Run the same render once more to make them: torchgenaug render SYNTHESIZER --out "
+        remedy = (
+            "It is the local copy of a remote folder: open the URL again to fetch them."
+            if is_cache(folder)
+            else "Run the same render once more to make them: torchgenaug render SYNTHESIZER --out "
             f"{folder} --count {manifest.count}, or render_shards(...)."
+        )
+        raise ShardIncompleteError(
+            f"{folder} must hold {manifest.num_shards} shards, got {there}: ids {ids} are not there (yet). {remedy}"
         )
     parsed = (parse_shard_name(shards[index][0]) for index in range(manifest.num_shards))
     digests = b"".join(bytes.fromhex(digest) for _, digest in filter(None, parsed))
