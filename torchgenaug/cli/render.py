@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -39,6 +40,7 @@ class StorageDtype(StrEnum):
 
 
 def render(
+    context: typer.Context,
     synthesizer: Annotated[
         str,
         typer.Argument(
@@ -152,6 +154,14 @@ def render(
 
         sbatch --array=$(torchgenaug render my_model --out shards --count 10000 --list-jobs) render_array.sh
     """
+    from torchgenaug.shards.render.presence import Presence, Ranks
+
+    ranks = Ranks.from_environment()
+    if not dry_run:
+        # Before anything is loaded, so that the others miss a rank that is killed while it loads. The render itself will
+        # say what is wrong with the folder.
+        with suppress(OSError):
+            context.with_resource(Presence(out, ranks))
     import torch
 
     from torchgenaug import render_shards, shard_jobs
@@ -161,7 +171,6 @@ def render(
     from torchgenaug.cli.preview import draw
     from torchgenaug.errors import ConfigurationError
     from torchgenaug.shards.card import CARD_NAME, write_card
-    from torchgenaug.shards.render.ranks import Ranks
 
     if repair and extend:
         raise ConfigurationError("`--extend` must be given without --repair, got both. Repair first, then extend.")
@@ -173,7 +182,7 @@ def render(
         )
     if list_jobs and job is not None:
         raise ConfigurationError("`--job` must be given without --list-jobs, got both. Nothing was rendered.")
-    first = Ranks.from_environment().rank == 0  # the others keep silent
+    first = ranks.rank == 0  # the others keep silent
     console = open_console(quiet=not first)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +20,8 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     """The `accelerate.Accelerator` of a run.
 
     accelerate keeps device and precision for the whole process; what this run set is taken back at its end, so that the
-    next one may use others.
+    next one may use others. Of several processes it opens their group, which stays for the next run and is closed when
+    the process ends.
 
     Args:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …; None: a GPU where there is one.
@@ -40,19 +43,38 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     ours = not PartialState._shared_state
     if wanted is not None and wanted.type == "cuda" and wanted.index is not None:
         torch.cuda.set_device(wanted)
+    # Without a GPU accelerate takes the processes of a launcher for one group only if it is given the CPU.
+    on_cpu = wanted.type == "cpu" if wanted is not None else not torch.accelerator.is_available()
+    grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
     try:
-        accelerator = Accelerator(cpu=wanted is not None and wanted.type == "cpu", mixed_precision=options.precision)
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=options.precision)
     except ValueError as error:
         raise ConfigurationError(
             f"`precision` must be the one of the `accelerate.Accelerator` that this program already has, got "
             f"{options.precision!r}: accelerate keeps one for the whole process ({error}). Use the same precision, or "
             "train in a process of its own."
         ) from error
+    if not grouped and accelerator.num_processes > 1:
+        atexit.register(_close_group)
     try:
         yield accelerator
+    except BaseException:
+        atexit.unregister(_close_group)  # the other processes may be gone or busy: closing could wait for them
+        raise
     finally:
         if ours and accelerator.num_processes == 1:
             AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _close_group() -> None:
+    """Ends the group of processes before the interpreter goes.
+
+    gloo aborts the process if models in reference cycles outlive the group, so they are collected first; a group that
+    nobody closes is reported as a leak by NCCL.
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def checked_device(device: str | None) -> torch.device | None:

@@ -4,8 +4,8 @@ Shard k is made by rank k mod world_size. Who makes what thus needs no agreement
 advance side by side, so that what an interruption leaves is spread evenly over any other number of ranks. To claim
 shards one by one would balance unequal machines better, but needs locks that work on every network file system.
 
-While a rank works, a file of its name lies in the folder, locked and touched now and then. So those that wait can tell
-a rank that is slow from one that is dead.
+While a rank loads and works, a file of its name lies in the folder (`presence`). So those that wait can tell a rank
+that is slow from one that is dead.
 """
 
 from __future__ import annotations
@@ -13,108 +13,26 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
-from torchgenaug.errors import ConfigurationError, ShardIncompleteError, describe_error
+from torchgenaug.errors import ShardIncompleteError
 from torchgenaug.shards.folder import KERNEL, TemporaryFile, probe_lock, read_manifest, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest
+from torchgenaug.shards.read.content import on_network
+from torchgenaug.shards.render.presence import Presence as Presence
+from torchgenaug.shards.render.presence import Ranks as Ranks
 
 START_S = 300.0
 """How long a rank whose process is seen may take to appear, and rank 0 to plan: others may load models faster."""
 APPEAR_S = 20.0
-"""How long a rank may take to appear of which nothing is seen: it was killed while it loaded, or never started."""
-SILENT_S = 120.0
-"""How long a rank on another machine may give no sign. Network file systems show old times for up to a minute."""
-_BEAT_S = 10.0
+"""How long a rank may take to appear of which nothing is seen: it was killed while it started, or never was."""
+SILENT_S = 25.0
+"""How long a rank may give no sign whose lock cannot be seen: it runs on another machine."""
 _PROCESSES = Path("/proc")
 _POLL_S = (0.1, 2.0)  # first and longest pause between two looks at the folder
 _MARK = re.compile(r"\.torchgenaug-rank([0-9]{1,9})-([0-9a-f]{8})-[0-9a-f]+\.tmp", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Ranks:
-    """Which part of a render this process makes.
-
-    Attributes:
-        rank: of this process, in [0, world_size).
-        world_size: number of processes.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-
-    def __post_init__(self) -> None:
-        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (self.rank, self.world_size))
-        if not whole or not 0 <= self.rank < self.world_size:
-            raise ConfigurationError(
-                f"`ranks` must be (rank, world_size) with 0 <= rank < world_size, got {(self.rank, self.world_size)}. "
-                "Nothing was rendered. torchrun sets RANK and WORLD_SIZE; with ranks=(0, 1) one process makes all."
-            )
-
-    @classmethod
-    def from_environment(cls) -> Ranks:
-        """What ``torchrun`` and ``accelerate launch`` set: ``RANK`` and ``WORLD_SIZE``. One process where they do not.
-
-        Raises:
-            ConfigurationError: they are set to something else than such numbers.
-        """
-        rank, world_size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
-        if rank is None or world_size is None:
-            return cls()
-        if not (rank.isdecimal() and world_size.isdecimal()):
-            raise ConfigurationError(
-                f"The environment must hold RANK and WORLD_SIZE as integers, got {rank!r} and {world_size!r}. "
-                "Nothing was rendered. Start with torchrun, or unset them: env -u RANK -u WORLD_SIZE ..."
-            )
-        return cls(int(rank), int(world_size))
-
-    def owns(self, index: int) -> bool:
-        """Whether this process makes shard `index`."""
-        return index % self.world_size == self.rank
-
-
-class Presence:
-    """A context that says to the other ranks that this one is at work; and, if it raises, that and why it ended.
-
-    Args:
-        folder: the shard folder.
-        ranks: with a single rank there is nobody to tell, and no file.
-    """
-
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        self._folder, self._ranks = folder, ranks
-        self._stop = threading.Event()
-
-    def __enter__(self) -> Presence:
-        if self._ranks.world_size > 1:
-            self._mark = TemporaryFile(self._folder, tag=f"rank{self._ranks.rank}-")
-            self._thread = threading.Thread(target=self._beat, name="torchgenaug-presence", daemon=True)
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._ranks.world_size == 1:
-            return
-        self._stop.set()
-        self._thread.join()
-        if error is None:
-            self._mark.discard()
-        else:
-            self._mark.leave(describe_error(error).encode(errors="replace")[:2000])
-
-    def _beat(self) -> None:
-        while not self._stop.wait(_BEAT_S):
-            try:
-                os.utime(self._mark.descriptor)
-            except OSError:
-                return  # a folder that went away is for the render to report
 
 
 def wait_for_plan(folder: Path, ranks: Ranks, count: int = 0) -> None:
@@ -176,22 +94,23 @@ def wait_for_others(folder: Path, manifest: Manifest, ranks: Ranks, missing: Cal
         pause = min(1.5 * pause, _POLL_S[1])
 
 
-def may_be_starting(rank: int, ranks: Ranks) -> bool:
+def may_be_starting(rank: int, ranks: Ranks, *, announced: bool = False) -> bool:
     """Whether a rank that has left no sign in the folder may still be loading.
 
-    Launchers tell each process its rank by its environment, which can be looked at on the machine itself; a rank on
-    another machine is left to its launcher. Without either, nothing speaks for it.
+    Launchers give each process its rank in its environment, which can be looked at on the machine itself. A rank on
+    another machine, of which nothing can be seen, may be loading unless all announce themselves before they load.
 
     Args:
         rank: which.
         ranks: of this process.
+        announced: whether this process announced itself before it loaded its model; the others did the same then.
     """
     own = os.environ.get
     if own("RANK") != str(ranks.rank) or own("WORLD_SIZE") != str(ranks.world_size):
         return False  # `ranks` was given
     local, size = own("LOCAL_RANK", ""), own("LOCAL_WORLD_SIZE", "")
     if local.isdecimal() and size.isdecimal() and not 0 <= rank - (ranks.rank - int(local)) < int(size):
-        return True
+        return not announced
     wanted = {f"RANK={rank}", f"WORLD_SIZE={ranks.world_size}"}
     wanted |= {f"{name}={own(name)}" for name in ("MASTER_PORT", "TORCHELASTIC_RUN_ID") if own(name) is not None}
     for place in _PROCESSES.glob("[0-9]*/environ"):
@@ -212,9 +131,11 @@ class _Watch:
     def dead(self, ranks: set[int]) -> dict[int, str]:
         """Those of `ranks` that do not work any more, and how one knows."""
         marks = self._marks()
-        return {rank: reason for rank in ranks if (reason := self._verdict(rank, marks.get(rank, {})))}
+        # While a rank waits it shows itself in the folder only if it did so before it loaded its model.
+        announced = any(entry[0] is not False for entry in marks.get(self._ranks.rank, {}).values())
+        return {rank: reason for rank in ranks if (reason := self._verdict(rank, marks.get(rank, {}), announced))}
 
-    def _verdict(self, rank: int, marks: dict[str, tuple[bool | None, float, str]]) -> str:
+    def _verdict(self, rank: int, marks: dict[str, tuple[bool | None, float, str]], announced: bool) -> str:
         held = [entry[0] for entry in marks.values()]
         if any(held):
             self._last.pop(rank, None)
@@ -230,23 +151,39 @@ class _Watch:
             return next((entry[2] for entry in marks.values() if entry[2]), "its process was killed")
         if marks:
             return f"no sign of it for {silence:.0f} s" if silence >= SILENT_S else ""
-        if silence < min(APPEAR_S, START_S) or (silence < START_S and may_be_starting(rank, self._ranks)):
+        if silence < min(APPEAR_S, START_S) or (
+            silence < START_S and may_be_starting(rank, self._ranks, announced=announced)
+        ):
             return ""
         return f"it did not appear within {silence:.0f} s"
 
     def _marks(self) -> dict[int, dict[str, tuple[bool | None, float, str]]]:
         """Rank → file name → (whether it is held, None if unknown; modification time; why the rank ended)."""
         found: dict[int, dict[str, tuple[bool | None, float, str]]] = {}
+        _look_afresh(self._folder)
         for name in os.listdir(self._folder) if self._folder.is_dir() else ():
             match = _MARK.fullmatch(name)
             if match is None:
                 continue
+            path, reason = self._folder / name, ""
             try:
-                modified, reason = (self._folder / name).stat().st_mtime, ""
-                with contextlib.suppress(PermissionError):  # another user's
-                    reason = (self._folder / name).read_text(errors="replace")
-                held = False if reason else probe_lock(self._folder / name) if match[2] == KERNEL else None
+                modified = path.stat().st_mtime
+                with contextlib.suppress(PermissionError), path.open("rb") as file:  # another user's may be unreadable
+                    # Of the open file: NFS asks the server when a file is opened, and trusts its cache otherwise.
+                    modified = os.fstat(file.fileno()).st_mtime
+                    reason = file.read().decode(errors="replace")
+                held = False if reason else probe_lock(path) if match[2] == KERNEL else None
             except FileNotFoundError:
                 continue
             found.setdefault(int(match[1]), {})[name] = (held, modified, reason)
         return found
+
+
+def _look_afresh(folder: Path) -> None:
+    """Makes the next listing a new one where the system may show one that is a minute old: on network file systems.
+
+    A change of the folder by this machine ends what it remembers of it.
+    """
+    if folder.is_dir() and on_network(folder):
+        with contextlib.suppress(OSError):  # a full disk is for those to report that render
+            TemporaryFile(folder).discard()
