@@ -19,14 +19,14 @@ from torchgenaug.errors import ConfigurationError, DivergenceError, SynthesizerL
 from torchgenaug.recipes import FitOptions, fit, state
 
 
-def run(out, *, family="ddpm", recipe=None, data=None, **options):
+def run(out, *, family="ddpm", recipe=None, data=None, device="cpu", **options):
     return fit(
         family,
         data or blobs(),
         out,
         recipe=recipe or tiny(condition="label"),
         options=FitOptions(**{"reports": 2} | options),
-        device="cpu",
+        device=device,
         progress=False,
     )
 
@@ -233,7 +233,7 @@ def test_two_processes_train_the_same_weights(tmp_path):
             total = sum(float(each.detach().sum()) for each in self.recipe.networks["unet"].parameters())
             sys.stdout.write(f"weights {{self.step}} {{self.accelerator.process_index}} {{total}}\\n")
         state.TrainingState._average = watched
-        result = run({str(tmp_path / "model")!r}, recipe=tiny(steps=2))
+        result = run({str(tmp_path / "model")!r}, recipe=tiny(steps=2), device=None)
         sys.stdout.write(f"finished {{result.finished}} {{result.steps}}\\n")
     """
     script = tmp_path / "train.py"

@@ -158,9 +158,8 @@ def render(
 
     ranks = Ranks.from_environment()
     if not dry_run:
-        # Before anything is loaded, so that the others miss a rank that is killed while it loads. The render itself will
-        # say what is wrong with the folder.
-        with suppress(OSError):
+        # Before anything is loaded, so that the others miss a rank that is killed while it loads.
+        with suppress(OSError):  # the render itself says what is wrong with the folder
             context.with_resource(Presence(out, ranks))
     import torch
 
