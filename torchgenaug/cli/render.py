@@ -157,7 +157,7 @@ def render(
     from torchgenaug.shards.render.presence import Presence, Ranks
 
     ranks = Ranks.from_environment()
-    if not dry_run:
+    if not (dry_run or list_jobs or job is not None):
         # Before anything is loaded, so that the others miss a rank that is killed while it loads.
         with suppress(OSError):  # the render itself says what is wrong with the folder
             context.with_resource(Presence(out, ranks))
