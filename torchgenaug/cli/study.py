@@ -87,7 +87,7 @@ def _start(count: int, file: Path, out: Path, jobs: int) -> list[subprocess.Pope
 
 
 def _print(summary: dict[str, Any]) -> None:
-    from torchgenaug.study.report import rows_of
+    from torchgenaug.study.rows import rows_of
 
     for name, _, score, own, difference, interval, p, verdict in rows_of(summary):
         compared = f"; {difference} ({interval}), adjusted p {p or 'none'}" if difference else ""

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from torchgenaug.study.arms import real_transformed as real_transformed
     from torchgenaug.study.arms import standard_arms as standard_arms
     from torchgenaug.study.classification import Classification as Classification
+    from torchgenaug.study.controls import pseudo_labelled as pseudo_labelled
+    from torchgenaug.study.controls import real_sample_transformed as real_sample_transformed
+    from torchgenaug.study.controls import retrieved as retrieved
+    from torchgenaug.study.controls import translated as translated
+    from torchgenaug.study.elastic import BatchElastic as BatchElastic
+    from torchgenaug.study.extent import Extent as Extent
+    from torchgenaug.study.filtered import filtered as filtered
     from torchgenaug.study.intensity_maps import RandomIntensityMap as RandomIntensityMap
+    from torchgenaug.study.schedules import Ramp as Ramp
+    from torchgenaug.study.schedules import pretrained as pretrained
+    from torchgenaug.study.schedules import scheduled as scheduled
     from torchgenaug.study.segmentation import Segmentation as Segmentation
     from torchgenaug.study.splits import Split as Split
     from torchgenaug.study.statistics import compare as compare
@@ -30,39 +40,59 @@ if TYPE_CHECKING:
 _HOMES = {
     "Arm": "arms",
     "BatchAffine": "transforms",
+    "BatchElastic": "elastic",
     "BatchTransformed": "transforms",
     "Classification": "classification",
+    "Extent": "extent",
+    "Ramp": "schedules",
     "RandomIntensityMap": "intensity_maps",
     "Segmentation": "segmentation",
     "Split": "splits",
     "Study": "study",
     "compare": "statistics",
+    "filtered": "filtered",
     "holm": "statistics",
     "interval": "statistics",
     "mixed": "arms",
     "oracle": "arms",
+    "pretrained": "schedules",
+    "pseudo_labelled": "controls",
     "real_repeated": "arms",
+    "real_sample_transformed": "controls",
     "real_transformed": "arms",
+    "retrieved": "controls",
+    "scheduled": "schedules",
     "standard_arms": "arms",
+    "translated": "controls",
 }
 
 __all__ = [
     "Arm",
     "BatchAffine",
+    "BatchElastic",
     "BatchTransformed",
     "Classification",
+    "Extent",
+    "Ramp",
     "RandomIntensityMap",
     "Segmentation",
     "Split",
     "Study",
     "compare",
+    "filtered",
     "holm",
     "interval",
     "mixed",
     "oracle",
+    "pretrained",
+    "pseudo_labelled",
     "real_repeated",
+    "real_sample_transformed",
     "real_transformed",
+    "retrieved",
+    "scheduled",
     "standard_arms",
+    "translated",
 ]
 
 

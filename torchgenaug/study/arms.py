@@ -11,7 +11,8 @@ from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.study.splits import Split
 from torchgenaug.study.transforms import BatchAffine, BatchTransform, BatchTransformed
 
-Role = Literal["control", "synthetic", "oracle"]
+Role = Literal["control", "synthetic", "oracle", "reference"]
+ROLES = ("control", "synthetic", "oracle", "reference")
 Synthetic: TypeAlias = Any
 """A source or data set of synthetic samples, or a function `Split` → such a source."""
 
@@ -22,8 +23,9 @@ class Arm:
 
     Attributes:
         name: unique in the study.
-        role: ``"control"`` (uses no generator), ``"synthetic"``, or ``"oracle"``: what perfect synthetic samples would
-            give. Where not even the oracle beats the controls, there is nothing to win.
+        role: ``"control"`` (uses no generator), ``"synthetic"``, ``"oracle"``: what perfect synthetic samples would
+            give (where not even the oracle beats the controls, there is nothing to win), or ``"reference"``: shown for
+            comparison alone, such as a method that needs data which may not leave their site.
         build: (split, seed) → the map-style data set that is trained on.
         source: split → the synthetic samples that `build` reads, which are searched for validation and test data; None:
             the data set of `build` itself is searched.
@@ -74,7 +76,7 @@ def mixed(
         transform: of real and synthetic samples alike.
         name: of the arm; default: from the ratio.
     """
-    source = _per_split(synthetic)
+    source = per_split(synthetic)
 
     def build(split: Split, seed: int) -> Any:
         data = SyntheticMixDataset(split.train, source(split), ratio, seed=seed, fields=fields, match=match)
@@ -86,7 +88,7 @@ def mixed(
         "ratio": ratio,
         "match": match,
         "transform": None if transform is None else repr(transform),
-        "synthetic": _describe(synthetic),
+        "synthetic": describe(synthetic),
     }
     return Arm(name, "synthetic", build, source, settings)
 
@@ -106,7 +108,7 @@ def oracle(data: Callable[[Split], Any], transform: BatchTransform | None = None
             return extra
         return BatchTransformed(SyntheticMixDataset(extra, extra, 0.0, seed=seed), transform)
 
-    settings = {"data": _describe(data), "transform": None if transform is None else repr(transform)}
+    settings = {"data": describe(data), "transform": None if transform is None else repr(transform)}
     return Arm(name, "oracle", build, data, settings)
 
 
@@ -134,11 +136,11 @@ def standard_arms(
             f"`ratios` must be numbers between 0 and 1, got {list(ratios)}. 0 and 1 have arms of their own. For "
             "example (0.25, 0.5)."
         )
-    chosen, supply = transform or BatchAffine(), _per_split(synthetic)
+    chosen, supply = transform or BatchAffine(), per_split(synthetic)
     arms = [real_repeated(), real_transformed(chosen)]
     if oracle_data is not None:
         arms.append(oracle(oracle_data, chosen))
-    described = _describe(synthetic)
+    described = describe(synthetic)
     mixes = [mixed(supply, ratio, fields=fields, match=match) for ratio in (1.0, *ratios)]
     middle = ratios[len(ratios) // 2]
     mixes.append(mixed(supply, middle, fields=fields, match=match, transform=chosen))
@@ -147,7 +149,7 @@ def standard_arms(
     ]
 
 
-def _per_split(synthetic: Synthetic) -> Callable[[Split], Any]:
+def per_split(synthetic: Synthetic) -> Callable[[Split], Any]:
     """A function split → source that makes each source once."""
     if not callable(synthetic) or hasattr(synthetic, "__len__"):
         return lambda split: synthetic
@@ -161,7 +163,7 @@ def _per_split(synthetic: Synthetic) -> Callable[[Split], Any]:
     return source
 
 
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
     """What a folder of results remembers of a source or function."""
     known = getattr(value, "fingerprint", None) or getattr(value, "__qualname__", None)
     if isinstance(known, str):

@@ -16,7 +16,7 @@ def differences_figure(summary: Mapping[str, Any]) -> str:
     rows = [
         (name, arm["against_best_control"])
         for name, arm in summary["arms"].items()
-        if arm.get("against_best_control") is not None
+        if arm.get("against_best_control", {}).get("difference") is not None
     ]
     values = [0.0]
     for _, row in rows:

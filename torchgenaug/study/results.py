@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +19,17 @@ _RESULTS, _STUDY, _LOCKS = "results.jsonl", "study.json", "locks"
 
 
 class Key(NamedTuple):
-    """Which run: the arm, the seed and the name of the split."""
+    """Which run: the arm, the seed, the name of the split, optimizer steps, and the fraction of the real data."""
 
     arm: str
     seed: int
     split: str
+    steps: int
+    share: float = 1.0
 
     def __str__(self) -> str:
-        return f"arm {self.arm!r}, seed {self.seed}, split {self.split!r}"
+        part = "" if self.share == 1 else f", {self.share:.0%} of the real data"
+        return f"arm {self.arm!r}, seed {self.seed}, split {self.split!r}, {self.steps} steps{part}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Run:
         validation: the score on validation data, which chooses the best control.
         start: digest of the initial weights; empty where no optimizer of torch was used.
         network: its type and a digest of the shapes of its parameters.
+        share: fraction of the real training data.
+        real: how many real training samples that was; 0 in lines of older versions.
+        measures: all test scores by name, where the score function returns several.
     """
 
     arm: str
@@ -54,11 +60,14 @@ class Run:
     validation: float
     start: str
     network: str
+    share: float = 1.0
+    real: int = 0
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
         """Which run it is."""
-        return Key(self.arm, self.seed, self.split)
+        return Key(self.arm, self.seed, self.split, self.steps, self.share)
 
 
 class Results:

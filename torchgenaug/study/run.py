@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -14,29 +14,39 @@ from torchgenaug.errors import ConfigurationError, DivergenceError
 from torchgenaug.samples.random_state import random_state_restored
 from torchgenaug.study.arms import Arm
 from torchgenaug.study.results import Key, Run
+from torchgenaug.study.schedules import set_length
 from torchgenaug.study.splits import Split
 from torchgenaug.study.watch import network_of, watched
 
 Train: TypeAlias = Callable[[Any, int, int], Any]
 """(data set, seed, steps) → model, trained for exactly that many optimizer steps."""
-Score: TypeAlias = Callable[[Any, Any], float]
-"""(model, data set) → a number; larger is better."""
+Score: TypeAlias = Callable[[Any, Any], "float | Mapping[str, float]"]
+"""(model, data set) → a number, larger is better; or several by name, of which the study's `metric` counts."""
 
 
-def run_arm(arm: Arm, split: Split, seed: int, *, train: Train, score: Score, steps: int) -> Run:
+def run_arm(arm: Arm, split: Split, key: Key, *, train: Train, score: Score, metric: str = "score") -> Run:
     """Trains and scores a model.
 
     torch's, numpy's and Python's global generators are set from the seed before `train` is called, to the same state
     for every arm, and put back afterwards.
 
+    Args:
+        arm: what to train on.
+        split: the real data; where `key.share` is below 1, with this fraction of its training samples.
+        key: seed and optimizer steps.
+        train: of the study, as `score` and `metric`.
+        score: see `Score`.
+        metric: which of several scores counts.
+
     Raises:
-        ConfigurationError: `train` took another number of optimizer steps.
+        ConfigurationError: `train` took another number of optimizer steps; no score has the name of `metric`.
         DivergenceError: a score is not a finite number.
     """
-    key = Key(arm.name, seed, split.name)
+    seed, steps = key.seed, key.steps
     began = time.perf_counter()
     try:
         data = arm.build(split, seed)
+        set_length(data, train, steps)
         with random_state_restored(), watched() as watch:
             _seed_everything(seed)
             model = train(data, seed, steps)
@@ -46,10 +56,11 @@ def run_arm(arm: Arm, split: Split, seed: int, *, train: Train, score: Score, st
                     f"{key}. An arm with more steps wins by them alone. Count steps, not epochs: stop the loop at "
                     "`steps`."
                 )
-            scores = [float(score(model, data)) for data in (split.test, split.validation)]
+            found = [_by_name(score(model, data), metric) for data in (split.test, split.validation)]
     except Exception as error:
         error.add_note(f"in {key}; finished runs are kept, and the same command goes on")
         raise
+    scores = [each[metric] for each in found]
     for value, name in zip(scores, ("test", "validation"), strict=True):
         if not math.isfinite(value):
             raise DivergenceError(
@@ -57,7 +68,24 @@ def run_arm(arm: Arm, split: Split, seed: int, *, train: Train, score: Score, st
                 "compared. Lower the learning rate, or return the worst score for a model without predictions."
             )
     seconds = round(time.perf_counter() - began, 3)
-    return Run(arm.name, seed, split.name, steps, scores[0], seconds, scores[1], watch.start, network_of(model))
+    return Run(
+        *(arm.name, seed, key.split, steps, scores[0], seconds, scores[1], watch.start, network_of(model)),
+        share=key.share,
+        real=len(split.train),
+        # An undefined side measure, such as the AUC of one class, is left out: only `metric` has to be there.
+        measures={name: value for name, value in found[0].items() if math.isfinite(value)} if len(found[0]) > 1 else {},
+    )
+
+
+def _by_name(scores: Any, metric: str) -> dict[str, float]:
+    if not isinstance(scores, Mapping):
+        return {metric: float(scores)}
+    if metric not in scores:
+        raise ConfigurationError(
+            f"`metric` must name one of the scores {list(scores)}, got {metric!r}. No arm could be compared. For "
+            f"example Study(..., metric={next(iter(scores), 'accuracy')!r})."
+        )
+    return {str(name): float(value) for name, value in scores.items()}
 
 
 def check_alike(runs: Iterable[Run]) -> None:

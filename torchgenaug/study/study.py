@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import Any
 from torchgenaug.contracts import SyntheticSource, trained_on_of
 from torchgenaug.errors import ConfigurationError, DivergenceError, SmallSampleWarning
 from torchgenaug.seeding import checked_seed
-from torchgenaug.study.arms import Arm
+from torchgenaug.study.arms import ROLES, Arm
+from torchgenaug.study.extent import Extent
+from torchgenaug.study.jobs import Jobs
+from torchgenaug.study.mix_pictures import mix_pictures
 from torchgenaug.study.report import write_report
-from torchgenaug.study.results import Key, Results, Run
-from torchgenaug.study.run import Score, Train, check_alike, run_arm
+from torchgenaug.study.results import Key, Results
+from torchgenaug.study.run import Score, Train, run_arm
+from torchgenaug.study.shares import share_of
 from torchgenaug.study.splits import Split, check_split, refuse_leaks, test_share
 from torchgenaug.study.statistics import LEAST_REPEATS
-from torchgenaug.study.summary import summarise
-
-_WAIT_S = 0.2
+from torchgenaug.study.summary import summarise, summarise_all
 
 
 class Study:
@@ -31,11 +32,12 @@ class Study:
         arms: at least one with the role ``"control"``; see `standard_arms`.
         train: (data set, seed, steps) → model. It takes exactly `steps` optimizer steps, going over the data set as
             often as that needs.
-        score: (model, data set) → number; larger is better, so return a loss with its sign changed.
+        score: (model, data set) → number, or dict of several; larger is better, so return a loss with its sign changed.
         steps: optimizer steps of every arm.
         seeds: initial weights and orders of samples: how many, or which.
-        metric: what the score is called.
+        metric: what the score is called; which one counts, where `score` returns a dict of several.
         name: of the study.
+        extent: further training lengths, and fractions of the real data for learning curves.
 
     Raises:
         ConfigurationError: an argument outside its domain.
@@ -55,7 +57,9 @@ class Study:
         seeds: int | Sequence[int] = 5,
         metric: str = "score",
         name: str = "study",
+        extent: Extent | None = None,
     ) -> None:
+        self.extent = extent or Extent()
         self.splits = [splits] if isinstance(splits, Split) else list(splits)
         self.arms, self.train, self.score = list(arms), train, score
         self.steps, self.metric, self.name = steps, metric, name
@@ -71,8 +75,17 @@ class Study:
                 "`arms` must hold a control and an arm to compare with it, got the roles "
                 f"{[arm.role for arm in self.arms]}. Nothing could be compared. Begin with standard_arms(source)."
             )
-        if steps < 1:
-            raise ConfigurationError(f"`steps` must be at least 1, got {steps}. Nothing would be trained.")
+        for arm in self.arms:
+            if arm.role not in ROLES:
+                raise ConfigurationError(
+                    f"`role` of arm {arm.name!r} must be one of {', '.join(ROLES)}, got {arm.role!r}. It would be "
+                    "compared with nothing. Arms without a generator are controls."
+                )
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ConfigurationError(
+                f"`steps` must be a whole number of at least 1, got {steps!r}. Nothing would be trained. "
+                "For example steps=300."
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {self.seeds}.")
         self.repeats = len(self.splits) if len(self.splits) > 1 else len(self.seeds)
@@ -86,8 +99,18 @@ class Study:
             )
 
     def keys(self) -> list[Key]:
-        """All runs, repeat by repeat, so that an interrupted study has whole comparisons."""
-        return [Key(arm.name, seed, split.name) for seed in self.seeds for split in self.splits for arm in self.arms]
+        """All runs: first those that decide verdicts, repeat by repeat; then other lengths, then parts of the data."""
+        first, *others = self.extent.lengths
+        steps = [(first, 1.0), *((length, 1.0) for length in others)]
+        steps += [(first, share) for share in self.extent.shares if share < 1]
+        return [
+            Key(arm.name, seed, split.name, length * self.steps, share)
+            for length, share in steps
+            for seed in self.seeds
+            for split in self.splits
+            for arm in self.arms
+            if share == 1 or arm.role != "oracle"
+        ]
 
     def settings(self) -> dict[str, Any]:
         """What decides a score, JSON-ready; a folder of results belongs to it."""
@@ -116,6 +139,8 @@ class Study:
         notes: list[str] = []
         for split in self.splits:
             notes += check_split(split)
+            for share in self.extent.shares:
+                share_of(split, share)
             checked: list[Any] = [split.train]
             for arm in self.arms:
                 source = None if arm.source is None else arm.source(split)
@@ -154,12 +179,22 @@ class Study:
         results.open(self.settings())
         if results.cut_lines():
             say(f"{results.cut_lines()} lines of results.jsonl are cut off; their runs are repeated.")
-        failed = self._run_all(results, say)
-        runs = self._own_runs(results)
+        jobs = Jobs(self.arms, self.splits, self.train, self.score, self.metric, results)
+        keys = self.keys()
+        stopped = False
+        if any(arm.role == "oracle" for arm in self.arms) and not self.extent.past_no_headroom:
+            roles = {arm.name: arm.role for arm in self.arms}
+            first = [key for key in keys if key[3:] == (keys[0].steps, 1.0) and roles[key.arm] != "synthetic"]
+            if not jobs.run(first, len(keys), say):
+                found = summarise(jobs.done(first), self.arms, self.metric, test_share(self.splits))
+                stopped = found["headroom"] is False
+                keys = first if stopped else keys
+        failed = jobs.run(keys, len(keys), say)
         if failed:
             raise DivergenceError("\n".join(failed))
-        summary = summarise(runs, self.arms, self.metric, test_share(self.splits), notes)
-        write_report(Path(out), summary, self.settings(), runs)
+        runs = jobs.done(keys)
+        summary = summarise_all(runs, self.arms, self.metric, test_share(self.splits), notes, stopped=stopped)
+        write_report(Path(out), summary, self.settings(), runs, pictures=mix_pictures(self))
         return summary
 
     def remaining(self, out: str | Path) -> tuple[int, float | None]:
@@ -169,63 +204,21 @@ class Study:
         missing = [key for key in self.keys() if key not in runs]
         if not runs:
             return len(missing), None
-        return len(missing), len(missing) * sum(run.seconds for run in runs.values()) / len(runs)
+        per_step = sum(run.seconds for run in runs.values()) / sum(run.steps for run in runs.values())
+        return len(missing), per_step * sum(key.steps for key in missing)
 
     def estimate(self) -> float:
         """About how many seconds all runs take, from three short trainings of the first arm."""
+        arm, split, seed = self.arms[0], self.splits[0], self.seeds[0]
 
         def seconds(steps: int) -> float:
-            return run_arm(
-                self.arms[0], self.splits[0], self.seeds[0], train=self.train, score=self.score, steps=steps
-            ).seconds
+            key = Key(arm.name, seed, split.name, steps)
+            return run_arm(arm, split, key, train=self.train, score=self.score, metric=self.metric).seconds
 
         seconds(1)  # the first one pays for what is loaded once
         fixed, few = seconds(1), 8
         per_step = max(0.0, seconds(few) - fixed) / (few - 1)
-        return (fixed + per_step * (self.steps - 1)) * len(self.keys())
-
-    def _own_runs(self, results: Results) -> list[Run]:
-        found = results.runs()
-        return [found[key] for key in self.keys() if key in found]
-
-    def _run_all(self, results: Results, say: Callable[[str], None]) -> list[str]:
-        arms, splits = {arm.name: arm for arm in self.arms}, {split.name: split for split in self.splits}
-        failed: dict[Key, str] = {}
-        spent = mine = 0.0
-        while missing := [key for key in self.keys() if key not in results.runs() and key not in failed]:
-            progress = False
-            for key in missing:
-                with results.claimed(key) as free:
-                    if not free:
-                        continue
-                    progress = True
-                    began = time.perf_counter()
-                    try:
-                        run = run_arm(
-                            arms[key.arm],
-                            splits[key.split],
-                            key.seed,
-                            train=self.train,
-                            score=self.score,
-                            steps=self.steps,
-                        )
-                    except DivergenceError as error:
-                        failed[key] = str(error)
-                        say(str(error))
-                        continue
-                    check_alike([*self._own_runs(results), run])
-                    results.append(run)
-                spent, mine = spent + time.perf_counter() - began, mine + 1
-                done, total = len(self._own_runs(results)), len(self.keys())
-                left = _minutes(spent / mine * (total - done - len(failed)))
-                say(f"{done}/{total} runs, {key}: {self.metric} {run.score:.4f}; about {left} left")
-            if not progress:
-                time.sleep(_WAIT_S)  # other processes are at the last runs
-        return list(failed.values())
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        return sum(fixed + per_step * (key.steps - 1) for key in self.keys())
 
 
 def _name_of(function: Any) -> str:
