@@ -111,7 +111,7 @@ def test_pretraining_and_schedules_follow_the_steps(tmp_path):
     arms = [real_repeated(), pretrained(Images(30, 7), fields=FIELDS)]
     with pytest.raises(ConfigurationError, match="`train` must state its batch size"):
         study(arms).run(tmp_path)
-    assert study(arms, train=fit_batches).run(tmp_path)["arms"]["pretrained on synthetic"]["runs"] == 3
+    assert study(arms, train=fit_batches).run(tmp_path / "other")["arms"]["pretrained on synthetic"]["runs"] == 3
 
 
 def test_scores_of_several_measures(tmp_path):

@@ -93,7 +93,8 @@ def pseudo_labelled(
         return samples
 
     def build(split: Split, seed: int) -> Any:
-        mix = SyntheticMixDataset(split.train, label(split, seed), ratio, seed=seed, fields=keys)
+        labelled: Any = label(split, seed)
+        mix = SyntheticMixDataset(split.train, labelled, ratio, seed=seed, fields=keys)
         return mix if transform is None else BatchTransformed(mix, transform)
 
     settings = {

@@ -24,7 +24,10 @@ def curve_figure(
         logarithmic: horizontal axis; all x are then above 0.
     """
     points = [point for curve in curves.values() for point in curve]
-    scale = (lambda value: math.log(value)) if logarithmic else float
+
+    def scale(value: float) -> float:
+        return math.log(value) if logarithmic else float(value)
+
     xs = [scale(point["x"]) for point in points]
     ys = [value for point in points for value in (point["mean"], point["low"], point["high"]) if value is not None]
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)

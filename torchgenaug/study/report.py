@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any
 import numpy
 import torch
 
-import torchgenaug
 from torchgenaug.study.page import write_page
 from torchgenaug.study.results import Run, write_whole
 from torchgenaug.study.rows import EXPLAINED, HEADINGS, measure_rows, rows_of
@@ -34,7 +34,7 @@ def write_report(
         runs: what the summary stands on.
         pictures: caption → data URL of a PNG.
     """
-    versions = {"torchgenaug": torchgenaug.__version__, "python": platform.python_version()}
+    versions = {"torchgenaug": importlib.metadata.version("torchgenaug"), "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": numpy.__version__}
     document = {"name": settings["name"], **summary, "versions": versions}
     write_whole(out / "summary.json", json.dumps(document, indent=2, allow_nan=False) + "\n")

@@ -51,7 +51,7 @@ def share_of(split: Split, share: float) -> Split:
     """
     if share == 1:
         return split
-    groups = list(names_of(split.train, "patients")) or list(range(len(split.train)))
+    groups: list[Any] = [*names_of(split.train, "patients")] or [*range(len(split.train))]
     strata: dict[Any, list[Any]] = {}
     for row, group in enumerate(groups):
         members = strata.setdefault(_class_of(split.train[row]), [])
