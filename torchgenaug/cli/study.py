@@ -20,7 +20,7 @@ def study(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="State runs and time, and do nothing else.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
     example: Annotated[
-        str | None, typer.Option(help="Print a complete file to start from: digits, cross-modality, own.")
+        str | None, typer.Option(help="Print a complete file to start from: digits, cross-modality, few-labels, own.")
     ] = None,
 ) -> None:
     """Whether synthetic data help: arms at equal optimizer steps, over seeds and splits, with intervals and a verdict.

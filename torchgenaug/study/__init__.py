@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from torchgenaug.study.controls import translated as translated
     from torchgenaug.study.elastic import BatchElastic as BatchElastic
     from torchgenaug.study.extent import Extent as Extent
-    from torchgenaug.study.filtered import filtered as filtered
+    from torchgenaug.study.filtering import filtered as filtered
     from torchgenaug.study.intensity_maps import RandomIntensityMap as RandomIntensityMap
+    from torchgenaug.study.lightning_training import LightningTraining as LightningTraining
     from torchgenaug.study.schedules import Ramp as Ramp
     from torchgenaug.study.schedules import pretrained as pretrained
     from torchgenaug.study.schedules import scheduled as scheduled
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from torchgenaug.study.study import Study as Study
     from torchgenaug.study.transforms import BatchAffine as BatchAffine
     from torchgenaug.study.transforms import BatchTransformed as BatchTransformed
+    from torchgenaug.study.translation import Translation as Translation
 
 _HOMES = {
     "Arm": "arms",
@@ -44,13 +46,15 @@ _HOMES = {
     "BatchTransformed": "transforms",
     "Classification": "classification",
     "Extent": "extent",
+    "LightningTraining": "lightning_training",
     "Ramp": "schedules",
     "RandomIntensityMap": "intensity_maps",
     "Segmentation": "segmentation",
     "Split": "splits",
     "Study": "study",
+    "Translation": "translation",
     "compare": "statistics",
-    "filtered": "filtered",
+    "filtered": "filtering",
     "holm": "statistics",
     "interval": "statistics",
     "mixed": "arms",
@@ -73,11 +77,13 @@ __all__ = [
     "BatchTransformed",
     "Classification",
     "Extent",
+    "LightningTraining",
     "Ramp",
     "RandomIntensityMap",
     "Segmentation",
     "Split",
     "Study",
+    "Translation",
     "compare",
     "filtered",
     "holm",

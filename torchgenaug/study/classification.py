@@ -1,49 +1,28 @@
-"""`Classification`: trains a small network on images and classes, and scores its accuracy."""
+"""`Classification`: trains a small network on images and classes, and scores its accuracy and further measures.
+
+References:
+    Brodersen, Ong, Stephan, Buhmann (2010). The balanced accuracy and its posterior distribution. ICPR.
+    Hand, Till (2001). A simple generalisation of the area under the ROC curve for multiple class classification
+    problems. Machine Learning 45, 171. (AUC is the mean over classes of one against the rest, which is simpler still.)
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
-from torchgenaug import seeding
-
-
-class SmallClassifier(nn.Module):
-    """Three convolutions: (batch, channels, height, width) → (batch, num_classes) logits.
-
-    Args:
-        num_classes: how many classes.
-        channels: of the images.
-        width: channels of the first convolution.
-    """
-
-    def __init__(self, num_classes: int, channels: int = 1, width: int = 16) -> None:
-        super().__init__()
-        widths = (channels, width, 2 * width, 3 * width)
-        blocks = [
-            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(4, b), nn.ReLU(), nn.MaxPool2d(2))
-            for a, b in itertools.pairwise(widths)
-        ]
-        self.layers = nn.Sequential(
-            *blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * widths[-1], num_classes)
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Class logits."""
-        logits: Tensor = self.layers(images)
-        return logits
+from torchgenaug.metrics.auc import roc_auc
+from torchgenaug.study.networks import Build, SmallClassifier
+from torchgenaug.study.training import Training
 
 
 @dataclass(frozen=True)
 class Classification:
-    """A task: `train` and `score` fit `Study`. Samples are ``(image, label)`` or dicts of ``image`` and ``label``.
+    """A task: `train`, and `score` or `measures`, fit `Study`. Samples are ``(image, label)`` or dicts of these.
 
     Attributes:
         num_classes: how many classes.
@@ -52,6 +31,8 @@ class Classification:
         batch_size: samples per step.
         learning_rate: of Adam at its start; it falls to 0 along a cosine over the steps.
         device: where the network is trained.
+        dims: spatial axes, 2 or 3.
+        network: another network than `SmallClassifier`, such as `torchgenaug.study.networks.monai_densenet`.
     """
 
     num_classes: int
@@ -60,41 +41,56 @@ class Classification:
     batch_size: int = 32
     learning_rate: float = 3e-3
     device: str = "cpu"
+    dims: int = 2
+    network: Build | None = None
 
     def train(self, dataset: Any, seed: int, steps: int) -> nn.Module:
-        """Trains a `SmallClassifier` for exactly `steps` optimizer steps, going over the data as often as needed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = SmallClassifier(self.num_classes, self.channels, self.width).to(self.device)
-        optimizer = torch.optim.Adam(model.parameters(), self.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for images, labels in itertools.islice(self._batches(dataset, seed), steps):
-            loss = functional.cross_entropy(model(images), labels)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-        return model.eval()
+        """Trains a network for exactly `steps` optimizer steps, going over the data as often as needed."""
+        return self._training.fit(self._build, functional.cross_entropy, dataset, seed=seed, steps=steps)
 
     def score(self, model: nn.Module, dataset: Any) -> float:
         """Accuracy, the fraction of samples whose class is found: [0, 1]."""
-        right = total = 0
-        with torch.no_grad():
-            for batch in DataLoader(dataset, batch_size=256):
-                images, labels = self._pair(batch)
-                right += int((model(images).argmax(1) == labels).sum())
-                total += len(labels)
-        return right / total
+        logits, labels = self._all(model, dataset)
+        return float((logits.argmax(1) == labels).float().mean())
 
-    def _batches(self, dataset: Any, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for epoch in itertools.count():
-            if hasattr(dataset, "set_epoch"):
-                dataset.set_epoch(epoch)
-            # One order per seed and epoch: arms whose data sets are equally long read the same positions.
-            shuffle = torch.Generator().manual_seed(int(seeding.derive(seed, epoch)) >> 1)
-            for batch in DataLoader(dataset, self.batch_size, shuffle=True, generator=shuffle):
-                yield self._pair(batch)
+    def measures(self, model: nn.Module, dataset: Any) -> dict[str, float]:
+        """``accuracy``, ``balanced accuracy``, ``AUC``, ``sensitivity``, ``specificity``, all in [0, 1].
 
-    def _pair(self, batch: Any) -> tuple[Tensor, Tensor]:
-        image, label = (batch["image"], batch["label"]) if isinstance(batch, Mapping) else batch[:2]
-        return image.to(self.device), label.to(self.device)
+        With two classes the last three are those of class 1; with more, means over the classes that occur, each against
+        the rest. What is undefined, with one class alone, is NaN.
+        """
+        logits, labels = self._all(model, dataset)
+        found, probabilities = logits.argmax(1), logits.softmax(1)
+        present = sorted(set(labels.tolist()))
+        recalls = {each: float((found == each)[labels == each].float().mean()) for each in present}
+        counted = [each for each in present if self.num_classes != 2 or each == 1] if len(present) > 1 else []
+        areas = [roc_auc(probabilities[:, each], labels == each) for each in counted]
+        specificities = [float((found != each)[labels != each].float().mean()) for each in counted]
+        return {
+            "accuracy": float((found == labels).float().mean()),
+            "balanced accuracy": _mean(list(recalls.values())),
+            "AUC": _mean(areas),
+            "sensitivity": _mean([recalls[each] for each in counted]),
+            "specificity": _mean(specificities),
+        }
+
+    def probabilities(self, model: nn.Module, dataset: Any) -> Tensor:
+        """(samples, classes) of a data set; its labels do not count."""
+        return self._all(model, dataset)[0].softmax(1)
+
+    def _all(self, model: nn.Module, dataset: Any) -> tuple[Tensor, Tensor]:
+        pairs = list(self._training.outputs(model, dataset, 256))
+        return torch.cat([logits for logits, _ in pairs]).cpu(), torch.cat([labels for _, labels in pairs]).cpu()
+
+    def _build(self) -> nn.Module:
+        if self.network is not None:
+            return self.network(self.dims, self.channels, self.num_classes)
+        return SmallClassifier(self.num_classes, self.channels, self.width, self.dims)
+
+    @property
+    def _training(self) -> Training:
+        return Training(self.batch_size, self.learning_rate, self.device, ("image", "label"))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

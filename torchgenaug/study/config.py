@@ -15,6 +15,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.study.arms import standard_arms
 from torchgenaug.study.classification import Classification
 from torchgenaug.study.cross_modality import CrossModality
+from torchgenaug.study.few_labels import FewLabels
 from torchgenaug.study.generators import Generator
 from torchgenaug.study.real_samples import RealSamples
 from torchgenaug.study.splits import Split
@@ -59,12 +60,27 @@ steps = 300              # optimizer steps of the segmenter in every arm
 seeds = 5                # initial weights and orders of samples
 batch_size = 8           # of the segmenter
 """,
+    "few-labels": """\
+# Two labelled digits per class here, 3,000 unlabelled ones at a site whose images may not leave it. Its generator may.
+# Run it:  torchgenaug study few-labels.toml --out few-labels-study
+name = "few labels, many unlabelled images elsewhere"
+
+[few_labels]
+per_class = 2            # labelled digits of each class
+unlabelled = 3000        # digits at the other site, labelled there by a classifier of the few
+generator_steps = 2000   # of acgan, at the other site
+generated = 2000         # images that it hands out
+steps = 300              # optimizer steps of the classifier in every arm
+seeds = 5                # initial weights and orders of samples
+lengths = [1, 3]         # trained for 300 and for 900 steps: does a verdict depend on it?
+""",
     "own": """\
 # Your own data, network and arms: a function without arguments that returns a torchgenaug.study.Study.
 study = "my_package.my_study:build"
 """,
 }
 """Name → a complete file to start from."""
+_BUILT_IN: Mapping[str, Any] = {"cross_modality": CrossModality, "few_labels": FewLabels}
 
 
 @dataclass(frozen=True)
@@ -119,11 +135,11 @@ def load_study(path: str | Path, out: str | Path) -> Study:
                 f"`study` must name a function that returns a torchgenaug.study.Study, got {type(study).__name__}."
             )
         return study
-    if "cross_modality" in document:
-        _known(document, ("name", "cross_modality"), "a file with [cross_modality]")
-        settings = _section(document, "cross_modality", CrossModality)
-        built: Study = settings.build(Path(out), str(document.get("name", path.stem)))
-        return built
+    for section, kind in _BUILT_IN.items():
+        if section in document:
+            _known(document, ("name", section), f"a file with [{section}]")
+            built: Study = _section(document, section, kind).build(Path(out), str(document.get("name", path.stem)))
+            return built
     _known(document, ("name", "steps", "seeds", "splits", "data", "task", "synthetic", "arms"), "the file")
     return _built_in(document, path, Path(out))
 

@@ -28,14 +28,16 @@ def curve_figure(
     def scale(value: float) -> float:
         return math.log(value) if logarithmic else float(value)
 
-    xs = [scale(point["x"]) for point in points]
+    xs: list[float] = [scale(point["x"]) for point in points]
     ys = [value for point in points for value in (point["mean"], point["low"], point["high"]) if value is not None]
-    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+    left, right = min(xs), max(xs)
+    low, high = float(min(ys)), float(max(ys))
     margin = 0.05 * ((high - low) or 1.0)
     low, high = low - margin, high + margin
 
     def x(value: float) -> float:
-        return round(_LEFT + (scale(value) - left) / ((right - left) or 1.0) * (_WIDTH - _LEFT - _RIGHT), 1)
+        place: float = (scale(value) - left) / ((right - left) or 1.0)
+        return round(_LEFT + place * (_WIDTH - _LEFT - _RIGHT), 1)
 
     def y(value: float) -> float:
         return round(_TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM), 1)

@@ -7,7 +7,7 @@ import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +15,24 @@ from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.pictures import contact_sheet
+from torchgenaug.study.arms import Arm
+from torchgenaug.study.splits import Split
 from torchgenaug.types import FieldSpec
-
-if TYPE_CHECKING:
-    from torchgenaug.study.study import Study
 
 _SHOWN, _LARGEST_MASK = 8, 64
 
 
-def mix_pictures(study: Study) -> dict[str, str]:
-    """Caption → PNG as a data URL: training samples of the first split, and what each synthetic arm mixes in.
+def mix_pictures(split: Split, arms: Sequence[Arm]) -> dict[str, str]:
+    """Caption → PNG as a data URL: training samples of a split, and what each synthetic arm mixes in.
 
     Evenly spread over each set. Sets without images, and arms that share a source with an earlier one, are passed over;
     without Pillow there are no pictures.
     """
     if importlib.util.find_spec("PIL") is None:
         return {}
-    split = study.splits[0]
     shown: list[Any] = []
     pictures = {}
-    for arm in study.arms:
+    for arm in arms:
         if arm.role == "control":
             continue
         source = None if arm.source is None else arm.source(split)

@@ -34,13 +34,20 @@ def write_report(
         runs: what the summary stands on.
         pictures: caption → data URL of a PNG.
     """
-    versions = {"torchgenaug": importlib.metadata.version("torchgenaug"), "python": platform.python_version()}
+    versions = {"torchgenaug": _own_version(), "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": numpy.__version__}
     document = {"name": settings["name"], **summary, "versions": versions}
     write_whole(out / "summary.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
     lines = sentences(summary, runs)
     write_whole(out / "report.md", _markdown(document, settings, lines))
     write_whole(out / "report.html", write_page(document, settings, lines, pictures or {}))
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("torchgenaug")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def sentences(summary: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:

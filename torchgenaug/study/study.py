@@ -194,7 +194,7 @@ class Study:
             raise DivergenceError("\n".join(failed))
         runs = jobs.done(keys)
         summary = summarise_all(runs, self.arms, self.metric, test_share(self.splits), notes, stopped=stopped)
-        write_report(Path(out), summary, self.settings(), runs, pictures=mix_pictures(self))
+        write_report(Path(out), summary, self.settings(), runs, pictures=mix_pictures(self.splits[0], self.arms))
         return summary
 
     def remaining(self, out: str | Path) -> tuple[int, float | None]:
