@@ -21,6 +21,7 @@ def show_families(as_json: bool) -> None:
                 "conditions": list(about.conditions),
                 "with_mask": about.with_mask and not about.teacher,
                 "teacher": about.teacher,
+                "pretrained": about.pretrained,
                 "steps": about.steps,
                 "batch_size": about.batch_size,
                 "settings": {
@@ -36,7 +37,8 @@ def show_families(as_json: bool) -> None:
         dims = " and ".join(f"{each}D" for each in about.dims)
         conditions = ", ".join(each or "none" for each in about.conditions)
         mask = "; --with-mask" if about.with_mask and not about.teacher else ""
-        options = "--teacher FOLDER" if about.teacher else f"--condition {conditions}"
+        needed = "--from PIPELINE; " if about.pretrained else ""
+        options = "--teacher FOLDER" if about.teacher else f"{needed}--condition {conditions}"
         say(
             f"{name}: {about.summary}",
             f"    {dims}; {options}{mask}; {about.steps} steps of {about.batch_size}",

@@ -24,6 +24,7 @@ _HOMES: Mapping[str, str] = {
     "ddpm": "ddpm",
     "ldm": "ldm",
     "progressive": "progressive",
+    "lora": "lora",
     "dcgan": "gan",
     "wgan-gp": "gan",
     "acgan": "gan",
@@ -71,7 +72,11 @@ def resolve_condition(family: str, data: TrainingData, options: Options) -> Opti
             if about.teacher
             else f"`teacher` must be left out for {family}, got {options.teacher!r}. {learners} learns from one."
         )
-    if options.start is not None:
+    if about.pretrained and options.start is None:
+        raise ConfigurationError(
+            f"`start` must be the folder of a pretrained pipeline for {family}, got none. Give it: --from FOLDER"
+        )
+    if options.start is not None and not about.pretrained:
         if about.teacher:
             raise ConfigurationError(
                 f"`start` must be left out for {family}, got {options.start!r}. It begins as a copy of its teacher."
@@ -145,7 +150,7 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
         )
     options = replace(options, settings=checked_settings(family, about.settings, options.settings))
     recipe: Recipe = _home(family).build(family, data, options)
-    if options.start is not None:
+    if options.start is not None and not about.pretrained:
         from torchgenaug.recipes.start import load_start
 
         load_start(options.start).begin(recipe, data)

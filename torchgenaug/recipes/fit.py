@@ -22,6 +22,7 @@ from torchgenaug.recipes.families.teachers import chosen_teacher
 from torchgenaug.recipes.lock import locked, remove_run
 from torchgenaug.recipes.loop import FitResult, TrainingLoop
 from torchgenaug.recipes.options import FitOptions, Options
+from torchgenaug.recipes.recipe import Family
 from torchgenaug.recipes.report import Judge
 from torchgenaug.recipes.settings import checked_settings
 from torchgenaug.recipes.start import load_start
@@ -80,7 +81,7 @@ def fit(
     recipe = resolve_condition(family, data, recipe)
     shrink = recipe.steps is None  # steps that the user gave are all trained, over several calls if need be
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
-    ancestor = _ancestor(recipe, out)
+    ancestor = _ancestor(about, recipe, out)
     frozen = _frozen(family, data, recipe, options, ancestor)
     if held_out is None:
         data, held_out = data.split(0.1, options.seed)
@@ -133,7 +134,7 @@ def _frozen(
     }
 
 
-def _ancestor(recipe: Options, out: str | Path) -> Ancestor | None:
+def _ancestor(about: Family, recipe: Options, out: str | Path) -> Ancestor | None:
     """The model that this one is made from, if there is one."""
     if recipe.start is not None:
         if Path(out).resolve() == Path(recipe.start).resolve():
@@ -141,6 +142,10 @@ def _ancestor(recipe: Options, out: str | Path) -> Ancestor | None:
                 f"`out` must be another folder than that of the start, got {str(out)!r}. The model there would be "
                 "overwritten. Choose a new folder."
             )
+        if about.pretrained:
+            from torchgenaug.recipes.families.lora import base_fingerprint
+
+            return Ancestor("start", base_fingerprint(recipe.start), None)
         start = load_start(recipe.start).synthesizer
         return Ancestor("start", start.fingerprint, start.trained_on)
     teacher = chosen_teacher(recipe, out)

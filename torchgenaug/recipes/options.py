@@ -28,7 +28,8 @@ class Options:
         teacher: folder of a trained model (families that are distilled from one). Its condition, and whether it
             generates masks, is then what `condition` and `with_mask` are unless they are given.
         start: folder of a trained model of the same family whose weights training begins with; what decides its
-            networks (`condition`, `with_mask`, `width`, `latent_dim`, `settings`) is its own unless given.
+            networks (`condition`, `with_mask`, `width`, `latent_dim`, `settings`) is its own unless given. For
+            ``lora`` the folder of a pretrained pipeline of diffusers.
         settings: of this family alone, by name; `describe_family` has them with their defaults.
     """
 

@@ -31,6 +31,7 @@ class Family:
         dims: 2, 3 or both.
         with_mask: whether it can make masks together with images.
         teacher: whether it learns from a trained model, and needs one.
+        pretrained: whether it fits a pretrained pipeline of diffusers, which `Options.start` names, and needs one.
         staged: whether only the end of its training makes the model that is wanted, so that it must not stop early.
         settings: what can be set about this family alone, by name: ``--set name=value``.
         view: adds the fields that the family derives from the data, such as images with a part left out; `fit` trains
@@ -45,6 +46,7 @@ class Family:
     dims: tuple[int, ...] = (2,)
     with_mask: bool = False
     teacher: bool = False
+    pretrained: bool = False
     staged: bool = False
     settings: Mapping[str, Setting] = field(default_factory=dict)
     view: Callable[[TrainingData, Options], TrainingData] | None = None

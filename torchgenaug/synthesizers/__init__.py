@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torchgenaug.synthesizers.class_prompts import ClassPromptSynthesizer as ClassPromptSynthesizer
     from torchgenaug.synthesizers.diffusion.dit import DiTSynthesizer as DiTSynthesizer
+    from torchgenaug.synthesizers.diffusion.lora import merge_lora as merge_lora
     from torchgenaug.synthesizers.diffusion.prompts.encoding import encode_prompts as encode_prompts
     from torchgenaug.synthesizers.diffusion.stable_diffusion import (
         StableDiffusionSynthesizer as StableDiffusionSynthesizer,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.two_stage import TwoStageSynthesizer as TwoStageSynthesizer
 
 _HOMES = {
+    "ClassPromptSynthesizer": "class_prompts",
     "Compute": "parts.options",
     "DiffusionSampler": "parts.options",
     "DiTSynthesizer": "diffusion.dit",
@@ -49,11 +52,13 @@ _HOMES = {
     "fit_latents": "pythae.fit",
     "load_monai_bundle": "monai.bundle",
     "load_synthesizer": "saving.load",
+    "merge_lora": "diffusion.lora",
     "save_synthesizer": "saving.folder",
     "synthesizer_sha256": "saving.load",
 }
 
 __all__ = [
+    "ClassPromptSynthesizer",
     "Compute",
     "DiTSynthesizer",
     "DiffusersSynthesizer",
@@ -71,6 +76,7 @@ __all__ = [
     "fit_latents",
     "load_monai_bundle",
     "load_synthesizer",
+    "merge_lora",
     "save_synthesizer",
     "synthesizer_sha256",
 ]

@@ -19,6 +19,7 @@ from torchgenaug.synthesizers.parts.building import check_numbers
 from torchgenaug.synthesizers.parts.verified_files import VerifiedFiles
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
+    "class_prompts": ("torchgenaug.synthesizers.class_prompts", "ClassPromptSynthesizer"),
     "diffusers": ("torchgenaug.synthesizers.diffusion.unet", "DiffusersSynthesizer"),
     "module": ("torchgenaug.synthesizers.module.synthesizer", "ModuleSynthesizer"),
     "monai": ("torchgenaug.synthesizers.monai.synthesizer", "MonaiSynthesizer"),

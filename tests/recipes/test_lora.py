@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from fit_helpers import blobs, tiny
+
+from torchgenaug import load_synthesizer
+from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.recipes import FitOptions, checkpoint, fit
+from torchgenaug.recipes.build import build_recipe, resolve_condition
+from torchgenaug.synthesizers import StableDiffusionSynthesizer, merge_lora
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """A tiny random Stable Diffusion on images of 8 x 8, with a text encoder."""
+    pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    blocks = {"block_out_channels": (8, 8), "norm_num_groups": 4}
+    down, up = ("CrossAttnDownBlock2D", "DownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
+    types = {"down_block_types": down, "up_block_types": up, "cross_attention_dim": 8, "attention_head_dim": 4}
+    UNet2DConditionModel(4, 4, 4, layers_per_block=1, **types, **blocks).save_pretrained(folder / "unet")
+    AutoencoderKL(1, 1, ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2, **blocks).save_pretrained(
+        folder / "vae"
+    )
+    DDIMScheduler(clip_sample=False).save_pretrained(folder / "scheduler")
+    pieces = ["a</w>", "n</w>", "a", "n", "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: k for k, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=64)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": 4, "eos_token_id": 5, "pad_token_id": 5}
+    config = transformers.CLIPTextConfig(vocab_size=6, max_position_embeddings=64, **sizes, **ids)
+    transformers.CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+    return folder
+
+
+def options(pipeline, **changes):
+    return tiny(**{"width": None, "steps": 2, "start": str(pipeline), "settings": {"rank": 2}} | changes)
+
+
+def test_trained_saved_and_sampled(tmp_path, monkeypatch, pipeline):
+    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+    data = blobs(spatial=(8, 8))
+    chosen = options(pipeline, condition="label", learning_rate=0.1)
+    result = fit("lora", data, tmp_path / "model", recipe=chosen, options=FitOptions(reports=1), device="cpu")
+    loaded = load_synthesizer(tmp_path / "model")
+    assert loaded.fingerprint == result.synthesizer.fingerprint
+    assert (loaded.num_classes, loaded.trained_on) == (2, None)  # nobody knows what the pipeline saw
+    batch = loaded.synthesize([1, 2], {"label": torch.tensor([0, 1])})
+    assert batch["image"].shape == (2, 1, 8, 8)
+    before = StableDiffusionSynthesizer.from_pretrained(pipeline, value_range=(0, 100), steps=2, clip=True)
+    embeddings = loaded.embeddings[[0, 1]]
+    assert not torch.equal(batch["image"], before.synthesize([1, 2], {"prompt_embeds": embeddings})["image"])
+    assert not list((tmp_path / "model").rglob("*.bin"))
+    kept = checkpoint.load(tmp_path / "model/training", torch.device("cpu"))
+    assert list(kept["networks"]) == ["adapters"]  # the pipeline is not in every checkpoint
+
+
+def test_a_fresh_adapter_changes_nothing_and_one_that_learnt_is_what_training_saw(pipeline):
+    recipe = build_recipe("lora", blobs(spatial=(8, 8)), options(pipeline))
+    unet = recipe.base.networks["unet"]
+    for value in recipe.networks["adapters"].parameters():
+        value.data.normal_(generator=torch.Generator().manual_seed(0))
+    merged = merge_lora(unet, recipe.networks["adapters"].tensors()).eval()
+    noisy, time, prompt = torch.ones(1, 4, 4, 4), torch.tensor([5]), torch.ones(1, 3, 8)
+    with torch.no_grad():
+        trained, sampled, plain = (
+            each(noisy, time, encoder_hidden_states=prompt).sample for each in (recipe.unet.eval(), merged, unet)
+        )
+    assert torch.allclose(trained, sampled, atol=1e-4)
+    assert not torch.allclose(trained, plain, atol=1e-2)
+
+
+def test_what_cannot_be(tmp_path, pipeline):
+    data = blobs(spatial=(8, 8))
+    with pytest.raises(ConfigurationError, match="`start` must be the folder of a pretrained pipeline for lora"):
+        resolve_condition("lora", data, tiny())
+    with pytest.raises(SynthesizerLoadError, match="without unet/"):
+        build_recipe("lora", data, options(tmp_path))
+    with pytest.raises(ConfigurationError, match="`width` must be left out for lora"):
+        build_recipe("lora", data, options(pipeline, width=8))
+    with pytest.raises(ConfigurationError, match=r"`size`|`sample_size`|multiples"):
+        build_recipe("lora", blobs(spatial=(9, 9)), options(pipeline))
