@@ -79,7 +79,7 @@ def fit(
         Folders | None, typer.Option(help="What the subfolders of a folder are, where names do not show it.")
     ] = None,
     table: Annotated[
-        str | None, typer.Option(help="Table of the classes of a folder, where it is not labels.csv.")
+        str | None, typer.Option(help="Table of the classes of a folder: FILE, FILE:COLUMN, FILE:COLUMN=VALUE, none.")
     ] = None,
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Stack the slices of each DICOM series into a volume.")

@@ -412,7 +412,7 @@ def test_a_table_states_the_classes(tmp_path):
         put(tmp_path, f"part{k % 2}/1{k}.png")
     (tmp_path / "train.csv").write_text("file,label")
     remarks = " ".join(load_data(tmp_path).remarks)
-    assert "used if it is called labels.csv: train.csv was not used" in remarks
+    assert "The table train.csv was not used: it holds no lines" in remarks
     (tmp_path / "labels.csv").write_text("file,label,patient\n" + "\n".join(f"1{k},{'ab'[k // 2]},P" for k in range(4)))
     data = load_data(tmp_path)
     assert data.class_names == ("a", "b")

@@ -14,7 +14,16 @@ from torch import Tensor
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.mask_column import COLOUR
 from torchgenaug.recipes.data.parts import ArrayRow, Part, Planes, Segmentation
-from torchgenaug.recipes.data.readers.arrays import MASK_MEMBERS, choose_member, load_array, one_array, read_numpy
+from torchgenaug.recipes.data.readers.arrays import (
+    MASK_MEMBERS,
+    choose_member,
+    holds_several,
+    load_array,
+    load_row,
+    one_array,
+    read_array,
+)
+from torchgenaug.recipes.data.readers.containers import HDF5, MATLAB
 from torchgenaug.recipes.data.readers.decoded import Array, Decoded
 from torchgenaug.recipes.data.readers.dicom import read_dicom
 from torchgenaug.recipes.data.readers.dicom_seg import read_segmentation
@@ -31,7 +40,7 @@ READERS: Mapping[str, Reader] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp"), read_picture),
     **dict.fromkeys((".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga"), read_picture),
     **dict.fromkeys((".ome.tif", ".ome.tiff", ".tif", ".tiff", ".lsm", ".btf"), read_tiff),
-    **dict.fromkeys((".npy", ".npz"), read_numpy),
+    **dict.fromkeys((".npy", ".npz", *HDF5, MATLAB), read_array),
     **dict.fromkeys((".dcm", ".dicom", ".ima"), read_dicom),
 }
 """What reads a file, by its ending; a longer ending stands before the shorter one that it contains."""
@@ -113,9 +122,9 @@ def _decode(part: Part, *, of_mask: bool) -> Decoded:
         if isinstance(part, Segmentation):
             return read_segmentation(part)
         if isinstance(part, ArrayRow):
-            return one_array(np.array(load_array(path, part.member)[part.row]))
+            return one_array(load_row(path, part.member, part.row, part.axis))
         reader = READERS.get(suffix_of(path), read_dicom)
-        if of_mask and path.suffix.lower() == ".npz":
+        if of_mask and holds_several(path):
             return one_array(load_array(path, choose_member(path, MASK_MEMBERS)))
         return _OF_MASKS.get(reader, reader)(path) if of_mask else reader(path)
     except ImportError:

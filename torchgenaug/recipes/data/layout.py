@@ -10,7 +10,7 @@ from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.recipes.data.channels import join_channels
 from torchgenaug.recipes.data.files import READERS, read_image, suffix_of, unreadable
 from torchgenaug.recipes.data.groups import read_groups
-from torchgenaug.recipes.data.listing import Listing, list_folder, some
+from torchgenaug.recipes.data.listing import OTHER_KINDS, Listing, list_folder, some
 from torchgenaug.recipes.data.masks import with_masks
 from torchgenaug.recipes.data.members import with_members
 from torchgenaug.recipes.data.naming import bids_key, split_word
@@ -25,9 +25,9 @@ from torchgenaug.recipes.data.selection import NO_MASKS, Selection
 from torchgenaug.recipes.data.series import stack_series, unstacked_remark
 from torchgenaug.recipes.data.stacks import read_stacks
 from torchgenaug.recipes.data.suspicion import doubt, looks_like_mask
-from torchgenaug.recipes.data.tables import TABLE_NAMES, Labels, read_labels
+from torchgenaug.recipes.data.table_choice import FoundLabels, find_labels, tables_of
+from torchgenaug.recipes.data.unreadable_kinds import remedies
 
-_TABLES = (".csv", ".tsv", ".xlsx")
 _SIBLINGS = 20
 
 
@@ -48,7 +48,8 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     if not listing.files:
         raise EmptyDatasetError(
             f"{listing.folder} must hold images ({', '.join(READERS)}, or DICOM of any name), got none. "
-            f"{' '.join(listing.unused()) or 'It is empty.'} Check the path."
+            f"{' '.join(listing.unused()) or 'It is empty.'} "
+            f"{' '.join(remedies(listing.others.get(OTHER_KINDS, []))) or 'Check the path.'}"
         )
     wanted = selection
     if selection.masks is not None and chosen_segmentations(headers, selection):
@@ -62,12 +63,14 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     images.sort(key=lambda image: image.key)
     _check_distinct(images, listing)
     sources = _partners(images, roles.sources)
-    table = next((listing.folder / name for name in TABLE_NAMES if (listing.folder / name).is_file()), None)
-    labels = None if table is None else _labels(listing, table, images)
+    table = find_labels(listing, images, selection.table)
+    labels = table.labels
     alone = not (masks or labels or sources or selection.images or selection.masks)
     if alone:
         _check_siblings(listing, images)
     groups = read_groups(images, listing.folder, selection.folders, alone=alone, known_classes=labels is not None)
+    if labels is not None and not table.is_certain and selection.folders is None:
+        _check_agreement(images, listing, table)
     records = []
     for number, image in enumerate(images):
         own = bids_patient(image.stem, image.key) or (headers[image.key].patient if image.key in headers else None)
@@ -83,7 +86,7 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     names: tuple[str, ...] = ()
     group_remarks = groups.remarks
     if selection.masks != NO_MASKS:
-        records, member_remarks = with_members(records)
+        records, names, member_remarks = with_members(records)
         group_remarks += member_remarks
     if labels is not None:
         given = labels.patients or ("",) * len(records)
@@ -105,10 +108,7 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
         records, segmented_remarks = with_segmentations(stack[0], headers, listing, wanted)
         group_remarks += (*stack[1], *segmented_remarks)
     remarks = (_summary(records, roles), *channel_remarks, *mask_remarks, *group_remarks, *listing.unused())
-    tables = [name for name in listing.others.get("files of other kinds", []) if name.lower().endswith(_TABLES)]
-    if tables and labels is None and not names:
-        remarks += (f"A table of classes is used if it is called {TABLE_NAMES[0]}: {some(tables)} was not used.",)
-    return Layout(tuple(records), names, remarks)
+    return Layout(tuple(records), names, (*remarks, *table.remarks, *remedies(listing.others.get(OTHER_KINDS, []))))
 
 
 def bids_patient(stem: str, key: str) -> str | None:
@@ -167,12 +167,18 @@ def _check_siblings(listing: Listing, images: Sequence[Named]) -> None:
         raise doubt(suspects, rest)
 
 
-def _labels(listing: Listing, table: Path, images: Sequence[Named]) -> Labels:
-    reason = listing.others.get("files of other kinds", [])
-    if table.name in reason:
-        reason.remove(table.name)
-    tops = {f"{image.key.split('/')[0]}/" for image in images if "/" in image.key}
-    return read_labels(table, [image.key for image in images], ("", *sorted(tops)))
+def _check_agreement(images: Sequence[Named], listing: Listing, table: FoundLabels) -> None:
+    """Refuses folders that read as classes where a table that nobody named states other ones."""
+    try:
+        classes = read_groups(images, listing.folder, None, alone=True).classes
+    except ConfigurationError:
+        return
+    given = table.labels.labels if table.labels is not None else ()
+    if classes and len(set(zip(classes, given, strict=True))) > max(len(set(classes)), len(set(given))):
+        raise ConfigurationError(
+            f"It must be clear what the classes are, got subfolders of {listing.folder} ({some(sorted(set(classes)))}) "
+            f"and the table {table.name}, which state different ones. Choose: --table {table.name} or --table none."
+        )
 
 
 def _check_splits(listing: Listing, roles: Roles) -> None:
@@ -187,8 +193,10 @@ def _check_splits(listing: Listing, roles: Roles) -> None:
     else:
         own = next((each for part, each in splits_of(masks).items() if split_word(part) == split_word(names[0])), masks)
         remedy = f"Choose one: --images '{images}/**' --masks '{Path(own[0]).parent.as_posix()}/**'"
+    tables = tables_of(listing)
+    table = f" Classes that a table here states are read with --table {listing.folder / tables[0]}." if tables else ""
     raise ConfigurationError(
-        f"DATA must be one part of a split, got {listing.folder}, which holds {', '.join(names)}. {remedy}."
+        f"DATA must be one part of a split, got {listing.folder}, which holds {', '.join(names)}. {remedy}.{table}"
     )
 
 

@@ -14,7 +14,9 @@ from torchgenaug.recipes.data.readers.dicom import is_dicom
 _SYSTEM = {"__macosx", "thumbs.db", "desktop.ini"}
 _DATA_FILE = re.compile(r"^\s*(?:ElementDataFile|data ?file)\s*[:=]\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _NO_DICOM = {".csv", ".tsv", ".txt", ".json", ".xml", ".md", ".pdf", ".xlsx", ".xls", ".yaml", ".yml", ".html", ".zip"}
+_SHARD = re.compile(r"shard-\d+\.[0-9a-f]+\.h5")
 _NAMED = 3
+OTHER_KINDS = "files of other kinds"
 
 
 @dataclass
@@ -63,6 +65,8 @@ def list_folder(folder: Path) -> Listing:
         ending = suffix_of(path)
         if not path.exists():
             listing.put_aside(path, "links to nothing")
+        elif _SHARD.fullmatch(path.name):
+            listing.put_aside(path, "shards of synthetic samples, which are no training data")
         elif path.name.lower().startswith("dicomdir"):
             listing.put_aside(path, "indices of DICOM files")
         elif str(path) in companions:
@@ -72,7 +76,7 @@ def list_folder(folder: Path) -> Listing:
         elif ending or (path.suffix.lower() not in _NO_DICOM and path.is_file() and is_dicom(path)):
             listing.files.append(path)
         else:
-            listing.put_aside(path, "files of other kinds")
+            listing.put_aside(path, OTHER_KINDS)
     return listing
 
 
@@ -118,4 +122,4 @@ def _companions(path: Path) -> Iterator[str]:
             yield str(path.with_name(found.group(1)))
 
 
-__all__ = ["Listing", "list_folder", "some", "stem_of"]
+__all__ = ["OTHER_KINDS", "Listing", "list_folder", "some", "stem_of"]

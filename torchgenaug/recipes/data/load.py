@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
+from torchgenaug.recipes.data.readers.containers import HDF5, MATLAB
 from torchgenaug.recipes.data.selection import Folders, Selection
 from torchgenaug.recipes.data.training_data import Split, TrainingData
 
@@ -31,7 +32,8 @@ def load_data(
 
     Args:
         name: ``"digits"``, ``"brain"``, ``"brain-3d"``, ``"brain-t1-t2"`` or ``"nuclei"``; a folder of images or
-            volumes, see `torchgenaug.recipes.data.layout.read_layout`; an .npz or .npy file of many images; or
+            volumes, see `torchgenaug.recipes.data.layout.read_layout`; a file (.npz, .npy, .h5, .mat) of many
+            images; or
             ``"package.module:factory"``, see `torchgenaug.recipes.data.factory.from_factory`. Write ``./digits`` for a
             folder of such a name.
         split: ``"train"``, or ``"held_out"`` of an embedded set; the others are split by `TrainingData.split`.
@@ -44,8 +46,10 @@ def load_data(
         masks: of a folder: glob of the masks; ``"none"``: there are none. None: as names suggest.
         folders: of a folder: whether subfolders are ``"classes"``, ``"patients"`` or nothing (``"ignore"``).
             None: as names suggest.
-        table: of a folder: the table that states classes and patients, a path below it. None: ``labels.csv``, or the
-            only table that names the images.
+        table: of a folder: the table that states classes and patients, a path below it; ``"FILE:COLUMN"`` names its
+            column of classes, ``"FILE:COLUMN=VALUE"`` means two classes, files with that value (perhaps among others,
+            ``a|b``) and without; ``"none"``: no table. None: ``labels.csv``, or the only table that names the images
+            and their classes.
         volumes: of a folder: whether the single-slice DICOM files of each series are stacked into one volume, sorted
             by their positions. Three numbers in `size` or `spacing` mean so, too.
 
@@ -81,7 +85,7 @@ def load_data(
         from torchgenaug.recipes.data.folder import from_folder
 
         return from_folder(folder, size, spacing, selection)
-    if folder.suffix.lower() in (".npz", ".npy") and folder.is_file():
+    if folder.suffix.lower() in (".npz", ".npy", *HDF5, MATLAB) and folder.is_file():
         return _array_file(folder, size, spacing)
     if folder.name.lower() in _STANDS_FOR_ITS_FOLDER and folder.is_file():
         data = load_data(folder.parent, size=size, spacing=spacing, images=images, masks=masks, folders=folders,

@@ -11,20 +11,23 @@ from torchgenaug.recipes.data.grid import Grid
 
 @dataclass(frozen=True)
 class ArrayRow:
-    """One sample of an array file that holds many: its index along the first axis.
+    """One sample of an array file that holds many, or an array of a file that holds several of one sample.
 
     Args:
         path: an .npy, .npz, .h5 or .mat file.
         member: name of the array in a file of several.
-        row: which sample.
+        row: which sample; None: the whole array.
+        axis: 0, or -1: the samples lie along the last axis.
     """
 
     path: Path
     member: str | None
-    row: int
+    row: int | None
+    axis: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path}{f' {self.member}' if self.member else ''} row {self.row}"
+        row = "" if self.row is None else f" row {self.row}"
+        return f"{self.path}{f' {self.member}' if self.member else ''}{row}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from torchgenaug.errors import ConfigurationError
 
 Folders: TypeAlias = Literal["classes", "patients", "ignore"]
-NO_MASKS = "none"
+NO_MASKS = NO_TABLE = "none"
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Selection:
             pattern without a slash for names at any depth. None: as names suggest.
         masks: the same of the masks; ``"none"``: there are none.
         folders: what subfolders are: ``"classes"``, ``"patients"`` or nothing (``"ignore"``). None: as names suggest.
-        table: the table of classes, a path below the folder. None: ``labels.csv``, or the only table that names the
-            images.
+        table: the table of classes, a path below the folder; ``FILE:COLUMN`` names its column of classes, and
+            ``FILE:COLUMN=VALUE`` means two classes, files with that value and without; ``"none"``: no table. None:
+            ``labels.csv``, or the only table that names the images and their classes.
         volumes: whether the slices of a DICOM series are one volume.
     """
 

@@ -1,10 +1,10 @@
-"""Array files that hold many samples each: MedMNIST and MedSegBench .npz, X_train.npy with y_train.npy."""
+"""Array files that hold many samples each: MedMNIST and MedSegBench .npz, X_train.npy with y_train.npy, HDF5."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from torchgenaug.recipes.data.files import unreadable
 from torchgenaug.recipes.data.listing import Listing, some
 from torchgenaug.recipes.data.naming import folder_tokens, split_word
 from torchgenaug.recipes.data.parts import ArrayRow
-from torchgenaug.recipes.data.readers.arrays import load_array, member_shapes
+from torchgenaug.recipes.data.readers.arrays import holds_several, load_array, member_shapes, plain_name
+from torchgenaug.recipes.data.readers.containers import MATLAB, is_container
 from torchgenaug.recipes.data.readers.decoded import MAX_CHANNELS, Array
 from torchgenaug.recipes.data.records import FileRecord, Layout
 
@@ -26,16 +27,17 @@ _TRAIN = ("train", "training", "trn", "tr", "")
 
 @dataclass(frozen=True)
 class _Array:
-    """An array of a file, what its name states, and its shape."""
+    """An array of a file, what its name states, and its shape, samples first; `axis`: where they are in the file."""
 
     path: Path
     member: str | None
     shape: tuple[int, ...]
     split: str
     role: str
+    axis: int = 0
 
     def load(self) -> Array:
-        return load_array(self.path, self.member)
+        return np.moveaxis(load_array(self.path, self.member), self.axis, 0)
 
     @property
     def name(self) -> str:
@@ -50,7 +52,7 @@ def read_stacks(listing: Listing) -> Layout | None:
     Raises:
         ConfigurationError: several data sets, or labels of another number than images.
     """
-    arrays = _arrays(listing)
+    arrays, unknown = _arrays(listing)
     images = {array.split: array for array in arrays if array.role == "image"}
     num_sets = max(Counter(array.split for array in arrays if array.role == "image").values(), default=0)
     if not images or not all(_holds_many(array, arrays) for array in arrays if array.role == "image"):
@@ -68,6 +70,7 @@ def read_stacks(listing: Listing) -> Layout | None:
     for path in listing.files:
         if path not in used:
             listing.put_aside(path, "files that are no such arrays")
+    listing.others["arrays of other names"] = unknown
     records, names, remarks = _records(chosen, [array for array in arrays if array.role == "label"], listing)
     summary = [f"Read as {len(records):,} images: the array {chosen.name} of {chosen.path.name}."]
     if others:
@@ -76,22 +79,47 @@ def read_stacks(listing: Listing) -> Layout | None:
     return Layout(tuple(records), names, (*summary, *remarks, *listing.unused()))
 
 
-def _arrays(listing: Listing) -> list[_Array]:
-    found = []
+def _arrays(listing: Listing) -> tuple[list[_Array], list[str]]:
+    """Arrays that are images or labels by their names, and the names of the others."""
+    found, unknown = [], []
     for path in listing.files:
-        if path.suffix.lower() not in (".npz", ".npy"):
+        if path.suffix.lower() != ".npy" and not holds_several(path):
             continue
         try:
             shapes = member_shapes(path)
         except Exception as error:
             raise unreadable(path, error) from error
+        arrays = []
         for member, shape in shapes.items():
-            name = member or path.name[: -len(path.suffix)]
+            name = plain_name(member) or path.name[: -len(path.suffix)]
             tokens = set(folder_tokens(name))
             role = "image" if tokens & _IMAGES and not tokens & _LABELS else "label" if tokens & _LABELS else ""
             if role:
-                found.append(_Array(path, member or None, shape, split_word(name), role))
-    return found
+                # Of HDF5, a part of the split is often a file of its own.
+                split = split_word(name) or (split_word(path.stem) if is_container(path) else "")
+                arrays.append(_Array(path, member or None, shape, split, role))
+            elif member:
+                unknown.append(f"{listing.key(path)} {member}")
+        found += _samples_first(arrays) if path.suffix.lower() == MATLAB else arrays
+    return found, unknown
+
+
+def _samples_first(arrays: Sequence[_Array]) -> list[_Array]:
+    """Arrays of a MATLAB file, whose samples lie along the last axis, or, as Python writes them, along the first."""
+    counts = {max(array.shape, default=0) for array in arrays if array.role == "label" and len(array.shape) <= 2}
+    images = [array for array in arrays if array.role == "image" and len(array.shape) > 2]
+    if len(images) != 1 or not {images[0].shape[0], images[0].shape[-1]} & counts:
+        return []  # one sample
+    axis = 0 if images[0].shape[0] in counts else -1
+    moved = []
+    for array in arrays:
+        if len(array.shape) == 2 and 1 in array.shape:
+            moved.append(replace(array, shape=(max(array.shape),), axis=-1 if array.shape[-1] > 1 else 0))
+        elif len(array.shape) > 1 and axis == -1:
+            moved.append(replace(array, shape=(array.shape[-1], *array.shape[:-1]), axis=-1))
+        else:
+            moved.append(array)
+    return moved
 
 
 def _holds_many(image: _Array, arrays: Sequence[_Array]) -> bool:
@@ -101,7 +129,8 @@ def _holds_many(image: _Array, arrays: Sequence[_Array]) -> bool:
     if image.split:
         return True
     if set(folder_tokens(image.name)) & _ONE_IMAGE:
-        return label is not None and label.shape != () and label.shape[0] == image.shape[0] and len(label.shape) <= 2
+        of_all = label is not None and label.shape[:1] == image.shape[:1] and len(label.shape) <= 2
+        return of_all and label is not None and label.shape != image.shape[:2]  # else it is the mask of one image
     several_files = len({array.path for array in arrays if array.role == "image"}) > 1
     return not several_files
 
@@ -116,7 +145,9 @@ def _records(
 ) -> tuple[list[FileRecord], tuple[str, ...], list[str]]:
     count = image.shape[0]
     records = [
-        FileRecord((ArrayRow(image.path, image.member, row),), f"{listing.key(image.path)} {image.name} row {row}")
+        FileRecord(
+            (ArrayRow(image.path, image.member, row, image.axis),), f"{listing.key(image.path)} {image.name} row {row}"
+        )
         for row in range(count)
     ]
     label = _label_of(image, labels)
@@ -129,7 +160,7 @@ def _records(
         )
     if _is_mask(image.shape, label.shape):
         masked = [
-            FileRecord(each.image, each.key, (ArrayRow(label.path, label.member, row),))
+            FileRecord(each.image, each.key, (ArrayRow(label.path, label.member, row, label.axis),))
             for row, each in enumerate(records)
         ]
         return masked, (), [f"Masks are {label.name}."]
@@ -171,4 +202,7 @@ def _classes(values: Array) -> tuple[Array | None, tuple[str, ...], str]:
         return numbers, tuple(str(name) for name in names), ""
     if values.dtype.kind not in "buif" or not bool((values == np.round(values.astype(np.float64))).all()):
         return None, (), "no whole numbers"
-    return values.astype(np.int64), (), ""
+    names, numbers = np.unique(values.astype(np.int64), return_inverse=True)
+    if names.tolist() == list(range(len(names))) or names[0] < 0:
+        return values.astype(np.int64), (), ""
+    return numbers, tuple(str(name) for name in names), f", numbered from 0: {', '.join(map(str, names[:8]))}"

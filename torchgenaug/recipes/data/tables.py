@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.files import READERS
 from torchgenaug.recipes.data.listing import some
+from torchgenaug.recipes.data.table_lines import match_lines
+from torchgenaug.recipes.data.table_text import (
+    FILE_COLUMNS,
+    LABEL_COLUMNS,
+    PATIENT_COLUMNS,
+    Table,
+    normal,
+    read_table,
+)
 
 TABLE_NAMES = ("labels.csv", "labels.tsv", "labels.txt")
-_FILE = ("file", "filename", "file_name", "filepath", "file_path", "image", "image_name", "image_id", "image_file",
-         "image_path", "image_index", "imageid", "img", "img_name", "img_id", "img_path", "isic_id", "path", "name",
-         "id", "id_code", "case", "case_id", "scan")  # fmt: skip
-_LABEL = ("label", "labels", "class", "class_name", "class_id", "classes", "target", "dx", "diagnosis", "category", "y",
-          "grade", "level", "pathology", "finding", "finding_labels", "disease", "label_id", "label_name",
-          "benign_malignant")  # fmt: skip
-_PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid", "participant",
-            "participant_id", "person_id")  # fmt: skip
 _MISSING = {"", "nan", "na", "n/a", "null"}
 _MAX_CLASSES = 64
+_JOINT = "|"  # between the labels of an image that has several
 
 
 @dataclass(frozen=True)
@@ -44,108 +42,90 @@ class Labels:
     remarks: tuple[str, ...]
 
 
-def read_labels(path: Path, keys: Sequence[str], roots: Sequence[str] = ("",)) -> Labels:
+@dataclass(frozen=True)
+class Wanted:
+    """What a user states about a table.
+
+    Args:
+        column: name of the column of classes; None: as names suggest.
+        value: two classes: files with this value, or with it among several, and the others.
+        all_there: whether each file that it names must be there.
+    """
+
+    column: str | None = None
+    value: str | None = None
+    all_there: bool = True
+
+
+def read_labels(path: Path, keys: Sequence[str], roots: Sequence[str] = ("",), wanted: Wanted | None = None) -> Labels:
     """The class of each image of `keys`, paths below the folder; the table may leave out `roots` in front of them.
 
     Raises:
         ConfigurationError: no such columns, cells without a value, files that are not there or not named, two labels
             of one file; the table and the line are named.
     """
-    text, encoding = _decoded(path)
-    header, rows, delimiter = _parsed(path, text)
-    columns = _Columns(path, header, rows)
-    files = _file_names(path, columns, rows)
-    numbers = _matched(path, keys, files, roots)
-    labels = [columns.label(rows[number]) for number in numbers]
-    names = _class_names(path, labels)
-    patients = tuple(columns.patient(rows[number]) for number in numbers) if columns.patient_at is not None else ()
-    used = {columns.file_at, columns.patient_at, *columns.label_at}
-    unused = [name for place, name in enumerate(header) if place not in used and name]
-    remarks = [f"Classes are those of the column {columns.label_name} of {path.name}, files those of "
-               f"{header[columns.file_at]}."]  # fmt: skip
-    if encoding not in ("utf-8", "utf-8-sig"):
-        remarks.append(f"{path.name} is no UTF-8: it was read as {encoding}.")
-    if delimiter != ",":
-        remarks.append(f"{path.name} is separated by {delimiter!r}.")
-    if unused:
-        remarks.append(f"Columns of {path.name} that were not used: {', '.join(unused)}.")
-    if len(set(files)) < len(files):
-        remarks.append(f"{path.name} has {len(files) - len(set(files))} repeated lines.")
-    counts = [str(number) for number in range(len(names))]
-    return Labels(() if names == counts else tuple(names), tuple(names.index(each) for each in labels), patients,
-                  tuple(remarks))  # fmt: skip
-
-
-def _decoded(path: Path) -> tuple[str, str]:
-    content = path.read_bytes()
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16"), "UTF-16"
-    if content[:2000].count(b"\0") > len(content[:2000]) // 4:
-        little = content[1:2] == b"\0"
-        return content.decode("utf-16-le" if little else "utf-16-be"), "UTF-16"
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return content.decode(encoding), encoding
-        except UnicodeDecodeError:
-            continue
-    return content.decode("latin-1"), "latin-1"
-
-
-def _parsed(path: Path, text: str) -> tuple[list[str], list[list[str]], str]:
-    """The header, the other lines, and what parts the cells."""
-    text = unicodedata.normalize("NFC", text.lstrip("\ufeff"))
-    first, _, rest = text.partition("\n")
-    stated = first.strip().strip('"')
-    delimiters: Sequence[str] = ",;\t|"
-    if stated.lower().startswith("sep=") and len(stated) == 5:  # what Excel writes for itself
-        text, delimiters = rest, stated[4]
-    best: tuple[int, list[str], list[list[str]], str] = (-1, [], [], ",")
-    for delimiter in delimiters:
-        lines = [[cell.strip() for cell in line] for line in
-                 csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)]  # fmt: skip
-        lines = [line for line in lines if any(line)]
-        if lines:
-            header = lines[0]
-            known = [_normal(name) for name in header]
-            score = 100 * sum(any(name in names for name in known) for names in (_FILE, _LABEL, _PATIENT)) + len(header)
-            if score > best[0]:
-                best = (score, header, lines[1:], delimiter)
-    _, header, rows, delimiter = best
-    if not rows:
+    wanted = wanted or Wanted()
+    table = read_table(path)
+    columns = Columns(table, wanted)
+    files = columns.file_names()
+    lines = match_lines(path, keys, files, roots)
+    missing = [key for key, number in zip(keys, lines.numbers, strict=True) if number is None]
+    if missing:
         raise ConfigurationError(
-            f"{path} must have the columns file and label and a line for each image, got "
-            f"{'only ' + ', '.join(header) if header else 'nothing'}. Write file,label in its first line."
+            f"{path} must name every image, got none for {missing[0]} (and {len(missing) - 1} others). Add the line "
+            f"{missing[0]},<label>; or leave the table out: --table none."
         )
-    return header, rows, delimiter
+    if lines.absent and wanted.all_there:
+        raise ConfigurationError(
+            f"{path} must name files that are there, got {len(lines.absent)} that are not: {some(lines.absent)}. Write "
+            f"paths below {path.parent}; or, if they were left out on purpose: --table {path.name}."
+        )
+    numbers = [number for number in lines.numbers if number is not None]
+    columns.check_one_label([table.rows[number] for number in numbers])
+    labels = [columns.label(table.rows[number]) for number in numbers]
+    names = _class_names(path, labels)
+    remarks = _remarks(table, columns, files)
+    if lines.absent:
+        remarks.append(f"{path.name} names {len(lines.absent)} files that are not here: {some(lines.absent)}.")
+    if lines.by_folder:
+        remarks.append(f"{path.name} names folders of images: all images of a folder are of one class.")
+    patients = tuple(columns.patient(table.rows[number]) for number in numbers)
+    counts = [str(number) for number in range(len(names))]
+    return Labels(() if names == counts else tuple(names), tuple(names.index(each) for each in labels),
+                  patients if columns.patient_at is not None else (), tuple(remarks))  # fmt: skip
 
 
-def _normal(name: str) -> str:
-    return "_".join(name.casefold().replace("-", " ").replace(".", " ").replace("_", " ").split())
+class Columns:
+    """Where the files, the labels and the patients of a table stand.
 
+    Raises:
+        ConfigurationError: no such columns, one of them twice, two columns of labels that disagree.
+    """
 
-class _Columns:
-    """Where the files, the labels and the patients stand."""
-
-    def __init__(self, path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self.path, self.header = path, header
-        normal = [_normal(name) for name in header]
-        twice = {name for name in normal if name and normal.count(name) > 1 and name in (*_FILE, *_LABEL, *_PATIENT)}
+    def __init__(self, table: Table, wanted: Wanted) -> None:
+        self.table, self.path, self.header, self.wanted = table, table.path, table.header, wanted
+        names = [normal(name) for name in table.header]
+        known = (*FILE_COLUMNS, *LABEL_COLUMNS, *PATIENT_COLUMNS)
+        twice = {name for name in names if name and names.count(name) > 1 and name in known}
         if twice:
-            raise ConfigurationError(f"{path} must have each column once, got {some(sorted(twice))} twice. Remove one.")
-        files = [normal.index(name) for name in _FILE if name in normal]
-        labels = [normal.index(name) for name in _LABEL if name in normal]
-        patients = [normal.index(name) for name in _PATIENT if name in normal]
-        self.patient_at = patients[0] if patients else None
-        files = [place for place in files if place not in labels]
+            raise ConfigurationError(
+                f"{table.path} must have each column once, got {some(sorted(twice))} twice. Remove one."
+            )
+        labels = self._labels(names)
+        patients = [names.index(name) for name in PATIENT_COLUMNS if name in names]
+        self.patient_at = next((place for place in patients if place not in labels), None)
+        files = [names.index(name) for name in FILE_COLUMNS if name in names and names.index(name) not in labels]
+        files += [] if self.patient_at is None else [self.patient_at]  # a line for each patient, whose files lie in one
         if files and not labels:
-            labels = self._one_hot([k for k in range(len(header)) if k not in {files[0], self.patient_at}], rows)
+            labels = self._one_hot([k for k in range(len(names)) if k not in {files[0], self.patient_at}])
         if not files or not labels:
             raise ConfigurationError(
-                f"{path} must have the columns file and label (and perhaps patient), got "
-                f"{', '.join(header) or 'none'}. Write them in its first line."
+                f"{table.path} must have the columns file and label (and perhaps patient), got "
+                f"{', '.join(table.header) or 'none'}. Write them in its first line; or name the column of classes: "
+                f"--table '{table.path.name}:{table.header[-1]}'."
             )
         self.file_at = files[0]
-        self.label_at = self._one_label(labels, rows, normal)
+        self.label_at = self._one_label(labels, names)
 
     @property
     def label_name(self) -> str:
@@ -157,36 +137,96 @@ class _Columns:
         """The class that a line states."""
         if len(self.label_at) > 1:
             return next(self.header[place] for place in self.label_at if float(row[place]) == 1)
-        value = row[self.label_at[0]] if self.label_at[0] < len(row) else ""
+        value = self.table.cell(row, self.label_at[0])
+        if self.wanted.value is not None:
+            has = _plain(self.wanted.value) in {_plain(part.strip()) for part in value.split(_JOINT)}
+            # "Pneumonia=1" names a class where "1" does not.
+            name = (
+                self.wanted.value
+                if not _plain(self.wanted.value).isdecimal()
+                else f"{self.label_name}={self.wanted.value}"
+            )
+            return name if has else f"no {name}"
         if value.casefold() in _MISSING:
             raise ConfigurationError(
                 f"{self.path} must have a label for every file, got {value or 'nothing'} for {row[self.file_at]}. Fill "
                 "it in, or remove the line and the file."
             )
-        try:
-            return str(int(float(value))) if float(value).is_integer() and float(value) >= 0 else value
-        except (ValueError, OverflowError):
-            return value
+        return _plain(value)
 
     def patient(self, row: Sequence[str]) -> str:
         """The patient that a line states."""
-        place = self.patient_at or 0
-        return row[place] if place < len(row) else ""
+        return self.table.cell(row, self.patient_at or 0)
 
-    def _one_label(self, places: list[int], rows: Sequence[Sequence[str]], normal: Sequence[str]) -> list[int]:
-        one_hot = len(places) > 1 and not any(normal[place] in _LABEL for place in places)
-        if len(places) == 1 or one_hot or normal[places[0]] == "label":
-            return places if one_hot else places[:1]
-        firsts = [[row[place] if place < len(row) else "" for row in rows] for place in places]
-        groupings = {tuple(column.index(value) for value in column) for column in firsts}
-        if len(groupings) == 1:
-            return places[:1]
+    def check_one_label(self, rows: Sequence[Sequence[str]]) -> None:
+        """Refuses lines with several labels, unless one of them was chosen.
+
+        Raises:
+            ConfigurationError: how many, the labels, and how to choose.
+        """
+        if len(self.label_at) > 1 or self.wanted.value is not None:
+            return
+        cells = [self.table.cell(row, self.label_at[0]) for row in rows]
+        several = [cell for cell in cells if _JOINT in cell]
+        if not several:
+            return
+        parts = sorted({part.strip() for cell in cells for part in cell.split(_JOINT)})
         raise ConfigurationError(
-            f"{self.path} must have one column of labels, got {', '.join(self.header[place] for place in places)}, "
-            "which state different things. Name the one that is meant label."
+            f"{self.path} must give one label to a file, got several for {len(several)} of {len(cells)} "
+            f"({several[0]}). Choose one of {len(parts)}, there or not: --table "
+            f"'{self.path.name}:{self.label_name}={several[0].split(_JOINT)[0]}'; or no classes: --table none. All: "
+            f"{', '.join(parts[:24])}."
         )
 
-    def _one_hot(self, places: list[int], rows: Sequence[Sequence[str]]) -> list[int]:
+    def file_names(self) -> list[str]:
+        """What each line names.
+
+        Raises:
+            ConfigurationError: a line without a name; two labels of one file.
+        """
+        files: list[str] = []
+        stated: dict[str, str] = {}
+        for row in self.table.rows:
+            name = self.table.cell(row, self.file_at)
+            if not name:
+                raise ConfigurationError(
+                    f"{self.path} must name a file in every line, got {', '.join(row)}. Complete it."
+                )
+            name, label = name.replace("\\", "/"), self.label(row)
+            if stated.setdefault(name, label) != label:
+                raise ConfigurationError(
+                    f"{self.path} must give one label to a file, got {stated[name]!r} and {label!r} for {name}. Remove "
+                    "one line."
+                )
+            files.append(name)
+        return files
+
+    def _labels(self, names: Sequence[str]) -> list[int]:
+        column = self.wanted.column
+        if column is None:
+            coordinates = {"y"} if "x" in names else set[str]()
+            return [names.index(name) for name in LABEL_COLUMNS if name in names and name not in coordinates]
+        if normal(column) not in names:
+            raise ConfigurationError(
+                f"`table` must name a column of {self.path}, got {column!r}; there are {', '.join(self.header)}. Write "
+                f"--table '{self.path.name}:{self.header[-1]}'."
+            )
+        return [names.index(normal(column))]
+
+    def _one_label(self, places: list[int], names: Sequence[str]) -> list[int]:
+        one_hot = len(places) > 1 and not any(names[place] in LABEL_COLUMNS for place in places)
+        if len(places) == 1 or one_hot or names[places[0]] == "label":
+            return places if one_hot else places[:1]
+        firsts = [[self.table.cell(row, place) for row in self.table.rows] for place in places]
+        if len({tuple(column.index(value) for value in column) for column in firsts}) == 1:
+            return places[:1]
+        options = " or ".join(f"--table '{self.path.name}:{self.header[place]}'" for place in places)
+        raise ConfigurationError(
+            f"{self.path} must have one column of labels, got {', '.join(self.header[place] for place in places)}, "
+            f"which state different things. Choose: {options}."
+        )
+
+    def _one_hot(self, places: list[int]) -> list[int]:
         def is_one_hot(row: Sequence[str]) -> bool:
             try:
                 values = [float(row[place]) for place in places]
@@ -194,78 +234,33 @@ class _Columns:
                 return False
             return set(values) == {0.0, 1.0} and sum(values) == 1
 
-        return places if len(places) > 1 and all(map(is_one_hot, rows)) else []
+        return places if len(places) > 1 and all(map(is_one_hot, self.table.rows)) else []
 
 
-def _file_names(path: Path, columns: _Columns, rows: Sequence[Sequence[str]]) -> list[str]:
-    files: list[str] = []
-    stated: dict[str, str] = {}
-    for row in rows:
-        name = row[columns.file_at] if columns.file_at < len(row) else ""
-        if not name:
-            raise ConfigurationError(f"{path} must name a file in every line, got {', '.join(row)}. Complete it.")
-        name = name.replace("\\", "/")
-        label = columns.label(row)
-        if stated.setdefault(name, label) != label:
-            raise ConfigurationError(
-                f"{path} must give one label to a file, got {stated[name]!r} and {label!r} for {name}. Remove one line."
-            )
-        files.append(name)
-    return files
+def _plain(value: str) -> str:
+    """Whole numbers as such: "1.0" is "1"."""
+    try:
+        return str(int(float(value))) if float(value).is_integer() and float(value) >= 0 else value
+    except (ValueError, OverflowError):
+        return value
 
 
-def _matched(path: Path, keys: Sequence[str], files: Sequence[str], roots: Sequence[str]) -> list[int]:
-    """For each image the line that names it: by path, by the end of a path, or without ending."""
-    known: dict[str, set[int]] = defaultdict(set)
-    first: dict[str, int] = {}
-    for number, name in enumerate(files):
-        first.setdefault(name, number)
-    for name, number in first.items():
-        parts = PurePosixPath(unicodedata.normalize("NFC", name).casefold()).parts
-        for place in range(len(parts)):
-            known["/".join(parts[place:])].add(number)
-    numbers: list[int] = []
-    missing: list[str] = []
-    for key in keys:
-        line = _line_of(key, known, first, roots)
-        if line is None:
-            missing.append(key)
-        else:
-            numbers.append(line)
-    if missing:
-        raise ConfigurationError(
-            f"{path} must name every image, got none for {missing[0]} (and {len(missing) - 1} others). Add the line "
-            f"{missing[0]},<label>"
-        )
-    used = Counter(numbers)
-    unused = [name for name, number in first.items() if number not in used]
+def _remarks(table: Table, columns: Columns, files: Sequence[str]) -> list[str]:
+    name, used = table.path.name, {columns.file_at, columns.patient_at, *columns.label_at}
+    unused = [column for place, column in enumerate(table.header) if place not in used and column]
+    remarks = [
+        f"Classes are those of the column {columns.label_name} of {name}, files those of "
+        f"{table.header[columns.file_at]}."
+    ]
+    if table.encoding not in ("utf-8", "utf-8-sig"):
+        remarks.append(f"{name} is no UTF-8: it was read as {table.encoding}.")
+    if table.delimiter != ",":
+        remarks.append(f"{name} is separated by {table.delimiter!r}.")
     if unused:
-        raise ConfigurationError(
-            f"{path} must name files that are there, got {len(unused)} that are not: {some(unused)}. Write paths below "
-            f"{path.parent}."
-        )
-    if len(used) < len(numbers):
-        twice = next(number for number, count in used.items() if count > 1)
-        same = [key for key, number in zip(keys, numbers, strict=True) if number == twice]
-        raise ConfigurationError(
-            f"{path} must name each image, got {files[twice]!r} for {some(same)}. Write paths below {path.parent}."
-        )
-    return numbers
-
-
-def _line_of(key: str, known: Mapping[str, set[int]], first: Mapping[str, int], roots: Sequence[str]) -> int | None:
-    key = unicodedata.normalize("NFC", key)
-    stems = [key[: -len(ending)] for ending in READERS if key.lower().endswith(ending)][:1]
-    for name in (key, *stems):
-        for root in roots:
-            if name.removeprefix(root) in first:
-                return first[name.removeprefix(root)]
-        parts = name.casefold().split("/")
-        for place in range(len(parts)):
-            found = known.get("/".join(parts[place:]), set())
-            if len(found) == 1:
-                return next(iter(found))
-    return None
+        remarks.append(f"Columns of {name} that were not used: {', '.join(unused)}.")
+    if len(set(files)) < len(files):
+        remarks.append(f"{name} has {len(files) - len(set(files))} repeated lines.")
+    return remarks
 
 
 def _class_names(path: Path, labels: Sequence[str]) -> list[str]:
@@ -279,10 +274,15 @@ def _class_names(path: Path, labels: Sequence[str]) -> list[str]:
             f"{path} must write a class in one way, got {' and '.join(map(repr, alike))}. Write them alike, or apart."
         )
     if len(names) < 2:
-        raise ConfigurationError(f"{path} must name two classes at least, got only {names[0]!r}. Remove the table.")
+        raise ConfigurationError(
+            f"{path} must name two classes at least, got only {names[0]!r}. Leave it out: --table none."
+        )
     if len(names) > _MAX_CLASSES:
         raise ConfigurationError(
             f"{path} must name at most {_MAX_CLASSES} classes, got {len(names)}: {some(names)}. A number that is "
-            "measured is no class: group its values, or remove the table."
+            "measured is no class: group its values, or leave the table out: --table none."
         )
     return names
+
+
+__all__ = ["TABLE_NAMES", "Columns", "Labels", "Wanted", "read_labels"]

@@ -1,0 +1,84 @@
+"""Which line of a table names which image."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.files import READERS
+from torchgenaug.recipes.data.listing import some
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The line of each image.
+
+    Args:
+        numbers: of the lines, in the order of the images; None where no line names an image.
+        absent: names in the table of files that are not there.
+        by_folder: whether lines name folders of images, as those of patients.
+    """
+
+    numbers: tuple[int | None, ...]
+    absent: tuple[str, ...]
+    by_folder: bool
+
+
+def match_lines(path: Path, keys: Sequence[str], files: Sequence[str], roots: Sequence[str]) -> Lines:
+    """The line that names each image: by path, by the end of a path, without ending; or by one of its folders.
+
+    Args:
+        path: of the table.
+        keys: paths of the images below the folder.
+        files: what each line names.
+        roots: beginnings of paths that the table may leave out.
+
+    Raises:
+        ConfigurationError: one line for several images of the same name.
+    """
+    known: dict[str, set[int]] = defaultdict(set)
+    first: dict[str, int] = {}
+    for number, name in enumerate(files):
+        first.setdefault(name, number)
+    for name, number in first.items():
+        parts = PurePosixPath(unicodedata.normalize("NFC", name).casefold()).parts
+        for place in range(len(parts)):
+            known["/".join(parts[place:])].add(number)
+    numbers = [_line_of(key, known, first, roots) for key in keys]
+    by_folder = all(number is None for number in numbers)
+    if by_folder:
+        whole = {name.casefold(): number for name, number in first.items()}
+        numbers = [
+            next((whole[folder] for folder in reversed(key.casefold().split("/")[:-1]) if folder in whole), None)
+            for key in keys
+        ]
+    used = Counter(number for number in numbers if number is not None)
+    twice = next((number for number, count in used.items() if count > 1), None)
+    if twice is not None and not by_folder:
+        same = [key for key, number in zip(keys, numbers, strict=True) if number == twice]
+        raise ConfigurationError(
+            f"{path} must name each image, got {files[twice]!r} for {some(same)}. Write paths below {path.parent}."
+        )
+    return Lines(tuple(numbers), tuple(name for name, number in first.items() if number not in used), by_folder)
+
+
+def _line_of(key: str, known: Mapping[str, set[int]], first: Mapping[str, int], roots: Sequence[str]) -> int | None:
+    key = unicodedata.normalize("NFC", key)
+    stems = [key[: -len(ending)] for ending in READERS if key.lower().endswith(ending)][:1]
+    for name in (key, *stems):
+        for root in roots:
+            if name.removeprefix(root) in first:
+                return first[name.removeprefix(root)]
+        parts = name.casefold().split("/")
+        for place in range(len(parts)):
+            found = known.get("/".join(parts[place:]), set())
+            if len(found) == 1:
+                return next(iter(found))
+    return None
+
+
+__all__ = ["Lines", "match_lines"]
