@@ -59,6 +59,13 @@ ROWS = (
     Row("dcgan modes SAGAN", "dcgan", "modes", 800, {"batch": "none", **SAGAN}, "dcgan modes"),
     Row("dcgan few", "dcgan", "digits", 1200, {}, limit=10),
     Row("dcgan few ada", "dcgan", "digits", 1200, {"ada": True}, "dcgan few", limit=10),
+    Row("stylegan2 few", "stylegan2", "digits", 1200, {}, "dcgan few", limit=10),
+    Row("stylegan2 few without ada", "stylegan2", "digits", 1200, {"ada": False}, "stylegan2 few", limit=10),
+    Row("pggan few", "pggan", "digits", 1200, {}, "dcgan few", limit=10),
+    Row("dcgan digits", "dcgan", "digits", 1200, {}),
+    Row("dcgan digits SAGAN", "dcgan", "digits", 1200, SAGAN, "dcgan digits"),
+    Row("pggan digits", "pggan", "digits", 1200, {}, "dcgan digits"),
+    Row("stylegan2 digits", "stylegan2", "digits", 1200, {}, "dcgan digits"),
 )
 
 
@@ -98,7 +105,6 @@ def _measured(row: Row, seed: int, out: Path) -> None:
         options=FitOptions(reports=1, seed=seed),
         device="cpu",
         progress=False,
-        fresh=True,
     )
     numbers = {
         "distance": result.distance / result.floor,
@@ -154,7 +160,7 @@ def _classifier() -> nn.Module:
         digits = load_data("digits")
         images = functional.avg_pool2d(torch.stack([digits.samples[k]["image"] for k in range(len(digits))]), 2)
         labels = torch.from_numpy(digits.labels()).long()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(0)
             network = Classifier()
             optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)

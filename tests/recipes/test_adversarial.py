@@ -26,6 +26,8 @@ CASES = [
     ("acgan", "label", (16, 16)),
     ("pggan", None, (8, 16, 8)),
     ("stylegan2", "label", (16, 16)),
+    ("introvae", "label", (16, 16)),
+    ("two-stage-vae", None, (8, 16, 8)),
     ("pix2pix", "mask", (16, 16)),
     ("pix2pix", "source", (16, 16, 16)),
     ("spade", "mask", (16, 24)),
@@ -105,8 +107,10 @@ def test_every_network_learns(family, condition, spatial):
     batch |= {name: batch[name] / 50 - 1 for name in ("image", "source")}
 
     def update(made):
-        for name, loss in made.items():
-            loss.backward(inputs=[p for group in optimizers[name].param_groups for p in group["params"]])
+        for name, loss in made.items():  # all gradients before the first step, as the loop does
+            owned = [p for group in optimizers[name].param_groups for p in group["params"]]
+            loss.backward(inputs=owned, retain_graph=True)
+        for name in made:
             optimizers[name].step()
             optimizers[name].zero_grad()
 
@@ -144,6 +148,13 @@ def test_the_generator_of_wgan_gp_learns_in_every_third_step():
 def test_what_cannot_work_is_refused(family, condition, spatial, message):
     with pytest.raises(ConfigurationError, match=message):
         build_recipe(family, blobs(spatial=spatial), tiny(condition=condition))
+
+
+def test_a_vae_of_masks_needs_masks():
+    data = blobs()
+    del data.fields["mask"]
+    with pytest.raises(ConfigurationError, match="The data must have 'mask' for two-stage-vae, got image, source"):
+        build_recipe("two-stage-vae", data, tiny())
 
 
 def test_gradients_pass_the_augmentation_and_masks_keep_their_brightness():

@@ -108,6 +108,8 @@ _ARGUMENTS = {
         "final_conv_channels": [4],
     },
     "torchgenaug:DCGANGenerator": {"latent_dim": 4, "shape": [1, 8, 8], "width": 4},
+    "torchgenaug:GaussianEncoder": {"latent_dim": 4, "shape": [1, 8, 8], "width": 4},
+    "torchgenaug:LatentDecoder": {"latent_dim": 4, "shape": [1, 8, 8], "width": 4},
     "torchgenaug:PGGANCritic": {"shape": [1, 8, 8], "width": 4},
     "torchgenaug:PGGANGenerator": {"latent_dim": 4, "shape": [1, 8, 8], "width": 4},
     "torchgenaug:StyleGAN2Critic": {"shape": [1, 8, 8], "width": 4},

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from torchgenaug.nets.stylegan2 import StyleGAN2Critic as StyleGAN2Critic
     from torchgenaug.nets.stylegan2 import StyleGAN2Generator as StyleGAN2Generator
     from torchgenaug.nets.translation import TranslationUNet as TranslationUNet
+    from torchgenaug.nets.vae import GaussianEncoder as GaussianEncoder
+    from torchgenaug.nets.vae import LatentDecoder as LatentDecoder
 
 _HOMES = {
     "BallLatents": "latents",
@@ -37,6 +39,8 @@ _HOMES = {
     "DCGANGenerator": "gan",
     "FlowLatents": "flow_latents",
     "GatedUNet": "gated",
+    "GaussianEncoder": "vae",
+    "LatentDecoder": "vae",
     "ManifoldLatents": "manifold_latents",
     "MixtureLatents": "latents",
     "ModalityUNet": "filling",
@@ -60,6 +64,8 @@ __all__ = [
     "DCGANGenerator",
     "FlowLatents",
     "GatedUNet",
+    "GaussianEncoder",
+    "LatentDecoder",
     "ManifoldLatents",
     "MixtureLatents",
     "ModalityUNet",

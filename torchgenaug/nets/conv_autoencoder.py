@@ -117,7 +117,12 @@ class ConvDecoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, inside, *shapes[0]) → (batch, channels, *spatial) in [0, 1]."""
+        return torch.sigmoid(self.scores(features))
+
+    def scores(self, features: Tensor) -> Tensor:
+        """The same before the sigmoid."""
         hidden = functional.silu(self.first(features))
         for stage, shape in zip(self.stages, self.shapes[1:], strict=True):
             hidden = stage(functional.interpolate(hidden, size=shape, mode="nearest"))
-        return torch.sigmoid(self.last(hidden))
+        scores: Tensor = self.last(hidden)
+        return scores

@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
@@ -37,6 +38,7 @@ class Critic(nn.Module):
         batch_discrimination: let it see for each image how near the others of the batch are; likewise.
         attention: let places of a small enough layer see each other.
         spectral: divide all weights by their largest singular value.
+        smooth: blur before each halving, see `Blur`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Critic(nn.Module):
         batch_discrimination: bool = False,
         attention: bool = False,
         spectral: bool = False,
+        smooth: bool = False,
     ) -> None:
         super().__init__()
         channels, *spatial = shape
@@ -61,6 +64,7 @@ class Critic(nn.Module):
         layers: list[nn.Module] = []
         attended = attended_level(spatial, count) if attention else None
         for level, (before, after) in enumerate(itertools.pairwise(widths), 1):
+            layers += [Blur()] if smooth else []
             layers += [convolution(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
             layers += [SelfAttention(len(spatial), after)] if level == attended else []
         self.layers = nn.Sequential(*layers)
@@ -98,3 +102,23 @@ class Critic(nn.Module):
                 raise ConfigurationError("`labels` must be given to a critic with classes, got None.")
             scores = scores + (self.embedding(labels) * features).sum(1) / math.sqrt(features.shape[1])
         return scores, None if self.classify is None else self.classify(features)
+
+
+class Blur(nn.Module):
+    """A binomial filter (1, 2, 1) / 4 along each spatial axis; the border is repeated.
+
+    A convolution of stride 2 sees even and odd places through weights of its own, and so do its gradients, which drive
+    a generator into patterns of period two. The filter has no response at that frequency: Zhang (2019), "Making
+    convolutional networks shift-invariant again", section 3.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, channels, *spatial) → the same shape."""
+        for axis in range(2, features.ndim):
+            size = features.shape[axis]
+            before, after = (
+                torch.cat([features.narrow(axis, start, 1), features.narrow(axis, first, size - 1)][::step], axis)
+                for start, first, step in ((0, 0, 1), (size - 1, 1, -1))
+            )
+            features = (before + 2 * features + after) / 4
+        return features

@@ -43,6 +43,17 @@ def halvings_of(spatial: Sequence[int]) -> int:
     return count
 
 
+def enlarge(dims: int, *, smooth: bool) -> nn.Upsample:
+    """Twice the spatial size, by repeating or by linear interpolation.
+
+    A repeated voxel and a convolution of size 3 are a transposed convolution: even and odd places have weights of their
+    own, and a pattern of period two costs nothing. Interpolation has no power at that frequency.
+    """
+    if not smooth:
+        return nn.Upsample(scale_factor=2)
+    return nn.Upsample(scale_factor=2, mode="bilinear" if dims == 2 else "trilinear", align_corners=False)
+
+
 class DCGANGenerator(nn.Module):
     """Latent vectors (and classes) → images.
 
@@ -53,6 +64,7 @@ class DCGANGenerator(nn.Module):
         num_classes: classes, each with a learned vector beside the latent one; None: unconditional.
         value_range: the images' intensities, by a scaled tanh.
         attention: let places of a small enough layer see each other: `SelfAttention`.
+        smooth: interpolate linearly where features are enlarged, not by repeating them: see `enlarge`.
     """
 
     def __init__(
@@ -64,6 +76,7 @@ class DCGANGenerator(nn.Module):
         num_classes: int | None = None,
         value_range: Sequence[float] = (-1.0, 1.0),
         attention: bool = False,
+        smooth: bool = False,
     ) -> None:
         super().__init__()
         channels, *spatial = shape
@@ -77,7 +90,7 @@ class DCGANGenerator(nn.Module):
         layers: list[nn.Module] = [norm(widths[0]), nn.ReLU()]
         attended = attended_level(spatial, count) if attention else None
         for level, (before, after) in zip(reversed(range(count)), itertools.pairwise(widths), strict=True):
-            layers += [nn.Upsample(scale_factor=2), convolution(before, after, 3, padding=1), norm(after), nn.ReLU()]
+            layers += [enlarge(len(spatial), smooth=smooth), convolution(before, after, 3, padding=1), norm(after), nn.ReLU()]
             layers += [SelfAttention(len(spatial), after)] if level == attended else []
         self.layers = nn.Sequential(*layers, convolution(widths[-1], channels, 3, padding=1), nn.Tanh())
         self.low, self.high = value_range

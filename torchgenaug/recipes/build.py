@@ -36,6 +36,8 @@ _HOMES: Mapping[str, str] = {
     "cut": "cut",
     "mm-gan": "mm_gan",
     "inpaint": "inpaint",
+    "introvae": "introvae",
+    "two-stage-vae": "two_stage_vae",
     **dict.fromkeys(_PYTHAE, "autoencoders"),
 }
 

@@ -1,4 +1,4 @@
-"""Masks and source images as inputs of a `ModuleSynthesizer`'s module; copies of modules of every kind."""
+"""What a `ModuleSynthesizer`'s module takes and makes; copies of modules of every kind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.synthesizers.parts.checks import checked_value_range
 from torchgenaug.synthesizers.parts.image_conditions import checked_source, given_image, given_mask, one_hot
 from torchgenaug.types import Batch, FieldSpec
 
@@ -101,6 +102,39 @@ def checked_condition(condition: object, spec: object, num_classes: int | None) 
             f"{num_classes!r} for {spec}. The module is called with that many channels."
         )
     return ImageCondition("mask", spec, num_classes)
+
+
+def checked_output_range(limits: tuple[float, float]) -> tuple[float, float]:
+    """`checked_value_range`, whose errors name `output_range`."""
+    try:
+        return checked_value_range(limits)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("`value_range`", "`output_range`")) from error
+
+
+def made_field(makes: object, shape: tuple[int, ...], value_range: tuple[float, float]) -> FieldSpec:
+    """The field of what a module makes.
+
+    Args:
+        makes: ``"image"`` or ``"mask"``.
+        shape: (channels, *spatial) of what it returns.
+        value_range: of images; of masks (0, classes - 1).
+
+    Raises:
+        ConfigurationError: neither, or scores that are not as many as the classes of masks.
+    """
+    if makes == "image":
+        return FieldSpec(shape, value_range=value_range)
+    if makes != "mask":
+        raise ConfigurationError(
+            f"`makes` must be 'image' or 'mask', got {makes!r}. For both, use TwoStageSynthesizer."
+        )
+    if shape[0] < 2 or value_range != (0, shape[0] - 1):
+        raise ConfigurationError(
+            f"`value_range` must be (0, {max(1, shape[0] - 1)}) for a module that returns {shape[0]} class scores, got "
+            f"{value_range}. A mask holds one of two or more classes, the background included."
+        )
+    return FieldSpec((1, *shape[1:]), torch.int64, kind="label_map", value_range=value_range)
 
 
 def frozen_copy(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,20 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.module.conditions import (
     ConditionKind,
     checked_condition,
+    checked_output_range,
     code_of,
     frozen_copy,
+    made_field,
     packed,
     unpacked,
 )
-from torchgenaug.synthesizers.parts.checks import check_seeds, checked_dtype, checked_labels, checked_value_range
+from torchgenaug.synthesizers.parts.checks import (
+    check_finite,
+    check_seeds,
+    checked_dtype,
+    checked_labels,
+    checked_value_range,
+)
 from torchgenaug.synthesizers.parts.compute import Caller, checked_execution, with_layout
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.parts.options import Compute, ComputeOptions, checked_compute
@@ -55,11 +63,13 @@ class ModuleSynthesizer:
         value_range: what the images can be. Without `output_range` it is stated and the outputs are not changed.
         output_range: what the module's outputs can be, (-1, 1) for a generator that ends in tanh: mapped linearly to
             `value_range`, and not clamped. None: the outputs are in `value_range` already.
+        makes: ``"image"``; or ``"mask"``: the module returns unbounded scores, a channel for each class, of which the
+            largest counts. `value_range` is then (0, classes - 1).
         compute: where it computes, a `Compute`; its attributes (`device`, `dtype`, `channels_last`, `compile`,
             `cuda_graph`) may be passed as keywords instead.
 
     Attributes:
-        fields: ``image``: (channels, *spatial) float32 in `value_range`.
+        fields: ``image``: (channels, *spatial) float32 in `value_range`; or ``mask``: (1, *spatial) int64.
         execution: layout, compilation and CUDA graphs, as chosen.
         trained_on: what the model was trained on, JSON-ready; None where unknown. `save_synthesizer` keeps it.
 
@@ -86,6 +96,7 @@ class ModuleSynthesizer:
         condition_spec: FieldSpec | None = None,
         value_range: tuple[float, float],
         output_range: tuple[float, float] | None = None,
+        makes: Literal["image", "mask"] = "image",
         compute: Compute | None = None,
         **options: Unpack[ComputeOptions],
     ) -> None:
@@ -115,7 +126,7 @@ class ModuleSynthesizer:
         self._classes = num_classes  # of labels, or of masks
         self.condition = checked_condition(condition, condition_spec, num_classes)
         self.value_range = checked_value_range(value_range)
-        self.output_range = None if output_range is None else _checked_output_range(output_range)
+        self.output_range = None if output_range is None else checked_output_range(output_range)
         self.trained_on: Mapping[str, Any] | None = None
         self.dtype = checked_dtype(compute.dtype)
         parameter = next(module.parameters(), None)
@@ -126,7 +137,8 @@ class ModuleSynthesizer:
         if compute.channels_last is not None:
             with_layout(self.module, compute.channels_last)
         self._caller = Caller(_image, self.execution)
-        self.fields: Mapping[str, FieldSpec] = {"image": FieldSpec(self._probe(), value_range=self.value_range)}
+        self.makes = makes
+        self.fields: Mapping[str, FieldSpec] = {makes: made_field(makes, self._probe(), self.value_range)}
 
     @property
     def num_classes(self) -> int | None:
@@ -145,6 +157,7 @@ class ModuleSynthesizer:
                 "num_classes": self._classes,
                 "value_range": self.value_range,
                 **({} if self.output_range is None else {"output_range": self.output_range}),
+                **({} if self.makes == "image" else {"makes": self.makes}),
                 "dtype": str(self.dtype),
                 **({} if self.condition is None else self.condition.settings),
                 **self.execution.decisive,
@@ -167,6 +180,9 @@ class ModuleSynthesizer:
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
             made = self._caller(self.module, self._latents(seeds), condition)
+        if self.makes == "mask":
+            check_finite(made, seeds)  # an argmax would give NaN a class
+            return {"mask": made.argmax(1, keepdim=True)}
         return {"image": self._mapped(made.float()).contiguous()}
 
     def stored(self) -> Stored:
@@ -177,6 +193,7 @@ class ModuleSynthesizer:
             **({} if self.condition is None else self.condition.settings),
             "value_range": list(self.value_range),
             **({} if self.output_range is None else {"output_range": list(self.output_range)}),
+            **({} if self.makes == "image" else {"makes": self.makes}),
             "dtype": str(self.dtype).removeprefix("torch."),
             **self.execution.settings,
         }
@@ -274,13 +291,6 @@ class ModuleSynthesizer:
     def __repr__(self) -> str:
         classes = "" if self._classes is None else f", num_classes={self._classes}"
         return f"ModuleSynthesizer({type(self.module).__name__}, {self.fields['image'].shape}{classes}, {self.device})"
-
-
-def _checked_output_range(limits: tuple[float, float]) -> tuple[float, float]:
-    try:
-        return checked_value_range(limits)
-    except ConfigurationError as error:
-        raise ConfigurationError(str(error).replace("`value_range`", "`output_range`")) from error
 
 
 def _image(module: nn.Module, latents: Tensor | None, condition: Tensor | None) -> Tensor:

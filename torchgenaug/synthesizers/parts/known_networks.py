@@ -11,7 +11,8 @@ from collections.abc import Mapping
 KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
     "torchgenaug": frozenset(
         {
-            *("BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents", "GatedUNet", "ManifoldLatents"),
+            *("BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents", "GatedUNet"),
+            *("GaussianEncoder", "LatentDecoder", "ManifoldLatents"),
             *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PGGANCritic", "PGGANGenerator"),
             *("PythaeNetwork", "SecondStageLatents", "SpadeGenerator", "SphereLatents", "StyleGAN2Critic"),
             *("StyleGAN2Generator", "TranslationUNet"),
