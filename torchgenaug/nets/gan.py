@@ -90,7 +90,12 @@ class DCGANGenerator(nn.Module):
         layers: list[nn.Module] = [norm(widths[0]), nn.ReLU()]
         attended = attended_level(spatial, count) if attention else None
         for level, (before, after) in zip(reversed(range(count)), itertools.pairwise(widths), strict=True):
-            layers += [enlarge(len(spatial), smooth=smooth), convolution(before, after, 3, padding=1), norm(after), nn.ReLU()]
+            layers += [
+                enlarge(len(spatial), smooth=smooth),
+                convolution(before, after, 3, padding=1),
+                norm(after),
+                nn.ReLU(),
+            ]
             layers += [SelfAttention(len(spatial), after)] if level == attended else []
         self.layers = nn.Sequential(*layers, convolution(widths[-1], channels, 3, padding=1), nn.Tanh())
         self.low, self.high = value_range
