@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
-from torchgenaug.recipes.checkpoint import data_fingerprint
 from torchgenaug.recipes.data import scan
 from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.data_fingerprint import data_fingerprint
 
 
 class Listed:

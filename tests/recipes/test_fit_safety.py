@@ -14,6 +14,7 @@ from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.recipes import FitOptions, checkpoint, fit, loop, state
 from torchgenaug.recipes.accelerator import checked_device
+from torchgenaug.recipes.data_fingerprint import data_fingerprint
 from torchgenaug.recipes.lock import locked
 from torchgenaug.recipes.time_limit import Pace, planned
 from torchgenaug.synthesizers.saving import folder as saving
@@ -70,9 +71,9 @@ def test_an_edited_run_file_is_named(finished, tmp_path):
 @pytest.mark.parametrize("row", [0, 1, 57, 199])
 def test_every_sample_counts_in_the_fingerprint_of_the_data(row):
     data, other = blobs(200), blobs(200)
-    assert checkpoint.data_fingerprint(data) == checkpoint.data_fingerprint(other)
+    assert data_fingerprint(data) == data_fingerprint(other)
     other.samples.columns["image"][row] += 1
-    assert checkpoint.data_fingerprint(data) != checkpoint.data_fingerprint(other)
+    assert data_fingerprint(data) != data_fingerprint(other)
 
 
 @pytest.mark.parametrize("fresh", [False, True])

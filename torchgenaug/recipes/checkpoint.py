@@ -13,25 +13,12 @@ from typing import Any
 import torch
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.recipes.data.training_data import TrainingData
 
 RUN_FOLDER = "training"
 """Folder in the synthesizer's own that belongs to its training."""
 
 _FILE, _RUN = "checkpoint.pt", "run.json"
 _MAGIC = b"torchgenaug checkpoint 1\n"  # then 32 bytes of sha256, then what torch.save wrote
-
-
-def data_fingerprint(data: TrainingData) -> str:
-    """sha256 over names, fields and ids of all samples and the content of every one, unless it varies."""
-    digest = hashlib.sha256()
-    fields = {name: spec.to_json() for name, spec in data.fields.items()}
-    digest.update(json.dumps([fields, list(data.ids)], sort_keys=True).encode())
-    for row in () if data.varies else range(len(data)):
-        sample = data.samples[row]
-        for name in sorted(data.fields):
-            digest.update(torch.as_tensor(sample[name]).contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def begin(folder: Path, run: Mapping[str, Any]) -> bool:

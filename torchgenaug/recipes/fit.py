@@ -18,6 +18,7 @@ from torchgenaug.recipes.ancestry import Ancestor
 from torchgenaug.recipes.build import build_recipe, describe_family, family_view, given_fields, resolve_condition
 from torchgenaug.recipes.checkpoint import RUN_FOLDER
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.data_fingerprint import note_fingerprint, noted_fingerprint
 from torchgenaug.recipes.families.teachers import chosen_teacher
 from torchgenaug.recipes.lock import locked, remove_run
 from torchgenaug.recipes.loop import FitResult, TrainingLoop
@@ -82,13 +83,13 @@ def fit(
     shrink = recipe.steps is None  # steps that the user gave are all trained, over several calls if need be
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     ancestor = _ancestor(about, recipe, out)
-    frozen = _frozen(family, data, recipe, options, ancestor)
+    folder, everything = Path(out) / RUN_FOLDER, data
+    frozen = _frozen(family, data, recipe, options, ancestor) | {"data_sha256": noted_fingerprint(data, folder)}
     if held_out is None:
         data, held_out = data.split(0.1, options.seed)
     if ancestor is not None:
         ancestor.warn_of_seen(held_out)
     data, held_out = (family_view(family, each, recipe) for each in (data, held_out))
-    folder = Path(out) / RUN_FOLDER
     # Everything draws from torch's global generators, which get back the state that they had.
     with open_accelerator(device, options) as accelerator, torch.random.fork_rng(), stoppable() as stop:
         main = accelerator.is_main_process
@@ -98,6 +99,7 @@ def fit(
                 if fresh:
                     remove_run(Path(out), RUN_FOLDER)
                 checkpoint.begin(folder, frozen | {"processes": accelerator.num_processes})
+                note_fingerprint(everything, folder, frozen["data_sha256"])
             accelerator.wait_for_everyone()
             judge = Judge(data, held_out, given_fields(family, recipe)) if main else None
             schedule = plan_run(family, data, recipe, options, accelerator, judge, folder, started, shrink=shrink)
@@ -121,7 +123,6 @@ def _frozen(
         "family": family,
         "teacher_fingerprint": ancestor.fingerprint if ancestor and ancestor.role == "teacher" else None,
         "data": bare_name(data.name),
-        "data_sha256": checkpoint.data_fingerprint(data),
         **_chosen(family, recipe),
         "teacher": None if recipe.teacher is None else bare_name(recipe.teacher),
         "seed": options.seed,

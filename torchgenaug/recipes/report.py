@@ -15,8 +15,8 @@ from torch import Tensor
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.pictures import contact_sheet
-from torchgenaug.recipes.checkpoint import data_fingerprint
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
+from torchgenaug.recipes.data_fingerprint import data_fingerprint
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein, thumbnails
 from torchgenaug.seeding import permutation
 from torchgenaug.sequence.sequence import SyntheticSequence
