@@ -20,6 +20,7 @@ FLOORS = {
     "bare_names": 1,
     "seeding": 1,
     "texts": 1,
+    "pseudonyms": 1,
     "contracts": 2,
     "plan": 2,
     "pictures": 2,

@@ -85,7 +85,7 @@ def evaluate(
         extractors = load_features(features or ["radiomics"])
         side = None if not size else size[0] if len(size) == 1 else size
         images = load_synthetic(synthetic, real, size=side, count=count, seed=seed)
-        train, others = load_real(real, held_out, images, size=side)
+        train, others = load_real(real, held_out, images, size=side, model=Path(synthetic))
 
         def tell(step: str) -> None:
             progress.update(task, description=step, advance=1)

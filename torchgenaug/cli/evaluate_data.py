@@ -10,9 +10,11 @@ from torchgenaug import ShardSource, SyntheticSequence
 from torchgenaug.contracts import Synthesizer, trained_on_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.metrics.features.contract import Features
+from torchgenaug.pseudonyms import is_among
 from torchgenaug.recipes.data.embedded import LOADERS
 from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.data.patient_split import read_split
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.sources.in_memory import InMemorySource
 
@@ -62,12 +64,12 @@ def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -
 
 
 def load_real(
-    real: str, held_out: str | None, synthetic: Any, *, size: Size
+    real: str, held_out: str | None, synthetic: Any, *, size: Size, model: Path | None = None
 ) -> tuple[TrainingData, TrainingData | None]:
     """The training images, and the real images that training has not seen (None: there are none).
 
-    Without `held_out`, they are what of the real data the model's record does not name, or the held-out part of an
-    embedded set.
+    Without `held_out`, they are the patients that ``fit --split patients`` held out, as the folder `model` states, or
+    else what of the real data the model's record does not name, or the held-out part of an embedded set.
 
     Raises:
         ConfigurationError: data that cannot be read.
@@ -79,8 +81,16 @@ def load_real(
         return every, load_data(real, split="held_out", size=size)
     record = trained_on_of(synthetic)
     seen = set(map(str, record.get("samples", ()))) if isinstance(record, Mapping) else set()
-    trained = [row for row, each in enumerate(every.ids) if each in seen]
-    others = [row for row, each in enumerate(every.ids) if each not in seen]
+    known = is_among(every.ids, seen)
+    trained = [row for row, each in enumerate(known) if each]
+    split = None if model is None else read_split(model)
+    if split is None:
+        others = [row for row, each in enumerate(known) if not each]
+    else:
+        others = [row for row, each in enumerate(is_among(every.ids, split.held_out)) if each]
+    if every.patients:  # images of a patient who was trained on are not held out
+        patients = {every.patients[row] for row in trained}
+        others = [row for row in others if every.patients[row] not in patients]
     if not trained or not others:
         return every, None
     return every.select(trained), every.select(others)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.pseudonyms import is_among
 
 if TYPE_CHECKING:
     from torchgenaug import ShardSource, SyntheticSequence
@@ -74,8 +75,11 @@ def _parts(sequence: SyntheticSequence, data: str) -> tuple[TrainingData, Traini
     record = sequence.trained_on or {}
     seen = set(map(str, record.get("samples", ())))
     rows: dict[bool, list[int]] = {True: [], False: []}
-    for row, name in enumerate(every.ids):
-        rows[name in seen].append(row)
+    for row, known in enumerate(is_among(every.ids, seen)):
+        rows[known].append(row)
+    if every.patients:  # an image of a patient who was trained on is no innocent one
+        trained = {every.patients[row] for row in rows[True]}
+        rows[False] = [row for row in rows[False] if every.patients[row] not in trained]
     if not rows[True]:
         raise ConfigurationError(
             f"--no-copies-of needs a model that knows which samples of {data!r} it was trained on, got one that names "

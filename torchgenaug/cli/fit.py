@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from torchgenaug.cli.families import show_families
+from torchgenaug.cli.numbers import numbers, whole_numbers
 from torchgenaug.cli.output import say
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ class Folders(StrEnum):
     classes = "classes"
     patients = "patients"
     ignore = "ignore"
+
+
+class SplitBy(StrEnum):
+    """What ``--split`` accepts."""
+
+    patients = "patients"
 
 
 class Precision(StrEnum):
@@ -114,6 +121,16 @@ def fit(
     max_minutes: Annotated[
         float | None, typer.Option(min=0.0, help="End within this time with a usable model.")
     ] = None,
+    split: Annotated[
+        SplitBy | None,
+        typer.Option(help="patients: hold whole patients out, the same share of every class; saved in OUT/split.json."),
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="With --split: fraction of the patients that are held out. Default: 0.2.")
+    ] = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Write salted hashes in place of the names of samples and patients.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU run; default: torch's own.")] = None,
@@ -144,6 +161,8 @@ def fit(
 
         torchgenaug fit dcgan mypackage.data:train_set --condition label --limit 50 --patience 3 --out gan
 
+        torchgenaug fit spade scans/ --condition mask --split patients --anonymous --out scans-spade
+
         torchgenaug fit progressive digits --teacher digits-ddpm --sampling-steps 4 --out digits-fast
 
         torchgenaug fit ddpm few-patients/ --from many-volunteers-ddpm --steps 500 --out few-patients-ddpm
@@ -159,14 +178,17 @@ def fit(
         return
     if data is None:
         raise typer.BadParameter("images to train on are needed.", param_hint="DATA")
+    if held_out is not None and split is None:
+        raise typer.BadParameter("needs --split patients.", param_hint="--held-out")
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
     from torchgenaug.recipes import load_data
     from torchgenaug.recipes.data.embedded import LOADERS
+    from torchgenaug.recipes.data.patient_split import anonymised, split_patients, write_split
 
-    sides, spacing_mm = _whole_numbers("--size", size), _numbers("--spacing", spacing)
+    sides, spacing_mm = whole_numbers("--size", size), numbers("--spacing", spacing)
     train = load_data(
         data,
         size=sides,
@@ -177,7 +199,13 @@ def fit(
         table=table,
         volumes=volumes,
     )
-    held_out = load_data(data, split="held_out", size=sides) if data in LOADERS else None
+    others = load_data(data, split="held_out", size=sides) if data in LOADERS else None
+    if split is not None:
+        train, others = split_patients(train, 0.2 if held_out is None else held_out, seed)
+        say(f"{len(set(train.patients))} patients to train on, {len(set(others.patients))} held out.")
+    if anonymous:
+        train, others = anonymised(train), None if others is None else anonymised(others)
+    parts = train, others
     if limit is not None:
         train = train.limit(limit, seed)
     recipe = Options(
@@ -217,11 +245,13 @@ def fit(
         return
     if out is None:
         raise typer.BadParameter("a folder for the synthesizer is needed.", param_hint="--out")
+    if split is not None and parts[1] is not None:
+        write_split(out, parts[0], parts[1], 0.2 if held_out is None else held_out, seed, fresh=fresh)
     result = run_fit(
         family,
         train,
         out,
-        held_out=held_out,
+        held_out=others,
         recipe=recipe,
         options=options,
         device=device,
@@ -231,27 +261,6 @@ def fit(
     _summary(result, train, recipe, out)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
-
-
-def _numbers(option: str, text: str | None) -> list[float] | float | None:
-    """Numbers between commas (or x); one alone is a number."""
-    if text is None:
-        return None
-    try:
-        values = [float(part) for part in text.lower().replace("x", ",").split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"one number, or one per axis, such as 64,64,32; got {text!r}.", param_hint=option
-        ) from None
-    return values[0] if len(values) == 1 else values
-
-
-def _whole_numbers(option: str, text: str | None) -> list[int] | int | None:
-    values = _numbers(option, text)
-    listed = values if isinstance(values, list) else [] if values is None else [values]
-    if any(each < 8 or each != int(each) for each in listed):
-        raise typer.BadParameter(f"whole numbers of at least 8, got {text!r}.", param_hint=option)
-    return [int(each) for each in values] if isinstance(values, list) else None if values is None else int(values)
 
 
 def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path) -> None:

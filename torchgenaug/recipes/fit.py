@@ -16,6 +16,7 @@ from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
 from torchgenaug.recipes.ancestry import Ancestor
 from torchgenaug.recipes.build import build_recipe, describe_family, family_view, given_fields, resolve_condition
+from torchgenaug.recipes.card import write_model_card
 from torchgenaug.recipes.checkpoint import RUN_FOLDER
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.data_fingerprint import note_fingerprint, noted_fingerprint
@@ -112,7 +113,10 @@ def fit(
                 reports=schedule.reports,
                 report_seconds=schedule.report_seconds,
             )
-            return loop.train(stop, progress)
+            result = loop.train(stop, progress)
+            if main and result.synthesizer is not None:
+                write_model_card(Path(out), family, data, recipe, result)
+            return result
 
 
 def _frozen(

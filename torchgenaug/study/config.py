@@ -11,6 +11,7 @@ from typing import Any
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.data.patient_split import read_split
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.study.arms import standard_arms
 from torchgenaug.study.classification import Classification
@@ -34,7 +35,7 @@ splits = 1         # how often the data are divided anew; 5 or more for an inter
 name = "digits"    # or a folder of images by class, or package.module:factory
 per_class = 3      # real training samples per class; the other training samples are the oracle's
 validation = 0.2   # fraction of the patients, or of the samples where no patients are known
-test = 0.2
+test = 0.2         # or split = "FOLDER" of a model by `fit --split patients`: its held-out patients
 
 [task]             # classification by a small network; images of one channel or several, in 2D
 batch_size = 32
@@ -89,6 +90,7 @@ class _Data:
     per_class: int | None = None
     validation: float = 0.2
     test: float = 0.2
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _built_in(document: Mapping[str, Any], path: Path, out: Path) -> Study:
         )
     splits, spare = [], {}
     for number in range(int(document.get("splits", 1))):
-        split, rest = _divide(everything, data, number)
+        split, rest = _divide(everything, data, number, path.parent)
         splits.append(split)
         spare[split.name] = rest
     network = Classification(everything.num_classes, everything.image_shape[0], **vars(task))
@@ -178,12 +180,28 @@ def _built_in(document: Mapping[str, Any], path: Path, out: Path) -> Study:
     )
 
 
-def _divide(everything: TrainingData, data: _Data, number: int) -> tuple[Split, RealSamples]:
+def _divide(everything: TrainingData, data: _Data, number: int, folder: Path) -> tuple[Split, RealSamples]:
     """Split `number`, and all its training samples, which are the oracle's."""
-    rest, test = everything.split(data.test, seed=2 * number)
-    train, validation = rest.split(data.validation / (1 - data.test), seed=2 * number + 1)
+    if data.split is None:
+        rest, test = everything.split(data.test, seed=2 * number)
+        tested = data.test
+    else:
+        rest, test = _saved_split(everything, folder / data.split)
+        tested = len(test) / len(everything)
+    train, validation = rest.split(data.validation / (1 - tested), seed=2 * number + 1)
     few = train if data.per_class is None else train.limit(data.per_class, seed=number)
     return Split(f"split-{number}", RealSamples(few), RealSamples(validation), RealSamples(test)), RealSamples(train)
+
+
+def _saved_split(everything: TrainingData, path: Path) -> tuple[TrainingData, TrainingData]:
+    """What ``fit --split patients`` trained on, and what it held out."""
+    saved = read_split(path)
+    if saved is None:
+        raise ConfigurationError(
+            f"`split` must be a folder that `torchgenaug fit --split patients` wrote, or its split.json, got "
+            f"{str(path)!r}. Leave it out to divide the data anew."
+        )
+    return saved.of(everything)
 
 
 def _section(document: Mapping[str, Any], name: str, kind: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from torchgenaug.contracts import SyntheticSource, trained_on_of
 from torchgenaug.errors import FieldMismatchError, LeakError, UnknownOriginWarning
+from torchgenaug.pseudonyms import is_among
 from torchgenaug.trust.copies.describe import Described, describe
 from torchgenaug.trust.copies.duplicates import overlap_of
 from torchgenaug.trust.leaks.real_images import images_or_view, names_of
@@ -193,7 +194,8 @@ def _by_name(name: str, dataset: Any, seen: Mapping[str, set[str]], notes: list[
         names = names_of(dataset, attribute)
         if not names and seen[kind]:
             notes.append(f"{attribute.capitalize()} of {name!r} were not compared: the data set states none.")
-        leaks += [Leak(name, index, kind, each) for index, each in enumerate(names) if each in seen[kind]]
+        found = is_among(names, seen[kind])
+        leaks += [Leak(name, index, kind, each) for index, each in enumerate(names) if found[index]]
     return leaks
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchgenaug.recipes.data.pseudonyms import pseudonym
+from torchgenaug.pseudonyms import pseudonym
 from torchgenaug.recipes.data.readers.dicom import load_dicom, quiet
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.pseudonyms import pseudonym, secret, secret_file
+from torchgenaug.pseudonyms import pseudonym, secret, secret_file
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
@@ -14,6 +15,7 @@ VARIABLE = "TORCHGENAUG_SECRET_FILE"
 """Environment variable that names the file of the secret; default: ``~/.config/torchgenaug/secret``."""
 
 _BYTES = 32
+_MARK = "anonymous-"
 
 
 def pseudonym(patient: str) -> str:
@@ -30,6 +32,25 @@ def pseudonym(patient: str) -> str:
         Krawczyk, Bellare, Canetti (1997). HMAC: keyed-hashing for message authentication. RFC 2104.
     """
     return hmac.new(secret(), patient.encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def anonymous(name: str) -> str:
+    """The pseudonym of a sample or a patient as records hold it, which can be recognised as one."""
+    return f"{_MARK}{pseudonym(name)}"
+
+
+def is_among(names: Iterable[str], record: Collection[str]) -> list[bool]:
+    """Whether each name is in a record of training data, by itself or by its pseudonym.
+
+    Args:
+        names: of samples or of patients.
+        record: what was trained on; its names may be pseudonyms (``torchgenaug fit --anonymous``), which only the
+            holder of the secret can compare.
+    """
+    known = set(record)
+    if not any(each.startswith(_MARK) for each in known):
+        return [name in known for name in names]
+    return [name in known or anonymous(name) in known for name in names]
 
 
 def secret_file() -> Path:
