@@ -72,7 +72,7 @@ class FillMissing(Dataset[Any]):
             are of other samples.
 
     Example:
-        >>> from torchgenaug import FunctionSynthesizer
+        >>> from torchgenaug import FieldSpec, FunctionSynthesizer
         >>> def invert(seeds, conditions):
         ...     return {"image": 1 - conditions["source"]}
         >>> inverter = FunctionSynthesizer(invert, {"image": FieldSpec((1, 2, 2))}, fingerprint="invert")
