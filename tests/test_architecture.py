@@ -203,6 +203,7 @@ PUBLIC = {
     "Covariates",
     "DiTSynthesizer",
     "DiffusersSynthesizer",
+    "DiffusionEditSynthesizer",
     "DiffusionSampler",
     "EnsembleSynthesizer",
     "FieldSpec",

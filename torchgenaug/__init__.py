@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Compute": "synthesizers",
+    "DiffusionEditSynthesizer": "synthesizers",
     "DiffusionSampler": "synthesizers",
     "ClassLabels": "conditions",
     "ClassPrompts": "conditions",
@@ -69,6 +70,7 @@ __all__ = [
     "Covariates",
     "DiTSynthesizer",
     "DiffusersSynthesizer",
+    "DiffusionEditSynthesizer",
     "DiffusionSampler",
     "EnsembleSynthesizer",
     "FieldSpec",
@@ -140,6 +142,7 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers import (
         Compute,
         DiffusersSynthesizer,
+        DiffusionEditSynthesizer,
         DiffusionSampler,
         DiTSynthesizer,
         EnsembleSynthesizer,

@@ -5,7 +5,7 @@ Anything with these attributes fits; there is no base class to inherit and no re
 used where an object has them:
 
 - of synthesizers: `ClassConditional`, `Conditional` (what they are conditioned on), `Placed`, `Movable` (devices),
-  `Storable` (saving), `Trained` (what they were trained on);
+  `Storable` (saving), `Trained` (what they were trained on), `Denoises` (diffusion from any noise level on);
 - of sources: `ReadsInto` (reading without a copy), `Changing`, `ChangingWithinEpoch` (content that depends on the
   epoch), `Ranked` (samples of its own in each process), `Joined` (samples of several sequences).
 
@@ -14,7 +14,7 @@ The conformance suites in `torchgenaug.testing` check an implementation and ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -93,6 +93,32 @@ class Trained(Protocol):
 
     trained_on: Mapping[str, Any] | None
     """JSON-ready: ``samples``, ``patients``, ``data``, …; None where unknown."""
+
+
+class DenoisingModel(NamedTuple):
+    """A diffusion model of images, ready to be called for one batch.
+
+    Attributes:
+        alphas: (times,) float32, the cumulative products ᾱ of its noise levels: noisy = √ᾱ · clean + √(1 - ᾱ) · noise.
+        clean: function (noisy (batch, channels, *spatial) float32, index of the level) → the clean samples that the
+            model predicts, float32.
+        low: value of clean samples that stands for the lower end of the images' range.
+        high: for the upper end.
+    """
+
+    alphas: torch.Tensor
+    clean: Callable[[torch.Tensor, int], torch.Tensor]
+    low: float
+    high: float
+
+
+@runtime_checkable
+class Denoises(Protocol):
+    """A diffusion model that can go on from any noise level, such as that of a noised real image."""
+
+    def denoiser(self, count: int, conditions: Batch | None = None) -> DenoisingModel:
+        """The model under the conditions of `count` samples."""
+        ...
 
 
 class Stored(NamedTuple):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         StableDiffusionSynthesizer as StableDiffusionSynthesizer,
     )
     from torchgenaug.synthesizers.diffusion.unet import DiffusersSynthesizer as DiffusersSynthesizer
+    from torchgenaug.synthesizers.edit import DiffusionEditSynthesizer as DiffusionEditSynthesizer
     from torchgenaug.synthesizers.ensemble import EnsembleSynthesizer as EnsembleSynthesizer
     from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
     from torchgenaug.synthesizers.module.synthesizer import ModuleSynthesizer as ModuleSynthesizer
@@ -39,6 +40,7 @@ _HOMES = {
     "DiffusionSampler": "parts.options",
     "DiTSynthesizer": "diffusion.dit",
     "DiffusersSynthesizer": "diffusion.unet",
+    "DiffusionEditSynthesizer": "edit",
     "EnsembleSynthesizer": "ensemble",
     "FunctionSynthesizer": "function",
     "ModuleSynthesizer": "module.synthesizer",
@@ -62,6 +64,7 @@ __all__ = [
     "Compute",
     "DiTSynthesizer",
     "DiffusersSynthesizer",
+    "DiffusionEditSynthesizer",
     "DiffusionSampler",
     "EnsembleSynthesizer",
     "FunctionSynthesizer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Stored
+from torchgenaug.contracts import DenoisingModel, Stored
 from torchgenaug.synthesizers.diffusion import networks
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
 from torchgenaug.synthesizers.diffusion.inputs import checked_inputs
@@ -27,6 +27,7 @@ from torchgenaug.synthesizers.parts.checks import (
     in_float32,
 )
 from torchgenaug.synthesizers.parts.compute import Caller
+from torchgenaug.synthesizers.parts.denoising import denoiser_of
 from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import guided, is_guided, twice
 from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
@@ -234,17 +235,21 @@ class DiffusersSynthesizer:
             BadSampleError: NaN or Inf that `clip` or the argmax of the mask would hide.
         """
         check_seeds(seeds)
-        count = len(seeds)
-        conditions = self._inputs.completed(conditions, count, self.num_classes)
-        labels = self._inputs.labels(conditions, count, self.num_classes, self.null_class)
-        source = self._inputs.channels(conditions, count)
-        noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            channels = None if source is None else source.to(self.device, self.dtype)
-            predict = partial(self._predict, None if labels is None else self._embedded(labels), source=channels)
+            predict = self._predictor(len(seeds), conditions)
+            noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
             samples = decoded(run_schedule(self._schedule, predict, noise, seeds), self.vae)
             return to_image_fields(samples, seeds, self.value_range, label_channels=self.label_channels, clip=self.clip)
+
+    def denoiser(self, count: int, conditions: Batch | None = None) -> DenoisingModel:
+        """The network under the conditions of `count` samples, in its own [-1, 1]; see `Denoises`."""
+        scheduler, predict = self._schedule.scheduler, self._predictor(count, conditions)
+
+        def output(noisy: Tensor, time: int) -> Tensor:
+            return predict(noisy, torch.tensor(time, device=self.device))
+
+        return denoiser_of(scheduler, scheduler.config.get("prediction_type"), output, (-1.0, 1.0))
 
     def stored(self) -> Stored:
         """Settings and networks, as `save_synthesizer` writes them."""
@@ -263,6 +268,14 @@ class DiffusersSynthesizer:
             vae=stored.networks.get("vae"),
             **arguments,
         )
+
+    def _predictor(self, count: int, conditions: Batch | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network as a function of (latents, timestep), under the conditions of `count` samples."""
+        conditions = self._inputs.completed(conditions, count, self.num_classes)
+        labels = self._inputs.labels(conditions, count, self.num_classes, self.null_class)
+        source = self._inputs.channels(conditions, count)
+        channels = None if source is None else source.to(self.device, self.dtype)
+        return partial(self._predict, None if labels is None else self._embedded(labels), source=channels)
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"unet": self.unet} | ({} if self.vae is None else {"vae": self.vae})

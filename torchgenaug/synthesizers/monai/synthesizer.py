@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self, Unpack, cast
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug import seeding
-from torchgenaug.contracts import Stored
+from torchgenaug.contracts import DenoisingModel, Stored
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.one_pass import OnePassNetwork
 from torchgenaug.synthesizers.monai import networks
@@ -29,6 +29,7 @@ from torchgenaug.synthesizers.parts.checks import (
     checked_labels,
     checked_value_range,
 )
+from torchgenaug.synthesizers.parts.denoising import denoiser_of
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
 from torchgenaug.synthesizers.parts.guidance import checked_classes, guided, is_guided, twice
 from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
@@ -232,7 +233,6 @@ class MonaiSynthesizer:
             BadSampleError: NaN or Inf that `clip` or the argmax of the mask would hide.
         """
         check_seeds(seeds)
-        labels = checked_labels(conditions, len(seeds), self.num_classes, null_class=self.null_class)
         start = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
 
         def noise_of(number: int) -> Tensor:
@@ -241,13 +241,19 @@ class MonaiSynthesizer:
 
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            conditioning = self._wiring.inputs(
-                conditions, len(seeds), device=self.device, dtype=self.dtype, encode=self._encoding()
-            )
-            conditioning = conditioning._replace(labels=None if labels is None else labels.to(self.device))
-            ready = conditioning.doubled(self.null_class or 0) if is_guided(self.guidance_scale) else conditioning
-            latents = run_steps(self._steps, lambda number, x: self._predict(ready, number, x), start, noise_of)
-            return self._to_fields(self._denoiser.decode(latents / self.scale_factor, conditioning.segmentation), seeds)
+            given = self._given(len(seeds), conditions)
+            predict = self._predictor(given)
+            latents = run_steps(self._steps, lambda number, x: predict(x, self._times[number]), start, noise_of)
+            return self._to_fields(self._denoiser.decode(latents / self.scale_factor, given.segmentation), seeds)
+
+    def denoiser(self, count: int, conditions: Batch | None = None) -> DenoisingModel:
+        """The network under the conditions of `count` samples, in its `network_range`; see `Denoises`."""
+        scheduler, predict = self.scheduler, self._predictor(self._given(count, conditions))
+
+        def output(noisy: Tensor, time: int) -> Tensor:
+            return predict(noisy, torch.tensor([time], device=self.device))
+
+        return denoiser_of(scheduler, getattr(scheduler, "prediction_type", None), output, self.network_range)
 
     def stored(self) -> Stored:
         """Settings, networks and the scheduler's tables, as `save_synthesizer` writes them."""
@@ -273,11 +279,19 @@ class MonaiSynthesizer:
             return None
         return lambda images: self._denoiser.encode(images).mul_(self.scale_factor)
 
-    def _predict(self, conditioning: ConditionInputs, number: int, samples: Tensor) -> Tensor:
-        inputs = samples.to(self.dtype)
+    def _given(self, count: int, conditions: Batch | None) -> ConditionInputs:
+        labels = checked_labels(conditions, count, self.num_classes, null_class=self.null_class)
+        inputs = self._wiring.inputs(conditions, count, device=self.device, dtype=self.dtype, encode=self._encoding())
+        return inputs._replace(labels=None if labels is None else labels.to(self.device))
+
+    def _predictor(self, given: ConditionInputs) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network as a function of (samples, time) under these conditions."""
         if not is_guided(self.guidance_scale):
-            return cast(Tensor, self._denoiser(inputs, self._times[number], conditioning))
-        return guided(self._denoiser(twice(inputs), self._times[number], conditioning), self.guidance_scale)
+            return lambda samples, time: cast(Tensor, self._denoiser(samples.to(self.dtype), time, given))
+        both = given.doubled(self.null_class or 0)
+        return lambda samples, time: guided(
+            self._denoiser(twice(samples.to(self.dtype)), time, both), self.guidance_scale
+        )
 
     def _to_fields(self, samples: Tensor, seeds: Sequence[int]) -> Batch:
         if self.clip or self.label_channels:

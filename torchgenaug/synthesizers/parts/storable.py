@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "pythae": ("torchgenaug.synthesizers.pythae.synthesizer", "PythaeSynthesizer"),
     "two_stage": ("torchgenaug.synthesizers.two_stage", "TwoStageSynthesizer"),
     "dit": ("torchgenaug.synthesizers.diffusion.dit", "DiTSynthesizer"),
+    "edit": ("torchgenaug.synthesizers.edit", "DiffusionEditSynthesizer"),
     "ensemble": ("torchgenaug.synthesizers.ensemble", "EnsembleSynthesizer"),
     "stable_diffusion": ("torchgenaug.synthesizers.diffusion.stable_diffusion", "StableDiffusionSynthesizer"),
 }
