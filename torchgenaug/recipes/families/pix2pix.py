@@ -6,6 +6,9 @@
   one between features of the critic (Wang et al., 2018, "High-resolution image synthesis and semantic manipulation
   with conditional GANs", section 3.3), which does not punish another texture.
 
+Settings of ``pix2pix`` add what translators of medical images use beside: perceptual and style losses
+(`feature_losses`; MedGAN), and a second critic that sees the whole image (Lan et al., 2021, GLA-GAN).
+
 A second image from other latents keeps them from being ignored: Mao et al. (2019), "Mode seeking generative adversarial
 networks for diverse image synthesis", eq. 5, as a bounded ratio.
 """
@@ -22,10 +25,10 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import ada, adversarial
+from torchgenaug.recipes.families import ada, adversarial, feature_losses
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import checked_settings
+from torchgenaug.recipes.settings import Setting, checked_settings
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -36,7 +39,11 @@ FAMILIES = {
         batch_size=4,
         conditions=("mask", "source"),
         dims=(2, 3),
-        settings=ada.settings(default=False),
+        settings={
+            **ada.settings(default=False),
+            **feature_losses.SETTINGS,
+            "global_critic": Setting(False, "a second critic, of whole images, beside that of patches (GLA-GAN)"),
+        },
     ),
     "spade": Family(
         "mask to image (Park 2019): the mask modulates every layer, latents decide the look",
@@ -91,14 +98,32 @@ class PairedTranslation:
                 width=max(1, width // 2),
             ),
             "critic": patch_critic(data, condition + shape[0], width),
+            **(
+                {
+                    "global_critic": build_network(
+                        "torchgenaug:Critic", shape=[condition + shape[0], *shape[1:]], width=width
+                    )
+                }
+                if settings.get("global_critic")
+                else {}
+            ),
             **ada.augmentation(self.options),
         }
+
+        self.feature_losses = feature_losses.FeatureLosses(settings, shape) if family == "pix2pix" else None
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, as Isola (2017); the rate suits short training."""
         rate = self.options.learning_rate or 5e-4
-        trained = {name: self.networks[name] for name in ("generator", "critic")}
-        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in trained.items()}
+        trained = {"generator": ("generator",), "critic": ("critic", "global_critic")}
+        return {
+            name: Adam(
+                [each for part in parts if part in self.networks for each in self.networks[part].parameters()],
+                lr=rate,
+                betas=(0.5, 0.99),
+            )
+            for name, parts in trained.items()
+        }
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on a real and a generated pair, then the generator."""
@@ -110,21 +135,27 @@ class PairedTranslation:
         real_scores = critic(shown_real)[-1]
         self._observe(real_scores)
         losses = {"critic": adversarial.real_loss(real_scores) + adversarial.fake_loss(critic(shown_fake)[-1])}
-        update({"critic": losses["critic"]})
+        whole = self.networks.get("global_critic")
+        if whole is not None:
+            losses["global_critic"] = adversarial.real_loss(whole(shown_real)[0])
+            losses["global_critic"] = losses["global_critic"] + adversarial.fake_loss(whole(shown_fake)[0])
+        update({"critic": torch.stack(list(losses.values())).sum()})
         shown_real, shown_fake = self._shown(condition, real, fake)
         seen = critic(shown_fake)
-        losses["generator"] = adversarial.real_loss(seen[-1])
-        if self.family == "pix2pix":
+        made = {"generator": adversarial.real_loss(seen[-1])}
+        if whole is not None:
+            made["generator_whole"] = adversarial.real_loss(whole(shown_fake)[0])
+        if self.feature_losses is not None:
             distance = functional.l1_loss(fake, real)
+            made |= self.feature_losses(real, fake, lambda: critic(shown_real)[:-1], seen[:-1])
         else:
             with torch.no_grad():
                 wanted = critic(shown_real)
-            gaps = [functional.l1_loss(a, b) for a, b in zip(seen[:-1], wanted[:-1], strict=True)]
-            distance = torch.stack(gaps).mean()
-        losses["distance_to_real"] = _DISTANCE_WEIGHTS[self.family, self.condition] * distance
-        losses["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, noise)
-        update({"generator": losses["generator"] + losses["distance_to_real"] + losses["sameness"]})
-        return losses
+            distance = feature_losses.mean_distance(zip(seen[:-1], wanted[:-1], strict=True))
+        made["distance_to_real"] = _DISTANCE_WEIGHTS[self.family, self.condition] * distance
+        made["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, noise)
+        update({"generator": torch.stack(list(made.values())).sum()})
+        return losses | made
 
     def _shown(self, condition: Tensor, real: Tensor, fake: Tensor) -> list[Tensor]:
         """Condition and image together, as the critic sees them: real and generated ones in the same way."""
