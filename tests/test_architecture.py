@@ -23,6 +23,7 @@ FLOORS = {
     "pseudonyms": 1,
     "contracts": 2,
     "plan": 2,
+    "file_locks": 2,
     "pictures": 2,
     "samples": 3,
     "screens": 3,

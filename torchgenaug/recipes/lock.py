@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.file_locks import warn_without_locks
 
 _LOCK = ".fit.lock"
 # Files are written beside their place under such a name, with the number of the process, and then renamed.
@@ -44,7 +45,11 @@ def remove_run(out: Path, run: str) -> None:
 
 
 def lock_now(descriptor: int) -> bool:
-    """Takes the lock of an open file without waiting; False where another process holds it. Closing returns it."""
+    """Takes the lock of an open file without waiting; False where another process holds it. Closing returns it.
+
+    Warns:
+        RuntimeWarning: a file system without locks; nobody else is noticed there.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
@@ -53,8 +58,10 @@ def lock_now(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        return True  # a file system without locks: nothing can be found out
+    except OSError as error:
+        warn_without_locks(
+            error, "A second run in the same folder would not be noticed, and the two would mix their files. Start one."
+        )
     return True
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.file_locks import warn_without_locks
 
 _CACHE_VARIABLE = "TORCHGENAUG_CACHE"
 _LOCK_NAME = ".torchgenaug-fetching"
@@ -78,11 +79,13 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(folder / _LOCK_NAME, flags, 0o600)
     try:
-        # Without locks the work is done more than once, but never wrongly: each file is renamed into place.
-        with contextlib.suppress(ImportError, OSError):
+        with contextlib.suppress(ImportError):
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError as error:  # never wrong: each file is renamed into place
+                warn_without_locks(error, "Processes that open the same URL at once each fetch it.")
         yield
     finally:
         os.close(descriptor)

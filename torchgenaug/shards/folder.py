@@ -20,6 +20,7 @@ from io import FileIO
 from pathlib import Path
 
 from torchgenaug.errors import ShardCorruptError, ShardError, ShardNotFoundError
+from torchgenaug.file_locks import warn_without_locks
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 
 _TEMP_PREFIX, _TEMP_SUFFIX = ".torchgenaug-", ".tmp"
@@ -211,7 +212,8 @@ class TemporaryFile:
 def remove_abandoned(folder: Path) -> int:
     """Removes temporary files whose process is dead; returns how many.
 
-    Those of another machine, whose locks may not be seen here, only after an hour without a change.
+    Those of another machine or of a file system without locks, where a lock says nothing, only after an hour without a
+    change.
     """
     removed = 0
     for name in os.listdir(folder):
@@ -224,8 +226,9 @@ def remove_abandoned(folder: Path) -> int:
                 status = os.fstat(descriptor)
                 # What a rank left when it failed says itself that it is over.
                 over = name.startswith(f"{_TEMP_PREFIX}rank") and status.st_size > 0
-                over = over or f"-{KERNEL}-" in name or time.time() - status.st_mtime > _ABANDONED_S
-                if over and _try_lock(descriptor):
+                old = time.time() - status.st_mtime > _ABANDONED_S
+                free = _try_lock(descriptor)
+                if (free and (over or old or f"-{KERNEL}-" in name)) or (free is None and (over or old)):
                     os.unlink(folder / name)
                     removed += 1
             finally:
@@ -293,17 +296,24 @@ def _open_to_lock(path: Path) -> int:
 
 def _lock(descriptor: int) -> None:
     """Takes the lock of a new file; another process may hold it for the moment in which it looks."""
-    with contextlib.suppress(ImportError, OSError):
+    with contextlib.suppress(ImportError):
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            warn_without_locks(
+                error,
+                "Renders are as safe as elsewhere, but what a killed one leaves stays for an hour, and a rank that "
+                "dies is missed by its silence only.",
+            )
 
 
 def _try_lock(descriptor: int) -> bool | None:
     """Whether this process now holds the lock; None where the system or the file system knows no locks."""
     try:
         import fcntl
-    except ImportError:  # not a POSIX system: abandoned files stay until they are removed by hand
+    except ImportError:  # not a POSIX system
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
