@@ -35,6 +35,8 @@ CASES = [
     ("cyclegan", "source", (16, 16)),
     ("cyclegan", "source", (16, 16, 16)),
     ("cut", "source", (16, 16)),
+    ("munit", "source", (16, 16)),
+    ("unit", "source", (16, 16)),
     ("mm-gan", None, (16, 16)),
     ("inpaint", "mask", (16, 16)),
     ("inpaint", None, (16, 16, 16)),

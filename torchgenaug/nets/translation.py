@@ -68,7 +68,11 @@ class TranslationUNet(nn.Module):
                 f"got {len(inputs)} inputs."
             )
         latents = None if self.latent_dim is None else inputs[0]
-        *skipped, features = self.encode(inputs[-1])
+        return self.decode(self.encode(inputs[-1]), latents)
+
+    def decode(self, encoded: Sequence[Tensor], latents: Tensor | None) -> Tensor:
+        """Images (batch, *shape) of features as `encode` returns them, and latents (batch, latent_dim) or None."""
+        *skipped, features = encoded
         for up, skip in zip(self.up, reversed(skipped), strict=True):
             features = up(features, skip, latents)
         return to_intensities(clipped(self.leave(features)), self.low, self.high)

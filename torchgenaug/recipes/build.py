@@ -34,6 +34,8 @@ _HOMES: Mapping[str, str] = {
     "spade": "pix2pix",
     "cyclegan": "cyclegan",
     "cut": "cut",
+    "munit": "munit",
+    "unit": "munit",
     "mm-gan": "mm_gan",
     "inpaint": "inpaint",
     "introvae": "introvae",
