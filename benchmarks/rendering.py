@@ -37,7 +37,7 @@ from torchgenaug import (
     seeding,
     verify_shards,
 )
-from torchgenaug.shards import folder as folder_module
+from torchgenaug.shards import temporary
 from torchgenaug.shards.format import Manifest
 from torchgenaug.shards.structure import checksums
 from torchgenaug.shards.write import writer as writer_module
@@ -98,15 +98,15 @@ def no_safety() -> Iterator[None]:
         __getattr__ = staticmethod(lambda name: getattr(os, name))
 
     count = iter(range(1 << 30))
-    kept = folder_module.os, writer_module.file_digest, writer_module.checksums, ShardWriter._read_back
-    folder_module.os = Careless()  # type: ignore[assignment]
+    kept = temporary.os, writer_module.file_digest, writer_module.checksums, ShardWriter._read_back
+    temporary.os = Careless()  # type: ignore[assignment]
     writer_module.file_digest = lambda file: f"{next(count):064x}"
     writer_module.checksums = lambda rows, ids: [0] * len(ids)
     ShardWriter._read_back = lambda self: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        folder_module.os, writer_module.file_digest, writer_module.checksums = kept[:3]
+        temporary.os, writer_module.file_digest, writer_module.checksums = kept[:3]
         ShardWriter._read_back = kept[3]  # type: ignore[method-assign]
 
 

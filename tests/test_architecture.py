@@ -15,6 +15,7 @@ ROOT = Path(torchgenaug.__file__).parent
 PACKAGE = "torchgenaug"
 FLOORS = {
     "errors": 0,
+    "lazy": 0,
     "progress": 0,
     "types": 1,
     "bare_names": 1,
@@ -156,6 +157,15 @@ def test_the_library_knows_nothing_of_what_is_built_on_it():
             assert not {other for other in IMPORTS[module] if room_of(other + ".") in built_on_it}, module
 
 
+MOST_LINES = 300
+"""Docstrings included; a module that is longer holds two concepts."""
+
+
+def test_modules_stay_short():
+    long = {name: lines for name, path in FILES.items() if (lines := path.read_text().count("\n")) > MOST_LINES}
+    assert not long
+
+
 def test_only_shards_and_the_reader_of_users_files_import_h5py():
     for module, path in FILES.items():
         text = path.read_text()
@@ -194,60 +204,12 @@ def test_every_public_name_is_there():
         _ = torchgenaug.nothing
 
 
-PUBLIC = {
-    "ClassLabels",
-    "ClassPrompts",
-    "CollapseScreen",
-    "CombinedSource",
-    "Compute",
-    "ConstantScreen",
-    "Covariates",
-    "DiTSynthesizer",
-    "DiffusersSynthesizer",
-    "DiffusionEditSynthesizer",
-    "DiffusionSampler",
-    "EnsembleSynthesizer",
-    "FieldSpec",
-    "FillClasses",
-    "FillMissing",
-    "FunctionSynthesizer",
-    "JointConditions",
-    "MixDistributedSampler",
-    "MixPlan",
-    "ModuleSynthesizer",
-    "MonaiSynthesizer",
-    "PlacedLesions",
-    "Prompts",
-    "PythaeSynthesizer",
-    "RealFields",
-    "ShardJob",
-    "ShardSource",
-    "StableDiffusionSynthesizer",
-    "SyntheticMixDataset",
-    "SyntheticMixLoader",
-    "SyntheticPool",
-    "SyntheticSequence",
-    "TransformedSynthesizer",
-    "TwoStageSynthesizer",
-    "balance_classes",
-    "build_network",
-    "encode_prompts",
-    "fit_latents",
-    "keep_classes",
-    "load_monai_bundle",
-    "load_synthesizer",
-    "render_job",
-    "render_shards",
-    "save_synthesizer",
-    "shard_jobs",
-    "verify_shards",
-}
+PUBLIC = (Path(__file__).parent / "public_names.txt").read_text().split()
 """Every name that users may import from the package. A name is added on purpose, and removed only with a warning."""
 
 
 def test_public_names_are_the_agreed_ones():
-    assert set(torchgenaug.__all__) == PUBLIC
-    assert len(torchgenaug.__all__) == len(PUBLIC)
+    assert sorted(torchgenaug.__all__) == sorted(PUBLIC)
 
 
 def test_names_of_test_files_are_unique():

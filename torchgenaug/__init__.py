@@ -6,8 +6,9 @@ The public names are imported when they are first used, so that ``import torchge
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torchgenaug.lazy import lazy_exports
 
 __version__ = "0.1.0"
 
@@ -162,13 +163,4 @@ if TYPE_CHECKING:
     )
     from torchgenaug.types import FieldSpec
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'torchgenaug' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"torchgenaug.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -72,6 +72,20 @@ def test_each_subject_may_say_how_many_patches_it_gives():
     assert len(list(DataLoader(queue, batch_size=1, collate_fn=lambda batch: batch))) == sum(kept) + 18
 
 
+def with_patches(subject):
+    subject["num_samples"] = 9
+    return subject
+
+
+def test_the_transform_of_synthetic_subjects_may_say_it():
+    mixed = SyntheticMixDataset(
+        subjects(num_samples=[1] * SIZE), InMemorySource(SEQUENCE, 3), count=2, synthetic_transform=with_patches
+    )
+    counts = [subject["num_samples"] for subject in mixed.dry_iter()]
+    assert sorted(counts) == [1] * (SIZE - 2) + [9, 9]
+    assert [count == 9 for count in counts] == mixed.is_synthetic().tolist()
+
+
 def test_other_samples_are_refused():
     mixed = SyntheticMixDataset(
         TensorDataset(torch.linspace(0, 1, 4 * SIDE**3).reshape(4, 1, SIDE, SIDE, SIDE)),

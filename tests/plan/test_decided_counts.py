@@ -38,7 +38,7 @@ def test_the_ratio_of_an_epoch_is_decided_once():
 
 def test_restored_counts_decide():
     plan = MixPlan(100, 10, Score())
-    plan.decided.restore([10, 20])
+    plan.amounts.decided.restore([10, 20])
     assert (plan.counts(0).synthetic, plan.counts(1).synthetic, plan.offset(2)) == (10, 20, 30)
 
 

@@ -197,7 +197,7 @@ def test_a_read_that_is_moved_away_from_raises():
 
         reader = threading.Thread(target=read)
         reader.start()
-        wait_until(lambda: pool._filler._changed._waiters)
+        wait_until(lambda: pool._filler._gate.changed._waiters)
         mover = threading.Thread(target=pool.set_epoch, args=(10,))
         mover.start()
         reader.join()
@@ -365,7 +365,7 @@ def test_a_fork_does_not_wait_for_a_pool_inside_a_pool(inner_first, monkeypatch)
     inner = pool_of(Scripted(), 4, refresh=1.0, timeout_s=600)  # longer than a test may take
     outer = pool_of(ReadsAnotherPool(inner), refresh=1.0, timeout_s=600)
     if not inner_first:  # a fork meets them in the order in which they were built
-        order = [filler for filler in forks.alive() if filler in (inner._filler, outer._filler)]
+        order = [gate for gate in forks.alive() if gate in (inner._filler._gate, outer._filler._gate)]
         monkeypatch.setattr(forks, "alive", lambda: order[::-1])
     with inner, outer:
         for epoch in range(3):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torchgenaug.shards import folder
+from torchgenaug.shards import folder, temporary
 from torchgenaug.shards import inventory as damage
 from torchgenaug.shards.render import plan
 from torchgenaug.shards.render import render as render_module
@@ -36,7 +36,7 @@ class RecordedDisk:
     def __init__(self, monkeypatch: Any, root: Path) -> None:
         self.events: list[Event] = []
         self._root, self._inodes = root, dict[int, int]()
-        for module in (folder, plan, writer, damage, render_module):
+        for module in (folder, temporary, plan, writer, damage, render_module):
             if hasattr(module, "os"):
                 monkeypatch.setattr(module, "os", self)
         make = os.mkdir

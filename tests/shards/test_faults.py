@@ -17,7 +17,7 @@ import pytest
 from shards_helpers import contents, render
 
 from torchgenaug.errors import ShardError
-from torchgenaug.shards import folder
+from torchgenaug.shards import folder, temporary
 from torchgenaug.shards import inventory as damage
 from torchgenaug.shards.render import plan
 from torchgenaug.shards.render import render as render_module
@@ -42,7 +42,7 @@ class Faults:
     def __init__(self, monkeypatch, call="", turn=0, *, after=False):
         self.call, self.turn, self.after = call, turn, after
         self.counts = collections.Counter()
-        for module in (folder, plan, writer, damage, render_module):
+        for module in (folder, temporary, plan, writer, damage, render_module):
             if hasattr(module, "os"):
                 monkeypatch.setattr(module, "os", self)
         self._mkdir, self._file = os.mkdir, h5py.File
@@ -145,7 +145,7 @@ def test_disk_full_at_any_offset(tmp_path, offsets, reserves):
     whole = tmp_path / "whole"
     with pytest.MonkeyPatch.context() as patch:
         disk = SmallDisk(10**9, reserves=reserves)
-        patch.setattr(folder, "os", disk)
+        patch.setattr(temporary, "os", disk)
         patch.setattr(writer, "os", disk)
         render(whole, **SMALL)
     expected, total = contents(whole), 10**9 - disk.free
@@ -153,7 +153,7 @@ def test_disk_full_at_any_offset(tmp_path, offsets, reserves):
         path, free = tmp_path / f"{step}", step * total // offsets
         with pytest.MonkeyPatch.context() as patch:
             disk = SmallDisk(free, reserves=reserves)
-            patch.setattr(folder, "os", disk)
+            patch.setattr(temporary, "os", disk)
             patch.setattr(writer, "os", disk)
             message = r"is full\. .*(of 2 shards are complete|Nothing was rendered).* again"
             with pytest.raises(ShardError, match=message):

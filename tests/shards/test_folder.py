@@ -12,7 +12,8 @@ from shards_helpers import shard
 from torchgenaug import ShardSource
 from torchgenaug.errors import ShardCorruptError, ShardNotFoundError
 from torchgenaug.shards import verify_shards
-from torchgenaug.shards.folder import TemporaryFile, list_shards, read_manifest, remove_abandoned, some_ranges
+from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
+from torchgenaug.shards.temporary import TemporaryFile, remove_abandoned
 
 
 def test_commit_makes_the_file_appear_whole(tmp_path):
@@ -41,7 +42,7 @@ def test_discard_leaves_nothing(tmp_path):
 def test_only_files_of_dead_processes_are_removed(tmp_path):
     ours = TemporaryFile(tmp_path)
     code = (
-        "import os, sys; from pathlib import Path; from torchgenaug.shards.folder import TemporaryFile; "
+        "import os, sys; from pathlib import Path; from torchgenaug.shards.temporary import TemporaryFile; "
         "TemporaryFile(Path(sys.argv[1])); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=300)

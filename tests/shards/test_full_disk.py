@@ -13,7 +13,7 @@ from shards_helpers import contents, render
 
 from torchgenaug import verify_shards
 from torchgenaug.errors import ShardCorruptError, ShardError
-from torchgenaug.shards import folder as folder_module
+from torchgenaug.shards import temporary
 
 SCRIPT = Path(__file__).parent / "full_disk.py"
 
@@ -85,7 +85,7 @@ def test_a_disk_that_loses_or_changes_a_write_is_found_before_the_commit(tmp_pat
         path, message = tmp_path / f"{number}", ""
         disk = UnreliableDisk(number, instead)
         with monkeypatch.context() as patch:
-            patch.setattr(folder_module, "os", disk)
+            patch.setattr(temporary, "os", disk)
             try:
                 render(path, 8, compression=compression)
             except ShardCorruptError as error:
@@ -112,7 +112,7 @@ def test_an_error_of_a_single_write_is_not_lost(tmp_path, monkeypatch, compressi
 
     for turn in (2, 5, 9):
         with monkeypatch.context() as patch:
-            patch.setattr(folder_module, "os", UnreliableDisk(turn, fail))
+            patch.setattr(temporary, "os", UnreliableDisk(turn, fail))
             with pytest.raises(OSError if number == errno.EIO else ShardError):
                 render(tmp_path / f"{turn}", 8, compression=compression)
         render(tmp_path / f"{turn}", 8, compression=compression)

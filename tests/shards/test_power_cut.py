@@ -86,12 +86,12 @@ import os, sys, time, torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from shards_helpers import render
-from torchgenaug.shards import folder
+from torchgenaug.shards import temporary
 if sys.argv[3] == "without fsync":
     class Careless:
         fsync = staticmethod(lambda descriptor: None)
         __getattr__ = staticmethod(lambda name: getattr(os, name))
-    folder.os = Careless()
+    temporary.os = Careless()
 print("ready", flush=True)
 told = 0
 def progress(made, total, size):

@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, verify_shards
 from torchgenaug.cli import app
 from torchgenaug.errors import ConfigurationError, ShardError, ShardIncompleteError
-from torchgenaug.shards.folder import KERNEL, TemporaryFile, list_shards, read_manifest
+from torchgenaug.shards.folder import list_shards, read_manifest
 from torchgenaug.shards.render import ranks
 from torchgenaug.shards.render.presence import Presence
 from torchgenaug.shards.render.ranks import Ranks, wait_for_others
+from torchgenaug.shards.temporary import KERNEL, TemporaryFile
 from torchgenaug.testing import AnalyticSynthesizer
 
 COUNT = 44  # eleven shards of four

@@ -32,7 +32,7 @@ from shards_helpers import render, small_sequence
 
 from torchgenaug import ShardSource, verify_shards
 from torchgenaug.errors import ShardCorruptError, ShardError, ShardIncompleteError
-from torchgenaug.shards import folder as folder_module
+from torchgenaug.shards import temporary
 from torchgenaug.shards.folder import read_manifest
 
 SIZE = 4  # samples per shard
@@ -112,7 +112,7 @@ class Folder(RuleBasedStateMachine):
     @rule(left=st.integers(0, 30), killed=st.booleans(), resume=st.sampled_from([True, "verify"]))
     def interrupted(self, left, killed, resume):
         """Killed, or the disk is full, at any change of the folder."""
-        disk = mock.patch.object(folder_module, "os", FailingDisk(left, killed=killed))
+        disk = mock.patch.object(temporary, "os", FailingDisk(left, killed=killed))
         with disk, contextlib.suppress(OSError, ShardError):
             self._render(resume=resume)
         self._forget_repaired()
@@ -122,7 +122,7 @@ class Folder(RuleBasedStateMachine):
     def extend(self, more, left, killed):
         was, self.count = self.count, self.count + more
         try:
-            with mock.patch.object(folder_module, "os", FailingDisk(1 << 30 if left is None else left, killed=killed)):
+            with mock.patch.object(temporary, "os", FailingDisk(1 << 30 if left is None else left, killed=killed)):
                 self._render(resume="extend")
         except (OSError, ShardError):
             assert left is not None or self.damaged

@@ -20,7 +20,7 @@ from torchgenaug.errors import (
     StateMismatchError,
 )
 from torchgenaug.sources import CombinedSource, SelectedSource
-from torchgenaug.sources.combined import apportion
+from torchgenaug.sources.shares import apportion
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource, SourceConformance
 
 

@@ -188,7 +188,8 @@ def test_choices_of_the_network():
 def test_the_signature_is_that_of_diffusion_models():
     parameters = inspect.signature(MonaiSynthesizer).parameters
     assert list(parameters)[:3] == ["unet", "scheduler", "size"]
-    assert parameters["network_range"].default == (-1.0, 1.0)
+    assert parameters["value_range"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert "options" in parameters
 
 
 def test_copies():

@@ -8,20 +8,19 @@ epoch, and always in other sets and pairs. Matched classes are counted class by 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, SampleIndexError
+from torchgenaug.plan.amounts import Counts, EpochAmounts
 from torchgenaug.plan.arguments import (
     Mode,
     Ratio,
-    check_epoch,
     check_mode_and_seed,
     check_ratio,
     checked_count,
@@ -29,23 +28,11 @@ from torchgenaug.plan.arguments import (
     checked_share,
 )
 from torchgenaug.plan.class_matching import ClassMembers, ClassOrder
-from torchgenaug.plan.decided_counts import DecidedCounts
 from torchgenaug.plan.fair_draws import MOST_SHUFFLED, EpochDraws
+from torchgenaug.plan.large_sets import LargeSets
 from torchgenaug.seeding import Int64Array
 
 _REAL_ORDER, _SYNTHETIC_ORDER, _CLASS_ORDER = 0, 1, 2
-
-
-class Counts(NamedTuple):
-    """How many real and synthetic samples an epoch holds."""
-
-    real: int
-    synthetic: int
-
-    @property
-    def total(self) -> int:
-        """Length of the epoch."""
-        return self.real + self.synthetic
 
 
 class MixPlan:
@@ -106,57 +93,19 @@ class MixPlan:
                 raise ConfigurationError(
                     f"`labels` must hold one class per real sample ({num_real}), got {len(self.labels)}."
                 )
-        self.decided: DecidedCounts | None = None if count is not None or not callable(ratio) else DecidedCounts()
+        self.amounts = EpochAmounts(num_real, num_synthetic, ratio, self.count, mode)
         self._latest = (-1, (0, 0, 0))
         self._kept: tuple[int, ClassMembers | None, Int64Array] = (-1, None, np.zeros(0, np.int64))
         self.numbers(0)
 
     def num_drawn(self, epoch: int) -> int:
         """How many samples of `epoch` are synthetic; a ratio that is a function is called, unless that is decided."""
-        check_epoch(epoch)
-        decided = None if self.decided is None else self.decided.of(epoch)
-        return self._evaluated(epoch) if decided is None else decided
+        return self.amounts.of(epoch)
 
     def decide(self, epoch: int) -> None:
         """Decides how many samples of `epoch`, and of those before, are synthetic: the ratio is not called again."""
-        check_epoch(epoch)
-        if self.decided is not None:
-            self.decided.decide(epoch, self._evaluated)
+        self.amounts.decide(epoch)
         self._latest = (-1, (0, 0, 0))
-
-    def restore(self, drawn: list[int]) -> None:
-        """Goes back to the numbers of the epochs that a saved run had decided.
-
-        Warns:
-            UserWarning: the function gives others now. It may follow the training, so that is no error.
-        """
-        if self.decided is None:
-            return
-        other = next((epoch for epoch, number in enumerate(drawn) if self._evaluated(epoch) != number), None)
-        if other is not None:
-            warnings.warn(
-                f"The ratio function gives {self._evaluated(other)} synthetic samples in epoch {other}, where "
-                f"the saved run drew {drawn[other]}. Epochs that had begun keep their numbers; later ones follow the "
-                "function as it is now. If it was meant to be the same, pass the same function.",
-                UserWarning,
-                stacklevel=4,
-            )
-        self.decided.restore(drawn)
-
-    def _evaluated(self, epoch: int) -> int:
-        if self.count is not None:
-            drawn = self.count
-        else:
-            ratio = self.ratio(epoch) if callable(self.ratio) else self.ratio
-            check_ratio(ratio, self.mode, f" at epoch {epoch}" if callable(self.ratio) else "")
-            share = ratio if self.mode == "replace" else ratio / (1 - ratio)
-            drawn = round(share * self.num_real)
-        if drawn and self.num_synthetic < 1:
-            raise EmptyDatasetError(
-                f"The synthetic source is empty, but {drawn} synthetic samples are needed in epoch {epoch}. "
-                "Render or generate some, or set ratio=0."
-            )
-        return drawn
 
     def counts(self, epoch: int) -> Counts:
         """The exact number of real and synthetic samples of `epoch`."""
@@ -165,11 +114,7 @@ class MixPlan:
 
     def offset(self, epoch: int) -> int:
         """How many synthetic samples the epochs before `epoch` drew; decides them."""
-        if self.decided is None:
-            return int(epoch) * self._evaluated(0)
-        if epoch:
-            self.decided.decide(epoch - 1, self._evaluated)
-        return self.decided.sum_before(epoch)
+        return self.amounts.before(epoch)
 
     def look_up(
         self, indices: npt.ArrayLike, epoch: int, members: ClassMembers | None = None
@@ -265,15 +210,13 @@ class MixPlan:
     def _far_codes(self, index: Int64Array, drawn: int, total: int, offset: int) -> Int64Array:
         """The same for sets of which no table is kept: one order for all laps, of which each index is read off."""
         if self.mode == "replace":
-            draw = self._real_rank[index].astype(np.int64) - offset % self.num_real
-            draw[draw < 0] += self.num_real
+            draw = self._large_sets.draws_at(index, offset)
             is_synthetic = draw < drawn
             codes = index.copy()
         else:
             draw, is_synthetic = _spread(index, drawn, total)
             codes = index - draw
-        read = (draw[is_synthetic] + offset % self.num_synthetic) % self.num_synthetic
-        codes[is_synthetic] = ~self._synthetic_order[read].astype(np.int64)
+        codes[is_synthetic] = ~self._large_sets.positions(draw[is_synthetic], offset)
         return codes
 
     def is_synthetic(self, indices: npt.ArrayLike, epoch: int) -> npt.NDArray[np.bool_]:
@@ -314,17 +257,13 @@ class MixPlan:
         return self._draws(self.num_synthetic, _SYNTHETIC_ORDER)
 
     def _draws(self, size: int, purpose: int) -> EpochDraws:
-        steady = self._evaluated(0) if self.decided is None else None
+        steady = self.amounts.of(0) if self.amounts.decided is None else None
         return EpochDraws(size, int(seeding.derive(self.seed, purpose)), self.offset, steady)
 
     @cached_property
-    def _real_rank(self) -> npt.NDArray[np.int64 | np.int32]:
-        """Real index → its place in the one shuffle of sets too large for `EpochDraws`."""
-        return _small(seeding.permutation(int(seeding.derive(self.seed, _REAL_ORDER)), self.num_real))
-
-    @cached_property
-    def _synthetic_order(self) -> npt.NDArray[np.int64 | np.int32]:
-        return _small(seeding.permutation(int(seeding.derive(self.seed, _SYNTHETIC_ORDER)), self.num_synthetic))
+    def _large_sets(self) -> LargeSets:
+        keys = (int(seeding.derive(self.seed, purpose)) for purpose in (_REAL_ORDER, _SYNTHETIC_ORDER))
+        return LargeSets(self.num_real, self.num_synthetic, *keys)
 
     @cached_property
     def _class_order(self) -> ClassOrder:
@@ -342,11 +281,6 @@ class MixPlan:
 
 
 _RECOMPUTED = frozenset(name for name, attribute in vars(MixPlan).items() if isinstance(attribute, cached_property))
-
-
-def _small(order: Int64Array) -> npt.NDArray[np.int64 | np.int32]:
-    """In half the memory where the numbers are small enough, as they almost always are."""
-    return order.astype(np.int32) if len(order) <= np.iinfo(np.int32).max else order
 
 
 def _spread(index: Int64Array, drawn: int, total: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:

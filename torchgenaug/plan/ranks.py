@@ -9,6 +9,12 @@ import torch
 from torchgenaug.errors import ConfigurationError
 
 
+def group_rank() -> tuple[int, int]:
+    """(rank, world size) of `torch.distributed`; (0, 1) where it is not initialized."""
+    group = torch.distributed
+    return (group.get_rank(), group.get_world_size()) if group.is_available() and group.is_initialized() else (0, 1)
+
+
 def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """(rank, world size) as given; else of `torch.distributed`; else RANK and WORLD_SIZE, which torchrun sets.
 

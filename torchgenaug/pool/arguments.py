@@ -7,7 +7,9 @@ import operator
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.pool.storage.window import Window
-from torchgenaug.sequence.sequence import MAX_ID
+from torchgenaug.sequence.checks import MAX_ID
+
+_LONGEST_S = 1e6
 
 
 def checked_count(name: str, value: int, least: int = 1) -> int:
@@ -30,6 +32,30 @@ def checked_number(name: str, value: float, low: float, high: float, what: str) 
     if not low <= number <= high:
         raise ConfigurationError(f"`{name}` must be {what}, got {value!r}.")
     return number
+
+
+def checked_timeout(timeout_s: float) -> float:
+    """`timeout_s` as the waits of the operating system take it; `ConfigurationError` unless it is positive."""
+    return min(checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds"), _LONGEST_S)
+
+
+def checked_window(
+    capacity: int, refresh: float, parts: int, batch_size: int, rank: tuple[int, int], *, ahead: bool
+) -> Window:
+    """The window that a pool's arguments describe; `ConfigurationError` for one outside its domain.
+
+    Args:
+        capacity: as for `SyntheticPool`, here and below.
+        refresh: fraction.
+        parts: `refreshes_per_epoch`.
+        batch_size: samples per call.
+        rank: rank and world size.
+        ahead: whether the samples that the next part adds are made during this one.
+    """
+    capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
+    step = round(checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]") * capacity)
+    parts = checked_count("refreshes_per_epoch", parts)
+    return Window(capacity, step, batch_size, step if ahead else 0, *rank, parts=parts)
 
 
 def checked_turn(window: Window, epoch: int, part: int) -> int:

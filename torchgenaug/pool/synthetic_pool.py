@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -17,22 +15,19 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import ConfigurationError, PoolError
+from torchgenaug.errors import PoolError
 from torchgenaug.plan.ranks import find_rank
 from torchgenaug.pool import reader
-from torchgenaug.pool.arguments import checked_count, checked_number, checked_turn
+from torchgenaug.pool.arguments import checked_timeout, checked_turn, checked_window
 from torchgenaug.pool.assemble import assemble
 from torchgenaug.pool.making.filler import Filler
 from torchgenaug.pool.stats import PoolStats, summary
-from torchgenaug.pool.storage.ring import Ring
-from torchgenaug.pool.storage.window import Window
-from torchgenaug.pool.texts import CLOSED_TEXT, moved_text
+from torchgenaug.pool.storage.ring import Ring, Rows
+from torchgenaug.pool.texts import CLOSED_TEXT, NOT_OWNER_TEXT, moved_text, still_runs_text
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.sources.dataset import SourceDataset
-from torchgenaug.sources.positions import checked_positions
+from torchgenaug.sources.positions import check_scalar_field, checked_positions
 from torchgenaug.types import Batch
-
-_LONGEST_S = 1e6  # what the waits of the operating system can take
 
 
 class SyntheticPool(SourceDataset):
@@ -118,13 +113,10 @@ class SyntheticPool(SourceDataset):
         offload: bool = False,
         memory_limit: float | None = None,
     ) -> None:
-        capacity, batch_size = checked_count("capacity", capacity), checked_count("batch_size", batch_size)
-        refresh = checked_number("refresh", refresh, 0.0, 1.0, "a fraction in [0, 1]")
-        timeout_s = checked_number("timeout_s", timeout_s, 1e-3, math.inf, "a positive number of seconds")
-        self.timeout_s = min(timeout_s, _LONGEST_S)
-        step, num_parts = round(refresh * capacity), checked_count("refreshes_per_epoch", refreshes_per_epoch)
-        ahead = step if background else 0
-        self._window = Window(capacity, step, batch_size, ahead, *find_rank(rank, world_size), parts=num_parts)
+        self.timeout_s = checked_timeout(timeout_s)
+        self._window = checked_window(
+            capacity, refresh, refreshes_per_epoch, batch_size, find_rank(rank, world_size), ahead=bool(background)
+        )
         made = assemble(
             sequence,
             self._window,
@@ -189,10 +181,7 @@ class SyntheticPool(SourceDataset):
         self._open_ring()
         filler = self._own_filler()
         if filler is None:
-            raise PoolError(
-                "`set_epoch` must be called in the process that built the pool, not in a worker or on a pickled copy. "
-                "All views follow."
-            )
+            raise PoolError(NOT_OWNER_TEXT)
         filler.move(turn)
         filler.wait_for(turn, self._window.batches(turn))
 
@@ -223,10 +212,7 @@ class SyntheticPool(SourceDataset):
             out: some or all of the fields: each (n, *spec.shape) of the spec's dtype, contiguous, on any device. An
                 error leaves them in any state.
         """
-        ring = self._open_ring()
-        turn = ring.get("turn")
-        rows = ring.locate(self._checked(positions), self._window.start(turn))
-        reader.copy(ring, self._own_filler(), turn, rows, out, self.timeout_s)
+        ring, turn, rows = self._copy(self._checked(positions), out)
         if not ring.served(rows):
             raise PoolError(moved_text(ring, turn))
 
@@ -245,17 +231,20 @@ class SyntheticPool(SourceDataset):
             ConfigurationError: no such field, or not a scalar.
             PoolError: as for `read`.
         """
-        if field not in self.fields or self.fields[field].shape:
-            scalars = [name for name, spec in self.fields.items() if not spec.shape]
-            raise ConfigurationError(f"`field` must be a scalar field, one of {scalars}, got {field!r}.")
-        ring = self._open_ring()
-        turn = ring.get("turn")
-        rows = ring.locate(np.arange(len(self)), self._window.start(turn))
-        out = ring.empty(len(self), [field])
-        reader.copy(ring, self._own_filler(), turn, rows, out, self.timeout_s)
+        check_scalar_field(field, self.fields)
+        out = self._open_ring().empty(len(self), [field])
+        ring, turn, _ = self._copy(np.arange(len(self)), out)
         if not ring.holds(self._window.batches(turn)).all():
             raise PoolError(moved_text(ring, turn))
         return out[field]
+
+    def _copy(self, positions: npt.NDArray[np.int64], out: Batch) -> tuple[Ring, int, Rows]:
+        """Copies samples when they are there; the caller checks that the pool did not move meanwhile."""
+        ring = self._open_ring()
+        turn = ring.get("turn")
+        rows = ring.locate(positions, self._window.start(turn))
+        reader.copy(ring, self._own_filler(), turn, rows, out, self.timeout_s)
+        return ring, turn, rows
 
     @property
     def stats(self) -> PoolStats:
@@ -273,11 +262,7 @@ class SyntheticPool(SourceDataset):
         if filler is None or self._ring is None:
             return
         if not filler.stop(self.timeout_s):
-            warnings.warn(
-                f"The model still runs {self.timeout_s:g} s after the pool was closed; its thread is left to itself.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            warnings.warn(still_runs_text(self.timeout_s), RuntimeWarning, stacklevel=2)
         self._last_stats = self._ring.stats()
         # What ends the thread of a collected pool holds the filler, and that the memory.
         self._end.detach()
@@ -286,9 +271,7 @@ class SyntheticPool(SourceDataset):
     def __enter__(self) -> SyntheticPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

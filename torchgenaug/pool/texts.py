@@ -8,6 +8,10 @@ from torchgenaug.pool.storage.ring import Ring
 from torchgenaug.pool.storage.window import Window
 
 CLOSED_TEXT = "The pool is closed. Build a new one: equal arguments give equal samples."
+NOT_OWNER_TEXT = (
+    "`set_epoch` must be called in the process that built the pool, not in a worker or on a pickled copy. All views "
+    "follow."
+)
 
 
 def moved_text(ring: Ring, turn: int) -> str:
@@ -41,3 +45,8 @@ def hung_text(ring: Ring, timeout_s: float) -> str:
         f"Waited for samples longer than `timeout_s` = {timeout_s:g} s: {what}. "
         "Raise `timeout_s` if one batch may take that long, or lower `batch_size`; otherwise the model hangs."
     )
+
+
+def still_runs_text(timeout_s: float) -> str:
+    """The pool was closed, but its model does not come to an end."""
+    return f"The model still runs {timeout_s:g} s after the pool was closed; its thread is left to itself."

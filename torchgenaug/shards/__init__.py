@@ -1,16 +1,17 @@
 """Shards: synthetic samples on disk, in HDF5 files that any h5py user can read (format 1, specified in the README).
 
 ``format`` (the manifest) · ``storage`` (how one field is stored) · ``structure`` (what writer and reader agree on) ·
-``folder`` (names, journal, atomic files) · ``write/`` (one shard, read back before it gets its name, and the thread
-that writes it) · ``render/`` · ``read/`` (checks and reads one file, opened once; `ShardSource`) · ``inventory`` (what
-is missing or damaged) · ``verify`` · ``remote`` and ``cache`` (folders behind a URL). Nothing outside imports h5py, and
-h5py is loaded when the first shard is written or opened.
+``folder`` (names, journal) · ``temporary`` (atomic files) · ``write/`` (one shard, read back before it gets its name,
+and the thread that writes it) · ``render/`` · ``read/`` (checks and reads one file, opened once; `ShardSource`) ·
+``inventory`` (what is missing or damaged) · ``verify`` · ``remote`` and ``cache`` (folders behind a URL). Nothing
+outside imports h5py, and h5py is loaded when the first shard is written or opened.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torchgenaug.lazy import lazy_exports
 
 _HOMES = {
     "Manifest": "format",
@@ -43,13 +44,4 @@ if TYPE_CHECKING:
     from torchgenaug.shards.render.render import render_shards
     from torchgenaug.shards.verify import ShardReport, verify_shards
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'torchgenaug.shards' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"torchgenaug.shards.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__]
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -23,8 +23,9 @@ from torchgenaug.errors import (
     describe_error,
 )
 from torchgenaug.shards.cache import cache_root, holds, one_at_a_time, private_folder
-from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, TemporaryFile, remove_abandoned, some_ranges
+from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
+from torchgenaug.shards.temporary import TemporaryFile, remove_abandoned
 
 _BLOCK = 8 << 20  # bytes requested at once
 _SECRETS = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)|(?<=[?&])([^=&#\s'\"]+)=[^&#\s'\"]*")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -26,9 +25,8 @@ from torchgenaug.contracts import (
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.sources.dataset import SourceDataset
 from torchgenaug.sources.positions import checked_positions
+from torchgenaug.sources.shares import shares_of
 from torchgenaug.types import Batch, FieldSpec
-
-_MAX_LENGTH = 1 << 40
 
 
 class CombinedSource(SourceDataset):
@@ -79,7 +77,7 @@ class CombinedSource(SourceDataset):
                 f"`length` must be None without weights, got {length}. Each sample is used once then; give weights, "
                 "such as the lengths of the sources."
             )
-        counts = sizes if weights is None else _shares(sizes, weights, length)
+        counts = sizes if weights is None else shares_of(sizes, weights, length)
         self._sizes = np.array(sizes, np.int64)
         self._starts = np.cumsum([0, *counts])
         self._columns: dict[tuple[int, str], Tensor] = {}
@@ -239,46 +237,6 @@ def read_into(source: SyntheticSource, positions: npt.NDArray[np.int64], out: Ba
 def is_changing(source: SyntheticSource) -> bool:
     """Whether a source's content depends on the epoch."""
     return bool(getattr(source, "changes", hasattr(source, "set_epoch")))
-
-
-def apportion(length: int, weights: Sequence[Fraction]) -> list[int]:
-    """Integers that sum up to `length`, each less than 1 away from its exact share.
-
-    References:
-        The method of largest remainders (Hamilton, 1792).
-    """
-    total = sum(weights, Fraction(0))
-    exact = [length * weight / total for weight in weights]
-    counts = [int(share) for share in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda k: (counts[k] - exact[k], k))
-    for k in by_remainder[: length - sum(counts)]:
-        counts[k] += 1
-    return counts
-
-
-def checked_weights(weights: Sequence[float], count: int) -> list[Fraction]:
-    """`weights` as exact numbers; ConfigurationError unless they are `count` positive, finite ones."""
-    try:
-        exact = [Fraction(weight) for weight in weights]
-    except (TypeError, ValueError, OverflowError):
-        exact = []
-    if len(exact) != count or not all(weight > 0 for weight in exact):
-        raise ConfigurationError(
-            f"`weights` must be {count} positive, finite numbers, got {weights!r}. Leave out what has no weight."
-        )
-    return exact
-
-
-def _shares(sizes: list[int], weights: Sequence[float], length: int | None) -> list[int]:
-    exact = checked_weights(weights, len(sizes))
-    total = sum(exact, Fraction(0))
-    if length is None:
-        length = max(-(-size * total // weight) for size, weight in zip(sizes, exact, strict=True))
-    if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= _MAX_LENGTH:
-        raise ConfigurationError(
-            f"`length` must be an integer in [1, {_MAX_LENGTH}], got {length!r}. With very unequal weights, state it."
-        )
-    return apportion(length, exact)
 
 
 def _common_fields(sources: Sequence[SyntheticSource]) -> dict[str, FieldSpec]:

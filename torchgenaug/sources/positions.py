@@ -1,8 +1,9 @@
-"""Positions in a source: checked, as indices, and as tensors."""
+"""What a source is asked for, checked: positions (as indices, and as tensors) and scalar fields."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchgenaug.errors import SampleIndexError
+from torchgenaug.errors import ConfigurationError, SampleIndexError
+from torchgenaug.types import FieldSpec
 
 FEW = 64
 """Up to here Python's integers are faster than NumPy, whose first call after a training step takes 10-30 µs."""
@@ -40,6 +42,13 @@ def checked_positions(positions: npt.ArrayLike, length: int) -> npt.NDArray[np.i
             f"`positions` must be in [0, {length}), got {array.min()} to {array.max()}. Nothing was read."
         )
     return array
+
+
+def check_scalar_field(field: str, fields: Mapping[str, FieldSpec]) -> None:
+    """Raises `ConfigurationError` unless `field` is one of single numbers."""
+    if field not in fields or fields[field].shape:
+        scalars = [name for name, spec in fields.items() if not spec.shape]
+        raise ConfigurationError(f"`field` must be one of the fields of single numbers, {scalars}, got {field!r}.")
 
 
 def index_tensor(rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:

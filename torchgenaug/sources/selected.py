@@ -12,9 +12,10 @@ from torch import Tensor
 
 from torchgenaug.contracts import Joined, SyntheticSource, trained_on_of
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
-from torchgenaug.sources.combined import apportion, checked_weights, is_changing, read_into
+from torchgenaug.sources.combined import is_changing, read_into
 from torchgenaug.sources.dataset import SourceDataset
 from torchgenaug.sources.positions import checked_positions
+from torchgenaug.sources.shares import apportion, checked_weights
 from torchgenaug.types import Batch, FieldSpec
 
 

@@ -5,8 +5,9 @@ Each is loaded when it is first named: importing this package imports neither di
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torchgenaug.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from torchgenaug.synthesizers.class_prompts import ClassPromptSynthesizer as ClassPromptSynthesizer
@@ -84,12 +85,4 @@ __all__ = [
     "synthesizer_sha256",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -5,8 +5,9 @@ Each is imported when it is first named: `torchgenaug.mixing.provenance` needs a
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torchgenaug.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset as SyntheticMixDataset
@@ -17,12 +18,4 @@ _HOMES = {"FillMissing": "fill_missing", "MixDistributedSampler": "rank_sampler"
 
 __all__ = ["FillMissing", "MixDistributedSampler", "SyntheticMixDataset"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

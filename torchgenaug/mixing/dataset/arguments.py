@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 
 from torchgenaug.contracts import Synthesizer
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.sequence.sequence import SyntheticSequence
 
 
@@ -50,3 +51,38 @@ def holds(dataset: object, kind: type, depth: int = 8) -> bool:
     several = getattr(dataset, "datasets", None)
     inside += several if isinstance(several, (list, tuple)) else []
     return any(part is not None and holds(part, kind, depth - 1) for part in inside)
+
+
+def check_real_set(real: Any, mix: type) -> None:
+    """Raises unless `real` is a map-style data set of real samples, at least one.
+
+    Args:
+        real: the argument `real`.
+        mix: the class of a mix, which is no such data set.
+
+    Raises:
+        ConfigurationError: no data set that is read by index, or a mix, or one that wraps a mix.
+        EmptyDatasetError: no samples.
+    """
+    check_map_style(real, "real")
+    if holds(real, mix):
+        got = "" if isinstance(real, mix) else f" inside a {type(real).__name__}"
+        raise ConfigurationError(
+            f"`real` must hold real samples, got a {mix.__name__}{got}. Its synthetic samples would be called "
+            "real. Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic sources."
+        )
+    if len(real) == 0:
+        raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
+
+
+def check_one_window(source: object) -> None:
+    """Raises `ConfigurationError` for a source whose content changes within an epoch."""
+    refreshes = getattr(source, "refreshes_per_epoch", 1)
+    if refreshes > 1:
+        raise ConfigurationError(
+            f"`synthetic` must hold one window of samples per epoch, got refreshes_per_epoch={refreshes}. A "
+            "sampler asks for the samples of an epoch in any order, and workers ask ahead of the training loop, so "
+            "all its windows would be needed at once. Use SyntheticMixLoader(loader, pool), which knows the order; "
+            "or refreshes_per_epoch=1 and shorter epochs: RandomSampler(mixed, num_samples=len(mixed) // 4), with "
+            "a set_epoch for each."
+        )

@@ -11,21 +11,21 @@ from torch.utils.data import Dataset
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import (
-    ConfigurationError,
-    EmptyDatasetError,
     SampleIndexError,
-    StateMismatchError,
 )
-from torchgenaug.mixing.dataset.arguments import check_map_style, holds
+from torchgenaug.mixing.dataset.arguments import check_map_style, check_one_window, check_real_set
 from torchgenaug.mixing.dataset.epoch_clock import EpochClock
 from torchgenaug.mixing.dataset.labels import read_labels
-from torchgenaug.mixing.dataset.map_source import MapSource
-from torchgenaug.mixing.dataset.moving_parts import MovingParts, warn_of_repetition
+from torchgenaug.mixing.dataset.map_source import MapSource, as_source
+from torchgenaug.mixing.dataset.moving_parts import MovingParts, check_at_epoch, warn_of_repetition
 from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
 from torchgenaug.mixing.dataset.shared_counts import SharedCounts
+from torchgenaug.mixing.dataset.source_members import SourceMembers
+from torchgenaug.mixing.saved_state import check_state, shared_settings
+from torchgenaug.plan.amounts import Counts
 from torchgenaug.plan.arguments import Mode, Ratio, checked_index, ratio_state
 from torchgenaug.plan.class_matching import ClassMembers
-from torchgenaug.plan.mix_plan import Counts, MixPlan
+from torchgenaug.plan.mix_plan import MixPlan
 from torchgenaug.samples.layout import SampleLayout
 from torchgenaug.samples.own_copy import is_in_memory
 from torchgenaug.trust.leaks.check import check_mix
@@ -115,36 +115,18 @@ class SyntheticMixDataset(Dataset[Any]):
         provenance: bool = False,
         held_out: Any = None,
     ) -> None:
-        check_map_style(real, "real")
+        check_real_set(real, SyntheticMixDataset)
         check_map_style(synthetic, "synthetic")
-        if holds(real, SyntheticMixDataset):
-            got = "" if isinstance(real, SyntheticMixDataset) else f" inside a {type(real).__name__}"
-            raise ConfigurationError(
-                f"`real` must hold real samples, got a SyntheticMixDataset{got}. Its synthetic samples would be called "
-                "real. Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic sources."
-            )
-        if len(real) == 0:
-            raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
         self.provenance = provenance
-        self.source: SyntheticSource | MapSource = (
-            synthetic if isinstance(synthetic, SyntheticSource) else MapSource(synthetic)
-        )
-        refreshes = getattr(self.source, "refreshes_per_epoch", 1)
-        if refreshes > 1:
-            raise ConfigurationError(
-                f"`synthetic` must hold one window of samples per epoch, got refreshes_per_epoch={refreshes}. A "
-                "sampler asks for the samples of an epoch in any order, and workers ask ahead of the training loop, so "
-                "all its windows would be needed at once. Use SyntheticMixLoader(loader, pool), which knows the order; "
-                "or refreshes_per_epoch=1 and shorter epochs: RandomSampler(mixed, num_samples=len(mixed) // 4), with "
-                "a set_epoch for each."
-            )
+        self.source = as_source(synthetic)
+        check_one_window(self.source)
         if held_out is not None:
             check_mix(real, self.source, held_out)
         self._match = None if match is None else match if isinstance(match, str) else next(iter(match))
         labels = None if match is None else read_labels(real, fields, match)
         self.plan = MixPlan(len(real), len(self.source), ratio, mode=mode, count=count, seed=seed, labels=labels)
-        if self.plan.decided is not None:
-            self.plan.decided = SharedCounts()
+        if self.plan.amounts.decided is not None:
+            self.plan.amounts.decided = SharedCounts()
         self._mixer = SampleMixer(
             real,
             self.source,
@@ -153,7 +135,7 @@ class SyntheticMixDataset(Dataset[Any]):
             seed=self.plan.seed,
             provenance=provenance,
         )
-        self._members: tuple[int, ClassMembers] | None = None
+        self._members = None if self._match is None else SourceMembers(self.plan, self._match)
         # A pool that is at another epoch already is followed: its samples are what the mix will read.
         self._clock = EpochClock(max(0, getattr(self.source, "epoch", None) or 0))
         self._parts = MovingParts(self._mixer.data_sets, self.epoch)
@@ -242,11 +224,8 @@ class SyntheticMixDataset(Dataset[Any]):
             self._clock.forget_reads()
             reason = "It was set once and then not again, or samples are read by hand, so that no pass can be seen"
             warn_of_repetition(epoch, f"{_PASSES_BEFORE_WARNING} times", reason)
-        if drawn and getattr(self.source, "epoch", epoch) not in (epoch, None):
-            raise StateMismatchError(
-                f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(self.source, 'epoch', None)}. Its "
-                "samples are not those of this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
-            )
+        if drawn:
+            check_at_epoch(self.source, epoch)
         codes = self.plan.code_list(indices, epoch, self._current_members(epoch))
         return self._mixer.samples(codes, indices, epoch)
 
@@ -259,28 +238,24 @@ class SyntheticMixDataset(Dataset[Any]):
             ConfigurationError: the samples are no Subjects.
         """
         members = self._current_members(self.epoch)
-        return self._mixer.subjects(*self.plan.look_up(np.arange(len(self)), self.epoch, members))
+        return self._mixer.subjects(*self.plan.look_up(np.arange(len(self)), self.epoch, members), self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the samples, and the epoch, JSON-ready; and the state of `real`, if it has a ``state_dict``."""
         state = {"epoch": self.epoch, **self._settings(self.epoch)}
-        if self.plan.decided is not None:
-            state["drawn"] = self.plan.decided.to_list()
+        if self.plan.amounts.decided is not None:
+            state["drawn"] = self.plan.amounts.decided.to_list()
         own = getattr(self.real, "state_dict", None)  # torchdata's protocol for data sets that know where they are
         return {**state, "real": own()} if callable(own) else state
 
     def _settings(self, epoch: int) -> dict[str, Any]:
         """What decides the samples until the end of `epoch`."""
         return {
-            "seed": self.plan.seed,
-            "mode": self.plan.mode,
+            **shared_settings(self.plan, self.source),
             "ratio": ratio_state(self.plan.ratio, epoch, self.plan.offset(epoch + 1)),
             "count": self.plan.count,
             "num_real": self.plan.num_real,
-            "num_synthetic": self.plan.num_synthetic,
-            "refresh": getattr(self.source, "refresh", None),
             "match": self._match,
-            "fingerprint": getattr(self.source, "fingerprint", None),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -296,19 +271,10 @@ class SyntheticMixDataset(Dataset[Any]):
         Warns:
             UserWarning: the ratio is a function that gives other values than it gave in the saved run.
         """
-        if self.plan.decided is not None and "drawn" in state:
-            self.plan.restore(state["drawn"])
-        differences = [
-            f"{name}: saved {state.get(name)!r}, now {mine!r}"
-            for name, mine in self._settings(int(state.get("epoch", 0))).items()
-            if state.get(name) != mine
-        ]
-        if differences or "epoch" not in state:
-            raise StateMismatchError(
-                "The saved state must come from the same mix. Differences:\n  - "
-                + "\n  - ".join(differences or ["no epoch"])
-                + "\nBuild the data set as it was, or start a new run."
-            )
+        if self.plan.amounts.decided is not None and "drawn" in state:
+            self.plan.amounts.restore(state["drawn"])
+        remedy = "Build the data set as it was, or start a new run."
+        check_state(state, self._settings, ("epoch",), "the same mix", remedy)
         if "real" in state and callable(getattr(self.real, "load_state_dict", None)):
             self.real.load_state_dict(state["real"])
         if state["epoch"] != self.epoch and not self._clock.was_just_set:
@@ -324,18 +290,7 @@ class SyntheticMixDataset(Dataset[Any]):
 
     def _current_members(self, epoch: int) -> ClassMembers | None:
         """The source's positions by class: of this epoch, where the source changes with it."""
-        if self._match is None:
-            return None
-        key = epoch if hasattr(self.source, "set_epoch") else -1
-        if self._members is None or self._members[0] != key:
-            source, name = self.source, self._match
-            layout = self.layout
-            if isinstance(source, MapSource):
-                labels = source.labels(name, layout)
-            else:
-                labels = source.column(dict(zip(layout.names, layout.sources, strict=True))[name]).numpy()
-            self._members = (key, self.plan.group(labels))
-        return self._members[1]
+        return None if self._members is None else self._members.at(epoch, self.source, lambda: self.layout)
 
     def __repr__(self) -> str:
         return (

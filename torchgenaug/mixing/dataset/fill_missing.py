@@ -14,15 +14,15 @@ from torch.utils.data import Dataset
 from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_map_style
-from torchgenaug.mixing.dataset.fill_sources import MissingSources, checked_modalities
+from torchgenaug.mixing.dataset.fill_sources import MadeWhenRead, MissingSources, checked_modalities
+from torchgenaug.mixing.dataset.rendered_translations import rendered_positions
 from torchgenaug.mixing.provenance import Provenance, attach_to_one, fingerprints, of_real
 from torchgenaug.samples.hollow import hollow
-from torchgenaug.samples.layout import PARENT, SampleLayout
+from torchgenaug.samples.layout import SampleLayout
 from torchgenaug.samples.own_copy import OwnCopy
+from torchgenaug.samples.rounding import rounded_to
 from torchgenaug.samples.torchio_values import is_subject, plain
 from torchgenaug.sequence.sequence import SyntheticSequence
-
-_COMPARED = 0.02  # of the range: shards may hold intensities in 8 bits
 
 
 class FillMissing(Dataset[Any]):
@@ -121,15 +121,16 @@ class FillMissing(Dataset[Any]):
         channels = spec.shape[0] if self._modalities is None else self._modalities.channels
         self._likes = {name: self._template(name, (channels, *spec.shape[1:])) for name in self._targets}
         self.sequence: SyntheticSequence | None = None
-        self._sources: MissingSources | None = None
-        self._supply: SyntheticSequence | SyntheticSource
+        self._supply: MadeWhenRead | SyntheticSource
         if isinstance(translations, Synthesizer):
-            flat = len(spec.shape) == 3
-            self._sources = MissingSources(self, condition, flat)
-            self.sequence = SyntheticSequence(translations, self._sources, seed=seed)
-            self._supply, self._places = self.sequence, self._numbers
+            sources = MissingSources(self, condition, flat=len(spec.shape) == 3)
+            self.sequence = SyntheticSequence(translations, sources, seed=seed)
+            self._supply, self._places = MadeWhenRead(self.sequence, sources), self._numbers
         else:
-            self._supply, self._places = translations, self._positions(translations, condition)
+            self._supply, self._places = (
+                translations,
+                rendered_positions(translations, self.missing, self._wanted, condition, self.read_source),
+            )
 
     def __len__(self) -> int:
         return len(self.real)
@@ -251,48 +252,20 @@ class FillMissing(Dataset[Any]):
             )
         return hollow(like)
 
-    def _positions(self, rendered: SyntheticSource, condition: str) -> dict[int, int]:
-        """Index in `real` → position in the source."""
-        if PARENT not in rendered.fields:
-            raise ConfigurationError(
-                f"`translations` must hold the field {PARENT!r}, got {sorted(rendered.fields)}. Render "
-                "FillMissing(...).sequence, which has it."
-            )
-        parents = rendered.column(PARENT).tolist()
-        positions = {int(parent): position for position, parent in reversed(list(enumerate(parents)))}
-        absent = [int(index) for index in self.missing if int(index) not in positions]
-        if absent:
-            raise FieldMismatchError(
-                f"`translations` must hold all {len(self.missing)} samples that lack {self._wanted}, got none for "
-                f"{absent[:8]}. Render FillMissing(...).sequence with count=len(missing)."
-            )
-        first = int(self.missing[0])
-        if condition in rendered.fields:
-            there = rendered.read(np.array([positions[first]]))[condition][0].float()
-            here = self.read_source(first)
-            here = here.reshape(there.shape) if here.numel() == there.numel() else here
-            width = float(here.max() - here.min())
-            if here.shape != there.shape or float((here - there).abs().max()) > _COMPARED * max(width, 1e-6):
-                raise FieldMismatchError(
-                    f"`translations` must be of these samples, got another {condition!r} for sample {first}. They were "
-                    "rendered from another data set or split. Render FillMissing(...).sequence of this one."
-                )
-        return positions
-
     def _translation(self, index: int, sample: Any) -> tuple[dict[str, Any], Provenance]:
         """What `sample`, which was just read at `index`, lacks: it is not read again for its source."""
         supply, at = self._supply, np.array([self._places[index]])
-        if isinstance(supply, SyntheticSequence):
-            assert self._sources is not None  # a sequence is made of them
-            with self._sources.given(index, self._source_of(sample, index)):
-                value = supply.batch(at)[self.field][0].cpu()
-            number, fingerprint = int(at[0]), supply.fingerprint
+        if isinstance(supply, MadeWhenRead):
+            sequence = supply.sequence
+            with supply.sources.given(index, self._source_of(sample, index)):
+                value = sequence.batch(at)[self.field][0].cpu()
+            number, fingerprint, seed = int(at[0]), sequence.fingerprint, sequence.seeds(at)[0]
         else:
             value, number = supply.read(at)[self.field][0], int(supply.ids(at)[0])
-            fingerprint = fingerprints(supply, at)[0]
+            fingerprint, seed = fingerprints(supply, at)[0], supply.seeds(at)[0]
         origin = of_real(index)
         origin["is_synthetic"], origin["parent"], origin["id"] = True, index, number
-        origin["seed"], origin["fingerprint"] = f"{int(supply.seeds(at)[0]):016x}", fingerprint
+        origin["seed"], origin["fingerprint"] = f"{int(seed):016x}", fingerprint
         parts = {
             name: value if self._modalities is None else self._modalities.part(value, name)
             for name in self._lacking(sample, index)
@@ -305,8 +278,8 @@ class FillMissing(Dataset[Any]):
         like = plain(kept)
         value = value.reshape(tuple(like.shape)) if value.ndim + 1 == like.ndim else value
         if isinstance(like, np.ndarray):
-            return _rounded(value, torch.from_numpy(np.empty(0, like.dtype)).dtype).numpy()
-        value = _rounded(value, like.dtype)
+            return rounded_to(torch.from_numpy(np.empty(0, like.dtype)).dtype, value).numpy()
+        value = rounded_to(like.dtype, value)
         if like is kept:
             return value
         sources = (self.source,) if isinstance(self.source, str) else self.source
@@ -324,11 +297,3 @@ class FillMissing(Dataset[Any]):
                 "let the data set return None for it."
             )
         return self._modalities.names
-
-
-def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """`value` in `dtype`; integers get the nearest whole number within their range, instead of wrapping around."""
-    if dtype.is_floating_point or value.dtype == dtype:
-        return value.to(dtype)
-    limits = torch.iinfo(dtype)
-    return value.double().round().clamp(limits.min, limits.max).to(dtype)

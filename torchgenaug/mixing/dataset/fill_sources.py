@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples.layout import PARENT
+from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch, FieldSpec
 
 _COMPARED_TWICE = 4  # samples
@@ -160,3 +161,10 @@ class MissingSources:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _given=threading.local())
+
+
+class MadeWhenRead(NamedTuple):
+    """Translations that are made in the process that reads them."""
+
+    sequence: SyntheticSequence
+    sources: MissingSources

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from torchgenaug.contracts import SyntheticSource
 from torchgenaug.mixing.dataset.labels import whole_labels
 from torchgenaug.samples.layout import SampleLayout
 
@@ -50,3 +51,8 @@ class MapSource:
 def reads_batches(dataset: object) -> bool:
     """Whether a data set hands out whole batches, with ``__getitems__``."""
     return callable(getattr(dataset, "__getitems__", None))
+
+
+def as_source(synthetic: Any) -> SyntheticSource | MapSource:
+    """The synthetic samples as something to read: a source as it is, a data set wrapped."""
+    return synthetic if isinstance(synthetic, SyntheticSource) else MapSource(synthetic)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
-from torchgenaug.errors import RepeatedEpochWarning
+from torchgenaug.errors import RepeatedEpochWarning, StateMismatchError
 from torchgenaug.mixing.dataset.map_source import MapSource
 
 
@@ -52,6 +52,15 @@ class MovingParts:
         self.epoch = epoch
         for dataset in self._copied:
             _set_epoch(dataset, epoch)
+
+
+def check_at_epoch(source: object, epoch: int) -> None:
+    """Raises `StateMismatchError` if somebody else moved the synthetic source to another epoch."""
+    if getattr(source, "epoch", epoch) not in (epoch, None):
+        raise StateMismatchError(
+            f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(source, 'epoch', None)}. Its "
+            "samples are not those of this epoch. Call set_epoch on this mix; and give each mix a pool of its own."
+        )
 
 
 def warn_of_repetition(epoch: int, times: str, reason: str) -> None:

@@ -83,11 +83,11 @@ def open_samples(
             first = [raw.restrict(part) for part in first] if raw.crops else raw.restrict(first)
         target = raw.of_transformed(real_transform([first], seeding.derive(seed, seeding.PLAN, 0, np.zeros(1)))[0])
     synthetic: SourceSide | MapSide | None = None
-    if draws and isinstance(source, MapSource):
-        synthetic = MapSide(source, raw, target, of_synthetic, look_at(source.dataset, 0))
-    elif draws:
-        assert not isinstance(source, MapSource)
-        synthetic = SourceSide(source, raw, target, of_synthetic)
+    if draws:
+        if isinstance(source, MapSource):
+            synthetic = MapSide(source, raw, target, of_synthetic, look_at(source.dataset, 0))
+        else:
+            synthetic = SourceSide(source, raw, target, of_synthetic)
     final = {name: infer_kind(name, value) for name, value in target.items(target.template)}
     known = synthetic.kinds if synthetic is not None else kinds
     final.update({name: kind for name, kind in known.items() if name in final})

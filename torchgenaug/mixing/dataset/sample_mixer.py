@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from torchgenaug.mixing.dataset.map_source import MapSource, reads_batches
 from torchgenaug.mixing.dataset.opened import Opened, check_provenance, open_samples
 from torchgenaug.mixing.dataset.shared import shared
 from torchgenaug.mixing.dataset.synthetic_side import MapSide
+from torchgenaug.mixing.dataset.torchio_queue import unread_subjects
 from torchgenaug.samples.intensity import IntensityWatch
 from torchgenaug.samples.layout import Fields, checked_fields
-from torchgenaug.samples.torchio_values import is_subject
 
 _logger = logging.getLogger("torchgenaug")
 _STATED, _COMPARED = 0, 1
@@ -137,10 +136,9 @@ class SampleMixer:
                 return samples, []
         real_at = [code for code in codes if code >= 0]
         real = self.real_samples(real_at)
-        if self._transforms[0] is not None and real and index is not None:
+        transform = self.opened(draws=draws).real_transform if self._transforms[0] is not None and real else None
+        if transform is not None and index is not None:
             rows = [row for row, code in enumerate(codes) if code >= 0]
-            transform = self.opened(draws=draws).real_transform
-            assert transform is not None
             real = transform(real, seeding.derive(self.seed, seeding.REAL_TRANSFORM, epoch, index[rows]))
         synthetic: list[Any] = []
         made_from: list[Any] = []
@@ -240,12 +238,13 @@ class SampleMixer:
             return samples
         return [[layout.restrict(part) for part in one] if layout.crops else layout.restrict(one) for one in samples]
 
-    def synthetic_samples(self, positions: list[int], seeds: seeding.UInt64Array | None = None) -> list[Any]:
-        """Samples of the source like those of the real set; with `seeds` if there is a `synthetic_transform`."""
-        return self._synthetic(positions, seeds)[0]
-
     def _synthetic(self, positions: list[int], seeds: seeding.UInt64Array | None) -> tuple[list[Any], list[Any]]:
-        """The same, with their provenance if it is wanted."""
+        """Samples of the source like those of the real set, and their provenance if it is wanted.
+
+        Args:
+            positions: where they are read.
+            seeds: one per sample, which a `synthetic_transform` needs.
+        """
         opened, source = self.opened(draws=True), self.source
         side, crops = opened.synthetic, opened.raw.crops
         if side is None or not positions:
@@ -263,26 +262,14 @@ class SampleMixer:
             origins = [origins[start : start + crops] for start in range(0, len(origins), crops)]
         return samples, origins
 
-    def subjects(self, is_synthetic: npt.NDArray[np.bool_], positions: npt.NDArray[np.int64]) -> list[Any]:
-        """See `SyntheticMixDataset.dry_iter`; where each is read, as `MixPlan.look_up` says."""
-        listed = getattr(self.real, "dry_iter", lambda: self.real)()
-        first = listed[0]
-        if not is_subject(first):
-            raise ConfigurationError(
-                f"`dry_iter` is for samples that are torchio Subjects, got samples of type {type(first).__name__}. "
-                "torchio.Queue needs a real set of Subjects, such as tio.SubjectsDataset."
-            )
-        if "num_samples" in first:
-            stand_ins: Iterator[Any] = iter(self.synthetic_samples(positions[is_synthetic].tolist()))
-        else:
-            stand_ins = itertools.repeat(type(first)(dict(first)))
-        subjects = [
-            next(stand_ins) if synthetic else listed[position]
-            for synthetic, position in zip(is_synthetic.tolist(), positions.tolist(), strict=True)
-        ]
-        if self._names is None or set(self._names) == set(first):
-            return subjects
-        return [type(one)({name: one[name] for name in self._names}) for one in subjects]
+    def subjects(self, is_synthetic: npt.NDArray[np.bool_], positions: npt.NDArray[np.int64], epoch: int) -> list[Any]:
+        """See `SyntheticMixDataset.dry_iter`; where each index is read, as `MixPlan.look_up` says."""
+
+        def synthetic(indices: npt.NDArray[np.int64]) -> list[Any]:
+            seeds = seeding.derive(self.seed, seeding.SYNTHETIC_TRANSFORM, epoch, indices)
+            return self._synthetic(positions[indices].tolist(), seeds)[0]
+
+        return unread_subjects(self.real, self._names, is_synthetic, positions, synthetic)
 
     def _state(self, opened: Opened) -> None:
         """Says once what is converted, filled or left out."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.mixing.dataset.fitting import ColumnFitting, SampleFitting, find_filler, positions_array
 from torchgenaug.mixing.dataset.map_source import MapSource
 from torchgenaug.samples.container_type import tensor_like
@@ -60,29 +61,28 @@ class SourceSide:
             for (name, value), origin in zip(target.items(target.template), target.sources, strict=True)
         }
         self.notes: list[str] = []
-        self._columns: ColumnFitting | None = None
-        self._transform: SeededTransform | None = None
+        self._change: ColumnFitting | SeededTransform
         self._fitting: SampleFitting | None = None
         if transform is None:
-            self._columns = ColumnFitting(target, source.fields)
-            self.notes = self._columns.notes
+            self._change = ColumnFitting(target, source.fields)
+            self.notes = self._change.notes
         else:
             empty = {name: torch.zeros(spec.shape, dtype=spec.dtype) for name, spec in self._fields.items()}
             positions = {name: name for name in raw.names}
             layout = SampleLayout.of(self._named(empty), None if raw.container in ("dict", "subject") else positions)
             renamed = dict(zip(raw.names, (by_source.get(origin, "scalar") for origin in raw.sources), strict=True))
-            self._transform = SeededTransform(transform, layout, {**renamed, **by_source})
+            self._change = SeededTransform(transform, layout, {**renamed, **by_source})
 
     def samples(self, positions: Sequence[int], seeds: UInt64Array | None) -> tuple[list[Any], Batch]:
         """See `SyntheticSide.samples`."""
         count, batch = len(positions), self._source.read(positions_array(positions))
-        if self._columns is not None:
-            return self._columns.samples(batch, count), batch
-        assert self._transform is not None
-        assert seeds is not None
+        if isinstance(self._change, ColumnFitting):
+            return self._change.samples(batch, count), batch
+        if seeds is None:
+            raise ConfigurationError("`seeds` must be given where samples are transformed, got None. One per sample.")
         columns = {name: batch[name].unbind(0) for name in self._fields}
         named = [self._named({name: rows[k] for name, rows in columns.items()}) for k in range(count)]
-        changed = self._transform(named, seeds)
+        changed = self._change(named, seeds)
         if self._fitting is None:
             self._fitting = SampleFitting(self._target, changed[0], self._raw.names, strict=False)
             self.notes = self._fitting.notes

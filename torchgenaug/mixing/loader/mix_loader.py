@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import StateMismatchError
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batches import BatchLayout
 from torchgenaug.mixing.loader.mixer import BatchMixer, BatchTransform, BatchTransforms
 from torchgenaug.mixing.loader.moving_source import MovingSource
-from torchgenaug.mixing.loader.transfer import copied_ahead
+from torchgenaug.mixing.loader.transfer import copied_to
 from torchgenaug.mixing.loader.waste import WasteMeter
 from torchgenaug.mixing.loader.wrapped import WrappedLoader
+from torchgenaug.mixing.saved_state import check_state, shared_settings
 from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
 from torchgenaug.plan.batch_plan import BatchPlan
+from torchgenaug.plan.ranks import group_rank
 
 Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None]
 """A batch, what mixes it, and the state of the loader after it, where the loader runs ahead of the loop."""
@@ -183,7 +184,7 @@ class SyntheticMixLoader:
         self._pass += 1
 
     def __iter__(self) -> Iterator[Any]:
-        rank, world_size = _rank()
+        rank, world_size = group_rank()
         if self._begun:
             self.set_epoch(self._epoch + 1)
         self._begun, self._ended = True, False
@@ -196,7 +197,7 @@ class SyntheticMixLoader:
         plan = self.plan.epoch(epoch, rank=rank, world_size=world_size)
         self._moving.begin(epoch, batch)
         memory = BatchMemory()
-        arrivals = self._arrivals(self._wrapped.batches(batch))
+        arrivals = copied_to(self.device, map(self._opened, self._wrapped.batches(batch)))
         replaces, since = self.plan.mode == "replace", perf_counter()
         while True:
             requested = perf_counter()
@@ -255,18 +256,10 @@ class SyntheticMixLoader:
             StateMismatchError: the state belongs to another mix; every difference is listed.
             ConfigurationError: the order of the loader cannot be repeated.
         """
-        differences = [f"{name}: missing" for name in ("epoch", "batch", "seen", "ended") if name not in state]
-        differences += [
-            f"{name}: saved {state.get(name)!r}, now {mine!r}"
-            for name, mine in self._settings(0 if differences else int(state["epoch"])).items()
-            if state.get(name) != mine
-        ]
-        if differences:
-            raise StateMismatchError(
-                "The saved state must come from the same mix of the same loader. Differences:\n  - "
-                + "\n  - ".join(differences)
-                + "\nBuild them as they were, or start a new run."
-            )
+        remedy = "Build them as they were, or start a new run."
+        check_state(
+            state, self._settings, ("epoch", "batch", "seen", "ended"), "the same mix of the same loader", remedy
+        )
         epoch, batch, ended = int(state["epoch"]), int(state["batch"]), bool(state["ended"])
         self._wrapped.load(state, 0 if ended else batch)
         self._restored = None if ended else (epoch, batch, int(state["seen"]))
@@ -277,29 +270,17 @@ class SyntheticMixLoader:
     def _settings(self, epoch: int) -> dict[str, Any]:
         """What decides the batches until the end of `epoch`."""
         return {
-            "seed": self.plan.seed,
-            "mode": self.plan.mode,
+            **shared_settings(self.plan, self.source),
             "ratio": ratio_state(self.plan.ratio, epoch, self.plan.sum_before(epoch + 1)),
-            "num_synthetic": len(self.source),
-            "refresh": getattr(self.source, "refresh", None),
             "refreshes_per_epoch": self._moving.parts,
             "per_rank": self._moving.is_per_rank,
-            "fingerprint": self.source.fingerprint,
             "batch_size": self._wrapped.batch_size,
             "num_batches": self._wrapped.num_batches,
             "epoch_size": self.plan.epoch_size,
-            "world_size": _rank()[1],
+            "world_size": group_rank()[1],
             "stateful_loader": self._wrapped.is_stateful,
             "order": self._wrapped.order,
         }
-
-    def _arrivals(self, batches: Iterator[Any]) -> Iterator[tuple[Ticket, list[Tensor]]]:
-        device = self.device
-        if device is None:
-            return map(self._opened, batches)
-        if device.type == "cuda":
-            return copied_ahead(map(self._opened, batches), device)
-        return ((ticket, [tensor.to(device) for tensor in tensors]) for ticket, tensors in map(self._opened, batches))
 
     def _opened(self, batch: Any) -> tuple[Ticket, list[Tensor]]:
         if self._mixer is None:
@@ -312,9 +293,3 @@ class SyntheticMixLoader:
     def __repr__(self) -> str:
         what = f"{self.loader!r}, {self.source!r}, {self.plan.ratio!r}, mode={self.plan.mode!r}"
         return f"SyntheticMixLoader({what}, epoch {self.epoch})"
-
-
-def _rank() -> tuple[int, int]:
-    """Rank and world size."""
-    group = torch.distributed
-    return (group.get_rank(), group.get_world_size()) if group.is_available() and group.is_initialized() else (0, 1)

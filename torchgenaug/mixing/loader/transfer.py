@@ -11,6 +11,17 @@ from torch import Tensor
 Ticket = TypeVar("Ticket")
 
 
+def copied_to(
+    device: torch.device | None, batches: Iterator[tuple[Ticket, list[Tensor]]]
+) -> Iterator[tuple[Ticket, list[Tensor]]]:
+    """The same tickets, with their tensors on `device`; None: where they are."""
+    if device is None:
+        return batches
+    if device.type == "cuda":
+        return copied_ahead(batches, device)
+    return ((ticket, [tensor.to(device) for tensor in tensors]) for ticket, tensors in batches)
+
+
 def copied_ahead(
     batches: Iterator[tuple[Ticket, list[Tensor]]], device: torch.device
 ) -> Iterator[tuple[Ticket, list[Tensor]]]:

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import threading
 import time
-import warnings
-from typing import Any
+import weakref
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from torchgenaug.errors import CollapseWarning, PoolError
-from torchgenaug.pool.making import at_exit, forks
+from torchgenaug.errors import PoolError
+from torchgenaug.pool.making import at_exit
+from torchgenaug.pool.making.first_samples import FirstSamples
+from torchgenaug.pool.making.gate import ForkGate
+from torchgenaug.pool.making.stream import current_cuda_device, own_stream
 from torchgenaug.pool.making.supply import Supply
 from torchgenaug.pool.storage.ring import CLOSED, FAILED, RUNNING, SYNCHRONOUS, Ring
 from torchgenaug.pool.storage.window import Window
 from torchgenaug.pool.texts import CLOSED_TEXT, failed_text, hung_text, moved_text
-from torchgenaug.screens import CollapseWatch
-from torchgenaug.types import Batch
 
 _EXIT_S = 3.0  # how long the model may stay inside one call of C++ before its thread is given up at exit
-# After a fork the thread rests this long: a DataLoader forks its workers one after another, and each fork would have to
-# wait for another batch.
-_QUIET_S = 0.1
 _REST = -1  # stands for a batch: nothing is missing, and the supply may rest
 
 
@@ -48,20 +45,16 @@ class Filler:
         self._supply, self._ring, self._window, self._timeout_s = supply, ring, window, timeout_s
         self._seed = seed
         self._owner = os.getpid()
-        self._renew_lock()
-        self._maker: int | None = None  # the thread that makes a batch right now
+        self._gate = ForkGate(ring, timeout_s, elsewhere=supply.elsewhere)
         self._error: BaseException | None = None
         self._error_was_raised = False
         self._stopped, self._rests = False, not supply.rests
-        self._watch, self._looked, self._alarm = CollapseWatch(), 0, ""
-        self._forking, self._quiet_until_s = 0, 0.0
-        self._waiting = 0  # threads of this process that wait for a batch
+        self._first_samples = FirstSamples()
         self._thread: threading.Thread | None = None
-        initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        self._cuda_device = torch.cuda.current_device() if initialized else None
+        self._cuda_device = current_cuda_device()
         ring.set("status", RUNNING if background else SYNCHRONOUS)
         ring.set("progress_at_s", time.monotonic())
-        forks.pause_during_forks(self)
+        _fillers[next(_numbers)] = self
         if background:
             if supply.captures_graphs:
                 self._make_first()
@@ -75,7 +68,7 @@ class Filler:
         Raises:
             PoolError: the background failed and the error was not raised yet; the turn stays as it is.
         """
-        with self._lock:
+        with self._gate.lock:
             if not self._error_was_raised:
                 self.raise_failure()
             if turn != self._ring.get("turn"):
@@ -85,7 +78,7 @@ class Filler:
             self._ring.set("progress_at_s", time.monotonic())
             if self._ring.get("status") == FAILED:
                 self._ring.set("status", RUNNING)
-            self._changed.notify_all()
+            self._gate.changed.notify_all()
 
     def raise_failure(self) -> None:
         """Raises what went wrong in the background, if anything did."""
@@ -106,21 +99,16 @@ class Filler:
             return
         since = time.monotonic()
         try:
-            with self._lock:
-                self._waiting += 1
-                self._changed.notify_all()  # also during a fork: another pool's model may be what waits
-                try:
-                    while not self._ring.holds(batches).all():
-                        self.raise_failure()
-                        self._check_still(turn)
-                        late_s = time.monotonic() - max(since, self._ring.get("progress_at_s")) - self._timeout_s
-                        if late_s >= 0:
-                            raise PoolError(hung_text(self._ring, self._timeout_s))
-                        if not self._thread.is_alive():
-                            raise PoolError("The pool's thread is gone. Build a new pool.")
-                        self._changed.wait(min(-late_s, 1.0))
-                finally:
-                    self._waiting -= 1
+            with self._gate.lock, self._gate.waiting():
+                while not self._ring.holds(batches).all():
+                    self.raise_failure()
+                    self._check_still(turn)
+                    late_s = time.monotonic() - max(since, self._ring.get("progress_at_s")) - self._timeout_s
+                    if late_s >= 0:
+                        raise PoolError(hung_text(self._ring, self._timeout_s))
+                    if not self._thread.is_alive():
+                        raise PoolError("The pool's thread is gone. Build a new pool.")
+                    self._gate.changed.wait(min(-late_s, 1.0))
         finally:
             self._ring.add_wait(since)
 
@@ -128,11 +116,11 @@ class Filler:
         """Ends the thread after the batch in flight; says whether it ended within `wait_s`."""
         if os.getpid() != self._owner:
             return True
-        with self._lock:
+        with self._gate.lock:
             self._stopped = True
             self._error = None
             self._ring.set("status", CLOSED)
-            self._changed.notify_all()
+            self._gate.changed.notify_all()
         self._supply.close()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -146,72 +134,13 @@ class Filler:
             return True
         return at_exit.interrupt(self._thread, until_s)
 
-    def announce_fork(self) -> None:
-        """See `forks.Pausable`."""
-        with self._lock:
-            self._forking += 1
-
-    def hold(self) -> bool:
-        """See `forks.Pausable`."""
-        self._changed.acquire()
-        if not self._works(self._hung_at_s()):
-            return True
-        self._changed.release()
-        return False
-
-    def wait_until_idle(self) -> None:
-        """See `forks.Pausable`. A batch that hangs holds up forks no longer than the timeout."""
-        with self._lock:
-            until = self._hung_at_s()
-            while self._works(until):
-                self._changed.wait(until - time.monotonic())
-
-    def release(self) -> None:
-        """See `forks.Pausable`."""
-        self._changed.release()
-
-    def resume(self) -> None:
-        """See `forks.Pausable`."""
-        with self._lock:
-            self._forking -= 1
-            self._quiet_until_s = time.monotonic() + _QUIET_S
-            self._changed.notify_all()
-
-    def forget(self) -> None:
-        """See `forks.Pausable`."""
-        self._renew_lock()
-        self._thread, self._maker, self._forking, self._waiting = None, None, 0, 0
-
-    def _works(self, until_s: float) -> bool:
-        mine = (None, threading.get_ident())
-        return not self._supply.elsewhere and self._maker not in mine and time.monotonic() < until_s
-
-    def _hung_at_s(self) -> float:
-        """When the batch in flight counts as hung: once, for all forks."""
-        return float(self._ring.get("progress_at_s")) + self._timeout_s
-
-    def _renew_lock(self) -> None:
-        # Ctrl-C inside `with` of the condition, which is written in Python, would leave it taken.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-
     def _run_to_end(self) -> None:
         with contextlib.suppress(at_exit.ScriptEnds):
             self._run()
 
     def _run(self) -> None:
-        with self._own_stream():
+        with own_stream(self._cuda_device):
             self._work()
-
-    def _own_stream(self) -> contextlib.AbstractContextManager[Any]:
-        """On CUDA, a stream for the thread: on the default one its kernels would queue behind the training's."""
-        if self._cuda_device is None:
-            return contextlib.nullcontext()
-        torch.cuda.set_device(self._cuda_device)  # a new thread starts on device 0
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        # What the caller queued, such as the weights on their way to the device, comes first.
-        stream.wait_stream(torch.cuda.default_stream())
-        return torch.cuda.stream(stream)
 
     def _work(self) -> None:
         while True:
@@ -222,7 +151,7 @@ class Filler:
 
     def _make_first(self) -> None:
         """The first batch, in the caller's thread: CUDA graphs are captured there, before training runs beside it."""
-        with self._lock:
+        with self._gate.lock:
             batch = self._missing(self._window.batches_ahead(self._ring.get("turn")))
             if batch is not None:
                 self._claim(batch)
@@ -233,27 +162,25 @@ class Filler:
         try:
             self._make(batch)
         except BaseException as error:  # whatever it is, the training process has to hear of it
-            with self._lock:
+            with self._gate.lock:
                 if not self._stopped:
                     self._error, self._error_was_raised = error, False
                     self._ring.fail(failed_text(self._window, self._seed, batch, error))
-                    self._changed.notify_all()
+                    self._gate.changed.notify_all()
 
     def _await_work(self) -> int | None:
         """The next batch to make; None when there will be no other."""
-        with self._lock:
+        with self._gate.lock:
             while not self._stopped:
                 batch = self._next()
                 if batch is not None:
                     return batch
-                quiet_s = self._quiet_until_s - time.monotonic()
-                self._changed.wait(quiet_s if quiet_s > 0 else None)
+                self._gate.wait()
         return None
 
     def _next(self) -> int | None:
         """The first batch that is missing and may be made now; called by the thread, which holds the lock."""
-        rests = self._forking or time.monotonic() < self._quiet_until_s
-        if self._error is not None or (rests and not self._waiting):
+        if self._error is not None or self._gate.is_shut:
             return None
         batch = self._missing(self._window.batches_ahead(self._ring.get("turn")))
         if batch is not None:
@@ -261,8 +188,7 @@ class Filler:
         return batch
 
     def _claim(self, batch: int) -> None:
-        forks.stay_first()
-        self._maker = threading.get_ident()
+        self._gate.claim()
         self._ring.set("making", batch)
         self._ring.set("progress_at_s", time.monotonic())
 
@@ -277,14 +203,14 @@ class Filler:
         since = time.monotonic()
         try:
             while True:
-                with self._lock:
-                    while self._maker is not None:  # another thread of this process reads too
-                        if self._maker == threading.get_ident():
+                with self._gate.lock:
+                    while self._gate.maker is not None:  # another thread of this process reads too
+                        if self._gate.maker == threading.get_ident():
                             raise PoolError(
                                 "These samples are being made by the very thread that asks for them: a signal handler, "
                                 "or the model itself, reads the pool. Read it elsewhere."
                             )
-                        self._changed.wait()
+                        self._gate.changed.wait()
                     self._check_still(turn)
                     batch = self._missing(self._window.batches(turn))
                     if batch is None:
@@ -306,29 +232,19 @@ class Filler:
                 return
             self._rests = not self._supply.rests
             delivery = self._supply.batch(self._window.ids(batch))
-            self._look(batch, delivery.samples)
-            with self._lock:
+            self._first_samples.look(batch, self._window.ids(batch).tolist(), delivery.samples)
+            with self._gate.lock:
                 # After a jump to another turn the place may be that of a batch which is needed now.
                 if not self._stopped and batch in self._window.batches_ahead(self._ring.get("turn")):
                     self._ring.write(batch, delivery.samples)
                 self._ring.count(delivery)
                 self._ring.set("fill_s", self._ring.get("fill_s") + time.monotonic() - since)
         finally:
-            with self._lock:
-                self._maker = None
+            with self._gate.lock:
+                self._gate.maker = None
                 self._ring.set("making", -1)
                 self._ring.set("progress_at_s", time.monotonic())
-                self._changed.notify_all()
-
-    def _look(self, batch: int, samples: Batch) -> None:
-        """Warns, once, if the first samples of this pool look alike."""
-        # A pool that is moved makes samples again, which are no copies.
-        if self._alarm or self._watch.is_over or batch < self._looked:
-            return
-        self._looked = batch + 1
-        self._alarm = self._watch.add(self._window.ids(batch).tolist(), samples)
-        if self._alarm:
-            warnings.warn(self._alarm, CollapseWarning, stacklevel=2)
+                self._gate.changed.notify_all()
 
     def _check_still(self, turn: int) -> None:
         if self._stopped:
@@ -337,9 +253,14 @@ class Filler:
             raise PoolError(moved_text(self._ring, turn))
 
 
+_numbers = itertools.count()
+_fillers: weakref.WeakValueDictionary[int, Filler] = weakref.WeakValueDictionary()
+
+
 def _stop_all() -> None:
     """At exit: nobody needs the batch in flight, and a thread that goes on would crash the interpreter."""
-    fillers = [filler for filler in forks.alive() if isinstance(filler, Filler)]
+    # `valuerefs` is a single step of C code: other threads may add to the dictionary meanwhile.
+    fillers = [filler for reference in _fillers.valuerefs() if (filler := reference()) is not None]
     until = time.monotonic() + _EXIT_S
     for filler in fillers:
         filler.stop()

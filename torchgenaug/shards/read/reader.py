@@ -23,7 +23,7 @@ from torchgenaug.shards.read.layout import corrupt
 from torchgenaug.shards.read.open_shards import OpenShards
 from torchgenaug.shards.read.opened import OpenShard, copy_rows
 from torchgenaug.sources.dataset import SourceDataset
-from torchgenaug.sources.positions import FEW, checked_positions
+from torchgenaug.sources.positions import FEW, check_scalar_field, checked_positions
 from torchgenaug.types import Batch, FieldSpec
 
 Verify = Literal["sample", "hash", "off"]
@@ -156,10 +156,8 @@ class ShardSource(SourceDataset):
             ConfigurationError: not a field of single numbers.
             ShardCorruptError: a value is not what was rendered.
         """
-        stored = self.manifest.fields.get(field)
-        if stored is None or stored.spec.shape:
-            scalars = [name for name, spec in self.fields.items() if not spec.shape]
-            raise ConfigurationError(f"`field` must be one of the fields of single numbers, {scalars}, got {field!r}.")
+        check_scalar_field(field, self.fields)
+        stored = self.manifest.fields[field]
         parts = []
         for index in range(self.manifest.num_shards):
             ids = self.manifest.shard_range(index)

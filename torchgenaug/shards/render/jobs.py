@@ -17,13 +17,14 @@ from typing import Any, Literal, TypedDict
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.sequence.sequence import SyntheticSequence
-from torchgenaug.shards.folder import list_shards, remove_abandoned
+from torchgenaug.shards.folder import list_shards
 from torchgenaug.shards.inventory import Damage, truncated_shards
 from torchgenaug.shards.render.making import check_space, full_disk_named, make_shards, num_threads
 from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render, refuse_url
 from torchgenaug.shards.render.report import Progress, Report
 from torchgenaug.shards.render.watchdog import Watchdog
 from torchgenaug.shards.structure import filters
+from torchgenaug.shards.temporary import remove_abandoned
 from torchgenaug.shards.verify import damaged_shards
 
 MAX_JOB_BYTES = 1 << 20

@@ -17,9 +17,10 @@ from torchgenaug.bare_names import without_places
 from torchgenaug.contracts import device_of, trained_on_of
 from torchgenaug.errors import ConfigurationError, ShardMismatchError
 from torchgenaug.sequence.sequence import SyntheticSequence
-from torchgenaug.shards.folder import TemporaryFile, list_shards, read_manifest, sync_folder
+from torchgenaug.shards.folder import list_shards, read_manifest
 from torchgenaug.shards.format import COMPRESSIONS, FIELD_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest
 from torchgenaug.shards.storage import INTENSITY_DTYPES, StoredField
+from torchgenaug.shards.temporary import TemporaryFile, sync_folder
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
 _LIBRARIES = ("torch", "torchgenaug", "numpy", "h5py", "hdf5plugin", "diffusers", "monai")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from torchgenaug.errors import ConfigurationError, describe_error
-from torchgenaug.shards.folder import TemporaryFile
+from torchgenaug.shards.temporary import TemporaryFile
 
 _BEAT_S = 3.0
 

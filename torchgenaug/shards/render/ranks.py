@@ -18,11 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torchgenaug.errors import ShardIncompleteError
-from torchgenaug.shards.folder import KERNEL, TemporaryFile, probe_lock, read_manifest, some_ranges
+from torchgenaug.shards.folder import read_manifest, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest
 from torchgenaug.shards.read.content import on_network
 from torchgenaug.shards.render.presence import Presence as Presence
 from torchgenaug.shards.render.presence import Ranks as Ranks
+from torchgenaug.shards.temporary import KERNEL, TemporaryFile, probe_lock
 
 START_S = 300.0
 """How long a rank whose process is seen may take to appear, and rank 0 to plan: others may load models faster."""

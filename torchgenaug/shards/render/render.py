@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from torchgenaug.sequence.sequence import SyntheticSequence
-from torchgenaug.shards.folder import remove_abandoned
 from torchgenaug.shards.inventory import Damage, truncated_shards
 from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.shards.render.making import check_space, full_disk_named, make_shards, num_threads
@@ -16,6 +15,7 @@ from torchgenaug.shards.render.ranks import Presence, Ranks, wait_for_others, wa
 from torchgenaug.shards.render.report import Progress, Report
 from torchgenaug.shards.render.watchdog import Watchdog
 from torchgenaug.shards.structure import filters
+from torchgenaug.shards.temporary import remove_abandoned
 from torchgenaug.shards.verify import damaged_shards
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from torchgenaug.shards.folder import TemporaryFile
+from torchgenaug.shards.temporary import TemporaryFile
 
 
 class ErrorKeepingFile:

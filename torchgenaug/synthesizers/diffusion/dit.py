@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,13 +18,24 @@ from torchgenaug.synthesizers.diffusion.dit_networks import checked_shapes, deno
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
 from torchgenaug.synthesizers.diffusion.latents import decoded
 from torchgenaug.synthesizers.diffusion.networks import checked_sample_shape
-from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler, shared_settings
+from torchgenaug.synthesizers.diffusion.sampler import (
+    checked_computing,
+    checked_scheduler,
+    shared_settings,
+    stored_parts,
+)
 from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule, run_schedule
 from torchgenaug.synthesizers.parts.checks import check_seeds, checked_labels, checked_value_range, in_float32
 from torchgenaug.synthesizers.parts.compute import Caller
 from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import checked_guidance, guided, is_guided, twice
-from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
+from torchgenaug.synthesizers.parts.options import (
+    Compute,
+    DiffusionOptions,
+    DiffusionSampler,
+    DiffusionSettings,
+    checked_options,
+)
 from torchgenaug.synthesizers.parts.outputs import image_fields, to_image_fields
 from torchgenaug.types import Batch, FieldSpec
 
@@ -108,15 +118,12 @@ class DiTSynthesizer:
         )
 
     @classmethod
-    def from_pretrained(  # noqa: D417 (the others are those of the constructor)
+    def from_pretrained(
         cls,
         path: str | Path,
         *,
         revision: str | None = None,
-        value_range: tuple[float, float],
-        sampler: DiffusionSampler | None = None,
-        compute: Compute | None = None,
-        **options: Unpack[DiffusionOptions],
+        **settings: Unpack[DiffusionSettings],
     ) -> Self:
         """A synthesizer from the folder of a `DiTPipeline`: ``transformer/``, ``scheduler/`` and, if there, ``vae/``.
 
@@ -126,7 +133,7 @@ class DiTSynthesizer:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
 
-        The other arguments are those of the constructor.
+        The other keywords are those of the constructor.
 
         Raises:
             SynthesizerLoadError: no such folder, another layout, pickled weights, or a class that is not one of
@@ -136,15 +143,8 @@ class DiTSynthesizer:
         from torchgenaug.synthesizers.diffusion.layouts import load_dit
 
         loaded = load_dit(path, revision)
-        return cls(
-            loaded.networks["transformer"],
-            loaded.scheduler,
-            vae=loaded.networks.get("vae"),
-            value_range=value_range,
-            sampler=sampler,
-            compute=compute,
-            **options,
-        )
+        vae = loaded.networks.get("vae")
+        return cls(loaded.networks["transformer"], loaded.scheduler, vae=vae, **settings)
 
     @property
     def scheduler(self) -> Any:
@@ -201,8 +201,7 @@ class DiTSynthesizer:
 
     def stored(self) -> Stored:
         """Settings and networks, as `save_synthesizer` writes them."""
-        scheduler = json.loads(self._schedule.scheduler.to_json_string())
-        return Stored(self.settings | {"scheduler": scheduler}, self._networks())
+        return stored_parts(self.settings, self._schedule.scheduler, self._networks())
 
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Self:

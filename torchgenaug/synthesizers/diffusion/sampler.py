@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
+from torchgenaug.contracts import Stored
 from torchgenaug.synthesizers.diffusion.networks import check_scheduler, frozen_copy, vae_dtype
 from torchgenaug.synthesizers.diffusion.solvers import with_solver
 from torchgenaug.synthesizers.parts.checks import checked_dtype
 from torchgenaug.synthesizers.parts.compute import Execution, checked_execution
-from torchgenaug.synthesizers.parts.options import Compute
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionSettings
+from torchgenaug.types import FieldSpec
+
+
+class DiffusersSettings(DiffusionSettings, total=False):
+    """What `DiffusersSynthesizer.from_pretrained` passes on to the constructor."""
+
+    source: FieldSpec | None
+    label_channels: int
+    null_class: int | None
 
 
 class Sampled(Protocol):
@@ -77,3 +89,13 @@ def shared_settings(synthesizer: Sampled) -> dict[str, Any]:
         "dtype": str(synthesizer.dtype).removeprefix("torch."),
         **synthesizer.execution.settings,
     }
+
+
+def stored_parts(
+    settings: Mapping[str, Any],
+    scheduler: Any,
+    networks: Mapping[str, nn.Module],
+    tensors: Mapping[str, torch.Tensor] | None = None,
+) -> Stored:
+    """What `save_synthesizer` writes of a model of diffusers: the scheduler as its configuration."""
+    return Stored({**settings, "scheduler": json.loads(scheduler.to_json_string())}, networks, tensors or {})

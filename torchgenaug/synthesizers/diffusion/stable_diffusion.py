@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,14 +17,20 @@ from torchgenaug.synthesizers.diffusion.editing import Edit, checked_strength, p
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
 from torchgenaug.synthesizers.diffusion.latents import decoded
 from torchgenaug.synthesizers.diffusion.prompts.networks import PromptedDenoiser, denoise
+from torchgenaug.synthesizers.diffusion.prompts.task import PromptedOptions, PromptedSettings, PromptedTask
 from torchgenaug.synthesizers.diffusion.prompts.wiring import ConditionInputs, infer_wiring
-from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler, shared_settings
+from torchgenaug.synthesizers.diffusion.sampler import (
+    checked_computing,
+    checked_scheduler,
+    shared_settings,
+    stored_parts,
+)
 from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule, run_schedule
 from torchgenaug.synthesizers.parts.checks import check_seeds, checked_value_range, in_float32
 from torchgenaug.synthesizers.parts.compute import Caller
 from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
 from torchgenaug.synthesizers.parts.guidance import checked_control_scale, checked_guidance
-from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields, to_image_fields
 from torchgenaug.types import Batch, FieldSpec
 
@@ -89,26 +94,19 @@ class StableDiffusionSynthesizer:
         *,
         vae: nn.Module,
         controlnet: nn.Module | None = None,
-        control: Mapping[str, FieldSpec] | None = None,
-        control_scale: float = 1.0,
-        mode: str = "text",
-        strength: float | None = None,
-        size: Sequence[int] | None = None,
-        negative_prompt_embeds: Tensor | None = None,
         value_range: tuple[float, float],
         sampler: DiffusionSampler | None = None,
         compute: Compute | None = None,
-        **options: Unpack[DiffusionOptions],
+        **options: Unpack[PromptedOptions],
     ) -> None:
-        sampler, compute = checked_options(type(self).__name__, options, sampler, compute)
+        task: PromptedTask
+        sampler, compute, task = checked_options(type(self).__name__, options, sampler, compute, PromptedTask)
         steps, guidance_scale = sampler.steps, sampler.guidance_scale
         self.steps, self.clip, self.guidance_scale = steps, bool(sampler.clip), checked_guidance(guidance_scale)
-        self.value_range, self.control_scale = checked_value_range(value_range), checked_control_scale(control_scale)
-        self._wiring = wiring = infer_wiring(
-            unet, vae, controlnet, mode, size, control, self.guidance_scale, negative_prompt_embeds, self.value_range
-        )
-        mode = wiring.mode
-        self.mode, self.strength = mode, checked_strength(strength, mode)
+        self.value_range = checked_value_range(value_range)
+        self.control_scale = checked_control_scale(task.control_scale)
+        self._wiring = wiring = infer_wiring(unet, vae, controlnet, task, self.guidance_scale, self.value_range)
+        self.mode, self.strength = wiring.mode, checked_strength(task.strength, wiring.mode)
         self.size, self.latent_shape, self.negative_prompt_embeds = wiring.size, wiring.latent_shape, wiring.negative
         scheduler = checked_scheduler(scheduler, steps, sampler.solver)
         computing = checked_computing(unet, compute)
@@ -124,26 +122,18 @@ class StableDiffusionSynthesizer:
         )
         self._edit: Edit | None = None
         if self.strength is not None:
+            from_noise = self.mode == "inpaint"
             self._edit = prepare_edit(
-                scheduler, steps, self.strength, from_noise=mode == "inpaint", channels=channels, device=self.device
+                scheduler, steps, self.strength, from_noise=from_noise, channels=channels, device=self.device
             )
 
     @classmethod
-    def from_pretrained(  # noqa: D417 (the others are those of the constructor)
+    def from_pretrained(
         cls,
         path: str | Path,
         *,
         revision: str | None = None,
-        control: Mapping[str, FieldSpec] | None = None,
-        control_scale: float = 1.0,
-        mode: str | None = None,
-        strength: float | None = None,
-        size: Sequence[int] | None = None,
-        negative_prompt_embeds: Tensor | None = None,
-        value_range: tuple[float, float],
-        sampler: DiffusionSampler | None = None,
-        compute: Compute | None = None,
-        **options: Unpack[DiffusionOptions],
+        **settings: Unpack[PromptedSettings],
     ) -> Self:
         """A synthesizer from the folder of a Stable Diffusion or latent consistency pipeline of diffusers.
 
@@ -154,9 +144,8 @@ class StableDiffusionSynthesizer:
         Args:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
-            mode: "text", "image" or "inpaint"; default: what the saved pipeline does.
 
-        The other arguments are those of the constructor.
+        The other keywords are those of the constructor; `mode` is by default what the saved pipeline does.
 
         Raises:
             SynthesizerLoadError: no such folder, another layout, pickled weights, or a class of others than diffusers.
@@ -165,21 +154,11 @@ class StableDiffusionSynthesizer:
         from torchgenaug.synthesizers.diffusion.layouts import load_stable_diffusion
 
         loaded = load_stable_diffusion(path, revision)
+        networks = loaded.networks
+        if settings.get("mode") is None:
+            settings["mode"] = loaded.mode
         return cls(
-            loaded.networks["unet"],
-            loaded.scheduler,
-            vae=loaded.networks["vae"],
-            controlnet=loaded.networks.get("controlnet"),
-            control=control,
-            control_scale=control_scale,
-            mode=loaded.mode if mode is None else mode,
-            strength=strength,
-            size=size,
-            negative_prompt_embeds=negative_prompt_embeds,
-            value_range=value_range,
-            sampler=sampler,
-            compute=compute,
-            **options,
+            networks["unet"], loaded.scheduler, vae=networks["vae"], controlnet=networks.get("controlnet"), **settings
         )
 
     @property
@@ -241,9 +220,8 @@ class StableDiffusionSynthesizer:
 
     def stored(self) -> Stored:
         """Settings, networks and the negative prompt, as `save_synthesizer` writes them."""
-        scheduler = json.loads(self._schedule.scheduler.to_json_string())
         tensors = {} if self.negative_prompt_embeds is None else {"negative_prompt_embeds": self.negative_prompt_embeds}
-        return Stored(self.settings | {"scheduler": scheduler}, self._parts(), tensors)
+        return stored_parts(self.settings, self._schedule.scheduler, self._parts(), tensors)
 
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Self:

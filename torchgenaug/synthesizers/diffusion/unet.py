@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +17,13 @@ from torchgenaug.synthesizers.diffusion import networks
 from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
 from torchgenaug.synthesizers.diffusion.inputs import checked_inputs
 from torchgenaug.synthesizers.diffusion.latents import decoded
-from torchgenaug.synthesizers.diffusion.sampler import checked_computing, checked_scheduler, shared_settings
+from torchgenaug.synthesizers.diffusion.sampler import (
+    DiffusersSettings,
+    checked_computing,
+    checked_scheduler,
+    shared_settings,
+    stored_parts,
+)
 from torchgenaug.synthesizers.diffusion.sampling import prepare_schedule, run_schedule
 from torchgenaug.synthesizers.parts.checks import (
     check_label_channels,
@@ -29,8 +34,13 @@ from torchgenaug.synthesizers.parts.checks import (
 from torchgenaug.synthesizers.parts.compute import Caller
 from torchgenaug.synthesizers.parts.denoising import denoiser_of
 from torchgenaug.synthesizers.parts.fingerprints import diffusion_digest
-from torchgenaug.synthesizers.parts.guidance import guided, is_guided, twice
-from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
+from torchgenaug.synthesizers.parts.guidance import guided, is_guided, num_labels, twice
+from torchgenaug.synthesizers.parts.options import (
+    Compute,
+    DiffusionOptions,
+    DiffusionSampler,
+    checked_options,
+)
 from torchgenaug.synthesizers.parts.outputs import OVERSHOOT, image_fields, to_image_fields
 from torchgenaug.types import Batch, FieldSpec
 
@@ -131,18 +141,12 @@ class DiffusersSynthesizer:
         )
 
     @classmethod
-    def from_pretrained(  # noqa: D417 (the others are those of the constructor)
+    def from_pretrained(
         cls,
         path: str | Path,
         *,
         revision: str | None = None,
-        source: FieldSpec | None = None,
-        value_range: tuple[float, float],
-        label_channels: int = 0,
-        null_class: int | None = None,
-        sampler: DiffusionSampler | None = None,
-        compute: Compute | None = None,
-        **options: Unpack[DiffusionOptions],
+        **settings: Unpack[DiffusersSettings],
     ) -> Self:
         """A synthesizer from a diffusers folder: ``unet/``, ``scheduler/`` and, if there, ``vae/`` or ``vqvae/``.
 
@@ -152,7 +156,7 @@ class DiffusersSynthesizer:
             path: a local folder, or the id of a repository on the Hugging Face hub.
             revision: commit of that repository, 40 hexadecimal digits; a branch or tag could change under your feet.
 
-        The other arguments are those of the constructor.
+        The other keywords are those of the constructor.
 
         Raises:
             SynthesizerLoadError: no such folder, pickled weights, or a class that is not one of diffusers' own.
@@ -161,18 +165,7 @@ class DiffusersSynthesizer:
         from torchgenaug.synthesizers.diffusion.folder import load_components
 
         unet, scheduler, vae = load_components(path, revision)
-        return cls(
-            unet,
-            scheduler,
-            vae=vae,
-            source=source,
-            value_range=value_range,
-            label_channels=label_channels,
-            null_class=null_class,
-            sampler=sampler,
-            compute=compute,
-            **options,
-        )
+        return cls(unet, scheduler, vae=vae, **settings)
 
     @property
     def scheduler(self) -> Any:
@@ -182,9 +175,7 @@ class DiffusersSynthesizer:
     @cached_property
     def num_classes(self) -> int | None:
         """Labels lie in [0, num_classes); None for an unconditional model."""
-        if self._embeddings is None:
-            return None
-        return self._embeddings - (self.null_class == self._embeddings - 1)
+        return num_labels(self._embeddings, self.null_class)
 
     @cached_property
     def fields(self) -> Mapping[str, FieldSpec]:
@@ -253,8 +244,7 @@ class DiffusersSynthesizer:
 
     def stored(self) -> Stored:
         """Settings and networks, as `save_synthesizer` writes them."""
-        scheduler = json.loads(self._schedule.scheduler.to_json_string())
-        return Stored(self.settings | {"scheduler": scheduler}, self._networks())
+        return stored_parts(self.settings, self._schedule.scheduler, self._networks())
 
     @classmethod
     def from_stored(cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None) -> Self:

@@ -16,6 +16,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.one_pass import OnePassNetwork
 from torchgenaug.synthesizers.monai import networks
 from torchgenaug.synthesizers.monai.conditions import in_network_range
+from torchgenaug.synthesizers.monai.conventions import Conventions, MonaiOptions
 from torchgenaug.synthesizers.monai.denoiser import Denoiser, checked_sample_shape
 from torchgenaug.synthesizers.monai.one_pass import one_pass_synthesizer
 from torchgenaug.synthesizers.monai.schedulers import described, rebuilt
@@ -31,8 +32,8 @@ from torchgenaug.synthesizers.parts.checks import (
 )
 from torchgenaug.synthesizers.parts.denoising import denoiser_of
 from torchgenaug.synthesizers.parts.fingerprints import module_digest, settings_digest
-from torchgenaug.synthesizers.parts.guidance import checked_classes, guided, is_guided, twice
-from torchgenaug.synthesizers.parts.options import Compute, DiffusionOptions, DiffusionSampler, checked_options
+from torchgenaug.synthesizers.parts.guidance import checked_classes, guided, is_guided, num_labels, twice
+from torchgenaug.synthesizers.parts.options import Compute, DiffusionSampler, checked_options
 from torchgenaug.synthesizers.parts.outputs import image_fields
 from torchgenaug.types import Batch, FieldSpec
 
@@ -99,20 +100,14 @@ class MonaiSynthesizer:
         *,
         size: Sequence[int],
         autoencoder: nn.Module | None = None,
-        scale_factor: float = 1.0,
         controlnet: nn.Module | None = None,
-        null_class: int | None = None,
-        mask_classes: int | None = None,
-        source: FieldSpec | None = None,
-        covariates: Mapping[str, tuple[float, float]] | None = None,
         value_range: tuple[float, float],
-        network_range: tuple[float, float] = (-1.0, 1.0),
-        label_channels: int = 0,
         sampler: DiffusionSampler | None = None,
         compute: Compute | None = None,
-        **options: Unpack[DiffusionOptions],
+        **options: Unpack[MonaiOptions],
     ) -> None:
-        sampler, compute = checked_options(type(self).__name__, options, sampler, compute)
+        trained: Conventions
+        sampler, compute, trained = checked_options(type(self).__name__, options, sampler, compute, Conventions)
         networks.check_unsupported(sampler, compute)
         steps, guidance_scale = sampler.steps, sampler.guidance_scale
         networks.check_class(unet, "unet", networks.UNETS)
@@ -122,17 +117,14 @@ class MonaiSynthesizer:
         if controlnet is not None:
             networks.check_class(controlnet, "controlnet", networks.CONTROLNETS)
         classes: Any = unet.num_class_embeds
-        self._embeddings = checked_classes(classes, null_class, guidance_scale)
-        self.value_range, self.network_range = checked_value_range(value_range), checked_value_range(network_range)
-        self.scale_factor = networks.checked_scale_factor(scale_factor, autoencoder)
+        self._embeddings = checked_classes(classes, trained.null_class, guidance_scale)
+        self.value_range = checked_value_range(value_range)
+        self.network_range = checked_value_range(trained.network_range)
+        self.scale_factor = networks.checked_scale_factor(trained.scale_factor, autoencoder)
         self.dtype = checked_dtype(compute.dtype)
         self.device = next(unet.parameters()).device if compute.device is None else torch.device(compute.device)
-        self.steps, self.label_channels, self.clip, self.null_class = (
-            steps,
-            label_channels,
-            bool(sampler.clip),
-            null_class,
-        )
+        self.steps, self.clip = steps, bool(sampler.clip)
+        self.label_channels, self.null_class = trained.label_channels, trained.null_class
         self.guidance_scale = None if guidance_scale is None else float(guidance_scale)
         self.trained_on: Mapping[str, Any] | None = None
 
@@ -145,17 +137,17 @@ class MonaiSynthesizer:
             controlnet,
             latent=self.latent_shape,
             size=self.size,
-            mask_classes=mask_classes,
-            source=source,
-            covariates=covariates,
+            mask_classes=trained.mask_classes,
+            source=trained.source,
+            covariates=trained.covariates,
             network_range=self.network_range,
         )
         self._sample_shape = checked_sample_shape(self._denoiser, self._wiring)
-        check_label_channels(label_channels, self._sample_shape[0])
-        if label_channels and mask_classes is not None:
+        check_label_channels(self.label_channels, self._sample_shape[0])
+        if self.label_channels and trained.mask_classes is not None:
             raise ConfigurationError(
-                f"`label_channels` must be 0 with `mask_classes`, got {label_channels}. A sample would have two masks: "
-                "the one conditioning for and the one made."
+                f"`label_channels` must be 0 with `mask_classes`, got {self.label_channels}. A sample would have two "
+                "masks: the one conditioning for and the one made."
             )
         self._schedule, self._tables = described(scheduler)
         numel = int(torch.tensor(self.latent_shape[1:]).prod())
@@ -181,9 +173,7 @@ class MonaiSynthesizer:
     @cached_property
     def num_classes(self) -> int | None:
         """Labels lie in [0, num_classes); None for a model without classes."""
-        if self._embeddings is None:
-            return None
-        return self._embeddings - (self.null_class == self._embeddings - 1)
+        return num_labels(self._embeddings, self.null_class)
 
     @cached_property
     def fields(self) -> Mapping[str, FieldSpec]:

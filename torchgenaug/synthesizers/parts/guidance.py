@@ -96,3 +96,8 @@ def guided(output: Tensor, guidance_scale: float | None) -> Tensor:
     """
     resolve_condition, without = output.chunk(2)
     return torch.lerp(without, resolve_condition, float(guidance_scale or 0))
+
+
+def num_labels(embeddings: int | None, null_class: int | None) -> int | None:
+    """How many classes may be asked for of a table of `embeddings`, whose last may stand for "any class"."""
+    return None if embeddings is None else embeddings - (null_class == embeddings - 1)

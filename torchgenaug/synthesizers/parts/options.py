@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 import torch
 
@@ -85,32 +85,41 @@ class DiffusionOptions(ComputeOptions, total=False):
     clip: bool
 
 
+class DiffusionSettings(DiffusionOptions, total=False):
+    """What every ``from_pretrained`` passes on to the constructor."""
+
+    value_range: Required[tuple[float, float]]
+    sampler: DiffusionSampler | None
+    compute: Compute | None
+
+
 def checked_options(
-    owner: str, options: Mapping[str, Any], sampler: DiffusionSampler | None, compute: Compute | None
-) -> tuple[DiffusionSampler, Compute]:
-    """Returns both values, built from keywords where they are not given.
+    owner: str, options: Mapping[str, Any], sampler: DiffusionSampler | None, compute: Compute | None, *own: type[Any]
+) -> tuple[Any, ...]:
+    """Returns the sampler, the compute, and a value of each class in `own`, built from keywords where not given.
 
     Args:
         owner: the name of the class, for errors.
         options: keywords, each an attribute of one of the values.
         sampler: a value in place of its keywords.
         compute: likewise.
+        own: dataclasses of what only this synthesizer takes.
 
     Raises:
         TypeError: an unknown keyword, or another type than the value's.
         ConfigurationError: a keyword beside the value that holds it.
     """
-    unknown = set(options) - _names(DiffusionSampler) - _names(Compute)
-    if unknown:
-        raise unexpected_keyword(owner, min(unknown), _names(DiffusionSampler) | _names(Compute))
-    return _one(DiffusionSampler, "sampler", sampler, options), checked_compute(owner, _of(Compute, options), compute)
+    _check_known(owner, options, DiffusionSampler, Compute, *own)
+    return (
+        _one(DiffusionSampler, "sampler", sampler, options),
+        _one(Compute, "compute", compute, options),
+        *(kind(**_of(kind, options)) for kind in own),
+    )
 
 
 def checked_compute(owner: str, options: Mapping[str, Any], compute: Compute | None) -> Compute:
     """`checked_options` for synthesizers without steps."""
-    unknown = set(options) - _names(Compute)
-    if unknown:
-        raise unexpected_keyword(owner, min(unknown), _names(Compute))
+    _check_known(owner, options, Compute)
     checked: Compute = _one(Compute, "compute", compute, options)
     return checked
 
@@ -120,6 +129,13 @@ def unexpected_keyword(owner: str, name: str, known: set[str]) -> TypeError:
     close = difflib.get_close_matches(name, sorted(known), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else f" It takes {', '.join(sorted(known))}."
     return TypeError(f"{owner} got an unexpected keyword argument {name!r}.{hint}")
+
+
+def _check_known(owner: str, options: Mapping[str, Any], *kinds: type[Any]) -> None:
+    known = set().union(*map(_names, kinds))
+    unknown = set(options) - known
+    if unknown:
+        raise unexpected_keyword(owner, min(unknown), known)
 
 
 def _names(cls: type[Any]) -> set[str]:

@@ -50,8 +50,9 @@ def spectrum(images: Tensor) -> Tensor:
     # Normalised where it is read: the root mean square of an image with a bright border would be that of its border.
     rms = magnitude.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12)
     level = (magnitude / rms + _FLOOR).log()
-    sampled = sum(level[:, index[corner].flatten()] * weight[corner].flatten() for corner in range(len(index)))
-    assert isinstance(sampled, Tensor)
+    sampled = level[:, index[0].flatten()] * weight[0].flatten()
+    for corner in range(1, len(index)):
+        sampled = sampled + level[:, index[corner].flatten()] * weight[corner].flatten()
     circles = sampled.reshape(len(images), -1, index.shape[-1])
     harmonics = _HARMONICS if dims == 2 else _HARMONICS_3D
     along = torch.fft.rfft(circles, dim=2).abs()[:, :, :harmonics] / index.shape[-1]

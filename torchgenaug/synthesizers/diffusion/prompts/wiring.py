@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 from torchgenaug.synthesizers.diffusion.latents import encoded
 from torchgenaug.synthesizers.diffusion.prompts import conditions as conditions_of
 from torchgenaug.synthesizers.diffusion.prompts import networks
+from torchgenaug.synthesizers.diffusion.prompts.task import PromptedTask
 from torchgenaug.synthesizers.parts.guidance import guided, is_guided, twice
 from torchgenaug.synthesizers.parts.image_conditions import given_image
 from torchgenaug.types import Batch, FieldSpec
@@ -154,11 +155,8 @@ def infer_wiring(
     unet: nn.Module,
     vae: nn.Module,
     controlnet: nn.Module | None,
-    mode: str,
-    size: Sequence[int] | None,
-    control: Mapping[str, FieldSpec] | None,
+    task: PromptedTask,
     guidance_scale: float | None,
-    negative: Tensor | None,
     value_range: tuple[float, float],
 ) -> Wiring:
     """Finds where the conditions go.
@@ -167,19 +165,16 @@ def infer_wiring(
         unet: the denoiser.
         vae: its autoencoder.
         controlnet: what steers it, or None.
-        mode: as in `StableDiffusionSynthesizer`, and so are the arguments that follow.
-        size: (height, width) of the images.
-        control: name → spec of the condition that the ControlNet reads.
+        task: what the model is used for.
         guidance_scale: weight of guidance, checked.
-        negative: (tokens, dim) of the negative prompt.
         value_range: of source images, checked.
 
     Raises:
         ConfigurationError: networks that do not fit each other, the mode or the size, or a condition that none takes.
     """
     channels = networks.check_unet(unet, vae)
-    mode = networks.checked_mode(mode, unet, channels)
-    image_size, latent_size = networks.checked_sizes(unet, vae, size)
+    mode = networks.checked_mode(task.mode or "text", unet, channels)
+    image_size, latent_size = networks.checked_sizes(unet, vae, task.size)
     if controlnet is not None:
         networks.check_controlnet(controlnet, unet, latent_size, image_size, channels)
     config: Any = unet.config
@@ -193,11 +188,11 @@ def infer_wiring(
         size=image_size,
         latent_shape=(channels, *latent_size),
         source=FieldSpec((int(vae_config.in_channels), *image_size), value_range=value_range),
-        control=networks.checked_control(control, controlnet, image_size, mode),
+        control=networks.checked_control(task.control, controlnet, image_size, mode),
         control_channels=int(control_config.get("conditioning_channels", 0)),
         reads_mask=bool(config.in_channels > channels),
         embedding_size=embedding_size,
-        negative=conditions_of.checked_negative(negative, embedding_size, guided=scale is not None),
+        negative=conditions_of.checked_negative(task.negative_prompt_embeds, embedding_size, guided=scale is not None),
         scale=scale,
         guidance=None if distilled is None else networks.guidance_embedding(guidance_scale or 1.0, distilled),
     )

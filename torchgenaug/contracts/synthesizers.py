@@ -1,24 +1,10 @@
-"""The whole extension surface: what a synthesizer, a condition, a screen and a source of samples must do.
-
-Anything with these attributes fits; there is no base class to inherit and no registry to enter. `Synthesizer`,
-`Conditions`, `Screen` and `SyntheticSource` are what the library needs. The other protocols are optional abilities,
-used where an object has them:
-
-- of synthesizers: `ClassConditional`, `Conditional` (what they are conditioned on), `Placed`, `Movable` (devices),
-  `Storable` (saving), `Trained` (what they were trained on), `Denoises` (diffusion from any noise level on);
-- of sources: `ReadsInto` (reading without a copy), `Changing`, `ChangingWithinEpoch` (content that depends on the
-  epoch), `Ranked` (samples of its own in each process), `Joined` (samples of several sequences).
-
-The conformance suites in `torchgenaug.testing` check an implementation and every optional ability that it has.
-"""
+"""What a synthesizer, its conditions and the checks of its samples must do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -240,104 +226,4 @@ class Redrawing(Protocol):
     @property
     def redraws(self) -> int:
         """How often a sample is generated again before the error of the screen is raised."""
-        ...
-
-
-@runtime_checkable
-class SyntheticSource(Protocol):
-    """An indexed supply of synthetic samples: `SyntheticPool`, `ShardSource`, or your own.
-
-    Read-only and safe in forked and spawned DataLoader workers. A class that inherits from
-    `torchgenaug.sources.dataset.SourceDataset` is a `torch.utils.data.Dataset` as well.
-    """
-
-    @property
-    def fields(self) -> Mapping[str, FieldSpec]:
-        """What every sample holds."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the sequence that the samples belong to."""
-        ...
-
-    def __len__(self) -> int:
-        """How many samples there are to choose from."""
-        ...
-
-    def read(self, positions: npt.NDArray[np.int64]) -> Batch:
-        """Samples at `positions` (each in ``range(len(self))``, repeats allowed), stacked in that order."""
-        ...
-
-    def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Which sample of the sequence each position holds now."""
-        ...
-
-    def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        """The seed that each position's sample was made from."""
-        ...
-
-    def column(self, field: str) -> torch.Tensor:
-        """One scalar field of all samples, (len,), without reading any images."""
-        ...
-
-
-@runtime_checkable
-class ReadsInto(Protocol):
-    """A source that reads into tensors that exist: `SyntheticMixLoader` saves a copy with it."""
-
-    def read_into(self, positions: npt.NDArray[np.int64], out: Batch) -> None:
-        """`SyntheticSource.read` into `out`: some of the fields, each contiguous (n, *spec.shape), on any device."""
-        ...
-
-
-@runtime_checkable
-class Changing(Protocol):
-    """A source whose content depends on the epoch."""
-
-    @property
-    def epoch(self) -> int:
-        """Where it is, so that a mix notices when somebody else moved it."""
-        ...
-
-    def set_epoch(self, epoch: int) -> None:
-        """Moves to `epoch`; called in the main process."""
-        ...
-
-
-@runtime_checkable
-class ChangingWithinEpoch(Protocol):
-    """A source whose content changes within an epoch, too."""
-
-    @property
-    def refreshes_per_epoch(self) -> int:
-        """Number of parts of an epoch."""
-        ...
-
-    @property
-    def part(self) -> int:
-        """Which part it is at, in ``range(refreshes_per_epoch)``."""
-        ...
-
-    def set_epoch(self, epoch: int, part: int = 0) -> None:
-        """Moves to a part of `epoch`."""
-        ...
-
-
-@runtime_checkable
-class Ranked(Protocol):
-    """A source that may hold other samples in each of the processes that train together."""
-
-    @property
-    def world_size(self) -> int:
-        """How many processes have samples of their own; 1: all have the same."""
-        ...
-
-
-@runtime_checkable
-class Joined(Protocol):
-    """A source that holds samples of several sequences."""
-
-    def fingerprints(self, positions: npt.NDArray[np.int64]) -> list[str]:
-        """The fingerprint of the sequence that each position's sample belongs to."""
         ...
