@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "lazy": 0,
     "progress": 0,
+    "devices": 0,
     "types": 1,
     "bare_names": 1,
     "seeding": 1,

@@ -71,19 +71,19 @@ def test_other_conditions_are_refused(model, options, message):
 
 
 def test_a_sequence_has_its_own_class_weights(model):
-    with pytest.raises(ConfigurationError, match="--class-weights, --conditions and --steps must be left out"):
+    with pytest.raises(ConfigurationError, match="--steps and --truncation must be left out"):
         load_sequence(model.replace("make", "sequence"), class_weights="1,1")
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     assert own_device(None) == "cpu"
     assert own_device("cuda:1") == "cuda:1"
     current = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", current.append)
     assert own_device(None) == "cuda:0"
     for local, expected in {"0": "cuda:0", "1": "cuda:1", "3": "cuda:1"}.items():
         monkeypatch.setenv("LOCAL_RANK", local)

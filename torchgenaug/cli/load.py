@@ -10,6 +10,7 @@ import torch
 
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
 from torchgenaug.contracts import Conditions, Synthesizer, device_of
+from torchgenaug.devices import find_accelerator
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.synthesizers.module.truncation import truncated
@@ -94,12 +95,13 @@ def own_device(device: str | None) -> str:
     Args:
         device: the user's choice; None: a GPU if there is one, "cuda" without a number: this process's own.
     """
-    if device not in (None, "cuda") or not torch.cuda.is_available():
+    found = find_accelerator()
+    if found is None or device not in (None, found.type):
         return device or "cpu"
     local = os.environ.get("LOCAL_RANK", "0")
-    number = int(local) % torch.cuda.device_count() if local.isdecimal() else 0
-    torch.cuda.set_device(number)
-    return f"cuda:{number}"
+    number = int(local) % torch.accelerator.device_count() if local.isdecimal() else 0
+    torch.accelerator.set_device_index(number)
+    return f"{found.type}:{number}"
 
 
 def _load(name: str, steps: int | None, value_range: tuple[float, float] | None, device: str) -> Any:

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from torchgenaug.devices import free_bytes, is_on_accelerator
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.pool.storage.memory import available_bytes
 from torchgenaug.pool.storage.ring import Ring
@@ -51,8 +52,8 @@ def build_ring(window: Window, fields: Mapping[str, FieldSpec], device: torch.de
 def _available(device: torch.device) -> dict[torch.device, int | None]:
     """What is free in each memory that a ring takes; None where unknown."""
     free: dict[torch.device, int | None] = {_HOST: available_bytes()}
-    if device.type == "cuda":
-        free[device] = torch.cuda.mem_get_info(device)[0]
+    if is_on_accelerator(device):
+        free[device] = free_bytes(device)
     return free
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from torchgenaug import devices
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.options import FitOptions
 
@@ -41,8 +42,8 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     if options.precision not in ("no", "bf16", "fp16"):
         raise ConfigurationError(f"`precision` must be 'no', 'bf16' or 'fp16', got {options.precision!r}.")
     ours = not PartialState._shared_state
-    if wanted is not None and wanted.type == "cuda" and wanted.index is not None:
-        torch.cuda.set_device(wanted)
+    if wanted is not None and wanted.index is not None:
+        torch.accelerator.set_device_index(wanted.index)
     # Without a GPU accelerate takes the processes of a launcher for one group only if it is given the CPU.
     on_cpu = wanted.type == "cpu" if wanted is not None else not torch.accelerator.is_available()
     grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -85,11 +86,10 @@ def checked_device(device: str | None) -> torch.device | None:
     """
     if device is None:
         return None
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    known = ["cpu", *(["cuda"] if found else []), *(f"cuda:{number}" for number in range(found))]
+    known = devices.device_names()
     if str(device) not in known:
         raise ConfigurationError(
             f"`device` must be one of {', '.join(known)}, got {str(device)!r}. "
-            f"{'torch finds no GPU here. ' if not found else ''}Leave it out for a GPU where there is one."
+            f"{'' if len(known) > 1 else 'torch finds no GPU here. '}Leave it out for a GPU where there is one."
         )
     return torch.device(device)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from torchgenaug import devices
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.batches import training_batches
@@ -50,14 +51,14 @@ class Pace:
 def measure(step: Callable[[], Any], report: Callable[[], Any]) -> Pace:
     """Times a few steps and one report."""
     step()  # the first one also allocates and compiles
-    _wait()
+    devices.synchronize()
     started = time.monotonic()
     for _ in range(_TIMED):
         step()
-    _wait()
+    devices.synchronize()
     stepped = time.monotonic()
     report()
-    _wait()
+    devices.synchronize()
     return Pace((stepped - started) / _TIMED, time.monotonic() - stepped)
 
 
@@ -94,11 +95,6 @@ def planned(pace: Pace, steps: int, reports: int, seconds: float, minutes: float
 
 def _rounded_up(minutes: float) -> str:
     return f"{max(0.1, minutes) + 0.05:.1f}"
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 @dataclass(frozen=True)

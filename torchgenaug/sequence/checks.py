@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import Conditional, Synthesizer, device_of, num_classes_of
+from torchgenaug.devices import is_on_accelerator
 from torchgenaug.errors import BadSampleError, ConfigurationError, SampleIndexError
 from torchgenaug.texts import describe_value, first_few
 from torchgenaug.types import FieldSpec
@@ -42,12 +43,13 @@ def check_conditions(synthesizer: Any, conditions: Any) -> None:
 
 
 def check_device_of_fork(synthesizer: Synthesizer) -> None:
-    """Raises before CUDA does, which cannot be used after a fork and says so deep inside the model, or hangs."""
+    """Raises before the GPU does, which cannot be used after a fork and says so deep inside the model, or hangs."""
     device = device_of(synthesizer)
-    if device.type == "cuda":
+    if is_on_accelerator(device):
+        kind = "a CUDA device" if device.type == "cuda" else f"the device {device.type!r}"
         raise ConfigurationError(
-            f"`synthesizer` must not be on a CUDA device in a forked process, got {device} in process {os.getpid()}: "
-            "CUDA does not survive a fork. Nothing was made. DataLoader workers are forked by default. "
+            f"`synthesizer` must not be on {kind} in a forked process, got {device} in process {os.getpid()}: "
+            f"{device.type.upper()} does not survive a fork. Nothing was made. DataLoader workers are forked by default. "
             "Use a SyntheticPool(sequence, capacity), which makes them in the main process, or rendered samples, "
             "render_shards(sequence, 'shards', 1000); or spawn: DataLoader(..., multiprocessing_context='spawn')."
         )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from torchgenaug import devices
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
 
@@ -104,6 +105,5 @@ class MemoryRetry:
                 raise
         # Only now, after the exception and the frames that it holds are gone, the failed call's memory is free.
         gc.collect()
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.empty_cache()
+        devices.empty_cache()
         return None

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchgenaug.devices import copies_from_pinned_memory
 from torchgenaug.errors import ConfigurationError, SampleIndexError
 from torchgenaug.types import FieldSpec
 
@@ -60,7 +61,7 @@ def index_tensor(rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
     index = torch.from_numpy(rows)
     if device.type == "cpu":
         return index
-    return (index.pin_memory() if device.type == "cuda" else index).to(device, non_blocking=True)
+    return (index.pin_memory() if copies_from_pinned_memory(device) else index).to(device, non_blocking=True)
 
 
 def checked_index(index: Any, length: int) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
+from torchgenaug.devices import has_streams
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batches import BatchLayout
 from torchgenaug.mixing.loader.mixer import BatchMixer, BatchTransform, BatchTransforms
@@ -286,7 +287,7 @@ class SyntheticMixLoader:
         if self._mixer is None:
             layout = BatchLayout.of(batch, self._fields)
             self._mixer = BatchMixer(layout, self.source, self._transforms, provenance=self._provenance)
-        runs_ahead = self.device is not None and self.device.type == "cuda"
+        runs_ahead = self.device is not None and has_streams(self.device)
         state = self._wrapped.state(under_way=True) if runs_ahead and self._wrapped.is_stateful else None
         return (batch, self._mixer, state), self._mixer.layout.tensors(batch)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.contracts import ReadsInto, SyntheticSource
+from torchgenaug.devices import is_on_accelerator, seeded_device
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batch_metadata import bare
@@ -283,15 +284,12 @@ def _index(rows: Int64Array, like: Tensor) -> Tensor:
 @contextmanager
 def _seeded(seed: int, device: torch.device, transform: BatchTransform) -> Iterator[None]:
     """Random numbers of `seed` for what runs inside; the global generators (of the device, too) stay as they were."""
-    cuda = [device] if device.type == "cuda" else []
-    if not is_main_thread() and (cuda or not keeps_to_torch(transform)):
+    if not is_main_thread() and (is_on_accelerator(device) or not keeps_to_torch(transform)):
         raise ConfigurationError(
             "A transform of batches must surely draw from torch on the CPU where it runs in a thread, got "
             f"{transform!r}. The global generators are the training loop's at the same time. Iterate over the mix in "
             "the main thread."
         )
-    with torch.random.fork_rng(devices=cuda, enabled=bool(cuda)), seeded(torch_only=False) as reseed:
+    with seeded_device(device, seed), seeded(torch_only=False) as reseed:
         reseed(seed)
-        if cuda:
-            torch.cuda.default_generators[device.index or 0].manual_seed(seed)
         yield

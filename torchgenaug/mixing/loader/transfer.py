@@ -1,4 +1,4 @@
-"""Batches copied to a CUDA device one ahead: while the training step runs on batch t, batch t+1 is under way."""
+"""Batches copied to an accelerator one ahead: while the training step runs on batch t, batch t+1 is under way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from torchgenaug.devices import has_streams
 
 Ticket = TypeVar("Ticket")
 
@@ -17,7 +19,7 @@ def copied_to(
     """The same tickets, with their tensors on `device`; None: where they are."""
     if device is None:
         return batches
-    if device.type == "cuda":
+    if has_streams(device):
         return copied_ahead(batches, device)
     return ((ticket, [tensor.to(device) for tensor in tensors]) for ticket, tensors in batches)
 
@@ -32,12 +34,13 @@ def copied_ahead(
 
     Args:
         batches: anything that belongs to a batch, and its tensors.
-        device: a CUDA device.
+        device: an accelerator that has streams.
     """
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    module = torch.get_device_module(device)
+    stream = module.Stream(device)
     waiting: tuple[Ticket, list[Tensor], Any] | None = None
     for ticket, tensors in batches:
-        with torch.cuda.stream(stream):
+        with module.stream(stream):
             moved = [_copied(tensor, device) for tensor in tensors]
         latest = (ticket, moved, stream.record_event())
         if waiting is not None:
@@ -56,7 +59,7 @@ def _copied(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _arrived(waiting: tuple[Ticket, list[Tensor], Any], device: torch.device) -> tuple[Ticket, list[Tensor]]:
     ticket, tensors, event = waiting
-    stream = torch.cuda.current_stream(device)
+    stream = torch.get_device_module(device).current_stream(device)
     stream.wait_event(event)
     for tensor in tensors:
         # The allocator must not give its memory to the copying stream while the consumer still reads it.

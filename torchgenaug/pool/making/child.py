@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from torchgenaug import devices
 from torchgenaug.contracts import device_of
 from torchgenaug.errors import ConfigurationError, PoolError, describe_error, describe_traceback
 from torchgenaug.pool.making.limit import apply_limit, private_bytes
@@ -94,8 +95,7 @@ def serve(
         try:
             if ids is None:
                 supply.rest()
-                if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-                    torch.cuda.empty_cache()  # what torch keeps for later, the training process could not have
+                devices.empty_cache()  # what torch keeps for later, the training process could not have
                 _answer(connection, True, None)
                 continue
             delivery = supply.batch(ids)

@@ -13,11 +13,11 @@ import weakref
 import numpy as np
 import numpy.typing as npt
 
+from torchgenaug import devices
 from torchgenaug.errors import PoolError
 from torchgenaug.pool.making import at_exit
 from torchgenaug.pool.making.first_samples import FirstSamples
 from torchgenaug.pool.making.gate import ForkGate
-from torchgenaug.pool.making.stream import current_cuda_device, own_stream
 from torchgenaug.pool.making.supply import Supply
 from torchgenaug.pool.storage.ring import CLOSED, FAILED, RUNNING, SYNCHRONOUS, Ring
 from torchgenaug.pool.storage.window import Window
@@ -51,7 +51,7 @@ class Filler:
         self._stopped, self._rests = False, not supply.rests
         self._first_samples = FirstSamples()
         self._thread: threading.Thread | None = None
-        self._cuda_device = current_cuda_device()
+        self._accelerator = devices.current_number()
         ring.set("status", RUNNING if background else SYNCHRONOUS)
         ring.set("progress_at_s", time.monotonic())
         _fillers[next(_numbers)] = self
@@ -139,7 +139,8 @@ class Filler:
             self._run()
 
     def _run(self) -> None:
-        with own_stream(self._cuda_device):
+        # On the main queue its kernels would wait behind the training's.
+        with devices.stream_of_its_own(self._accelerator):
             self._work()
 
     def _work(self) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.contracts import Movable, Placed, Synthesizer
+from torchgenaug.devices import copies_from_pinned_memory, wait_for_stream
 from torchgenaug.errors import ConfigurationError
 
 _DEPTH = 4  # a synthesizer of synthesizers of denoisers of networks
@@ -53,6 +54,7 @@ class Weights:
         self._lock = threading.Lock()
         self._users = 0
         self._away: list[tuple[Tensor, torch.device]] = []
+        self._devices: set[torch.device] = set()
         self._is_away = False
         # Pinned memory is slow to get: it is kept for the next time, beside the tensor that it is for.
         self._hosts: dict[int, tuple[Tensor, Tensor]] = {}
@@ -82,6 +84,7 @@ class Weights:
 
     def _send_away(self) -> None:
         self._is_away = True
+        self._devices = set() if self._home is None else {self._home}
         if self._move is not None:
             self._move(torch.device("cpu"))
             return
@@ -92,9 +95,11 @@ class Weights:
             if on_accelerator(tensor):
                 _, host = self._hosts.get(id(tensor), (tensor, None))
                 if host is None or host.shape != tensor.shape or host.dtype != tensor.dtype:
-                    host = torch.empty_like(tensor.data, device="cpu", pin_memory=torch.cuda.is_available())
+                    pinned = copies_from_pinned_memory(tensor.device)
+                    host = torch.empty_like(tensor.data, device="cpu", pin_memory=pinned)
                     self._hosts[id(tensor)] = (tensor, host)
                 self._away.append((tensor, tensor.device))
+                self._devices.add(tensor.device)
                 tensor.data = host.copy_(tensor.data)
 
     def _bring_back(self) -> None:
@@ -106,8 +111,8 @@ class Weights:
             tensor, device = self._away[-1]
             tensor.data = tensor.data.to(device, non_blocking=True, copy=True)
             self._away.pop()
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.current_stream().synchronize()  # whoever computes next may do so on another stream
+        for device in self._devices:
+            wait_for_stream(device)  # whoever computes next may do so on another stream
         self._is_away = False
 
 

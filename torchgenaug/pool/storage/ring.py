@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchgenaug.devices import synchronize, wait_for_stream
 from torchgenaug.pool.making.supply import Delivery
 from torchgenaug.pool.stats import PoolStats
 from torchgenaug.pool.storage.memory import SharedMemory
@@ -203,9 +204,8 @@ class Ring:
         self.memory.exclusive(lambda: self._retire(place, rows))
         for name, data in self.data.items():
             data[rows].copy_(samples[name])
-        if self.device.type == "cuda":
-            # This stream alone: the training's, on the same device, may have a queue of its own.
-            torch.cuda.current_stream(self.device).synchronize()
+        # This stream alone: the training's, on the same device, may have a queue of its own.
+        wait_for_stream(self.device)
         self._table[place] = batch
 
     def _retire(self, place: int, rows: slice) -> None:
@@ -224,8 +224,7 @@ class Ring:
 
     def synchronize(self) -> None:
         """Returns when copies that run on the device, out of it or into it, are done."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
 
     def add_wait(self, since_s: float) -> None:
         """Adds the time since `since_s` to the time that this process waited."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.seeding import permutation
+from torchgenaug.sources.positions import checked_index
 from torchgenaug.types import FieldSpec
 
 Split: TypeAlias = Literal["train", "held_out", "test"]
@@ -100,6 +101,10 @@ class TrainingData:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __getitem__(self, index: int) -> Mapping[str, Tensor]:
+        """Sample `index` as a dict of fields: with ``len()`` a data set for a mix or a ``DataLoader``."""
+        return self.samples[checked_index(index, len(self))]
 
     def __repr__(self) -> str:
         parts = [f"{len(self):,} samples"]
