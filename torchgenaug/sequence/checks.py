@@ -49,9 +49,10 @@ def check_device_of_fork(synthesizer: Synthesizer) -> None:
         kind = "a CUDA device" if device.type == "cuda" else f"the device {device.type!r}"
         raise ConfigurationError(
             f"`synthesizer` must not be on {kind} in a forked process, got {device} in process {os.getpid()}: "
-            f"{device.type.upper()} does not survive a fork. Nothing was made. DataLoader workers are forked by default. "
-            "Use a SyntheticPool(sequence, capacity), which makes them in the main process, or rendered samples, "
-            "render_shards(sequence, 'shards', 1000); or spawn: DataLoader(..., multiprocessing_context='spawn')."
+            f"{device.type.upper()} does not survive a fork. Nothing was made. DataLoader workers are forked by "
+            "default. Use a SyntheticPool(sequence, capacity), which makes them in the main process, or rendered "
+            "samples, render_shards(sequence, 'shards', 1000); or spawn: "
+            "DataLoader(..., multiprocessing_context='spawn')."
         )
 
 
