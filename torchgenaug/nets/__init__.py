@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torchgenaug.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from torchgenaug.nets.adversarial_steps import AdversarialDenoiser as AdversarialDenoiser
     from torchgenaug.nets.code_latents import CodeLatents as CodeLatents
     from torchgenaug.nets.critic import Critic as Critic
     from torchgenaug.nets.filling import ModalityUNet as ModalityUNet
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torchgenaug.nets.pggan import PGGANCritic as PGGANCritic
     from torchgenaug.nets.pggan import PGGANGenerator as PGGANGenerator
     from torchgenaug.nets.pythae import PythaeNetwork as PythaeNetwork
+    from torchgenaug.nets.score_sde import ScoreSampler as ScoreSampler
     from torchgenaug.nets.spade import SpadeGenerator as SpadeGenerator
     from torchgenaug.nets.stylegan2 import StyleGAN2Critic as StyleGAN2Critic
     from torchgenaug.nets.stylegan2 import StyleGAN2Generator as StyleGAN2Generator
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from torchgenaug.nets.vae import LatentDecoder as LatentDecoder
 
 _HOMES = {
+    "ScoreSampler": "score_sde",
+    "AdversarialDenoiser": "adversarial_steps",
     "BallLatents": "latents",
     "CodeLatents": "code_latents",
     "Critic": "critic",
@@ -59,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdversarialDenoiser",
     "BallLatents",
     "CodeLatents",
     "Critic",
@@ -75,6 +80,7 @@ __all__ = [
     "PGGANCritic",
     "PGGANGenerator",
     "PythaeNetwork",
+    "ScoreSampler",
     "SecondStageLatents",
     "SpadeGenerator",
     "SphereLatents",

@@ -23,6 +23,8 @@ _PYTHAE = (
 _HOMES: Mapping[str, str] = {
     "ddpm": "ddpm",
     "ldm": "ldm",
+    "score-sde": "score_sde",
+    "ddgan": "ddgan",
     "progressive": "progressive",
     "lora": "lora",
     "dcgan": "gan",

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
     "torchgenaug": frozenset(
         {
-            *("BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents", "GatedUNet"),
-            *("GaussianEncoder", "LatentDecoder", "ManifoldLatents"),
+            *("AdversarialDenoiser", "BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents"),
+            *("GatedUNet", "GaussianEncoder", "LatentDecoder", "ManifoldLatents", "ScoreSampler"),
             *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PGGANCritic", "PGGANGenerator"),
             *("PythaeNetwork", "SecondStageLatents", "SpadeGenerator", "SphereLatents", "StyleGAN2Critic"),
             *("StyleGAN2Generator", "TranslationUNet"),

@@ -1,0 +1,58 @@
+"""Families whose sampler is a module of latents: they learn, are saved, go on where they were stopped, and refuse."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+from fit_helpers import blobs, tiny
+
+from torchgenaug import SyntheticSequence, load_synthesizer
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes import FitOptions, fit
+from torchgenaug.recipes.build import build_recipe
+from torchgenaug.recipes.report import HeldOutConditions
+
+pytest.importorskip("monai")
+
+CASES = [
+    ("score-sde", (16, 16), {"condition": "label"}),
+    ("score-sde", (8, 8, 8), {"condition": "source", "settings": {"equation": "ve", "corrector": False}}),
+    ("ddgan", (16, 16), {"condition": "source"}),
+    ("ddgan", (8, 8, 8), {"condition": "label"}),
+]
+
+
+def run(out, family, spatial, options, **loop):
+    chosen = tiny(**{"steps": 2, "width": 4} | options)
+    data = blobs(12, spatial)
+    loop = FitOptions(reports=1, **loop)
+    return fit(family, data, out, held_out=blobs(9, spatial), recipe=chosen, options=loop, device="cpu", progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:At step")
+@pytest.mark.parametrize(("family", "spatial", "options"), CASES)
+def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, options):
+    """The run is stopped after its first step and goes on; what it saves is what a run without a stop saves."""
+    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+    loop = importlib.import_module("torchgenaug.recipes.loop").TrainingLoop
+    monkeypatch.setattr(loop, "_late", lambda self: self.run.step == 1)
+    assert run(tmp_path / "model", family, spatial, options).steps == 1
+    monkeypatch.setattr(loop, "_late", lambda self: False)
+    made = run(tmp_path / "model", family, spatial, options).synthesizer
+    loaded = load_synthesizer(tmp_path / "model")
+    assert loaded.fingerprint == made.fingerprint
+    conditions = HeldOutConditions(blobs(9, spatial), options.get("condition"))
+    batch, again = (SyntheticSequence(each, conditions).batch([3, 4]) for each in (made, loaded))
+    assert batch["image"].shape == (2, 1, *spatial)
+    assert torch.equal(batch["image"], again["image"])
+    alone = SyntheticSequence(loaded, conditions).batch([4])["image"]
+    assert torch.allclose(alone, batch["image"][1:], atol=1e-2)
+
+
+def test_what_cannot_be():
+    with pytest.raises(ConfigurationError, match="`sampling_steps` must be from 2 to 8 for ddgan, got 20"):
+        build_recipe("ddgan", blobs(), tiny(sampling_steps=20))
+    with pytest.raises(ConfigurationError, match="`equation` must be one of vp, ve for score-sde"):
+        build_recipe("score-sde", blobs(), tiny(settings={"equation": "sub-vp"}))
