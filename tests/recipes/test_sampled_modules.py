@@ -21,6 +21,10 @@ CASES = [
     ("score-sde", (8, 8, 8), {"condition": "source", "settings": {"equation": "ve", "corrector": False}}),
     ("ddgan", (16, 16), {"condition": "source"}),
     ("ddgan", (8, 8, 8), {"condition": "label"}),
+    ("slices", (8, 16, 8), {"condition": "mask"}),
+    ("slices", (8, 8, 4), {}),
+    ("vqvae2", (16, 16), {"condition": "label"}),
+    ("vqvae2", (8, 16, 8), {}),
 ]
 
 
@@ -54,5 +58,9 @@ def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, optio
 def test_what_cannot_be():
     with pytest.raises(ConfigurationError, match="`sampling_steps` must be from 2 to 8 for ddgan, got 20"):
         build_recipe("ddgan", blobs(), tiny(sampling_steps=20))
+    with pytest.raises(ConfigurationError, match=r"sizes that can be halved three times, got \(16, 20\).*--size 24"):
+        build_recipe("vqvae2", blobs(spatial=(16, 20)), tiny())
+    with pytest.raises(ConfigurationError, match="slices must have images of 3 dimensions"):
+        build_recipe("slices", blobs(), tiny())
     with pytest.raises(ConfigurationError, match="`equation` must be one of vp, ve for score-sde"):
         build_recipe("score-sde", blobs(), tiny(settings={"equation": "sub-vp"}))

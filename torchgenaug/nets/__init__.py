@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torchgenaug.nets.flow_latents import SecondStageLatents as SecondStageLatents
     from torchgenaug.nets.gan import DCGANGenerator as DCGANGenerator
     from torchgenaug.nets.gated import GatedUNet as GatedUNet
+    from torchgenaug.nets.hierarchical_codes import HierarchicalSampler as HierarchicalSampler
     from torchgenaug.nets.latents import BallLatents as BallLatents
     from torchgenaug.nets.latents import MixtureLatents as MixtureLatents
     from torchgenaug.nets.latents import NormalLatents as NormalLatents
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torchgenaug.nets.pggan import PGGANGenerator as PGGANGenerator
     from torchgenaug.nets.pythae import PythaeNetwork as PythaeNetwork
     from torchgenaug.nets.score_sde import ScoreSampler as ScoreSampler
+    from torchgenaug.nets.slice_sampler import SliceSampler as SliceSampler
     from torchgenaug.nets.spade import SpadeGenerator as SpadeGenerator
     from torchgenaug.nets.stylegan2 import StyleGAN2Critic as StyleGAN2Critic
     from torchgenaug.nets.stylegan2 import StyleGAN2Generator as StyleGAN2Generator
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from torchgenaug.nets.vae import LatentDecoder as LatentDecoder
 
 _HOMES = {
-    "ScoreSampler": "score_sde",
     "AdversarialDenoiser": "adversarial_steps",
     "BallLatents": "latents",
     "CodeLatents": "code_latents",
@@ -45,6 +46,7 @@ _HOMES = {
     "FlowLatents": "flow_latents",
     "GatedUNet": "gated",
     "GaussianEncoder": "vae",
+    "HierarchicalSampler": "hierarchical_codes",
     "LatentDecoder": "vae",
     "ManifoldLatents": "manifold_latents",
     "MixtureLatents": "latents",
@@ -54,7 +56,9 @@ _HOMES = {
     "PGGANCritic": "pggan",
     "PGGANGenerator": "pggan",
     "PythaeNetwork": "pythae",
+    "ScoreSampler": "score_sde",
     "SecondStageLatents": "flow_latents",
+    "SliceSampler": "slice_sampler",
     "SpadeGenerator": "spade",
     "SphereLatents": "latents",
     "StyleGAN2Critic": "stylegan2",
@@ -71,6 +75,7 @@ __all__ = [
     "FlowLatents",
     "GatedUNet",
     "GaussianEncoder",
+    "HierarchicalSampler",
     "LatentDecoder",
     "ManifoldLatents",
     "MixtureLatents",
@@ -82,6 +87,7 @@ __all__ = [
     "PythaeNetwork",
     "ScoreSampler",
     "SecondStageLatents",
+    "SliceSampler",
     "SpadeGenerator",
     "SphereLatents",
     "StyleGAN2Critic",

@@ -75,8 +75,8 @@ class ScoreSampler(nn.Module):
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Images (batch, *shape) in `value_range`."""
         draws = iter(latents.unbind(1))
-        # Evenly in the root of the time for VP, whose noise is nearly proportional to it at the end: with the true score
-        # of Gaussian images of deviation 0.2, 50 steps end at 0.199, at 0.175 evenly in time.
+        # Evenly in the root of the time for VP, whose noise vanishes fast at the end: with the true score of Gaussian
+        # images of deviation 0.2, 50 steps end at 0.199, and at 0.175 where they are even in time.
         power = 2 if self.equation == "vp" else 1
         first = LAST_TIME[self.equation] ** (1 / power)
         times = torch.linspace(1, first, self.steps + 1, device=latents.device) ** power

@@ -25,6 +25,8 @@ _HOMES: Mapping[str, str] = {
     "ldm": "ldm",
     "score-sde": "score_sde",
     "ddgan": "ddgan",
+    "slices": "slices",
+    "vqvae2": "vqvae2",
     "progressive": "progressive",
     "lora": "lora",
     "dcgan": "gan",

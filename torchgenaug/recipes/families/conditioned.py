@@ -15,18 +15,21 @@ from torchgenaug.synthesizers import ModuleSynthesizer
 from torchgenaug.types import Batch
 
 
-def unet_arguments(data: TrainingData, options: Options, *, more_channels: int = 0) -> dict[str, Any]:
+def unet_arguments(
+    data: TrainingData, options: Options, *, more_channels: int = 0, sliced: bool = False
+) -> dict[str, Any]:
     """Arguments of a `DiffusionModelUNet` like that of ``ddpm``, JSON-ready.
 
     Args:
         data: what it is trained on.
         options: condition and width.
         more_channels: beside the image and its condition.
+        sliced: for slices of volumes, across their last axis.
 
     Raises:
         ConfigurationError: sizes that cannot be halved often enough.
     """
-    channels, *spatial = data.image_shape
+    channels, *spatial = data.image_shape[:3] if sliced else data.image_shape
     levels, width = checked_levels(spatial), options.width or 16
     groups = math.gcd(width, 8)
     return {

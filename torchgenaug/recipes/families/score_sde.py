@@ -1,7 +1,7 @@
 """``score-sde``: a score model in continuous time, with its predictor and corrector (Song et al., 2021).
 
 Variance preserving (the default) or exploding noise, ``--set equation=ve``; the weights are sigma(t)² (their
-equation 7), which makes the loss the plain error of the noise. How many steps are taken is free at sampling: ``--sampling-steps``.
+equation 7), which makes the loss the plain error of the noise. How many steps are taken is free at sampling.
 """
 
 from __future__ import annotations

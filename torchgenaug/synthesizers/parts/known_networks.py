@@ -12,7 +12,8 @@ KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
     "torchgenaug": frozenset(
         {
             *("AdversarialDenoiser", "BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents"),
-            *("GatedUNet", "GaussianEncoder", "LatentDecoder", "ManifoldLatents", "ScoreSampler"),
+            *("GatedUNet", "GaussianEncoder", "HierarchicalSampler", "LatentDecoder", "ManifoldLatents"),
+            *("ScoreSampler", "SliceSampler"),
             *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PGGANCritic", "PGGANGenerator"),
             *("PythaeNetwork", "SecondStageLatents", "SpadeGenerator", "SphereLatents", "StyleGAN2Critic"),
             *("StyleGAN2Generator", "TranslationUNet"),
