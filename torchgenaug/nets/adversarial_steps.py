@@ -60,16 +60,17 @@ class AdversarialDenoiser(nn.Module):
     def clean(self, noisy: Tensor, step: Tensor, latent: Tensor, condition: Tensor | None) -> Tensor:
         """The image in [-1, 1] that noisy images at `step` may come from, as `latent` (batch, latent_dim) chooses."""
         maps = latent.view(*latent.shape, *[1] * (noisy.ndim - 2))
-        return self.network(noisy, step / self.steps, condition, [maps]).tanh()
+        made: Tensor = self.network(noisy, step / self.steps, condition, [maps]).tanh()
+        return made
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Images (batch, *shape) in `value_range`."""
-        noise, chosen = latents.split([self.steps * math.prod(self.shape), self.steps * self.latent_dim], 1)
-        draws = noise.unflatten(1, (self.steps, *self.shape)).unbind(1)
+        noise, chosen = torch.split(latents, [self.steps * math.prod(self.shape), self.steps * self.latent_dim], 1)
+        draws = noise.reshape(-1, self.steps, *self.shape).unbind(1)
         noisy = draws[0]
         for number in range(self.steps, 0, -1):
             step = torch.full((len(latents),), number, device=latents.device)
-            latent = chosen.unflatten(1, (self.steps, -1))[:, self.steps - number]
+            latent = chosen.reshape(-1, self.steps, self.latent_dim)[:, self.steps - number]
             clean = self.clean(noisy, step, latent, condition)
             if number == 1:
                 break

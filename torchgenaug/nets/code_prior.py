@@ -72,7 +72,7 @@ class CodePrior(nn.Module):
             logits = self(codes[:, seen], None if given is None else given[:, :, seen], labels)[(..., *place)]
             edges = logits.double().softmax(1).cumsum(1)
             below = edges < uniform[:, number, None].double() * edges[:, -1:]
-            codes[(slice(None), *place)] = below.sum(1).clamp_max_(edges.shape[1] - 1)
+            codes.view(len(codes), -1)[:, number] = below.sum(1).clamp_max_(edges.shape[1] - 1)
         return codes
 
 

@@ -46,7 +46,8 @@ class HierarchicalCodes(nn.Module):
         layer, dims = _LAYERS[len(spatial)], len(spatial)
 
         def halve(inside: int, outside: int) -> nn.Module:
-            return layer(inside, outside, 4, stride=2, padding=1)
+            made: nn.Module = layer(inside, outside, 4, stride=2, padding=1)
+            return made
 
         def double(inside: int, outside: int) -> nn.Module:
             return nn.Sequential(nn.Upsample(scale_factor=2), layer(inside, outside, 3, padding=1), nn.ReLU())

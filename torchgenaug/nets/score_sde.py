@@ -70,7 +70,8 @@ class ScoreSampler(nn.Module):
         """The noise e in x_t (batch, channels, *spatial) at times (batch,)."""
         alpha, sigma = self.level(time, noisy.ndim)
         # Of about unit size whatever the noise (Karras et al., 2022, "Elucidating the design space", section 5).
-        return self.network(noisy / (alpha**2 + sigma**2).sqrt(), time, condition)
+        made: Tensor = self.network(noisy / (alpha**2 + sigma**2).sqrt(), time, condition)
+        return made
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Images (batch, *shape) in `value_range`."""
@@ -102,4 +103,5 @@ class ScoreSampler(nn.Module):
             each.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (noisy.ndim - 1)) for each in (noise, score)
         ]
         step = 2 * alpha**2 * (self.signal_to_noise * lengths[0] / lengths[1]) ** 2
-        return noisy + step * score + (2 * step).sqrt() * noise
+        moved: Tensor = noisy + step * score + (2 * step).sqrt() * noise
+        return moved

@@ -69,7 +69,8 @@ class SliceSampler(nn.Module):
         given = -torch.ones_like(noisy) if before is None else known * before + known - 1
         maps = [(2 * place.view(shape) / max(1, self.slices - 1) - 1).to(noisy.dtype), known]
         planes = [each.expand(len(noisy), 1, *noisy.shape[2:]) for each in maps]
-        return self.network(noisy, time, condition, [given, *planes])
+        made: Tensor = self.network(noisy, time, condition, [given, *planes])
+        return made
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Volumes (batch, *shape) in `value_range`."""

@@ -66,7 +66,7 @@ def module_synthesizer(network: nn.Module, data: TrainingData, options: Options)
         made,
         latent_shape=made.latent_shape,
         num_classes=classes,
-        condition=image,  # type: ignore[arg-type]  # of the same names
+        condition=image,
         condition_spec=None if image is None else data.fields[image],
         value_range=(low, high),
     )
