@@ -48,24 +48,33 @@ class Row(NamedTuple):
     base: str | None = None
     options: Mapping[str, Any] = {}
     limit: int | None = None
+    size: int = 16
     seeds: int = 2
 
 
 SAGAN = {"attention": True, "spectral": True}
+FEATURES = {"perceptual": 10.0, "style": 100.0}
+MASK = {"condition": "mask"}
 ROWS = (
-    Row("dcgan modes", "dcgan", "modes", 800, {"batch": "none"}),
-    Row("dcgan modes spread", "dcgan", "modes", 800, {}, "dcgan modes"),
-    Row("dcgan modes discrimination", "dcgan", "modes", 800, {"batch": "discrimination"}, "dcgan modes"),
-    Row("dcgan modes SAGAN", "dcgan", "modes", 800, {"batch": "none", **SAGAN}, "dcgan modes"),
-    Row("dcgan few", "dcgan", "digits", 1200, {}, limit=10),
-    Row("dcgan few ada", "dcgan", "digits", 1200, {"ada": True}, "dcgan few", limit=10),
-    Row("stylegan2 few", "stylegan2", "digits", 1200, {}, "dcgan few", limit=10),
-    Row("stylegan2 few without ada", "stylegan2", "digits", 1200, {"ada": False}, "stylegan2 few", limit=10),
-    Row("pggan few", "pggan", "digits", 1200, {}, "dcgan few", limit=10),
-    Row("dcgan digits", "dcgan", "digits", 1200, {}),
-    Row("dcgan digits SAGAN", "dcgan", "digits", 1200, SAGAN, "dcgan digits"),
-    Row("pggan digits", "pggan", "digits", 1200, {}, "dcgan digits"),
-    Row("stylegan2 digits", "stylegan2", "digits", 1200, {}, "dcgan digits"),
+    Row("dcgan modes", "dcgan", "modes", 500, {"batch": "none"}),
+    Row("dcgan modes spread", "dcgan", "modes", 500, {}, "dcgan modes"),
+    Row("dcgan modes discrimination", "dcgan", "modes", 500, {"batch": "discrimination"}, "dcgan modes"),
+    Row("dcgan modes SAGAN", "dcgan", "modes", 500, {"batch": "none", **SAGAN}, "dcgan modes"),
+    Row("dcgan few", "dcgan", "digits", 600, {}, limit=10),
+    Row("dcgan few ada", "dcgan", "digits", 600, {"ada": True}, "dcgan few", limit=10),
+    Row("stylegan2 few", "stylegan2", "digits", 600, {}, "dcgan few", limit=10),
+    Row("stylegan2 few without ada", "stylegan2", "digits", 600, {"ada": False}, "stylegan2 few", limit=10),
+    Row("pggan few", "pggan", "digits", 600, {}, "dcgan few", limit=10),
+    Row("dcgan digits", "dcgan", "digits", 600, {}),
+    Row("pggan digits", "pggan", "digits", 600, {}, "dcgan digits"),
+    Row("stylegan2 digits", "stylegan2", "digits", 600, {}, "dcgan digits"),
+    Row("vae digits", "vae", "digits", 600, {}),
+    Row("introvae digits", "introvae", "digits", 600, {}, "vae digits"),
+    Row("pix2pix brain", "pix2pix", "brain", 250, {}, None, MASK, size=32),
+    Row("pix2pix brain ada", "pix2pix", "brain", 250, {"ada": True}, "pix2pix brain", MASK, size=32),
+    Row("pix2pix brain features", "pix2pix", "brain", 250, FEATURES, "pix2pix brain", MASK, size=32),
+    Row("pix2pix brain global", "pix2pix", "brain", 250, {"global_critic": True}, "pix2pix brain", MASK, size=32),
+    Row("two-stage-vae brain", "two-stage-vae", "brain", 250, {}, None, {"batch_size": 8}, size=32),
 )
 
 
@@ -127,7 +136,7 @@ def _samples(synthesizer: Any, count: int) -> Tensor:
 def _data(row: Row, split: Any, seed: int) -> TrainingData:
     if row.data == "modes":
         return pairs_of_digits(split)
-    data = load_data(row.data, split=split, size=16)
+    data = load_data(row.data, split=split, size=row.size)
     return data.limit(row.limit, seed) if row.limit and split == "train" else data
 
 
