@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from torchgenaug.trust.report.evaluation import Evaluation
@@ -39,6 +41,14 @@ def evaluate(
         str | None,
         typer.Option(
             help="Real data that it was not fitted on; default: what of --real the model says it has not seen.",
+            show_default=False,
+        ),
+    ] = None,
+    held_out_synthetic: Annotated[
+        str | None,
+        typer.Option(
+            help="Images that the model made from masks or source images of the held-out data: how much likeness the "
+            "condition explains.",
             show_default=False,
         ),
     ] = None,
@@ -90,7 +100,19 @@ def evaluate(
         def tell(step: str) -> None:
             progress.update(task, description=step, advance=1)
 
-        evaluation = judge_images(images, train, others, features=extractors, most=most, seed=seed, progress=tell)
+        innocent = None
+        if held_out_synthetic is not None:
+            innocent = load_synthetic(held_out_synthetic, real, size=side, count=count, seed=seed)
+        evaluation = judge_images(
+            images,
+            train,
+            others,
+            held_out_synthetic=innocent,
+            features=extractors,
+            most=most,
+            seed=seed,
+            progress=tell,
+        )
         tell("drawing")
         page = evaluation.save(out)
     _print(evaluation, console)
@@ -99,10 +121,19 @@ def evaluate(
         raise typer.Exit(FAILED)
 
 
+def trilemma_line(trilemma: Mapping[str, float | None]) -> str:
+    """Quality, coverage and speed in one line."""
+    parts = [
+        f"{name} {share:.0%} of real" for name in ("quality", "coverage") if (share := trilemma.get(name)) is not None
+    ]
+    speed = trilemma.get("samples_per_s")
+    return ", ".join([*parts, f"{speed:.3g} samples/s on this machine" if speed else "speed not measured"])
+
+
 def _print(evaluation: Evaluation, console: Console) -> None:
     from torchgenaug.cli.text import printable
 
-    for line in (*map(str, evaluation.measures.values()), *evaluation.notes):
+    for line in (*map(str, evaluation.measures.values()), trilemma_line(evaluation.trilemma), *evaluation.notes):
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     console.print(f"Verdict: {evaluation.verdict}", style="bold", highlight=False)
     for reason in evaluation.reasons:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,13 +14,18 @@ from torchgenaug.types import Batch
 
 
 class InMemorySource(SourceDataset):
-    """The first `count` samples of a sequence, generated at once and kept in memory."""
+    """The first `count` samples of a sequence, generated at once and kept in memory.
+
+    Attributes:
+        seconds: how long it took to generate them.
+    """
 
     def __init__(self, sequence: SyntheticSequence, count: int) -> None:
         self.fields, self.fingerprint, self._count = sequence.fields, sequence.fingerprint, count
         self.trained_on = sequence.trained_on
-        every = np.arange(count)
+        every, began = np.arange(count), time.perf_counter()
         self._batch = sequence.batch(every) if count else {}
+        self.seconds = time.perf_counter() - began
         self._seeds = sequence.seeds(every) if count else np.zeros(0, np.uint64)
 
     def __len__(self) -> int:

@@ -30,6 +30,7 @@ class Copying:
     """What was found.
 
     Attributes:
+        within: what the images were compared within: ``"class"``, ``"condition"`` or nothing.
         report: calibrated; None without held-out images.
         similar: near-duplicates by the limit of `find_overlap`.
         identical: equal pixel by pixel.
@@ -42,6 +43,7 @@ class Copying:
     identical: int
     drawn: tuple[Pair, ...]
     uncalibrated: tuple[dict[str, Any], ...]
+    within: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; ``found`` is None where nothing could be calibrated."""
@@ -52,7 +54,11 @@ class Copying:
             "pairs": list(self.uncalibrated),
         }
         found = found if self.report is None else self.report.to_json(_PAIRS)
-        return found | {"identical": self.identical, "near_duplicates": self.similar}
+        return found | {
+            "compared_within": self.within or None,
+            "identical": self.identical,
+            "near_duplicates": self.similar,
+        }
 
 
 def find_copying(
@@ -62,6 +68,7 @@ def find_copying(
     described: tuple[Described, Described],
     limits: tuple[float, float],
     false_alarm_rate: float,
+    held_out_synthetic: ImageSet | None = None,
 ) -> Copying:
     """Searches the nearest training image of every synthetic one.
 
@@ -72,16 +79,21 @@ def find_copying(
         described: descriptors of `real` and of `synthetic`.
         limits: value range.
         false_alarm_rate: see `CopyDetector`.
+        held_out_synthetic: images made from conditions of held-out samples; see `CopyDetector`.
     """
-    report = None
+    report, within = None, ""
     if held_out is not None and len(held_out) >= _FEWEST and len(set(held_out.patients or range(_FEWEST))) >= _FEWEST:
+        labels = None if held_out_synthetic is not None else _labels(real, synthetic, held_out)
+        within = "condition" if held_out_synthetic is not None else "class" if labels is not None else ""
         detector = CopyDetector(
             real.images,
             held_out.images,
+            labels=None if labels is None else (labels[0], labels[2]),
             patients=held_out.patients or None,
+            held_out_synthetic=None if held_out_synthetic is None else held_out_synthetic.images,
             false_alarm_rate=false_alarm_rate,
         )
-        report = detector(synthetic.images)
+        report = detector(synthetic.images, None if labels is None else labels[1])
     found = Gallery.of(described[0]).nearest(described[1])
     nearest: npt.NDArray[np.int64] = found.block_index.numpy() if report is None else report.nearest
     width = limits[1] - limits[0]
@@ -107,7 +119,17 @@ def find_copying(
         for image, other, text in captions
         if other >= 0
     )
-    return Copying(report, similar, identical, drawn, loose)
+    return Copying(report, similar, identical, drawn, loose, within)
+
+
+def _labels(*sets: ImageSet) -> list[npt.NDArray[np.int64]] | None:
+    """The classes of all sets, where images can be compared within their class; None where they cannot."""
+    known = [each.labels for each in sets if each.labels is not None]
+    if len(known) < len(sets):
+        return None
+    real, synthetic, held_out = known
+    enough = all((real == each).any() and (held_out == each).sum() > 1 for each in np.unique(synthetic))
+    return known if enough else None
 
 
 def repeats_of_held_out(synthetic: Described, held_out: Any) -> tuple[Leak, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from torchgenaug.trust.leaks.check import LeakReport, check_leaks
 from torchgenaug.trust.report.copying import Copying, find_copying, repeats_of_held_out
 from torchgenaug.trust.report.evaluation import Evaluation
 from torchgenaug.trust.report.image_set import ImageSet, Rows, check_alike, common_range, spread
+from torchgenaug.trust.report.label_intensity import label_intensities
 from torchgenaug.trust.report.picture_data import FeatureMap, Pictures
 from torchgenaug.trust.report.profiles import Profile, detail_ratio, profile
 from torchgenaug.trust.report.repeats import EXPECTED, find_repeats
@@ -42,6 +43,7 @@ def evaluate(
     real: Any,
     held_out: Any = None,
     *,
+    held_out_synthetic: Any = None,
     features: Sequence[Features] | None = None,
     value_range: tuple[float, float] | None = None,
     false_alarm_rate: float = 0.01,
@@ -58,6 +60,9 @@ def evaluate(
         real: the real images that the model was trained on, the same; or `torchgenaug.recipes.load_data(...)`.
         held_out: real images that the model never saw. Without them nobody can say whether a likeness is a copy or
             chance: the verdict is "cannot judge" at best.
+        held_out_synthetic: of a model that is conditioned on masks or source images: images that it made from those of
+            `held_out`. They show how much likeness the condition explains, which is then no copying. Images with
+            classes are compared within their class, where all three sets state them.
         features: what images are compared by; None: `RadiomicsFeatures`. Intensity histograms are compared in any case.
         value_range: intensities that are black and white; None: what `real` states, or else its smallest and largest.
         false_alarm_rate: fraction of innocent images that may look like copies, in (0, 0.5].
@@ -89,7 +94,12 @@ def evaluate(
     tell("reading images")
     sets = {
         name: ImageSet.of(dataset, name)
-        for name, dataset in (("real", real), ("synthetic", synthetic), ("held_out", held_out))
+        for name, dataset in (
+            ("real", real),
+            ("synthetic", synthetic),
+            ("held_out", held_out),
+            ("held_out_synthetic", held_out_synthetic),
+        )
         if dataset is not None
     }
     train, made = sets["real"], sets["synthetic"]
@@ -111,11 +121,13 @@ def evaluate(
     )
     tell("copies")
     searched, described = describe(train.images, name="real"), describe(made.images, name="synthetic")
-    copying = find_copying(train, made, sets.get("held_out"), (searched, described), limits, false_alarm_rate)
+    innocent = sets.pop("held_out_synthetic", None)
+    copying = find_copying(train, made, sets.get("held_out"), (searched, described), limits, false_alarm_rate, innocent)
     repeats = find_repeats(described, searched, seed=seed)
     tell("leaks")
     leaks = _leaks(synthetic, real, held_out, described)
     tell("verdict")
+    tissues = label_intensities(real, train.rows(_PROFILED), synthetic, made.rows(_PROFILED))
     facts = Facts(
         measures=measures,
         num_real=len(train),
@@ -126,6 +138,7 @@ def evaluate(
         repeats=repeats.share,
         detail=detail_ratio(profiles[1], profiles[0]),
         leaks=leaks,
+        label_intensities=tissues,
     )
     return Evaluation(
         findings=tuple(judge(facts)),
@@ -133,10 +146,29 @@ def evaluate(
         copies=copying.to_json(),
         duplicates={"share": repeats.share, "expected": EXPECTED, "pairs": [list(pair) for pair in repeats.pairs]},
         leaks=leaks.to_json(),
+        label_intensities=tuple(each._asdict() for each in tissues),
+        trilemma=trilemma(measures, synthetic),
         counts={name: len(each) for name, each in sets.items()},
         notes=(*notes, *leaks.not_compared),
         pictures=_pictures(train, made, copying, profiles, maps, limits, seed),
     )
+
+
+def trilemma(measures: Mapping[str, Measurement], synthetic: Any) -> dict[str, float | None]:
+    """Quality, coverage and speed: what a generator trades against each other.
+
+    Quality and coverage are the smallest precision and coverage over all features, as a share of what real images
+    reach; speed is known of images that were generated here (samples per second, on this machine).
+
+    References:
+        Xiao, Kreis, Vahdat (2022). Tackling the generative learning trilemma with denoising diffusion GANs. ICLR.
+    """
+    found: dict[str, float | None] = {}
+    for name, start in (("quality", "precision"), ("coverage", "coverage")):
+        shares = [each.value / each.floor for each in measures.values() if each.name.startswith(start) and each.floor]
+        found[name] = min(shares, default=None)
+    seconds = getattr(synthetic, "seconds", None)
+    return found | {"samples_per_s": len(synthetic) / seconds if seconds else None}
 
 
 def _measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Evaluation:
         counts: how many ``synthetic``, ``real`` and ``held_out`` images were compared.
         notes: what a reader should know about how this was done, a sentence each.
         pictures: what the page draws.
+        label_intensities: JSON-ready, one for each class of the masks; see `LabelIntensity`.
+        trilemma: ``quality``, ``coverage``, ``samples_per_s``; see `torchgenaug.trust.report.evaluate.trilemma`.
     """
 
     findings: tuple[Finding, ...]
@@ -41,6 +43,8 @@ class Evaluation:
     counts: Mapping[str, int]
     notes: tuple[str, ...]
     pictures: Pictures
+    label_intensities: tuple[Mapping[str, Any], ...] = ()
+    trilemma: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -64,6 +68,8 @@ class Evaluation:
             "copies": dict(self.copies),
             "duplicates": dict(self.duplicates),
             "leaks": dict(self.leaks),
+            "label_intensities": [dict(each) for each in self.label_intensities],
+            "trilemma": dict(self.trilemma),
             "counts": dict(self.counts),
             "profiles": {"real": asdict(real), "synthetic": asdict(synthetic)},
             "notes": list(self.notes),

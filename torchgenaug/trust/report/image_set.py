@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.trust.copies.describe import Images
 from torchgenaug.trust.leaks.real_images import images_or_view, names_of
@@ -30,6 +33,7 @@ class ImageSet:
         smallest: smallest intensity among evenly spaced images.
         largest: largest one.
         quarter_turns: counter-clockwise quarter turns that show a slice upright.
+        labels: (n,) class of each image; None where unknown.
     """
 
     images: Images
@@ -39,6 +43,7 @@ class ImageSet:
     smallest: float
     largest: float
     quarter_turns: int = 0
+    labels: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, dataset: Any, name: str) -> ImageSet:
@@ -64,6 +69,7 @@ class ImageSet:
             min(float(image.min()) for image in looked_at),
             max(float(image.max()) for image in looked_at),
             int(getattr(dataset, "quarter_turns", 0)),
+            _labels(dataset),
         )
 
     def __len__(self) -> int:
@@ -153,6 +159,20 @@ def common_range(real: ImageSet, synthetic: ImageSet, stated: tuple[float, float
             f"{low:g}, which is torchio.RescaleIntensity(({low:g}, {high:g}), in_min_max=({first:g}, {last:g}))."
         )
     return low, high
+
+
+def _labels(dataset: Any) -> npt.NDArray[np.int64] | None:
+    """The class of every image, of data that state it without being read."""
+    if isinstance(dataset, SyntheticSource):
+        spec = dataset.fields.get("label")
+        known = spec is not None and spec.kind == "scalar" and not spec.dtype.is_floating_point
+        return dataset.column("label").numpy().astype(np.int64) if known else None
+    labels = getattr(dataset, "labels", None)
+    labels = labels() if callable(labels) else labels
+    if labels is None or len(labels) != len(dataset):
+        return None
+    array = np.asarray(labels)
+    return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
 
 
 def _check_images(images: list[Tensor], name: str) -> None:

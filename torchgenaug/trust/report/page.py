@@ -52,7 +52,7 @@ def write_page(report: Report, pictures: Pictures, path: Path) -> Path:
         _profiles(pictures),
         _maps(pictures),
     ]
-    parts += [_measures(report), _privacy(report), _notes(report)]
+    parts += [_trilemma(report), _measures(report), _privacy(report), _notes(report)]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -141,6 +141,35 @@ def _row(result: Mapping[str, Any]) -> str:
     return f"<tr><td>{name} {arrow}{mark}</td>{''.join(f'<td>{each}</td>' for each in cells)}</tr>"
 
 
+def _trilemma(report: Report) -> str:
+    """Quality, coverage and speed, and the brightness of each class of the masks."""
+    found = report["trilemma"]
+    shares = {"Quality (precision)": found.get("quality"), "Coverage": found.get("coverage")}
+    cells = [f"<tr><td>{name}</td><td>{_share(value)}</td></tr>" for name, value in shares.items()]
+    speed = found.get("samples_per_s")
+    cells.append(f"<tr><td>Samples per second</td><td>{_number(speed) if speed else 'not measured'}</td></tr>")
+    text = (
+        "<h2>Quality, coverage, speed</h2><p>A generator trades one for the other. Quality and coverage are shares of "
+        f'what real images reach.</p><div class="wide"><table>{"".join(cells)}</table></div>'
+    )
+    if not report["label_intensities"]:
+        return text
+    rows = "".join(
+        f"<tr><td>{each['label']}</td><td>{_number(each['real'][1])}</td><td>{_number(each['real'][0])} – "
+        f"{_number(each['real'][2])}</td><td>{_number(each['synthetic'][1])}</td><td>{each['outside']:.0%}</td></tr>"
+        for each in report["label_intensities"]
+    )
+    return (
+        f"{text}<h2>Brightness within the masks</h2><p>Median intensity in each class. Of real images, 2 % lie outside "
+        'of the range.</p><div class="wide"><table><tr><th>class</th><th>real</th><th>98 % of real</th>'
+        f"<th>synthetic</th><th>outside</th></tr>{rows}</table></div>"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
 def _privacy(report: Report) -> str:
     copies, leaks = report["copies"], report["leaks"]["leaks"]
     if copies["found"] is None:
@@ -148,7 +177,8 @@ def _privacy(report: Report) -> str:
     else:
         found = (
             f"{copies['found']} images look like copies of training images; {copies['expected_by_chance']:.1f} are "
-            f"expected by chance. Calibrated on {copies['calibrated_on']} held-out images or patients."
+            f"expected by chance. Calibrated on {copies['calibrated_on']} held-out images or patients"
+            f"{', within the ' + copies['compared_within'] if copies['compared_within'] else ''}."
         )
     rows = "".join(
         f"<tr><td>{html.escape(leak['kind'])}</td><td>{leak['index']}</td><td>{html.escape(leak['seen_as'])}</td></tr>"

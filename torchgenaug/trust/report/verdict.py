@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from torchgenaug.metrics.measurement import Measurement
 from torchgenaug.trust.copies.report import CopyReport
 from torchgenaug.trust.leaks.check import LeakReport
+from torchgenaug.trust.report.label_intensity import LabelIntensity
 
 Verdict: TypeAlias = Literal["use", "caution", "cannot judge", "do not use"]
 """From the best to the worst."""
@@ -25,6 +26,7 @@ FEWEST = 50
 _FAILS, _WARNS = 0.5, 0.8  # of what real images reach against real images
 _REPEATS_FAIL, _REPEATS_WARN = 0.2, 0.05  # 0.01 is expected
 _BLURRED, _SOFT, _NOISY = 0.2, 0.5, 2.0  # power of fine detail, synthetic over real
+_LABEL_FAILS, _LABEL_WARNS = 0.5, 0.2  # of the images, outside of the central 98 % of real ones; 0.02 is expected
 _TOLD_APART = 0.8  # area under the curve; 0.5 is guessing
 _NEARER = -5.0  # Z_U of the whole set
 
@@ -35,7 +37,8 @@ class Finding:
 
     Attributes:
         kind: ``"copies"``, ``"real images"``, ``"leak"``, ``"collapse"``, ``"blur"``, ``"noise"``, ``"realism"``,
-            ``"variety"``, ``"recognisable"``, ``"no held-out images"``, ``"few images"`` or ``"good"``.
+            ``"variety"``, ``"recognisable"``, ``"intensity"``, ``"no held-out images"``, ``"few images"`` or
+            ``"good"``.
         verdict: what it alone would decide.
         reason: in words.
     """
@@ -58,6 +61,7 @@ class Facts:
         identical: synthetic images that equal a training image, pixel by pixel.
         repeats: share of the synthetic images that repeat another one; 0.01 is expected of real images.
         detail: power of fine detail, synthetic over real.
+        label_intensities: median intensity in each class of the masks; empty without masks.
         leaks: held-out images that training, or the synthetic set, has seen.
     """
 
@@ -70,6 +74,7 @@ class Facts:
     repeats: float
     detail: float
     leaks: LeakReport
+    label_intensities: tuple[LabelIntensity, ...] = ()
 
 
 def judge(facts: Facts) -> list[Finding]:
@@ -148,6 +153,14 @@ def _quality(facts: Facts) -> list[Finding]:
     if facts.detail > _NOISY:
         text = f"The images are noisy: they hold {facts.detail:.1f} times the fine detail (as power) of real ones."
         found.append(Finding("noise", "caution", text))
+    for each in facts.label_intensities:
+        if each.outside >= _LABEL_WARNS:
+            text = (
+                f"Class {each.label} of the masks has another brightness: median {each.synthetic[1]:.3g}, of real "
+                f"images {each.real[1]:.3g}; {each.outside:.0%} of the images lie outside of {each.real[0]:.3g} to "
+                f"{each.real[2]:.3g}, where 98% of real ones lie."
+            )
+            found.append(Finding("intensity", "do not use" if each.outside >= _LABEL_FAILS else "caution", text))
     for result in facts.measures.values():
         share = 1.0 if not result.floor else result.value / result.floor
         verdict: Verdict = "do not use" if share < _FAILS else "caution"
