@@ -21,6 +21,7 @@ _HOMES = {
     "CollapseScreen": "screens",
     "CombinedSource": "sources",
     "ConstantScreen": "screens",
+    "Counterfactuals": "conditions",
     "Covariates": "conditions",
     "DiTSynthesizer": "synthesizers",
     "DiffusersSynthesizer": "synthesizers",
@@ -68,6 +69,7 @@ __all__ = [
     "CombinedSource",
     "Compute",
     "ConstantScreen",
+    "Counterfactuals",
     "Covariates",
     "DiTSynthesizer",
     "DiffusersSynthesizer",
@@ -114,6 +116,7 @@ if TYPE_CHECKING:
     from torchgenaug.conditions import (
         ClassLabels,
         ClassPrompts,
+        Counterfactuals,
         Covariates,
         FillClasses,
         JointConditions,

@@ -38,6 +38,7 @@ CASES = [
     ("munit", "source", (16, 16)),
     ("unit", "source", (16, 16)),
     ("mm-gan", None, (16, 16)),
+    ("countersynth", "label", (16, 16)),
     ("inpaint", "mask", (16, 16)),
     ("inpaint", None, (16, 16, 16)),
 ]

@@ -85,3 +85,16 @@ def test_the_window_lies_around_the_region():
     assert window.shape == (1, 2, 4, 4)
     assert torch.equal(window[:, :1], images[..., 4:8, 0:4])
     assert window[:, 1].sum() == 2
+
+
+def test_countersynth_sees_images_of_other_classes():
+    data = blobs(classes=3)
+    seen = family_view("countersynth", data, tiny(condition="label"))
+    for k in range(9):
+        sample = seen.samples[k]
+        same = [j for j in range(len(data)) if torch.equal(data.samples[j]["image"], sample["source"])]
+        assert same
+        assert data.samples[same[0]]["label"] != sample["label"]
+    one = dataclasses.replace(data, samples=[{**data.samples[k], "label": torch.tensor(1)} for k in range(6)])
+    with pytest.raises(ConfigurationError, match="labels of at least two classes for countersynth, got 1"):
+        family_view("countersynth", one, tiny(condition="label"))

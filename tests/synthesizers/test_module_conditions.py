@@ -141,7 +141,7 @@ def test_bad_sources(conditions, message):
         (lambda: masked(num_classes=2), "`num_classes` must be the number of classes in masks.*got 2 for label_map"),
         (lambda: masked(num_classes=4), r"one-hot masks \(batch, 4, 8, 12\), got TranslationUNet, which fails"),
         (lambda: masked(latent_shape=None), "must be called with latents and a condition"),
-        (lambda: translated(num_classes=3), "`num_classes` must be left out with condition='source', got 3"),
+        (lambda: translated(num_classes=3), "must be called with a condition, got 2 inputs"),
         (lambda: translated(condition=None), "`latent_shape` must hold positive sizes|`condition_spec` must come with"),
         (lambda: translated(condition_spec=FieldSpec((2, 8, 12))), "with a value range"),
         (lambda: translated(translator(3, None)), r"source images \(batch, 2, 8, 12\), got TranslationUNet"),

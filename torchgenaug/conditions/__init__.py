@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torchgenaug.conditions.class_prompts import ClassPrompts
+from torchgenaug.conditions.counterfactuals import Counterfactuals
 from torchgenaug.conditions.covariates import Covariates
 from torchgenaug.conditions.fill import FillClasses
 from torchgenaug.conditions.joint import JointConditions
@@ -14,6 +15,7 @@ from torchgenaug.conditions.real import RealFields
 __all__ = [
     "ClassLabels",
     "ClassPrompts",
+    "Counterfactuals",
     "Covariates",
     "FillClasses",
     "JointConditions",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torchgenaug.nets.adversarial_steps import AdversarialDenoiser as AdversarialDenoiser
     from torchgenaug.nets.code_latents import CodeLatents as CodeLatents
     from torchgenaug.nets.critic import Critic as Critic
+    from torchgenaug.nets.deformation import DeformationUNet as DeformationUNet
     from torchgenaug.nets.filling import ModalityUNet as ModalityUNet
     from torchgenaug.nets.flow_latents import FlowLatents as FlowLatents
     from torchgenaug.nets.flow_latents import SecondStageLatents as SecondStageLatents
@@ -43,6 +44,7 @@ _HOMES = {
     "CodeLatents": "code_latents",
     "Critic": "critic",
     "DCGANGenerator": "gan",
+    "DeformationUNet": "deformation",
     "FlowLatents": "flow_latents",
     "GatedUNet": "gated",
     "GaussianEncoder": "vae",
@@ -72,6 +74,7 @@ __all__ = [
     "CodeLatents",
     "Critic",
     "DCGANGenerator",
+    "DeformationUNet",
     "FlowLatents",
     "GatedUNet",
     "GaussianEncoder",

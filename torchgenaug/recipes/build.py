@@ -42,6 +42,7 @@ _HOMES: Mapping[str, str] = {
     "unit": "munit",
     "mm-gan": "mm_gan",
     "inpaint": "inpaint",
+    "countersynth": "countersynth",
     "introvae": "introvae",
     "two-stage-vae": "two_stage_vae",
     **dict.fromkeys(_PYTHAE, "autoencoders"),

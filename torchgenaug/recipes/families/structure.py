@@ -36,7 +36,9 @@ def edge_distance(image: Tensor, source: Tensor) -> Tensor:
     """
     ours, theirs = _gradient(image), _gradient(source)
     sizes = [(each.square().sum(1) + _EDGE**2) for each in (ours, theirs)]
-    parallel = ((ours * theirs).sum(1) + _EDGE**2).square() / (sizes[0] * sizes[1])
+    # Of either sign, and by Cauchy-Schwarz at most 1; the root has a gradient at 0.
+    together = ((ours * theirs).sum(1).square() + 1e-8).sqrt()
+    parallel = (together + _EDGE**2).square() / (sizes[0] * sizes[1])
     return (1 - parallel).clamp(min=0).mean()
 
 

@@ -83,11 +83,6 @@ def checked_condition(condition: object, spec: object, num_classes: int | None) 
             "For example FieldSpec((1, 64, 64), torch.int64, kind='label_map')."
         )
     if condition == "source":
-        if num_classes is not None:
-            raise ConfigurationError(
-                f"`num_classes` must be left out with condition='source', got {num_classes!r}. It counts the classes "
-                "of labels or masks."
-            )
         checked_source(spec, spec.shape[1:])
         return ImageCondition("source", spec, None)
     known = None if spec.value_range is None else int(spec.value_range[1]) + 1

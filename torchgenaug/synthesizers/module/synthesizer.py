@@ -50,9 +50,10 @@ class ModuleSynthesizer:
     Args:
         module: called as ``module(latents)`` or ``module(latents, labels)``: latents (batch, *latent_shape) in `dtype`,
             labels int64 (batch,). With `condition` as ``module(latents, condition)``, without latents as
-            ``module(condition)``. Returns images (batch, channels, *spatial), floating point. TorchScript
-            (`torch.jit.load`) and ``torch.export.load(path).module()`` are modules, too; they cannot be saved by
-            `save_synthesizer`, and the latter must have been exported in eval mode with a batch axis of any size.
+            ``module(condition)``; with source images and classes the labels come last. Returns images
+            (batch, channels, *spatial), floating point. TorchScript (`torch.jit.load`) and
+            ``torch.export.load(path).module()`` are modules, too; they cannot be saved by `save_synthesizer`, and the
+            latter must have been exported in eval mode with a batch axis of any size.
         latent_shape: shape of one latent: ``(128,)`` for most generators, (channels, *spatial) for most decoders.
             None for a module of its condition alone, whose samples are the same for all seeds.
         num_classes: number of classes; the condition ``label`` is then needed, or with condition="mask" the classes of
@@ -143,7 +144,7 @@ class ModuleSynthesizer:
     @property
     def num_classes(self) -> int | None:
         """Labels lie in [0, num_classes); None for a module without labels, also for one conditioned on masks."""
-        return self._classes if self.condition is None else None
+        return None if self.condition is not None and self.condition.kind == "mask" else self._classes
 
     @cached_property
     def fingerprint(self) -> str:
@@ -179,7 +180,7 @@ class ModuleSynthesizer:
         condition = self._condition_input(conditions, len(seeds))
         # no_grad rather than inference_mode: samples are ordinary tensors, usable in training.
         with torch.no_grad():
-            made = self._caller(self.module, self._latents(seeds), condition)
+            made = self._caller(self.module, self._latents(seeds), *condition)
         if self.makes == "mask":
             check_finite(made, seeds)  # an argmax would give NaN a class
             return {"mask": made.argmax(1, keepdim=True)}
@@ -221,18 +222,18 @@ class ModuleSynthesizer:
         noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
         return noise.to(self.dtype)
 
-    def _condition_input(self, conditions: Batch | None, count: int) -> Tensor | None:
-        """The condition that the module takes: labels, one-hot masks or source images."""
-        if self.condition is not None:
-            checked_labels(conditions, count, None)
-            return self.condition.given(conditions, count).to(self.device, self.dtype)
+    def _condition_input(self, conditions: Batch | None, count: int) -> list[Tensor | None]:
+        """What the module takes after latents: one-hot masks or source images, labels; one None if nothing."""
         labels = checked_labels(conditions, count, self.num_classes)
-        return None if labels is None else labels.to(self.device)
+        given = [] if labels is None else [labels.to(self.device)]
+        if self.condition is not None:
+            given = [self.condition.given(conditions, count).to(self.device, self.dtype), *given]
+        return [*given] or [None]
 
-    def _images(self, latents: Tensor | None, condition: Tensor | None) -> Tensor:
+    def _images(self, *inputs: Tensor | None) -> Tensor:
         """What the module makes, called plainly and checked."""
         with torch.no_grad():
-            made = _image(self.module, latents, condition)
+            made = _image(self.module, *inputs)
         if not isinstance(made, Tensor) or not made.is_floating_point() or made.ndim < 3:
             raise ConfigurationError(
                 "`module` must return one floating-point tensor of images (batch, channels, *spatial), got "
@@ -242,14 +243,14 @@ class ModuleSynthesizer:
 
     def _probe(self) -> tuple[int, ...]:
         """The shape of one image."""
-        latents, condition = self._latents([0, 1]), None
+        inputs = [self._latents([0, 1])]
         if self.condition is not None:
-            condition = self.condition.probe(2).to(self.device, self.dtype)
-        elif self.num_classes is not None:
-            condition = torch.zeros(2, dtype=torch.int64, device=self.device)
+            inputs.append(self.condition.probe(2).to(self.device, self.dtype))
+        if self.num_classes is not None:
+            inputs.append(torch.zeros(2, dtype=torch.int64, device=self.device))
         try:
-            both = self._images(latents, condition)
-            second = self._images(*(None if each is None else each[1:] for each in (latents, condition)))
+            both = self._images(*inputs)
+            second = self._images(*(None if each is None else each[1:] for each in inputs))
         except ConfigurationError:
             raise
         except Exception as error:
@@ -278,7 +279,7 @@ class ModuleSynthesizer:
             parts.append(f"latents of shape (batch, {', '.join(map(str, self.latent_shape))})")
         if self.condition is not None:
             parts.append(str(self.condition))
-        elif self.num_classes is not None:
+        if self.num_classes is not None:
             parts.append("labels (batch,)")
         return " and ".join(parts)
 
@@ -293,7 +294,7 @@ class ModuleSynthesizer:
         return f"ModuleSynthesizer({type(self.module).__name__}, {self.fields['image'].shape}{classes}, {self.device})"
 
 
-def _image(module: nn.Module, latents: Tensor | None, condition: Tensor | None) -> Tensor:
-    made = module(*(each for each in (latents, condition) if each is not None))
+def _image(module: nn.Module, *inputs: Tensor | None) -> Tensor:
+    made = module(*(each for each in inputs if each is not None))
     image: Tensor = made[0] if isinstance(made, tuple | list) and len(made) == 1 else made
     return image

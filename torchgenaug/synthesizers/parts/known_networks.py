@@ -13,7 +13,7 @@ KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
         {
             *("AdversarialDenoiser", "BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents"),
             *("GatedUNet", "GaussianEncoder", "HierarchicalSampler", "LatentDecoder", "ManifoldLatents"),
-            *("ScoreSampler", "SliceSampler"),
+            *("DeformationUNet", "ScoreSampler", "SliceSampler"),
             *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PGGANCritic", "PGGANGenerator"),
             *("PythaeNetwork", "SecondStageLatents", "SpadeGenerator", "SphereLatents", "StyleGAN2Critic"),
             *("StyleGAN2Generator", "TranslationUNet"),
