@@ -86,6 +86,14 @@ def test_json_of_the_families():
     assert "label" in families["ddpm"]["conditions"]
 
 
+def test_settings_are_listed_for_one_family():
+    everything, one = run("fit", "list"), run("fit", "list", "stylegan2")
+    assert "--set" not in everything
+    assert "Settings of a family: torchgenaug fit list NAME" in everything
+    assert "--set path_length=2.0: " in one
+    assert "dcgan" not in one
+
+
 def test_inspect_and_verify_name_the_same_next_step(shards):
     next(shards.glob("shard-00001.*")).unlink()
     step = verify_shards(shards).next_step

@@ -7,12 +7,20 @@ import json
 from torchgenaug.cli.output import say
 
 
-def show_families(as_json: bool) -> None:
-    """Prints what each family is, what it can be conditioned on, and its settings."""
+def show_families(as_json: bool, only: str | None = None) -> None:
+    """Prints what each family is and what it can be conditioned on.
+
+    Args:
+        as_json: one JSON object instead of lines.
+        only: one family, with its settings.
+
+    Raises:
+        ConfigurationError: there is no such family.
+    """
     from torchgenaug.recipes.build import describe_family, list_families
     from torchgenaug.recipes.settings import text_of
 
-    families = {name: describe_family(name) for name in list_families()}
+    families = {name: describe_family(name) for name in ([only] if only else list_families())}
     if as_json:
         facts = {
             name: {
@@ -44,6 +52,8 @@ def show_families(as_json: bool) -> None:
             f"    {dims}; {options}{mask}; {about.steps} steps of {about.batch_size}",
             *(
                 f"    --set {key}={text_of(each.default)}: {each.text}; {each.constraint}"
-                for key, each in about.settings.items()
+                for key, each in (about.settings.items() if only else ())
             ),
         )
+    if not only:
+        say("", "Settings of a family: torchgenaug fit list NAME")

@@ -109,7 +109,7 @@ def fit(
     ] = None,
     chosen: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of this family, name=value; `torchgenaug fit list` shows them."),
+        typer.Option("--set", help="A setting of this family, name=value; `torchgenaug fit list NAME` shows them."),
     ] = None,
     augment: Annotated[bool, typer.Option(help="Mild random affine transforms of the training images.")] = True,
     precision: Annotated[Precision, typer.Option(help="Mixed precision.")] = Precision.no,
@@ -168,13 +168,15 @@ def fit(
         torchgenaug fit ddpm few-patients/ --from many-volunteers-ddpm --steps 500 --out few-patients-ddpm
 
         torchgenaug fit list
+
+        torchgenaug fit list stylegan2
     """
     from torchgenaug.recipes.build import describe_family, resolve_condition
     from torchgenaug.recipes.options import Options
     from torchgenaug.recipes.settings import parse_settings
 
     if family == "list":
-        show_families(as_json)
+        show_families(as_json, data)
         return
     if data is None:
         raise typer.BadParameter("images to train on are needed.", param_hint="DATA")
