@@ -18,7 +18,7 @@ from torchgenaug import (
     verify_shards,
 )
 from torchgenaug.cli import app, main
-from torchgenaug.cli.output import counted
+from torchgenaug.cli.output import counted, say
 from torchgenaug.cli.preview import draw
 from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.testing import AnalyticSynthesizer
@@ -156,3 +156,9 @@ def test_real_images_stand_next_to_synthetic_ones(shards, tmp_path):
     assert pairs.size > 1.2 * alone.size
     frames = {tuple(pixel) for pixel in pairs.reshape(-1, 3)}
     assert {(86, 180, 233), (230, 159, 0)} <= frames
+
+
+def test_what_a_terminal_would_obey_is_written_out(capsys):
+    """A folder of a class, a file or a text in a model may have such a name."""
+    say("a\x1b[31mred", "\x1b]0;title\x07", "Ä 中 [bold]", "two\nlines\r")
+    assert capsys.readouterr().out == "a\\x1b[31mred\n\\x1b]0;title\\x07\nÄ 中 [bold]\ntwo\nlines\\r\n"

@@ -16,7 +16,6 @@ from torchgenaug.cli.output import open_console, say
 from torchgenaug.cli.preview import preview
 from torchgenaug.cli.render import render
 from torchgenaug.cli.study import study
-from torchgenaug.cli.text import printable
 from torchgenaug.cli.verify import verify
 from torchgenaug.errors import InterruptedTrainingError, TorchGenAugError
 
@@ -56,7 +55,7 @@ def main() -> None:
     except TorchGenAugError as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         open_console(stderr=True).print(f"[bold red]Error:[/] {type(error).__name__}", highlight=False)
-        say(printable(f"{error}{notes}"), stderr=True)
+        say(f"{error}{notes}", stderr=True)
         sys.exit(130 if isinstance(error, InterruptedTrainingError) else 1)
     except KeyboardInterrupt as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))

@@ -28,7 +28,6 @@ def inspect(
 
     from torchgenaug.cli.output import counted, open_console, say
     from torchgenaug.cli.preview import class_names
-    from torchgenaug.cli.text import printable
     from torchgenaug.shards.folder import list_shards, read_manifest
     from torchgenaug.shards.verify import next_step
 
@@ -69,7 +68,7 @@ def inspect(
         "classes": ", ".join(f"{number} {name}" for number, name in enumerate(names)),
         "trained on": "unknown" if manifest.trained_on is None else json.dumps(manifest.trained_on),
     }
-    say(*(f"{name:>12}  {printable(value)}" for name, value in rows.items() if value))
+    say(*(f"{name:>12}  {' '.join(value.splitlines())}" for name, value in rows.items() if value))
     if step:
         say(f"Incomplete: {step}")
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from torchgenaug.cli.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,10 +29,13 @@ def open_console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def say(*lines: str, stderr: bool = False) -> None:
-    """Prints lines as they are: a path in them is never broken, and brackets are no markup."""
+    """Prints lines as they are: a path in them is never broken, and brackets are no markup.
+
+    What a terminal would obey is written out: names of files and texts of models come from anywhere.
+    """
     console = open_console(stderr=stderr)
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def counted(number: int, noun: str) -> str:

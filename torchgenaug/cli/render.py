@@ -12,6 +12,7 @@ import typer
 
 from torchgenaug.cli.output import counted, num_bytes, open_console, stoppable
 from torchgenaug.cli.render_cost import state_cost
+from torchgenaug.cli.text import printable
 from torchgenaug.progress import minute_lines
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def render(
         console.print(f"Intensities: -1 and 1 of the model become {low:g} and {high:g}; set others with --value-range.")
     if no_copies_of is not None:
         sequence, remark = without_copies(sequence, no_copies_of)
-        console.print(remark, soft_wrap=True)
+        console.print(printable(remark), soft_wrap=True, markup=False)
     stored = None if dtype is StorageDtype.own else dtype.value
     codec = None if compression is Compression.none else compression.value
     if dry_run and not first:
