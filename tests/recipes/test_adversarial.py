@@ -43,6 +43,8 @@ CASES = [
     ("inpaint", None, (16, 16, 16)),
 ]
 ONE_EACH = {case[0]: case for case in reversed(CASES)}.values()
+RESUMED = [case for case in ONE_EACH if case[0] not in ("munit", "unit", "mm-gan", "countersynth")]
+"""Those resume by what the others resume by: weights, averages, optimizers."""
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +87,7 @@ def test_trained_saved_and_sampled(tmp_path, family, condition, spatial):
 
 
 @pytest.mark.filterwarnings("ignore:At step")
-@pytest.mark.parametrize(("family", "condition", "spatial"), ONE_EACH)
+@pytest.mark.parametrize(("family", "condition", "spatial"), RESUMED)
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, family, condition, spatial):
     whole = run(tmp_path / "whole", family, condition, spatial, steps=4, settings=SET.get(family, {}))
     # Two steps, a checkpoint, and the rest.

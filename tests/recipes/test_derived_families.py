@@ -8,10 +8,13 @@ import pytest
 import torch
 from fit_helpers import blobs, tiny
 
+from torchgenaug import SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
-from torchgenaug.recipes.build import family_view
+from torchgenaug.recipes import FitOptions, fit
+from torchgenaug.recipes.build import family_view, given_fields
 from torchgenaug.recipes.families.inpaint import window_of
 from torchgenaug.recipes.families.mm_gan import _hidden
+from torchgenaug.recipes.report import HeldOutConditions
 from torchgenaug.types import FieldSpec
 
 
@@ -98,3 +101,21 @@ def test_countersynth_sees_images_of_other_classes():
     one = dataclasses.replace(data, samples=[{**data.samples[k], "label": torch.tensor(1)} for k in range(6)])
     with pytest.raises(ConfigurationError, match="labels of at least two classes for countersynth, got 1"):
         family_view("countersynth", one, tiny(condition="label"))
+
+
+@pytest.mark.parametrize(("family", "condition"), [("mm-ddpm", None), ("inpaint-ddpm", "mask")])
+def test_a_diffusion_model_that_fills_keeps_what_is_given(tmp_path, monkeypatch, family, condition):
+    pytest.importorskip("monai")
+    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+    options = tiny(condition=condition, steps=3)
+    loop = FitOptions(reports=1)
+    made = fit(family, blobs(), tmp_path / "model", recipe=options, options=loop, device="cpu", progress=False)
+    loaded = load_synthesizer(tmp_path / "model")
+    assert loaded.fingerprint == made.synthesizer.fingerprint
+    data = family_view(family, blobs(17), options)
+    batch = SyntheticSequence(loaded, HeldOutConditions(data, given_fields(family, options))).batch([0, 1, 2, 3])
+    channels = data.image_shape[0]
+    values, marks = batch["source"][:, :channels], batch["source"][:, channels:] > 50
+    hidden = marks.expand_as(values)
+    assert torch.equal(batch["image"][~hidden], values[~hidden])
+    assert (batch["image"][hidden] != values[hidden]).any()

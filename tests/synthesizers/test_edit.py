@@ -115,7 +115,7 @@ def test_any_ddpm_fills_a_region_and_is_saved(tmp_path, make):
 
 def test_missing_modalities_of_an_unconditional_model():
     model = diffusers_model(channels=3)
-    editor = DiffusionEditSynthesizer(model, marks=3, steps=3, resamples=1)
+    editor = DiffusionEditSynthesizer(model, marks="modalities", steps=3, resamples=1)
     image = torch.rand(2, 3, 8, 8) * 100
     marks = torch.zeros(2, 3, 8, 8)
     marks[0, 1] = marks[1, :2] = 100

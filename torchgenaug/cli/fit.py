@@ -260,12 +260,12 @@ def fit(
         fresh=fresh,
         rotate=train.quarter_turns,
     )
-    _summary(result, train, recipe, out)
+    _summary(family, result, train, recipe, out)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
 
 
-def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path) -> None:
+def _summary(family: str, result: FitResult, train: TrainingData, recipe: Options, out: Path) -> None:
     from torchgenaug.synthesizers import synthesizer_sha256
 
     state = "Finished" if result.finished else "Stopped: the same command goes on"
@@ -280,13 +280,16 @@ def _summary(result: FitResult, train: TrainingData, recipe: Options, out: Path)
             f"Fingerprint {result.synthesizer.fingerprint}",
             f"Pin it from outside: load_synthesizer({str(out)!r}, sha256={synthesizer_sha256(out)!r})",
             f"Look at {out}/training/samples and {out}/training/losses.png, then:",
-            f"  {_render_command(train, recipe, out)}",
+            f"  {_render_command(family, train, recipe, out)}",
         ]
     say(*lines)
 
 
-def _render_command(train: TrainingData, recipe: Options, out: Path) -> str:
+def _render_command(family: str, train: TrainingData, recipe: Options, out: Path) -> str:
+    from torchgenaug.recipes.build import describe_family
+
     command = f"torchgenaug render {out} --out {out}-shards --count {max(32, len(train))}"
+    source = describe_family(family).conditions_by
     if recipe.condition in ("mask", "source"):
-        return f"{command} --conditions package.module:factory  # RealFields(your data set, ['{recipe.condition}'])"
-    return command
+        source = source or f"RealFields(your data set, ['{recipe.condition}'])"
+    return f"{command} --conditions package.module:factory  # {source}" if source else command

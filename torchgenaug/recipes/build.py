@@ -43,6 +43,8 @@ _HOMES: Mapping[str, str] = {
     "mm-gan": "mm_gan",
     "inpaint": "inpaint",
     "countersynth": "countersynth",
+    "mm-ddpm": "filling_ddpm",
+    "inpaint-ddpm": "filling_ddpm",
     "introvae": "introvae",
     "two-stage-vae": "two_stage_vae",
     **dict.fromkeys(_PYTHAE, "autoencoders"),

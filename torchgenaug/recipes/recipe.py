@@ -37,6 +37,7 @@ class Family:
         view: adds the fields that the family derives from the data, such as images with a part left out; `fit` trains
             on, and judges by, what it returns.
         given: fields that its samples are conditioned on; None: `Options.condition`.
+        conditions_by: what makes these fields for the user, as code; empty: `RealFields`.
     """
 
     summary: str
@@ -51,6 +52,7 @@ class Family:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     view: Callable[[TrainingData, Options], TrainingData] | None = None
     given: tuple[str, ...] | None = None
+    conditions_by: str = ""
 
 
 class Recipe(Protocol):

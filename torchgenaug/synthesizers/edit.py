@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -32,9 +32,9 @@ class DiffusionEditSynthesizer:
     Args:
         model: a synthesizer that `Denoises` images in pixel space, such as the ``ddpm`` of `fit`; unconditional, or
             conditioned on what the conditions hold, too. Its number of steps and its solver are not used.
-        marks: channels behind those of the image that mark what to make (the upper end of the range): one for all
-            channels, one for each channel of the image (missing modalities), or any other number, classes of a region,
-            which are united. 0: no region.
+        marks: how many channels behind those of the image mark what to make (by the upper end of the range): one, or
+            one for each class of a region, which are united. ``"modalities"``: one for each channel of the image, which
+            is then made alone. 0: no region.
         strength: how far up the noise the image goes, (0, 1]; 1 begins at noise alone. Below 1 a region keeps something
             of what the image has there.
         steps: denoising steps from noise alone to an image.
@@ -61,7 +61,7 @@ class DiffusionEditSynthesizer:
         self,
         model: Synthesizer,
         *,
-        marks: int = 1,
+        marks: int | Literal["modalities"] = 1,
         strength: float = 1.0,
         steps: int = 25,
         resamples: int = 5,
@@ -80,7 +80,8 @@ class DiffusionEditSynthesizer:
                 f"`model` must denoise images themselves, got one of latents {tuple(latent)} for images {spec.shape}. "
                 "A region of an image is none of its latents. Use a ddpm."
             )
-        numbers = {"steps": (steps, 1), "resamples": (resamples, 1), "jump": (jump, 1), "marks": (marks, 0)}
+        count = spec.shape[0] if marks == "modalities" else marks
+        numbers = {"steps": (steps, 1), "resamples": (resamples, 1), "jump": (jump, 1), "marks": (count, 0)}
         for name, (value, least) in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigurationError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
@@ -98,7 +99,7 @@ class DiffusionEditSynthesizer:
         self.value_range = (float(low), float(high))
         self.trained_on: Mapping[str, Any] | None = trained_on_of(model)
         self.fields: Mapping[str, FieldSpec] = {"image": FieldSpec(spec.shape, value_range=self.value_range)}
-        self._spec = FieldSpec((spec.shape[0] + marks, *spec.shape[1:]), value_range=self.value_range)
+        self._spec = FieldSpec((spec.shape[0] + count, *spec.shape[1:]), value_range=self.value_range)
         self._own_source = _source_of(model)
         if self._own_source not in (None, self._spec):
             raise ConfigurationError(
@@ -157,10 +158,10 @@ class DiffusionEditSynthesizer:
             return None
         channels = self.fields["image"].shape[0]
         hidden = source[:, channels:] > sum(self.value_range) / 2
-        hidden = hidden if self.marks == channels else hidden.any(1, keepdim=True)
+        hidden = hidden if self.marks == "modalities" else hidden.any(1, keepdim=True)
         empty = ~hidden.flatten(1).any(1)
         # All of an image of several modalities leaves nothing to go by; a region may be all of an image.
-        full = hidden.flatten(1).all(1) & (hidden.shape[1] > 1)
+        full = hidden.flatten(1).all(1) & (self.marks == "modalities")
         if bool((empty | full).any()):
             place = int((empty | full).nonzero()[0, 0])
             got = "nothing marked" if bool(empty[place]) else "no modality that is present"

@@ -63,6 +63,7 @@ FAMILIES = {
         settings={"volume": Setting(0.1, "weight of keeping volumes: mean squared logarithm of their change", low=0)},
         view=with_other_classes,
         given=("source", "label"),
+        conditions_by="Counterfactuals(data set, num_classes)",
     )
 }
 

@@ -21,6 +21,7 @@ from torchgenaug.errors import EmptyDatasetError
 from torchgenaug.recipes.data.derived import derived
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families.marks import hide
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -30,6 +31,7 @@ from torchgenaug.types import Batch, FieldSpec
 
 _DISTANCE_WEIGHT, _VARIETY_WEIGHT = 10.0, 0.1
 _LATENT_DIM = 16
+PLACED = "PlacedLesions(healthy images with organ masks, lesion masks, value_range=(low, high))"
 
 
 def with_hidden_regions(data: TrainingData, options: Options) -> TrainingData:
@@ -67,6 +69,7 @@ FAMILIES = {
         dims=(2, 3),
         view=with_hidden_regions,
         given=("source",),
+        conditions_by=PLACED,
     )
 }
 
@@ -108,15 +111,14 @@ class Inpainting:
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """Both critics, then the generator."""
         real = batch["image"]
-        given = batch["source"] if self.options.condition == "mask" else self._with_new_regions(real)
-        marks = given[:, real.shape[1] :].sign()
+        marks = regions_of(batch, self.options)
         hidden = (marks > 0).any(1, keepdim=True)
         # Turned and shifted a little, a region at the border may have left the image.
         inside = hidden.flatten(1).any(1)
         if not bool(inside.any()):
             return {}
         real, marks, hidden = real[inside], marks[inside], hidden[inside]
-        given = torch.cat([torch.where(hidden, -1.0, real), marks], 1)
+        given = hide(real, marks)
         noise = torch.randn((2 * len(real), self.latent_dim), device=real.device)
         fake, other = self.networks["generator"](noise, torch.cat([given, given])).chunk(2)
         losses = {
@@ -129,11 +131,6 @@ class Inpainting:
         losses["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, noise)
         update({"generator": losses["generator"] + losses["distance_to_real"] + losses["sameness"]})
         return losses
-
-    def _with_new_regions(self, real: Tensor) -> Tensor:
-        numbers = torch.rand((len(real), numbers_of_round(real.ndim - 2)), device=real.device)
-        marks = round_regions(numbers, real.shape[2:]).to(real.dtype) * 2 - 1
-        return torch.cat([real, marks], 1)
 
     def _scores(self, images: Tensor, marks: Tensor, hidden: Tensor) -> Tensor:
         """Those of both critics (scores,)."""
@@ -151,6 +148,16 @@ class Inpainting:
             condition_spec=self.data.fields["source"],
             value_range=(low, high),
         )
+
+
+def regions_of(batch: Batch, options: Options) -> Tensor:
+    """Marks of the regions of a batch (batch, classes, *spatial), 1 inside, -1 outside: of its masks, or new ones."""
+    real = batch["image"]
+    if options.condition == "mask":
+        # Moved together with the image, and interpolated.
+        return torch.where(batch["source"][:, real.shape[1] :] > 0, 1.0, -1.0)
+    numbers = torch.rand((len(real), numbers_of_round(real.ndim - 2)), device=real.device)
+    return round_regions(numbers, real.shape[2:]).to(real.dtype) * 2 - 1
 
 
 def window_of(images: Tensor, hidden: Tensor) -> Tensor:

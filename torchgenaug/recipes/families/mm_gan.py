@@ -19,6 +19,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.derived import derived
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families.marks import hide
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -26,6 +27,7 @@ from torchgenaug.seeding import derive, uniform
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch, FieldSpec
 
+FILLED = "FillMissing(data set, synthesizer, source=[modalities]).sequence.conditions"
 _DISTANCE_WEIGHT = 50.0
 _LEAST_SHARE = 0.02  # of the common range: what a modality's own range must span to be seen
 
@@ -69,6 +71,7 @@ FAMILIES = {
         dims=(2, 3),
         view=with_hidden_modalities,
         given=("source",),
+        conditions_by=FILLED,
     )
 }
 
@@ -104,9 +107,8 @@ class AnyModality:
         """The critic on real and filled images, then the generator."""
         real = batch["image"]
         generator, critic = self.networks["generator"], self.networks["critic"]
-        hidden = _hidden(torch.rand(real.shape[:2], device=real.device), torch.rand(len(real), device=real.device))
-        marks = hidden.to(real.dtype).mul(2).sub(1)[(...,) + (None,) * (real.ndim - 2)].expand_as(real)
-        fake = generator(torch.cat([torch.where(marks > 0, -1.0, real), marks], 1))
+        marks = marks_of_some(real)
+        fake = generator(hide(real, marks, modalities=True))
         loss = adversarial.real_loss(critic(torch.cat([real, marks], 1))[-1])
         loss = loss + adversarial.fake_loss(critic(torch.cat([fake.detach(), marks], 1))[-1])
         losses = {"critic": loss}
@@ -128,6 +130,12 @@ class AnyModality:
             condition_spec=self.data.fields["source"],
             value_range=(low, high),
         )
+
+
+def marks_of_some(images: Tensor) -> Tensor:
+    """Marks of a random part of the modalities of each image, of their shape: 1 where it is hidden, else -1."""
+    hidden = _hidden(torch.rand(images.shape[:2], device=images.device), torch.rand(len(images), device=images.device))
+    return hidden.to(images.dtype).mul(2).sub(1)[(...,) + (None,) * (images.ndim - 2)].expand_as(images)
 
 
 def _hidden(order: Tensor, share: Tensor) -> Tensor:
