@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from torchgenaug.study.config import EXAMPLES, load_study
+from torchgenaug.study.config import load_study
+from torchgenaug.study.examples import EXAMPLES
 from torchgenaug.study.intensity_maps import RandomIntensityMap, apply_intensity_map, fit_intensity_map
 from torchgenaug.study.segmentation import Segmentation
 from torchgenaug.study.transforms import BatchAffine

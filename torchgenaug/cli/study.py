@@ -20,7 +20,8 @@ def study(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="State runs and time, and do nothing else.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
     example: Annotated[
-        str | None, typer.Option(help="Print a complete file to start from: digits, cross-modality, few-labels, own.")
+        str | None,
+        typer.Option(help="Print a complete file to start from: digits, cross-modality, few-labels, lesions, own."),
     ] = None,
 ) -> None:
     """Whether synthetic data help: arms at equal optimizer steps, over seeds and splits, with intervals and a verdict.
@@ -36,7 +37,8 @@ def study(
 
         torchgenaug study digits.toml --out digits-study --jobs 4
     """
-    from torchgenaug.study.config import EXAMPLES, load_study
+    from torchgenaug.study.config import load_study
+    from torchgenaug.study.examples import EXAMPLES
 
     if example is not None:
         if example not in EXAMPLES:

