@@ -105,7 +105,7 @@ def test_jobs_share_the_runs(own):
         ("steps = ", "must be a TOML file"),
         ("stepz = 3", r"got \['stepz'\] in the file"),
         ('[synthetic]\nfamily = "acgan"\nmodel = "x"', r"one of family, model and shards, got \['family', 'model'\]"),
-        ('[synthetic]\nfamily = "acgan"\n[task]\nkind = 1', r"got \['kind'\] in \[task\]"),
+        ('[synthetic]\nfamily = "acgan"\n[task]\nsize = 1', r"got \['size'\] in \[task\]"),
         ('data = "digits"', "`data` must be a table"),
     ],
 )

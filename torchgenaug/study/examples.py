@@ -33,11 +33,12 @@ count = 200
 
 [arms]
 ratios = [0.25, 0.5, 0.75]
-elastic = true       # a further control
-filtered = true      # the half of the samples that a network of the real ones is surest of; and a random half
-pretrained = true    # synthetic samples first, real ones then
-schedule = true      # the synthetic fraction falls from the largest ratio to 0
-pseudo_labels = true # for comparison: what is left of the training data, labelled by a network
+# Further arms, each five runs more; set them to true.
+elastic = false        # a further control: elastic deformation
+filtered = false       # the half of the samples that a network of the real ones is surest of; and a random half
+pretrained = false     # synthetic samples first, real ones then
+schedule = false       # the synthetic fraction falls from the largest ratio to 0
+pseudo_labels = false  # for comparison: what is left of the training data, labelled by a network
 # transforms = "my_package.my_study:transforms"   # a function that returns your own TorchIO transforms: a control
 """,
     "cross-modality": """\
