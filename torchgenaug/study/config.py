@@ -60,7 +60,9 @@ def load_study(path: str | Path, out: str | Path) -> Study:
     own = [each.name for each in fields(FolderStudy)]
     sections = {"data": DataSection, "task": TaskSection, "synthetic": Generator, "arms": ArmsSection}
     _known(document, own, "the file")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+    }
     values |= {name: _section(document, name, kind) for name, kind in sections.items()}
     return FolderStudy(**{"name": path.stem, **values}).build(Path(out), path.parent)
 
