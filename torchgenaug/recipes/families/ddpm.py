@@ -126,7 +126,9 @@ def image_range(data: TrainingData) -> tuple[float, float]:
 
 def denoiser_optimizer(unet: nn.Module, options: Options) -> Optimizer:
     """AdamW, as in most published diffusion models."""
-    return AdamW(unet.parameters(), lr=options.learning_rate or 1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    rate = options.learning_rate or 1e-3
+    # Fused: one pass over each weight, where plain AdamW makes ten small operations of each on a CPU.
+    return AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
 
 
 def dropped_labels(batch: Batch, num_classes: int | None) -> Tensor | None:
