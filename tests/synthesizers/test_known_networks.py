@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import inspect
 import sys
 
 import pytest
@@ -10,6 +10,8 @@ import torch
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network, load_synthesizer, save_synthesizer
+from torchgenaug.synthesizers.diffusion.folder import scheduler_from_config
+from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS
 from torchgenaug.synthesizers.parts.blueprints import _ELSEWHERE, _network_class, _parameters, from_blueprint
 from torchgenaug.synthesizers.parts.known_networks import KNOWN_NETWORKS
 
@@ -155,23 +157,6 @@ _ARGUMENTS = {
 }
 
 
-@pytest.fixture
-def no_network(monkeypatch):
-    """Any attempt to connect or to look up a name fails, and is remembered."""
-    attempts = []
-
-    def refuse(*arguments, **_):
-        attempts.append(arguments)
-        raise OSError("no network in this test")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
-    yield attempts
-    assert attempts == []
-
-
 def test_the_guard_notices_a_network_that_fetches_weights(no_network):
     with pytest.raises(OSError, match="no network"):
         torch.hub.load_state_dict_from_url("http://127.0.0.1:9/weights.pth", model_dir="/nonexistent")
@@ -263,6 +248,72 @@ def test_own_networks_are_saved_and_loaded_with_consent_only(own_package, tmp_pa
 def test_own_networks_that_cannot_be_imported_are_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"a module that can be imported, got nowhere_to_be:Found"):
         build_network("nowhere_to_be:Found")
+
+
+_UNET = {"spatial_dims": 2, "in_channels": 2, "out_channels": 1, **_ATTENTION}
+_OWN = {
+    "latent_dim": 4,
+    "shape": [1, 16, 16],
+    "width": 4,
+    "num_classes": 2,
+    "mask_classes": 2,
+    "in_channels": 1,
+    "plane": [4, 4],
+    "num_codes": 4,
+    "code_dim": 4,
+    "centroids": 2,
+    "components": 2,
+    "unet": _UNET,
+    "config": {"model": "VAE", "input_shape": [1, 8, 8]},
+    "model": "VAE",
+    "input_shape": [1, 8, 8],
+    "network": "Generator",
+    "arguments": _ARGUMENTS["monai:Generator"],
+}
+"""Values of the arguments that the package's own networks need."""
+_OWN_OF = {
+    "ModalityUNet": {"shape": [2, 16, 16]},
+    "FlowLatents": {"config": {"name": "MAFConfig", "input_dim": [4]}},
+}
+
+
+@pytest.mark.parametrize("class_name", sorted(KNOWN_NETWORKS["torchgenaug"]))
+def test_own_classes_are_built_alone(class_name, no_network):
+    for library in ("monai", "pythae"):
+        pytest.importorskip(library)
+    needed = [
+        each.name
+        for each in inspect.signature(_network_class("torchgenaug", class_name).__init__).parameters.values()
+        if each.default is each.empty and each.name != "self"
+    ]
+    values = _OWN | _OWN_OF.get(class_name, {})
+    if not set(needed) <= set(values):
+        pytest.skip(f"its own tests build it under the same guard; values of {needed} would do so here")
+    state = torch.get_rng_state()
+    arguments = {name: values[name] for name in needed}
+    try:
+        from_blueprint({"class": f"torchgenaug:{class_name}", "arguments": arguments}, "here")
+    except SynthesizerLoadError as error:
+        pytest.skip(f"its own tests build it under the same guard; here {error}")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_every_scheduler_that_a_folder_may_name_is_built_alone(no_network):
+    import diffusers
+
+    names = [name for name in dir(diffusers) if name.endswith("Scheduler")]
+    built = []
+    for name in names:
+        try:
+            built.append(type(scheduler_from_config({"_class_name": name}, "here")).__name__)
+        except SynthesizerLoadError as error:  # it needs a package that is not here, or has no defaults
+            assert "must hold settings" in str(error)  # noqa: PT017
+    assert len(built) > len(names) / 2
+    pytest.importorskip("monai")
+    import monai.networks.schedulers
+
+    for name in SCHEDULERS:
+        getattr(monai.networks.schedulers, name)()
 
 
 def test_every_known_class_of_another_library_is_built_here():
