@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -162,3 +164,25 @@ def test_what_a_terminal_would_obey_is_written_out(capsys):
     """A folder of a class, a file or a text in a model may have such a name."""
     say("a\x1b[31mred", "\x1b]0;title\x07", "Ä 中 [bold]", "two\nlines\r")
     assert capsys.readouterr().out == "a\\x1b[31mred\n\\x1b]0;title\\x07\nÄ 中 [bold]\ntwo\nlines\\r\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [("ENOSPC", "Free some space, then run the same command again"), ("EFBIG", "ulimit -f"), ("EACCES", "may write")],
+)
+def test_a_full_disk_is_one_line(monkeypatch, capsys, number, remedy):
+    code = getattr(errno, number)
+
+    def fail(*arguments, **options):
+        raise OSError(code, os.strerror(code), "model/training/checkpoint.pt")
+
+    monkeypatch.setattr("torchgenaug.cli.app", fail)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    text = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert f"model/training/checkpoint.pt: {os.strerror(code)}. What was complete stays." in text
+    assert remedy in text
+    code = errno.EIO
+    with pytest.raises(OSError, match="checkpoint"):
+        main()

@@ -53,6 +53,40 @@ def test_one_flipped_bit_of_a_checkpoint_is_named(finished, tmp_path, place):
         checkpoint.load(tmp_path, torch.device("cpu"))
 
 
+def test_a_checkpoint_of_another_run_is_named(finished, tmp_path):
+    for name in ("checkpoint.pt", "run.json"):
+        (tmp_path / name).write_bytes((finished[0] / "training" / name).read_bytes())
+    assert checkpoint.load(tmp_path, torch.device("cpu"))["step"] == 2
+    (tmp_path / "run.json").unlink()
+    checkpoint.begin(tmp_path, {"seed": 1})
+    with pytest.raises(SynthesizerLoadError, match=r"must be a checkpoint of this run.*one of another run.*--fresh"):
+        checkpoint.load(tmp_path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "run.json"])
+def test_files_that_never_end_are_refused(finished, tmp_path, name):
+    for each in ("checkpoint.pt", "run.json"):
+        (tmp_path / each).write_bytes((finished[0] / "training" / each).read_bytes())
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SynthesizerLoadError, match=r"a named pipe"):
+        checkpoint.load(tmp_path, torch.device("cpu"))
+
+
+def test_a_lock_of_another_user_that_may_only_be_read_still_locks(tmp_path, monkeypatch):
+    opened = os.open
+
+    def refuse(path, flags, *mode, **options):
+        if str(path).endswith(".fit.lock") and flags & os.O_RDWR and os.path.exists(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, flags, *mode, **options)
+
+    (tmp_path / ".fit.lock").touch()
+    monkeypatch.setattr(os, "open", refuse)
+    with locked(tmp_path), pytest.raises(ConfigurationError, match="no other run trains in"), locked(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("damage", ["", "[]", "{", "null", "[" * 100_000, '{"seed": 0}'])
 def test_a_damaged_run_file_is_named(finished, tmp_path, damage):
     settings = json.loads((finished[0] / "training" / "run.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -18,6 +19,15 @@ from torchgenaug.cli.render import render
 from torchgenaug.cli.study import study
 from torchgenaug.cli.verify import verify
 from torchgenaug.errors import InterruptedTrainingError, TorchGenAugError
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some space, then run the same command again."),
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), then run the same command again.",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "Choose a place that this user may write, or have it allowed: chmod -R g+rwX FOLDER",
+    ),
+}
 
 app = typer.Typer(
     name="torchgenaug",
@@ -57,6 +67,14 @@ def main() -> None:
         open_console(stderr=True).print(f"[bold red]Error:[/] {type(error).__name__}", highlight=False)
         say(f"{error}{notes}", stderr=True)
         sys.exit(130 if isinstance(error, InterruptedTrainingError) else 1)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        open_console(stderr=True).print("[bold red]Error:[/] OSError", highlight=False)
+        place = "" if error.filename is None else f"{error.filename}: "
+        say(f"{place}{error.strerror}. What was complete stays. {remedy}", stderr=True)
+        sys.exit(1)
     except KeyboardInterrupt as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         say(f"Interrupted.{notes}", stderr=True)

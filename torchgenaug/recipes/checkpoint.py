@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, free_memory, read_file
 
 RUN_FOLDER = "training"
 """Folder in the synthesizer's own that belongs to its training."""
@@ -58,13 +59,13 @@ def settings_of(folder: Path) -> dict[str, Any] | None:
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Replaces the checkpoint, all or nothing."""
+    """Replaces the checkpoint, all or nothing; it names the run of ``run.json`` beside it."""
     draft = folder / f".{_FILE}.{os.getpid()}"
     try:
         with draft.open("wb") as file:
             file.write(_MAGIC + bytes(32))
             hashing = _Hashing(file)
-            torch.save(dict(state), hashing)  # type: ignore[arg-type]  # all that it needs
+            torch.save({**state, _RUN: _run_of(folder)}, hashing)  # type: ignore[arg-type]  # all that it needs
             file.seek(len(_MAGIC))
             file.write(hashing.digest.digest())
             file.flush()
@@ -78,13 +79,13 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """The last checkpoint; None if there is none yet.
 
     Raises:
-        SynthesizerLoadError: a file that is not one, or was damaged.
+        SynthesizerLoadError: a file that is not one, was damaged, or belongs to another run.
     """
     path = folder / _FILE
     if not path.exists():
         return None
     try:
-        content = path.read_bytes()
+        content = read_file(path, free_memory())
         start = len(_MAGIC) + 32
         if content[: len(_MAGIC)] != _MAGIC:
             raise ValueError("another kind of file, or one of an older version")
@@ -92,12 +93,19 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
             raise ValueError("content and sha256 disagree: it was damaged")
         buffer = io.BytesIO(memoryview(content)[start:])
         state: dict[str, Any] = torch.load(buffer, map_location=device, weights_only=True)
+        if state.pop(_RUN, None) not in (None, _run_of(folder)):  # None: of an older version
+            raise ValueError("one of another run")
     except Exception as error:
         raise SynthesizerLoadError(
             f"{path} must be a checkpoint of this run, got {error!r}. Nothing was changed; the synthesizer that was "
             "saved last is still there. Begin the training again with --fresh."
         ) from error
     return state
+
+
+def _run_of(folder: Path) -> str | None:
+    """What tells the run of a folder from others."""
+    return _digest(_settings(folder / _RUN)) if (folder / _RUN).exists() else None
 
 
 class _Hashing:
@@ -116,7 +124,7 @@ class _Hashing:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(path.read_bytes())
+        settings = json.loads(read_file(path, MAX_JSON_BYTES))
         if settings.pop("sha256", None) != _digest(settings):
             raise ValueError("content and sha256 disagree")
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:

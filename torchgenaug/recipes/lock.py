@@ -25,7 +25,7 @@ def locked(out: Path) -> Iterator[None]:
         ConfigurationError: another run holds it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _opened(out / _LOCK)
     try:
         if not lock_now(descriptor):
             raise ConfigurationError(
@@ -36,6 +36,15 @@ def locked(out: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # which gives the lock back
+
+
+def _opened(path: Path) -> int:
+    """The file of the lock; one of another user may often only be read, which is enough to lock it."""
+    flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | flags)
 
 
 def remove_run(out: Path, run: str) -> None:
