@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torchgenaug.nets.gan import DCGANGenerator as DCGANGenerator
     from torchgenaug.nets.gated import GatedUNet as GatedUNet
     from torchgenaug.nets.hierarchical_codes import HierarchicalSampler as HierarchicalSampler
+    from torchgenaug.nets.intensity_table import IntensityTable as IntensityTable
     from torchgenaug.nets.latents import BallLatents as BallLatents
     from torchgenaug.nets.latents import MixtureLatents as MixtureLatents
     from torchgenaug.nets.latents import NormalLatents as NormalLatents
@@ -49,6 +50,7 @@ _HOMES = {
     "GatedUNet": "gated",
     "GaussianEncoder": "vae",
     "HierarchicalSampler": "hierarchical_codes",
+    "IntensityTable": "intensity_table",
     "LatentDecoder": "vae",
     "ManifoldLatents": "manifold_latents",
     "MixtureLatents": "latents",
@@ -79,6 +81,7 @@ __all__ = [
     "GatedUNet",
     "GaussianEncoder",
     "HierarchicalSampler",
+    "IntensityTable",
     "LatentDecoder",
     "ManifoldLatents",
     "MixtureLatents",

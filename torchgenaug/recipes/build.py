@@ -37,6 +37,8 @@ _HOMES: Mapping[str, str] = {
     "pix2pix": "pix2pix",
     "spade": "pix2pix",
     "cyclegan": "cyclegan",
+    "regression": "regression",
+    "look-up": "regression",
     "cut": "cut",
     "munit": "munit",
     "unit": "munit",

@@ -12,8 +12,8 @@ KNOWN_NETWORKS: Mapping[str, frozenset[str]] = {
     "torchgenaug": frozenset(
         {
             *("AdversarialDenoiser", "BallLatents", "CodeLatents", "Critic", "DCGANGenerator", "FlowLatents"),
-            *("GatedUNet", "GaussianEncoder", "HierarchicalSampler", "LatentDecoder", "ManifoldLatents"),
-            *("DeformationUNet", "ScoreSampler", "SliceSampler"),
+            *("GatedUNet", "GaussianEncoder", "HierarchicalSampler", "IntensityTable", "LatentDecoder"),
+            *("DeformationUNet", "ManifoldLatents", "ScoreSampler", "SliceSampler"),
             *("MixtureLatents", "ModalityUNet", "NormalLatents", "OnePassNetwork", "PGGANCritic", "PGGANGenerator"),
             *("PythaeNetwork", "SecondStageLatents", "SpadeGenerator", "SphereLatents", "StyleGAN2Critic"),
             *("StyleGAN2Generator", "TranslationUNet"),
