@@ -9,7 +9,7 @@ from typing import Any
 
 # Okabe, Ito (2008), "Color universal design".
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#1c1c20", "#707078")
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 820, 360, 64, 250, 16, 44
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 360, 64, 340, 16, 44
 
 
 def curve_figure(
@@ -94,6 +94,8 @@ def ratio_points(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
         if arm["role"] == "control" and own.keys() - {"role", "transform"}:
             continue
         kind = own.get("transform") or "no transform"
+        if any(point["x"] == own.get("ratio", 0.0) for point in curves.get(kind, ())):
+            kind = name  # another source at the same ratio
         curves.setdefault(kind, []).append(
             {"x": own.get("ratio", 0.0), **{key: arm[key] for key in ("mean", "low", "high")}}
         )

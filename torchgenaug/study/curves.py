@@ -83,9 +83,9 @@ def worth_sentences(curves: Mapping[str, Any], best_mix: str | None) -> list[str
     for point in curves["worth"][best_mix]:
         like, real = point["like"], point["real"]
         if like == "above":
-            texts.append(f"with {real} real samples it scores more than the control with all {largest}")
+            texts.append(f"{real} real samples with it score more than {largest} without")
         elif like == "below":
-            texts.append(f"with {real} it scores less than the control with the fewest")
+            texts.append(f"{real} with it score less than the fewest without")
         else:
-            texts.append(f"with {real} it is worth {like - real:+.0f} real samples")
-    return [f"Worth of {best_mix!r}, measured on the learning curve of the best control: {'; '.join(texts)}."]
+            texts.append(f"{real} with it score like {like:.0f} without, {like - real:+.0f}")
+    return [f"Worth of {best_mix!r} in real samples of the best control: {'; '.join(texts)}."]

@@ -8,7 +8,8 @@ from typing import Any
 
 # Okabe, Ito (2008), "Color universal design": distinguishable with every common kind of colour blindness.
 _COLOURS = {"helps": "#009e73", "no difference shown": "#707078", "harms": "#d55e00"}
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 820, 230, 40, 40, 14
+_WIDTH, _RIGHT, _ROW, _TOP = 900, 40, 40, 14
+_LETTER, _LEAST_LEFT, _MOST_LEFT = 7.5, 120, 420  # of names beside the figure
 
 
 def differences_figure(summary: Mapping[str, Any]) -> str:
@@ -18,6 +19,7 @@ def differences_figure(summary: Mapping[str, Any]) -> str:
         for name, arm in summary["arms"].items()
         if arm.get("against_best_control", {}).get("difference") is not None
     ]
+    left = round(min(_MOST_LEFT, max(_LEAST_LEFT, 24 + _LETTER * max((len(name) for name, _ in rows), default=0))))
     values = [0.0]
     for _, row in rows:
         values += [*row["differences"], *(end for end in (row["low"], row["high"]) if end is not None)]
@@ -25,7 +27,7 @@ def differences_figure(summary: Mapping[str, Any]) -> str:
     span = (high - low) or 1.0
 
     def x(value: float) -> float:
-        return round(_LEFT + (value - low) / span * (_WIDTH - _LEFT - _RIGHT), 1)
+        return round(left + (value - low) / span * (_WIDTH - left - _RIGHT), 1)
 
     height = _TOP + _ROW * len(rows) + 30
     bottom = height - 26
@@ -37,7 +39,7 @@ def differences_figure(summary: Mapping[str, Any]) -> str:
     ]
     for k, (name, row) in enumerate(rows):
         y, colour = _TOP + _ROW * k + _ROW // 2, _COLOURS[row["verdict"]]
-        parts.append(f'<text x="{_LEFT - 14}" y="{y + 5}" text-anchor="end">{html.escape(name)}</text>')
+        parts.append(f'<text x="{left - 14}" y="{y + 5}" text-anchor="end">{html.escape(name)}</text>')
         if row["low"] is not None:
             width = round(x(row["high"]) - x(row["low"]), 1)
             parts.append(

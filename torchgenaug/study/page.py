@@ -12,9 +12,9 @@ from torchgenaug.study.figure import differences_figure
 from torchgenaug.study.rows import EXPLAINED, HEADINGS, length_rows, measure_rows, rows_of
 
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1rem;color:#1c1c20}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:0 auto;padding:1rem;color:#1c1c20}"
     ".wide{overflow-x:auto}.wide svg{min-width:40rem;max-width:100%}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}"
     "th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;white-space:nowrap}"
     "img{max-width:100%;height:auto}figure{margin:0 0 1rem}figcaption{color:#555}"
     "pre{background:#f4f4f6;padding:1rem;overflow-x:auto}.helps{color:#00744f}.harms{color:#a33e00}"

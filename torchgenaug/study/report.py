@@ -53,8 +53,9 @@ def _own_version() -> str:
 def sentences(summary: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
     """The conclusion, and what the numbers stand on."""
     minutes = sum(run.seconds for run in runs) / 60
+    steps = sorted({run.steps for run in runs})
     basis = (
-        f"{len(runs)} runs of {summary['steps']} optimizer steps each, {minutes:.1f} minutes of computation; "
+        f"{len(runs)} runs of {' or '.join(map(str, steps))} optimizer steps, {minutes:.1f} minutes of computation; "
         f"intervals over {summary['repeats']} {summary['repeated']}"
     )
     if summary["repeated"] == "splits":
