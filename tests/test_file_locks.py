@@ -13,7 +13,7 @@ import pytest
 
 from torchgenaug import ClassLabels, SyntheticSequence, render_shards
 from torchgenaug.recipes.lock import locked
-from torchgenaug.shards import folder, open_remote
+from torchgenaug.shards import open_remote, temporary
 from torchgenaug.testing import AnalyticSynthesizer
 
 
@@ -49,7 +49,7 @@ def test_renders_are_complete_and_say_so(tmp_path, no_locks):
 @pytest.mark.filterwarnings("ignore:The file system of this folder has no locks")
 def test_what_a_killed_render_left_goes_after_an_hour_only(tmp_path, no_locks):
     render(tmp_path / "shards")
-    left = tmp_path / "shards" / f".torchgenaug-{folder.KERNEL}-{'0' * 16}.tmp"
+    left = tmp_path / "shards" / f".torchgenaug-{temporary.KERNEL}-{'0' * 16}.tmp"
     left.touch()
     render(tmp_path / "shards")
     assert left.exists(), "its process may be alive: there is no lock that says so"

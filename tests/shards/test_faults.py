@@ -88,9 +88,11 @@ def test_every_call_fails_once(tmp_path, compression):
         render(expected_path, compression=compression, **SMALL)
     expected = contents(expected_path)
     assert faults.counts.keys() >= {"open", "close", "pwrite", "fsync", "replace", "link", "mkdir", "h5py_close"}
-    cases = [(call, turn, False) for call in CALLS for turn in range(faults.counts[call])]
-    cases += [(call, turn, True) for call in EFFECTS for turn in range(faults.counts[call])]
-    assert len(cases) > 50
+    # What a codec changes is how a shard is written, not what happens to its folder.
+    calls = [call for call in CALLS if compression is None or call.startswith(("pwrite", "h5py", "posix"))]
+    cases = [(call, turn, False) for call in calls for turn in range(faults.counts[call])]
+    cases += [(call, turn, True) for call in EFFECTS if call in calls for turn in range(faults.counts[call])]
+    assert len(cases) > (50 if compression is None else 8)
     raised = 0
     for number, (call, turn, after) in enumerate(cases):
         path, where = tmp_path / f"{number}", f"{call} number {turn}, {'after' if after else 'before'} its effect"
@@ -173,7 +175,7 @@ from shards_helpers import contents, render
 from torchgenaug.errors import ShardError
 from torchgenaug.shards.render import render as render_module
 
-render_module._check_space = lambda *arguments: None  # else it would refuse to begin
+render_module.check_space = lambda *arguments: None  # else it would refuse to begin
 disk, whole, sizes = Path(sys.argv[2]), Path(sys.argv[3]), eval(sys.argv[4])
 
 def resize(pages):

@@ -341,18 +341,19 @@ def test_only_rank_0_speaks(tmp_path, monkeypatch):
     assert "48 samples, 12 shards" in run_rank(0, 2)
 
 
-@pytest.mark.parametrize("dead", [0, 1])
-def test_a_rank_killed_before_it_appears_leaves_nobody_waiting(tmp_path, whole, dead):
+def test_a_rank_killed_before_it_appears_leaves_nobody_waiting(tmp_path, whole):
     """As when it runs out of memory while it loads its model: it has left no sign in the folder."""
-    path = tmp_path / "shards"
-    ranks_ = [start_rank(path, rank, 2, COUNT) for rank in range(2)]
-    ranks_[dead].kill()
-    _, errors = ranks_[1 - dead].communicate(timeout=0.9 * ranks.START_S)
-    assert ranks_[1 - dead].returncode == 1
-    assert f"rank {dead}: it did not appear within" in errors
-    stop_all([ranks_[dead]])
-    render(path, COUNT)
-    assert contents(path) == whole
+    paths = [tmp_path / f"without-{dead}" for dead in (0, 1)]  # both at once: each has to wait for long
+    pairs = [[start_rank(path, rank, 2, COUNT) for rank in range(2)] for path in paths]
+    for dead, pair in enumerate(pairs):
+        pair[dead].kill()
+    for dead, (path, pair) in enumerate(zip(paths, pairs, strict=True)):
+        _, errors = pair[1 - dead].communicate(timeout=0.9 * ranks.START_S)
+        assert pair[1 - dead].returncode == 1
+        assert f"rank {dead}: it did not appear within" in errors
+        stop_all([pair[dead]])
+        render(path, COUNT)
+        assert contents(path) == whole
 
 
 def test_a_rank_whose_process_is_seen_may_still_be_loading(monkeypatch, tmp_path):

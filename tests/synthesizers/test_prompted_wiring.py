@@ -7,6 +7,7 @@ import tiny_prompted
 import torch
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.synthesizers.diffusion.prompts.task import PromptedTask
 from torchgenaug.synthesizers.diffusion.prompts.wiring import infer_wiring
 
 CPU = torch.device("cpu")
@@ -20,7 +21,7 @@ CONDITIONS = {
 def asked(channels=4, *, mode="inpaint", scale=None, negative=None, dtype=torch.float32, **config):
     vae = tiny_prompted.vae().eval()
     unet = tiny_prompted.unet(channels, **config)
-    wiring = infer_wiring(unet, vae, None, mode, None, None, scale, negative, (0.0, 1.0))
+    wiring = infer_wiring(unet, vae, None, PromptedTask(mode, negative_prompt_embeds=negative), scale, (0.0, 1.0))
     with torch.no_grad():
         return wiring.inputs(CONDITIONS, 2, vae, CPU, dtype)
 
@@ -28,7 +29,7 @@ def asked(channels=4, *, mode="inpaint", scale=None, negative=None, dtype=torch.
 def test_a_mode_has_the_conditions_that_it_names():
     vae = tiny_prompted.vae()
     fields = {
-        mode: infer_wiring(tiny_prompted.unet(), vae, None, mode, None, None, None, None, (0, 1)).fields
+        mode: infer_wiring(tiny_prompted.unet(), vae, None, PromptedTask(mode), None, (0, 1)).fields
         for mode in ("text", "image", "inpaint")
     }
     assert [list(value) for value in fields.values()] == [
