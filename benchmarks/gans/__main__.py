@@ -4,9 +4,9 @@
 training images (1: as close); *noise* is that of noise. *Modes* is a planted count: images of two channels, each a
 digit, in 100 known combinations, equally frequent; a classifier of digits finds how many of them 1,000 samples have,
 and how far (in nats) their frequencies are from equal. *Stripes* are high frequencies along one axis of a volume, see
-`benchmarks.stripes`. Digits have 16 x 16 pixels here, "few" are 100 of them.
+`benchmarks.gans.stripes`. Digits have 16 x 16 pixels here, "few" are 100 of them.
 
-    python -m benchmarks.gan_options --out FOLDER [--only NAME]      # goes on where it was interrupted
+    python -m benchmarks.gans --out FOLDER [--only NAME]      # goes on where it was interrupted
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.harness import RESULTS, publish
-from benchmarks.stripes import stripes
+from benchmarks.gans.stripes import stripes
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes import report as report_module
 from torchgenaug.recipes.data.training_data import TensorSamples
