@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.harness import RESULTS, publish
 from benchmarks.gans.stripes import stripes
+from benchmarks.harness import RESULTS, publish
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes import report as report_module
 from torchgenaug.recipes.data.training_data import TensorSamples
