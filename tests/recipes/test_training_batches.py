@@ -160,3 +160,28 @@ def test_bad_settings(settings, message):
 def test_a_field_without_range_cannot_be_mapped():
     with pytest.raises(ConfigurationError, match="must have a value range"):
         to_symmetric(torch.zeros(1), FieldSpec((1,)))
+
+
+def test_balanced_batches_show_every_class_equally_often():
+    data = numbered(8)
+    data.samples.columns["label"] = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
+    batches = TrainingBatches(data, 5, balance=True)
+    epochs = [torch.cat([batches[3 * epoch + k]["label"] for k in range(3)]).tolist() for epoch in range(2)]
+    assert all(Counter(epoch) == {0: 5, 1: 5, 2: 5} for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert torch.equal(TrainingBatches(data, 5, balance=True)[4]["image"], batches[4]["image"])
+    unlabelled = data.exchanged()
+    with pytest.raises(ConfigurationError, match="`balance` must go with data that have classes"):
+        TrainingBatches(unlabelled.without("label"), 5, balance=True)
+
+
+def test_source_and_image_can_be_exchanged():
+    data = numbered(3)
+    other = data.exchanged()
+    assert torch.equal(other.samples[1]["image"], data.samples[1]["source"])
+    assert torch.equal(other.samples[1]["source"], data.samples[1]["image"])
+    assert other.fields["image"] == data.fields["source"]
+    assert torch.equal(other.exchanged().samples[2]["image"], data.samples[2]["image"])
+    assert other.select([2, 0]).labels().tolist() == [2, 0]
+    with pytest.raises(ConfigurationError, match="must have a source"):
+        data.without("source").exchanged()

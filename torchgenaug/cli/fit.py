@@ -112,6 +112,8 @@ def fit(
         typer.Option("--set", help="A setting of this family, name=value; `torchgenaug fit list NAME` shows them."),
     ] = None,
     augment: Annotated[bool, typer.Option(help="Mild random affine transforms of the training images.")] = True,
+    exchange: Annotated[bool, typer.Option("--exchange", help="Translate the other way: image to source.")] = False,
+    balance: Annotated[bool, typer.Option("--balance", help="Show every class equally often.")] = False,
     precision: Annotated[Precision, typer.Option(help="Mixed precision.")] = Precision.no,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches per step.")] = 1,
     reports: Annotated[int, typer.Option(min=1, help="How often to draw samples and judge them.")] = 10,
@@ -207,6 +209,8 @@ def fit(
         say(f"{len(set(train.patients))} patients to train on, {len(set(others.patients))} held out.")
     if anonymous:
         train, others = anonymised(train), None if others is None else anonymised(others)
+    if exchange:
+        train, others = train.exchanged(), None if others is None else others.exchanged()
     parts = train, others
     if limit is not None:
         train = train.limit(limit, seed)
@@ -234,6 +238,7 @@ def fit(
         precision=precision.value,
         accumulate=accumulate,
         augment=augment,
+        balance=balance,
         reports=reports,
         patience=patience,
         max_minutes=max_minutes,

@@ -36,6 +36,7 @@ class TrainingBatches(Dataset[Batch]):
         *,
         seed: int = 0,
         augment: bool = False,
+        balance: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -51,12 +52,13 @@ class TrainingBatches(Dataset[Batch]):
             if spec.kind == "intensity" and spec.value_range is not None
         }
         self.augment = augment
+        self._rows = balanced_rows(data) if balance else np.arange(len(data), dtype=np.int64)
         self._epoch = -1
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of this rank at `step`, from 0 without end."""
-        size = len(self.data)
+        size = len(self._rows)
         first = (step * self.world_size + self.rank) * self.batch_size
         places = [divmod(place, size) for place in range(first, first + self.batch_size)]
         drawn = [(epoch, int(self._shuffled(epoch)[place])) for epoch, place in places]
@@ -71,7 +73,8 @@ class TrainingBatches(Dataset[Batch]):
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, permutation(int(derive(self.seed, epoch)), len(self.data))
+            self._epoch = epoch
+            self._order = self._rows[permutation(int(derive(self.seed, epoch)), len(self._rows))]
         return self._order
 
 
@@ -82,6 +85,7 @@ def training_batches(
     seed: int = 0,
     first_step: int = 0,
     augment: bool = False,
+    balance: bool = False,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
@@ -95,6 +99,7 @@ def training_batches(
         first_step: where to begin: the batches are those that would follow after `first_step` others.
         augment: move every sample a little, by a draw of its own for every (seed, epoch, index): `mild_affine`. Other
             transforms, TorchIO's for example, belong into the data set.
+        balance: show every class equally often: see `balanced_rows`.
         rank: which of `world_size` processes this is: together their batches at a step are one batch, without overlap.
         world_size: how many processes train together.
         workers: processes that make batches ahead of time.
@@ -110,7 +115,9 @@ def training_batches(
         raise ConfigurationError(
             f"`first_step` and `workers` must not be negative, got first_step={first_step!r}, workers={workers!r}."
         )
-    batches = TrainingBatches(data, batch_size, seed=seed, augment=augment, rank=rank, world_size=world_size)
+    batches = TrainingBatches(
+        data, batch_size, seed=seed, augment=augment, balance=balance, rank=rank, world_size=world_size
+    )
     steps = itertools.count(first_step)
     if not workers:
         return map(batches.__getitem__, steps)
@@ -123,6 +130,22 @@ def training_batches(
         generator=torch.Generator(),  # else the loader takes a number from the global generator, which breaks resuming
     )
     return iter(loader)
+
+
+def balanced_rows(data: TrainingData) -> npt.NDArray[np.int64]:
+    """Positions of an epoch in which every class occurs as often as the largest one; samples of others are repeated.
+
+    Raises:
+        ConfigurationError: data without labels.
+    """
+    labels = data.labels()
+    if labels is None:
+        raise ConfigurationError(
+            f"`balance` must go with data that have classes, got {data!r}. There is nothing to balance. Leave it out."
+        )
+    groups = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+    largest = max(map(len, groups))
+    return np.concatenate([np.resize(group, largest) for group in groups]).astype(np.int64)
 
 
 def to_symmetric(values: Tensor, spec: FieldSpec) -> Tensor:

@@ -135,6 +135,7 @@ def _frozen(
         "augment": options.augment,
         "ema_decay": options.ema_decay,
         "max_grad_norm": options.max_grad_norm,
+        **({"balance": True} if options.balance else {}),  # older checkpoints do not know it
         **({"start_fingerprint": ancestor.fingerprint} if ancestor and ancestor.role == "start" else {}),
     }
 

@@ -99,6 +99,7 @@ class TrainingLoop:
             seed=self.options.seed,
             first_step=run.step * self.options.accumulate,
             augment=self.options.augment,
+            balance=self.options.balance,
             rank=process,
             world_size=processes,
             workers=self.options.workers,

@@ -56,6 +56,7 @@ class FitOptions:
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``: automatic mixed precision, by accelerate.
         accumulate: batches whose gradients are averaged before a step.
         augment: mild random affine transforms of the training images (`mild_affine`).
+        balance: show every class equally often; samples of smaller classes are repeated.
         ema_decay: of the exponential moving average of the weights that are sampled.
         max_grad_norm: gradients are scaled down to this norm.
         reports: how many times to draw samples and judge them, evenly over the run.
@@ -69,6 +70,7 @@ class FitOptions:
     precision: Literal["no", "bf16", "fp16"] = "no"
     accumulate: int = 1
     augment: bool = True
+    balance: bool = False
     ema_decay: float = 0.999
     max_grad_norm: float = 1.0
     reports: int = 10

@@ -71,6 +71,29 @@ class SelectedSamples:
         return None if found is None else found[self.rows]
 
 
+class RenamedSamples:
+    """Samples of another set with other names for some fields, or without them.
+
+    Args:
+        samples: the other set.
+        names: new name → name there.
+    """
+
+    def __init__(self, samples: Samples, names: Mapping[str, str]) -> None:
+        self.samples, self.names = samples, dict(names)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = self.samples[index]
+        return {name: sample[old] for name, old in self.names.items()}
+
+    def labels(self) -> Tensor | None:
+        """(samples,) int64; None without labels."""
+        return _known_labels(self.samples) if self.names.get("label") == "label" else None
+
+
 @dataclass(frozen=True, repr=False)
 class TrainingData:
     """Real samples to train a generative model on.
@@ -158,6 +181,28 @@ class TrainingData:
         if known is not None:
             return known.numpy()
         return np.array([int(self.samples[k]["label"]) for k in range(len(self))], np.int64)
+
+    def exchanged(self) -> TrainingData:
+        """`source` and `image` in each other's role: to train a translator the other way.
+
+        Raises:
+            ConfigurationError: data without a source.
+        """
+        if "source" not in self.fields:
+            raise ConfigurationError(
+                f"The data must have a source to exchange it with the image, got {', '.join(self.fields)} from "
+                f"{self.name!r}. Give data with pairs, such as brain-t1-t2."
+            )
+        roles = {"image": "source", "source": "image"}
+        return self._renamed({name: roles.get(name, name) for name in self.fields})
+
+    def without(self, field: str) -> TrainingData:
+        """The data without a field, for example pairs that lost their masks."""
+        return self._renamed({name: name for name in self.fields if name != field})
+
+    def _renamed(self, names: Mapping[str, str]) -> TrainingData:
+        fields = {name: self.fields[old] for name, old in names.items()}
+        return replace(self, samples=RenamedSamples(self.samples, names), fields=fields)
 
     def select(self, rows: Sequence[int]) -> TrainingData:
         """The samples at these positions, in this order.
