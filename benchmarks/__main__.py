@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-_HELPERS = ("__init__", "__main__", "harness", "profiles", "report", "targets")
+_HELPERS = ("__init__", "__main__", "checkouts", "harness", "profiles", "report", "targets")
 QUESTIONS = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _HELPERS))
 REPORT = "report"
 

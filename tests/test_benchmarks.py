@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HELPERS = ("__init__", "__main__", "harness", "profiles", "report", "targets")
+HELPERS = ("__init__", "__main__", "checkouts", "harness", "profiles", "report", "targets")
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in HELPERS)
 
 

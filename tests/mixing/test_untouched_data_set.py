@@ -23,7 +23,7 @@ from torchgenaug import (
     TransformedSynthesizer,
 )
 from torchgenaug.errors import ConfigurationError, SampleIndexError
-from torchgenaug.samples.own_copy import OwnCopy, own_copy
+from torchgenaug.samples.own_copy import OwnCopy, look_at, own_copy
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
 SHAPE = (1, 8, 8)
@@ -330,3 +330,30 @@ def test_the_advised_ways_work():
         with SyntheticPool(sequence, 4, batch_size=4, background=background) as pool:
             pool.set_epoch(0)
             assert torch.allclose(pool.read(np.arange(4))["image"], expected)
+
+
+def test_looking_leaves_the_attributes_of_a_data_set_as_they_are():
+    class Shared:
+        def __init__(self, state):
+            self.__dict__ = state  # which others hold, too
+
+        def __getitem__(self, index):
+            return self.images[index], self.label
+
+    class Plain:
+        def __init__(self):
+            self.images, self.label = torch.rand(4, 1), 1
+
+        def __getitem__(self, index):
+            return self.images[index], self.label
+
+    state = {"images": torch.rand(4, 1), "label": 1}
+    shared, plain = Shared(state), Plain()
+    images = plain.images
+    for dataset in (shared, plain):
+        look_at(dataset, 0)
+    assert shared.__dict__ is state
+    assert vars(plain) == {"images": images, "label": 1}
+    assert plain.images is images
+    plain.label = 2
+    assert look_at(plain, 0)[1] == 2

@@ -7,9 +7,11 @@ transforms, queues and counters move on with each read, too.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
+import sys
 import threading
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -21,12 +23,14 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torchgenaug.samples.random_state import random_state_restored
 
 _SHARED = (Tensor, np.ndarray, type, ModuleType, FunctionType, BuiltinFunctionType, CodeType)
+_PERSISTENT = "monai.data.dataset.PersistentDataset"
 _LARGE = 4096  # entries of a list, tuple or dict: a copy of the whole list of files would take its time
 
 
 def own_copy(dataset: Any) -> Any:
     """A copy of a data set that shares its arrays; the object itself where it cannot be copied (an open handle)."""
     references: list[Any] = []
+    visited: list[Any] = []
 
     class Writer(pickle.Pickler):
         def persistent_id(self, obj: Any) -> Any:
@@ -35,6 +39,10 @@ def own_copy(dataset: Any) -> Any:
                 return None
             references.append(obj)
             return len(references) - 1
+
+        def reducer_override(self, obj: Any) -> Any:
+            visited.append(obj)
+            return NotImplemented
 
     class Reader(pickle.Unpickler):
         def persistent_load(self, pid: Any) -> Any:
@@ -47,6 +55,25 @@ def own_copy(dataset: Any) -> Any:
         return Reader(file).load()
     except Exception:  # whatever a foreign __reduce__ or __getstate__ raises
         return dataset
+    finally:
+        for each in visited:
+            _restore_fast_attributes(each)
+
+
+def _restore_fast_attributes(obj: Any) -> None:
+    """Undoes what looking at ``obj.__dict__`` does to its attributes in CPython 3.11 and 3.12.
+
+    There an object keeps its attributes in an array until somebody asks for them as a dict; from then on, each of them
+    is read more slowly: a data set of tensors in memory took 66.6 µs for 64 samples in place of 60.6. An equal dict
+    that is no view of the array is as fast as the array was.
+    """
+    if sys.version_info >= (3, 13):
+        return
+    attributes = getattr(obj, "__dict__", None)
+    # References of the object, of this function and of the call: more mean that others share the dict.
+    if type(attributes) is dict and sys.getrefcount(attributes) <= 3:
+        with contextlib.suppress(AttributeError, TypeError):
+            object.__setattr__(obj, "__dict__", {**attributes})
 
 
 def is_in_memory(dataset: Any) -> bool:
@@ -61,7 +88,24 @@ def is_in_memory(dataset: Any) -> bool:
 def look_at(dataset: Any, index: int) -> Any:
     """Sample `index`, read so that neither the data set nor a random state is changed."""
     with random_state_restored():
-        return (dataset if is_in_memory(dataset) else own_copy(dataset))[index]
+        if is_in_memory(dataset):
+            return dataset[index]
+        copied = own_copy(dataset)
+        if copied is not dataset:
+            _leave_disk_cache(copied)
+        return copied[index]
+
+
+def _leave_disk_cache(copied: Any, depth: int = 8) -> None:
+    """Lets a copy of MONAI's PersistentDataset, or one inside, compute samples: a look must not fill the cache."""
+    if any(f"{base.__module__}.{base.__name__}" == _PERSISTENT for base in type(copied).__mro__):
+        copied.cache_dir = None
+    parts = [getattr(copied, "dataset", None), getattr(copied, "data", None)]
+    several = getattr(copied, "datasets", None)
+    parts += several if isinstance(several, (list, tuple)) else []
+    for part in parts:
+        if depth and part is not None and not isinstance(part, (list, tuple, dict, Tensor, np.ndarray)):
+            _leave_disk_cache(part, depth - 1)
 
 
 class OwnCopy:

@@ -16,6 +16,7 @@ from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing import provenance
 from torchgenaug.mixing.dataset.fitting import stated
 from torchgenaug.mixing.dataset.map_source import MapSource, reads_batches
+from torchgenaug.mixing.dataset.meta_tensors import as_alike, meta_names
 from torchgenaug.mixing.dataset.opened import Opened, check_provenance, open_samples
 from torchgenaug.mixing.dataset.shared import shared
 from torchgenaug.mixing.dataset.synthetic_side import MapSide
@@ -61,6 +62,7 @@ class SampleMixer:
                 )
         self._transforms_samples = any(transform is not None for transform in transforms)
         self._opened: Opened | None = None
+        self._meta_names: tuple[str, ...] = ()
         self._watch: IntensityWatch | None = None
         # What was done once for all workers: conversions stated, intensities compared.
         self._once = shared(torch.zeros(2, dtype=torch.uint8))
@@ -98,6 +100,7 @@ class SampleMixer:
             if self.provenance:
                 check_provenance(opened.target)
             self._opened = opened
+            self._meta_names = meta_names(opened.target.template)
             self._state(opened)
         return opened
 
@@ -111,9 +114,10 @@ class SampleMixer:
         """
         index = np.asarray(indices, np.int64) if self._transforms_samples else None
         samples, origins = self._read(codes, index, epoch)
-        draws = bool(codes) and min(codes) < 0
+        if self._meta_names:
+            samples = as_alike(samples, codes, self._meta_names)
         if self._transforms_samples or self.provenance:
-            opened = self.opened(draws=draws)
+            opened = self.opened(draws=bool(codes) and min(codes) < 0)
             if opened.transform is not None and index is not None:
                 samples = opened.transform(samples, seeding.derive(self.seed, seeding.TRANSFORM, epoch, index))
             if self.provenance:
@@ -151,10 +155,9 @@ class SampleMixer:
         taken, drawn = iter(real).__next__, iter(synthetic).__next__
         samples = [drawn() if code < 0 else taken() for code in codes]
         self._compare(samples, codes)
-        if not self.provenance:
-            return samples, []
         origin = iter(made_from).__next__
-        return samples, [origin() if code < 0 else provenance.of_real(code) for code in codes]
+        origins = [origin() if code < 0 else provenance.of_real(code) for code in codes] if self.provenance else []
+        return samples, origins
 
     def _reads_one_by_one(self, draws: bool) -> bool:
         """Whether samples are just what ``real[position]`` and ``dataset[position]`` give."""
