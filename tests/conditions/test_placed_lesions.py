@@ -117,6 +117,19 @@ def test_a_region_outside_of_the_image_is_refused():
     assert len(fitting_places(torch.ones(5, 5).long(), torch.ones(4, 8).bool())) == 0
 
 
+def test_a_box_fits_where_none_of_it_is_outside():
+    draw = torch.Generator().manual_seed(0)
+    for shape, size in (((13, 10), (3, 4)), ((9, 8, 7), (2, 3, 2))):
+        organ = torch.rand(shape, generator=draw) < 0.9
+        box = (torch.rand(size, generator=draw) < 0.7).long()
+        found = {tuple(place) for place in fitting_places(box, organ).tolist()}
+        corners = torch.cartesian_prod(*(torch.arange(a - b + 1) for a, b in zip(shape, size, strict=True))).tolist()
+        for corner in corners:
+            part = organ[tuple(slice(a, a + b) for a, b in zip(corner, size, strict=True))]
+            assert (tuple(corner) in found) == bool(part[box > 0].all())
+        assert found
+
+
 @pytest.mark.parametrize("spatial", [(16, 24), (8, 9, 10)])
 def test_round_and_bent_regions_are_never_empty(spatial):
     draw = torch.Generator().manual_seed(0)
