@@ -43,7 +43,7 @@ CASES = [
     ("inpaint", None, (16, 16, 16)),
 ]
 ONE_EACH = {case[0]: case for case in reversed(CASES)}.values()
-RESUMED = [case for case in ONE_EACH if case[0] not in ("munit", "unit", "mm-gan", "countersynth")]
+RESUMED = [case for case in ONE_EACH if case[0] not in ("munit", "unit", "mm-gan", "countersynth", "inpaint")]
 """Those resume by what the others resume by: weights, averages, optimizers."""
 
 
