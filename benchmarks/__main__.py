@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-_HELPERS = ("__init__", "__main__", "checkouts", "harness", "profiles", "report", "targets")
-QUESTIONS = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _HELPERS))
+QUESTIONS = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "\ndef measure(" in p.read_text()))
+"""Modules with a ``measure``; the others are helpers, or campaigns of hours with a command of their own."""
 REPORT = "report"
 
 
