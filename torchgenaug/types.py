@@ -118,3 +118,12 @@ class FieldSpec:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         for name, value in zip(("shape", "dtype", "kind", "value_range"), state, strict=True):
             object.__setattr__(self, name, value)
+
+
+def finite_range(limits: object) -> tuple[float, float] | None:
+    """(low, high) as floats; None unless they are two finite numbers, low < high."""
+    try:
+        low, high = (float(limit) for limit in limits)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return None
+    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None

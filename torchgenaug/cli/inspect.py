@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchgenaug.cli.options import AsJson
+
 if TYPE_CHECKING:
     from torchgenaug.shards.format import Manifest
 
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A shard folder, or a saved synthesizer.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prints what a shard folder or a saved synthesizer holds, and where it came from; verify reads the samples, too.
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from torchgenaug.cli.options import AsJson
+
 
 def verify(
     path: Annotated[Path, typer.Argument(help="A shard folder.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Reads every byte of a shard folder and compares checksums; exit status 1 and the ids if anything is wrong.
 

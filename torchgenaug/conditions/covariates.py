@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from torchgenaug import seeding
 from torchgenaug.conditions.shuffled_rows import shuffled_rows
 from torchgenaug.conditions.streams import stream
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.types import Batch, FieldSpec
+from torchgenaug.types import Batch, FieldSpec, finite_range
 
 
 class Covariates:
@@ -107,16 +106,13 @@ def _column(name: str, values: Sequence[float] | npt.NDArray[np.number] | Tensor
 
 
 def _checked_range(name: str, limits: tuple[float, float]) -> tuple[float, float]:
-    try:
-        low, high = (float(limit) for limit in limits)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    checked = finite_range(limits)
+    if checked is None:
         raise ConfigurationError(
             f"`ranges` must map names to (low, high), finite, low < high, got {name!r}: {limits!r}. For example "
             "{'age': (20, 90)}."
         )
-    return low, high
+    return checked
 
 
 def _spec(values: Tensor) -> FieldSpec:

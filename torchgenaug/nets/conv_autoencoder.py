@@ -54,16 +54,7 @@ class ConvTrunk(nn.Module):
         stages, inside = [], int(shape[0])
         for level in range(len(self.shapes) - 1):
             outside = width * 2**level
-            stages.append(
-                nn.Sequential(
-                    conv(inside, outside, 3, stride=2, padding=1),
-                    nn.GroupNorm(_GROUPS, outside),
-                    nn.SiLU(),
-                    conv(outside, outside, 3, padding=1),
-                    nn.GroupNorm(_GROUPS, outside),
-                    nn.SiLU(),
-                )
-            )
+            stages.append(_stage(conv(inside, outside, 3, stride=2, padding=1), conv(outside, outside, 3, padding=1)))
             inside = outside
         self.stages = nn.ModuleList(stages)
         self.channels = inside
@@ -101,16 +92,7 @@ class ConvDecoder(nn.Module):
         stages, channels = [], self.channels
         for level in range(len(self.shapes) - 1, 0, -1):
             outside = width * 2 ** max(level - 2, 0)
-            stages.append(
-                nn.Sequential(
-                    conv(channels, outside, 3, padding=1),
-                    nn.GroupNorm(_GROUPS, outside),
-                    nn.SiLU(),
-                    conv(outside, outside, 3, padding=1),
-                    nn.GroupNorm(_GROUPS, outside),
-                    nn.SiLU(),
-                )
-            )
+            stages.append(_stage(conv(channels, outside, 3, padding=1), conv(outside, outside, 3, padding=1)))
             channels = outside
         self.stages = nn.ModuleList(stages)
         self.last = conv(channels, int(shape[0]), 3, padding=1)
@@ -126,3 +108,11 @@ class ConvDecoder(nn.Module):
             hidden = stage(functional.interpolate(hidden, size=shape, mode="nearest"))
         scores: Tensor = self.last(hidden)
         return scores
+
+
+def _stage(first: nn.Conv2d | nn.Conv3d, second: nn.Conv2d | nn.Conv3d) -> nn.Sequential:
+    """Two convolutions, each with its normalisation."""
+    channels = second.out_channels
+    return nn.Sequential(
+        first, nn.GroupNorm(_GROUPS, channels), nn.SiLU(), second, nn.GroupNorm(_GROUPS, channels), nn.SiLU()
+    )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.synthesizers.parts.checks import checked_fingerprint
 from torchgenaug.types import Batch, FieldSpec
 
 _TOLERANCE = 1e-3  # of the largest value
@@ -63,11 +64,7 @@ class FunctionSynthesizer:
                     f"`fields` must map names to FieldSpec, got {name!r}: {type(spec).__name__}. "
                     "For example {'image': FieldSpec((1, 64, 64), value_range=(0, 1))}."
                 )
-        if not isinstance(fingerprint, str) or not fingerprint.strip():
-            raise ConfigurationError(
-                f"`fingerprint` must be a text that names the model and its settings, got {fingerprint!r}. Samples on "
-                "disk are recognised by it. Use, for example, the sha256 of the weights file."
-            )
+        fingerprint = checked_fingerprint(fingerprint, "model", "the sha256 of the weights file")
         self.function = function
         self.fields: Mapping[str, FieldSpec] = dict(fields)
         self.fingerprint = hashlib.sha256(f"function\n{fingerprint}".encode()).hexdigest()

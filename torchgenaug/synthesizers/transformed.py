@@ -16,6 +16,7 @@ from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.samples.layout import PARENT, SampleLayout
 from torchgenaug.samples.random_sources import is_torchio_transform
 from torchgenaug.samples.seeded_transform import SeededTransform
+from torchgenaug.synthesizers.parts.checks import checked_fingerprint
 from torchgenaug.types import Batch, FieldSpec
 
 
@@ -73,11 +74,7 @@ class TransformedSynthesizer:
                 f"`originals` must be conditions that state their fields, got {type(originals).__name__}. "
                 "Use RealFields(dataset, ['image'])."
             )
-        if not isinstance(fingerprint, str) or not fingerprint.strip():
-            raise ConfigurationError(
-                f"`fingerprint` must be a text that names the transform and its settings, got {fingerprint!r}. "
-                "Samples on disk are recognised by it. Use, for example, 'affine 10 degrees, elastic 7, version 1'."
-            )
+        fingerprint = checked_fingerprint(fingerprint, "transform", "'affine 10 degrees, elastic 7, version 1'")
         specs = {name: spec for name, spec in declared.items() if name != PARENT}
         flat = [name for name, spec in specs.items() if len(spec.shape) == 2]
         if flat and is_torchio_transform(transform):

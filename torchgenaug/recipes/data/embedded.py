@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
 from torchgenaug.recipes.data.resize import fit_image, fit_mask, target_size
 from torchgenaug.recipes.data.training_data import Split, TensorSamples, TrainingData
 from torchgenaug.types import FieldSpec
+
+if TYPE_CHECKING:
+    from torchgenaug.datasets.brain_contrasts import BrainContrasts
+    from torchgenaug.datasets.nuclei import NucleiTiles
 
 _UNIT = (0.0, 1.0)
 
@@ -69,12 +74,7 @@ def brain_t1_t2(split: Split) -> TrainingData:
 
     real = BrainContrasts(split)
     return TrainingData(
-        samples=TensorSamples({"image": real.images, "source": real.sources, "mask": real.masks}),
-        fields={
-            "image": FieldSpec((1, 64, 64), value_range=_UNIT),
-            "source": FieldSpec((1, 64, 64), value_range=_UNIT),
-            "mask": mask_field((64, 64), 4),
-        },
+        **_translated(real, num_classes=4),
         ids=tuple(f"ICBM152 axial row {row} deformation {variant}" for row, variant in real.places),
         name="brain-t1-t2",
         remarks=("Both contrasts are simulated from tissue maps of one brain; slices are held out by place.",),
@@ -88,16 +88,25 @@ def nuclei(split: Split) -> TrainingData:
 
     real = NucleiTiles(split)
     return TrainingData(
-        samples=TensorSamples({"image": real.images, "source": real.sources, "mask": real.masks}),
-        fields={
-            "image": FieldSpec((1, 64, 64), value_range=_UNIT),
-            "source": FieldSpec((1, 64, 64), value_range=_UNIT),
-            "mask": mask_field((64, 64), 2),
-        },
+        **_translated(real, num_classes=2),
         ids=tuple(f"scratch-assay frame {frame} row {row} column {column}" for frame, row, column in real.places),
         name="nuclei",
         remarks=("One field of one dish over time: tiles are held out by place, not by dish.",),
     )
+
+
+class _Samples(TypedDict):
+    samples: TensorSamples
+    fields: dict[str, FieldSpec]
+
+
+def _translated(real: BrainContrasts | NucleiTiles, num_classes: int) -> _Samples:
+    """Samples and fields of pairs of images 64 x 64 with a mask."""
+    image = FieldSpec((1, 64, 64), value_range=_UNIT)
+    return {
+        "samples": TensorSamples({"image": real.images, "source": real.sources, "mask": real.masks}),
+        "fields": {"image": image, "source": image, "mask": mask_field((64, 64), num_classes)},
+    }
 
 
 def resized(data: TrainingData, size: int | Sequence[int] | None) -> TrainingData:

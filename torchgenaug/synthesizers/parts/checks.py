@@ -9,23 +9,20 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import BadSampleError, ConfigurationError
-from torchgenaug.types import Batch
+from torchgenaug.types import Batch, finite_range
 
 COMPUTE_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def checked_value_range(value_range: tuple[float, float]) -> tuple[float, float]:
     """(low, high) as floats; raises `ConfigurationError` unless finite and low < high."""
-    try:
-        low, high = (float(limit) for limit in value_range)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    checked = finite_range(value_range)
+    if checked is None:
         raise ConfigurationError(
             f"`value_range` must be (low, high), finite, low < high, got {value_range!r}. It states the intensities "
             "that the model was trained on, for example (0, 1), or (-1000, 2000) for CT in Hounsfield units."
         )
-    return low, high
+    return checked
 
 
 def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
@@ -143,3 +140,19 @@ def propagate_nonfinite(images: Tensor, latents: Tensor) -> Tensor:
     """
     bad = ~latents.flatten(1).isfinite().all(1)
     return torch.where(bad.reshape(-1, *[1] * (images.ndim - 1)), torch.nan, images)
+
+
+def checked_fingerprint(fingerprint: object, of: str, example: str) -> str:
+    """A user's own fingerprint; raises `ConfigurationError` unless it is a text.
+
+    Args:
+        fingerprint: what was given.
+        of: what it names, for the message.
+        example: what it could be, for the message.
+    """
+    if not isinstance(fingerprint, str) or not fingerprint.strip():
+        raise ConfigurationError(
+            f"`fingerprint` must be a text that names the {of} and its settings, got {fingerprint!r}. Samples on disk "
+            f"are recognised by it. Use, for example, {example}."
+        )
+    return fingerprint

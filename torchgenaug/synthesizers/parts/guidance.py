@@ -18,24 +18,21 @@ def checked_guidance(guidance_scale: float | None) -> float | None:
     """The scale as a float; raises `ConfigurationError` unless None or finite and at least 0."""
     if guidance_scale is None:
         return None
-    number = isinstance(guidance_scale, int | float) and not isinstance(guidance_scale, bool)
-    if not number or not math.isfinite(guidance_scale) or guidance_scale < 0:
-        raise ConfigurationError(
-            f"`guidance_scale` must be finite and at least 0, got {guidance_scale!r}. 1 means no guidance, 4 to 8 is "
-            "common with classes or prompts."
-        )
-    return float(guidance_scale)
+    return _checked_scale(
+        "guidance_scale", guidance_scale, "1 means no guidance, 4 to 8 is common with classes or prompts."
+    )
 
 
 def checked_control_scale(control_scale: float) -> float:
     """The scale as a float; raises `ConfigurationError` unless finite and at least 0."""
-    number = isinstance(control_scale, int | float) and not isinstance(control_scale, bool)
-    if not number or not math.isfinite(control_scale) or control_scale < 0:
-        raise ConfigurationError(
-            f"`control_scale` must be finite and at least 0, got {control_scale!r}. 1 is what a ControlNet was trained "
-            "with, 0 leaves it out."
-        )
-    return float(control_scale)
+    return _checked_scale("control_scale", control_scale, "1 is what a ControlNet was trained with, 0 leaves it out.")
+
+
+def _checked_scale(name: str, scale: float, advice: str) -> float:
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if not number or not math.isfinite(scale) or scale < 0:
+        raise ConfigurationError(f"`{name}` must be finite and at least 0, got {scale!r}. {advice}")
+    return float(scale)
 
 
 def checked_classes(count: int | None, null_class: int | None, guidance_scale: float | None) -> int | None:
