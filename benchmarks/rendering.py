@@ -166,7 +166,7 @@ def safety(scratch: Path, count: int, rounds: int) -> dict[str, Any]:
     """What safety takes of a render, for each storage: against renders without it, in the same rounds.
 
     The model waits, as for a GPU. Reading back happens in the thread that writes: it takes time only where that thread
-    is slower than the model, and after the last sample. Its processor time is that of a machine without a core to spare.
+    is slower than the model, and after the last sample. Its processor time counts where there is no core to spare.
     """
     folder, table = scratch / "safety", {}
     for compression in (None, "lz4", "zstd", "gzip"):

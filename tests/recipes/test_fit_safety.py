@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -51,6 +52,14 @@ def test_one_flipped_bit_of_a_checkpoint_is_named(finished, tmp_path, place):
     (tmp_path / "checkpoint.pt").write_bytes(flipped(path, place))
     with pytest.raises(SynthesizerLoadError, match=r"must be a checkpoint.*saved last is still there.*--fresh"):
         checkpoint.load(tmp_path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("count", "length"), [(1_000_002, 1), (1000, 30_000)])
+def test_identifiers_that_no_model_could_state_are_refused_before_the_training(tmp_path, count, length):
+    data = dataclasses.replace(blobs(), ids=tuple(f"{k}".zfill(length) for k in range(count)))
+    with pytest.raises(ConfigurationError, match=r"identifiers of samples .* must take at most .*--limit"):
+        run(tmp_path / "model", data=data)
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_checkpoint_of_another_run_is_named(finished, tmp_path):
@@ -220,8 +229,6 @@ def test_what_may_not_change_on_resume(finished, name):
 
 
 def test_files_hold_nothing_of_this_machine(tmp_path):
-    import dataclasses
-
     data = dataclasses.replace(blobs(), name=str(tmp_path / "home" / "jane.doe" / "slices"))
     run(tmp_path / "model", data=data)
     for name in ("synthesizer.json", "training/run.json"):

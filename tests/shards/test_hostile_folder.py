@@ -159,7 +159,7 @@ def test_mutated_manifests_are_refused_or_sound(finished):
 
 def test_a_huge_manifest_is_not_read(copy):
     os.truncate(copy / "manifest.json", 1 << 40)  # sparse: it takes no space
-    with pytest.raises(ShardCorruptError, match="at most 16 MiB"):
+    with pytest.raises(ShardCorruptError, match="at most 32 MiB"):
         ShardSource(copy)
 
 

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards_helpers import contents, render, shard, small_sequence
 
-from torchgenaug import ClassLabels, FieldSpec, FunctionSynthesizer, SyntheticSequence, verify_shards
+from torchgenaug import ClassLabels, FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, verify_shards
 from torchgenaug.errors import BadSampleError, ConfigurationError, ShardError, ShardMismatchError
+from torchgenaug.shards.folder import read_manifest
 from torchgenaug.shards.render.plan import plan_render
 from torchgenaug.shards.write import background, writer
 from torchgenaug.shards.write.background import BackgroundWriter
@@ -397,3 +398,33 @@ def test_a_shard_that_was_cut_is_made_again_by_any_resume(tmp_path, compression,
     os.truncate(file, left if left >= 0 else file.stat().st_size - 1)
     render(tmp_path / "shards", compression=compression)
     assert contents(tmp_path / "shards") == before
+
+
+@pytest.mark.parametrize("options", [{"count": 1 << 63}, {"shard_size": 1 << 60}, {"batch_size": 10**30}])
+def test_a_plan_that_could_not_be_read_again_is_never_written(tmp_path, options):
+    with pytest.raises(ConfigurationError, match=r"make a manifest that can be read again.*Nothing was rendered"):
+        render(tmp_path / "shards", **{"count": 8} | options)
+    assert not list((tmp_path / "shards").glob("*"))
+
+
+@pytest.mark.parametrize("count", [1 << 63, 10**30, 10**13])
+def test_an_impossible_extension_leaves_the_render_as_it_was(tmp_path, count):
+    render(tmp_path / "shards")
+    before = contents(tmp_path / "shards")
+    with pytest.raises((ConfigurationError, ShardError), match="Nothing was rendered"):
+        render(tmp_path / "shards", count, resume="extend")
+    assert contents(tmp_path / "shards") == before
+    assert len(ShardSource(tmp_path / "shards")) == 22
+
+
+def test_origins_that_are_too_long_are_refused_before_anything_is_written(tmp_path):
+    synthesizer = AnalyticSynthesizer((8, 8))
+    synthesizer.trained_on = {"samples": ["x"] * 1_000_001}
+    with pytest.raises(ConfigurationError, match=r"`trained_on` must make a manifest .* more than 1,000,000 values"):
+        render(tmp_path / "shards", 4, SyntheticSequence(synthesizer))
+    assert not list((tmp_path / "shards").glob("*"))
+
+
+def test_counts_may_be_numbers_of_numpy(tmp_path):
+    render(tmp_path / "shards", np.int64(8), batch_size=np.int32(2), shard_size=np.uint8(4))
+    assert type(read_manifest(tmp_path / "shards").count) is int

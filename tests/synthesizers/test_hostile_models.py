@@ -16,7 +16,7 @@ import pytest
 import tiny_nets
 
 from torchgenaug import DiffusersSynthesizer, ModuleSynthesizer, load_synthesizer, save_synthesizer
-from torchgenaug.errors import SynthesizerLoadError
+from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import build_network
 from torchgenaug.synthesizers.saving.load import synthesizer_sha256
 
@@ -189,7 +189,7 @@ _IN_LITTLE_MEMORY = """
 import resource, sys
 import torch, diffusers
 from torchgenaug import load_synthesizer
-from torchgenaug.errors import SynthesizerLoadError
+from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 import torchgenaug.nets.gan, torchgenaug.synthesizers.module.synthesizer
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -209,6 +209,16 @@ def test_refusals_take_little_memory(gan):
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(done.stdout) * unit < 200e6
     assert resource.getpagesize()
+
+
+def test_a_model_that_could_not_be_loaded_again_is_not_saved(gan, tmp_path):
+    synthesizer = load_synthesizer(gan)
+    for samples in (["x"] * 1_000_001, ["x" * 40_000_000]):
+        synthesizer.trained_on = {"samples": samples}
+        with pytest.raises(ConfigurationError, match=r"short enough to be read again.*Nothing was written"):
+            save_synthesizer(synthesizer, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+    synthesizer.trained_on = None
 
 
 def test_a_pin_from_outside(gan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,6 +32,9 @@ from torchgenaug.recipes.start import load_start
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.stopping import stoppable
 from torchgenaug.recipes.time_limit import plan_run
+from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, has_too_many_values
+
+_MAX_IDENTIFIER_BYTES = MAX_JSON_BYTES - (8 << 20)  # what else a model says of itself takes little
 
 __all__ = ["RUN_FOLDER", "FitResult", "fit"]
 
@@ -84,6 +88,7 @@ def fit(
     shrink = recipe.steps is None  # steps that the user gave are all trained, over several calls if need be
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     ancestor = _ancestor(about, recipe, out)
+    _check_identifiers(data)
     folder, everything = Path(out) / RUN_FOLDER, data
     frozen = _frozen(family, data, recipe, options, ancestor) | {"data_sha256": noted_fingerprint(data, folder)}
     if held_out is None:
@@ -166,6 +171,17 @@ def _chosen(family: str, recipe: Options) -> dict[str, Any]:
     options = asdict(replace(recipe, settings={}))
     del options["settings"], options["start"]
     return {**options, "settings": changed} if changed else options
+
+
+def _check_identifiers(data: TrainingData) -> None:
+    """Refuses data whose identifiers would make a model that cannot be read again, before it is trained for days."""
+    names = json.dumps([data.ids, sorted(set(data.patients))]).encode()
+    if len(names) > _MAX_IDENTIFIER_BYTES or has_too_many_values(names):
+        raise ConfigurationError(
+            f"The identifiers of samples and patients must take at most {_MAX_IDENTIFIER_BYTES:,} bytes, a million of "
+            f"them, got {len(data):,} samples with {len(names):,} bytes. A model states what it was trained on. Give "
+            "folders and files shorter names, or train on fewer samples: --limit."
+        )
 
 
 def _check(recipe: Options, options: FitOptions) -> None:

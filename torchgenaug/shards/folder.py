@@ -17,7 +17,7 @@ from pathlib import Path
 from torchgenaug.errors import ShardCorruptError, ShardError, ShardNotFoundError
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 
-MAX_MANIFEST_BYTES = 16 << 20
+MAX_MANIFEST_BYTES = 32 << 20
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -24,6 +24,7 @@ FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,63}", re.ASCII)
 _SHARD_NAME = re.compile(r"shard-([0-9]{5,9})\.([0-9a-f]{64})\.h5", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_COUNT = 1 << 48
+_MAX_VALUES = 1_000_000
 MAX_SAMPLE_BYTES = 4 << 30
 """A few bytes of a sparse or compressed file can claim to be a sample of any size: larger ones only on request."""
 MAX_SHARDS = 10_000_000
@@ -147,6 +148,8 @@ class Manifest:
             ShardCorruptError: anything else that `to_bytes` never writes.
         """
         try:
+            if content.count(b",") > _MAX_VALUES:
+                raise ValueError(f"it holds more than {_MAX_VALUES:,} values")
             # `json` would take UTF-16 and UTF-32, too.
             values = json.loads(
                 content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite

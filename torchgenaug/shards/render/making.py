@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from torchgenaug.sequence.memory_retry import MemoryRetry
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import list_shards
 from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.render.plan import check_room
 from torchgenaug.shards.render.report import Report
 from torchgenaug.shards.render.watchdog import Watchdog
 from torchgenaug.shards.structure import CALL_SIZE_ATTRIBUTE
@@ -145,9 +145,4 @@ def check_space(folder: Path, manifest: Manifest, todo: list[int]) -> None:
     if manifest.compression is not None:
         todo = todo[:1]
     needed = sum(len(manifest.shard_range(index)) for index in todo) * manifest.row_bytes()
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ShardError(
-            f"The disk of {str(folder)!r} must have {needed:,} bytes free for {len(todo)} shards, got {free:,}. "
-            "Nothing was rendered. Free some space, or store less: dtype='float16', dtype='uint8', compression='lz4'."
-        )
+    check_room(folder, needed, f"{len(todo)} shards")

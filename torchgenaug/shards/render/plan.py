@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import operator
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +17,9 @@ import torch
 
 from torchgenaug.bare_names import without_places
 from torchgenaug.contracts import device_of, trained_on_of
-from torchgenaug.errors import ConfigurationError, ShardMismatchError
+from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardError, ShardMismatchError
 from torchgenaug.sequence.sequence import SyntheticSequence
-from torchgenaug.shards.folder import list_shards, read_manifest
+from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, list_shards, read_manifest
 from torchgenaug.shards.format import COMPRESSIONS, FIELD_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest
 from torchgenaug.shards.storage import INTENSITY_DTYPES, StoredField
 from torchgenaug.shards.temporary import TemporaryFile, sync_folder
@@ -27,7 +29,9 @@ _LIBRARIES = ("torch", "torchgenaug", "numpy", "h5py", "hdf5plugin", "diffusers"
 
 
 def refuse_url(path: str | os.PathLike[str]) -> None:
-    """Raises `ConfigurationError` if `path` is no local path."""
+    """Raises `ConfigurationError` if `path` is not a local path."""
+    if "\0" in os.fspath(path):
+        raise ConfigurationError(f"`path` must be a folder, got {os.fspath(path)!r}. Nothing was rendered.")
     if _URL.match(os.fspath(path)):
         raise ConfigurationError(
             f"`path` must be a folder of this machine, got {os.fspath(path)!r}. Nothing was rendered: a commit needs "
@@ -50,9 +54,10 @@ def plan_render(
     Raises:
         ConfigurationError: an argument outside its domain, or a field that shards cannot hold.
     """
-    for name, value in (("count", count), ("batch_size", batch_size), ("shard_size", shard_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigurationError(f"`{name}` must be an integer of at least 1, got {value!r}.")
+    count, batch_size, shard_size = (
+        _whole(name, value)
+        for name, value in (("count", count), ("batch_size", batch_size), ("shard_size", shard_size))
+    )
     if compression not in (None, *COMPRESSIONS):
         raise ConfigurationError(f"`compression` must be None or one of {COMPRESSIONS}, got {compression!r}.")
     if dtype not in (None, *INTENSITY_DTYPES):
@@ -81,6 +86,31 @@ def plan_render(
     )
 
 
+def _whole(name: str, value: object) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if number < 1:
+        raise ConfigurationError(f"`{name}` must be an integer of at least 1, got {value!r}. Nothing was rendered.")
+    return number
+
+
+def _readable(manifest: Manifest) -> bytes:
+    """The content of the manifest, if it is one that can be read again: nothing else may replace what is there."""
+    content = manifest.to_bytes()
+    try:
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise ShardCorruptError(f"it has {len(content):,} bytes, and {MAX_MANIFEST_BYTES:,} are read.")
+        Manifest.from_bytes(content, where="The manifest of this render")
+    except ShardCorruptError as error:
+        raise ConfigurationError(
+            f"`count`, `shard_size`, `batch_size` and the synthesizer's `trained_on` must make a manifest that can be "
+            f"read again, got one that cannot: {error} Nothing was rendered or changed."
+        ) from error
+    return content
+
+
 def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify", "extend"]) -> Manifest:
     """Makes the folder hold this manifest, or refuses.
 
@@ -102,10 +132,11 @@ def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify
                 f"holds {len(others)} other entries such as {sorted(others)[0]!r}. Nothing was written. Give another "
                 "folder."
             )
+        content = _readable(manifest)
         sync_folder(folder.parent)
         temporary = TemporaryFile(folder)
         try:
-            temporary.write(manifest.to_bytes())
+            temporary.write(content)
             temporary.commit(MANIFEST_NAME, exclusive=True)
         finally:
             temporary.discard()
@@ -126,6 +157,9 @@ def _extend(manifest: Manifest, folder: Path) -> None:
     if was.count >= longer.count:
         return  # refused later, unless it is equal: then this was done before
     _compare(dataclasses.replace(was, count=longer.count), longer, folder)
+    content = _readable(dataclasses.replace(was, count=longer.count))
+    if was.compression is None:
+        check_room(folder, (longer.count - was.count) * was.row_bytes(), f"{longer.count - was.count:,} more samples")
     # A last shard that is not full is made anew, so that the result is that of one render. It goes first: without it
     # the folder is an unfinished render under either plan, and the same command goes on from there.
     last = was.num_shards - 1
@@ -135,10 +169,20 @@ def _extend(manifest: Manifest, folder: Path) -> None:
         sync_folder(folder)
     temporary = TemporaryFile(folder)
     try:
-        temporary.write(dataclasses.replace(was, count=longer.count).to_bytes())
+        temporary.write(content)
         temporary.commit(MANIFEST_NAME)
     finally:
         temporary.discard()
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raises `ShardError` where the disk of `folder` has no room for `needed` bytes."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ShardError(
+            f"The disk of {str(folder)!r} must have {needed:,} bytes free for {what}, got {free:,}. "
+            "Nothing was rendered. Free some space, or store less: dtype='float16', dtype='uint8', compression='lz4'."
+        )
 
 
 def adopt_plan(manifest: Manifest, folder: Path) -> Manifest:

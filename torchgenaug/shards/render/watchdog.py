@@ -36,7 +36,7 @@ class Watchdog:
     """
 
     def __init__(self, timeout_s: float | None) -> None:
-        if timeout_s is not None and not timeout_s > 0:
+        if timeout_s is not None and not (isinstance(timeout_s, int | float) and timeout_s > 0):
             raise ConfigurationError(
                 f"`timeout_s` must be a positive number of seconds or None, got {timeout_s!r}. Nothing was rendered."
             )

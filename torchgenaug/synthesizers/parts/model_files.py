@@ -84,7 +84,7 @@ def parse_json(content: bytes, place: Path | str) -> dict[str, Any]:
     Raises:
         SynthesizerLoadError: anything else.
     """
-    if content.count(b",") > _MAX_VALUES or content.count(b"[") + content.count(b"{") > _MAX_VALUES // 4:
+    if has_too_many_values(content):
         raise SynthesizerLoadError(
             f"{place} must hold at most {_MAX_VALUES:,} values, got more. No model needs that many. Nothing was loaded."
         )
@@ -102,6 +102,11 @@ def parse_json(content: bytes, place: Path | str) -> dict[str, Any]:
     if _is_deep(parsed):
         raise SynthesizerLoadError(deep)
     return parsed
+
+
+def has_too_many_values(content: bytes) -> bool:
+    """Whether JSON text holds more values than `parse_json` takes; nothing of the kind should be written either."""
+    return content.count(b",") > _MAX_VALUES or content.count(b"[") + content.count(b"{") > _MAX_VALUES // 4
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:

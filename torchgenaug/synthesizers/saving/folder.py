@@ -32,6 +32,7 @@ from torchgenaug.bare_names import without_places
 from torchgenaug.contracts import Storable, Stored, Synthesizer, device_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts import storable
+from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, has_too_many_values
 from torchgenaug.synthesizers.parts.storable import json_bytes
 from torchgenaug.synthesizers.saving import diffusers_layout
 
@@ -153,7 +154,17 @@ def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, 
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in sorted(contents.items())},
         "trained_on": without_places(synthesizer.trained_on),
     }
-    return contents | {INDEX: json_bytes(index)}
+    return contents | {INDEX: _readable(json_bytes(index))}
+
+
+def _readable(index: bytes) -> bytes:
+    """The content of ``synthesizer.json``, if it is one that `load_synthesizer` will read."""
+    if len(index) > MAX_JSON_BYTES or has_too_many_values(index):
+        raise ConfigurationError(
+            f"`trained_on` must be short enough to be read again, got {len(index):,} bytes of {INDEX} (at most "
+            f"{MAX_JSON_BYTES:,}, and a million values). Nothing was written. Name the samples by shorter identifiers."
+        )
+    return index
 
 
 def _stored(synthesizer: Any) -> Stored:
