@@ -107,8 +107,8 @@ class Critic(nn.Module):
 class Blur(nn.Module):
     """A binomial filter (1, 2, 1) / 4 along each spatial axis; the border is repeated.
 
-    A convolution of stride 2 sees even and odd places through weights of its own, and so do its gradients, which drive
-    a generator into patterns of period two. The filter has no response at that frequency: Zhang (2019), "Making
+    A convolution of stride 2 sees even and odd places through weights of their own, and its gradient is as strong in
+    patterns of period two as in any other. The filter has no response at that frequency: Zhang (2019), "Making
     convolutional networks shift-invariant again", section 3.
     """
 

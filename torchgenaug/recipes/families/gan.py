@@ -37,6 +37,7 @@ def _settings(batch: str) -> dict[str, Setting]:
         **ada.settings(default=False),
         "attention": Setting(False, "self-attention in generator and critic (SAGAN, Zhang 2019)"),
         "spectral": Setting(False, "spectral normalisation of the critic (Miyato 2018; SAGAN)"),
+        "smooth": Setting(False, "filters before halving and after doubling: gradients without patterns of period two"),
         "batch": Setting(
             batch,
             "what the critic sees of a whole batch, against collapse: its spread (Karras 2018) or how near its images "
@@ -107,6 +108,7 @@ class LatentGAN:
                 width=width,
                 num_classes=self.num_classes,
                 attention=settings["attention"],
+                smooth=settings["smooth"],
             ),
             "critic": build_network(
                 "torchgenaug:Critic",
@@ -118,6 +120,7 @@ class LatentGAN:
                 batch_discrimination=settings["batch"] == "discrimination",
                 attention=settings["attention"],
                 spectral=settings["spectral"],
+                smooth=settings["smooth"],
             ),
             **ada.augmentation(self.options),
         }
