@@ -56,6 +56,8 @@ SET = {  # with every network and buffer that a setting can add
     family: {"ada": True, "attention": True, "spectral": True, "smooth": True, "batch": "discrimination"}
     for family in ("dcgan", "wgan-gp", "acgan")
 } | {family: {"ada": True} for family in ("pggan", "stylegan2", "spade", "cyclegan")}
+SET["cyclegan"] = {"ada": True, "structure": 1.0}
+SET["cut"] = {"structure": 1.0}
 SET["pix2pix"] = {"ada": True, "perceptual": 1.0, "style": 10.0, "global_critic": True}
 
 

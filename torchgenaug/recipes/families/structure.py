@@ -18,7 +18,7 @@ from torch.nn import functional
 from torchgenaug.recipes.settings import Setting
 
 STRUCTURE = {
-    "structure": Setting(1.0, "weight of edges that source and translation must share, whatever their contrast", low=0)
+    "structure": Setting(0.0, "weight of edges that source and translation must share, whatever their contrast", low=0)
 }
 """The setting of families that use such a distance."""
 
