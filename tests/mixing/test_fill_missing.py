@@ -329,3 +329,22 @@ def test_a_sample_without_any_modality_is_named():
     real = [*partial_dicts(), {"label": 1}]
     with pytest.raises(ConfigurationError, match=r"none at index 4.*Leave such samples out"):
         FillMissing(real, any_modality(), source=MODALITIES)
+
+
+def test_several_modalities_of_subjects_and_arrays():
+    """TorchIO's 2D images have a last axis of 1; a filled one has the affine of one that is there."""
+    affine = np.diag([2.0, 3.0, 1.0, 1.0])
+    subjects = [
+        tio.Subject({name: tio.ScalarImage(tensor=value[..., None], affine=affine) for name, value in sample.items()})
+        for sample in partial_dicts()
+    ]
+    made = FillMissing(subjects, any_modality(), source=MODALITIES)
+    flair = made[2]["flair"]
+    assert isinstance(flair, tio.ScalarImage)
+    assert flair.shape == (1, 6, 5, 1)
+    assert np.array_equal(flair.affine, affine)
+    assert torch.allclose(flair.data, subjects[2]["t1"].data)
+    arrays = [{name: value.numpy() for name, value in sample.items()} for sample in partial_dicts()]
+    filled_arrays = FillMissing(arrays, any_modality(), source=MODALITIES)
+    assert filled_arrays[2]["t2"].dtype == np.float32
+    assert np.allclose(filled_arrays[2]["t2"], arrays[2]["t1"])
