@@ -145,7 +145,7 @@ def _find_cast(name: str, spec: FieldSpec, dtype: torch.dtype) -> Cast | str:
     if dtype != torch.uint8:
         return Cast(name, dtype, checked=True, rounded=True, rule=", rounded")
     if spec.value_range is None:
-        return ", whose value range is not stated: what its 0 and 255 are is unknown"
+        return ", whose value range is not stated: what its 0 and 255 are is unknown (return uint8)"
     low, high = spec.value_range
     if low >= 0 and 1 < high <= _GREY:
         return Cast(name, dtype, checked=True, rounded=True, rule=", rounded")

@@ -11,6 +11,7 @@ import torch
 
 from torchgenaug.errors import IntensityMismatchWarning
 from torchgenaug.samples.layout import SampleLayout
+from torchgenaug.samples.pil_images import is_picture
 
 _LEAST_OVERLAP = 0.2
 _FEW = 8  # samples of either kind that are compared
@@ -45,11 +46,17 @@ class IntensityWatch:
             side = self._seen[is_synthetic]
             if len(side) < _FEW:
                 values = self._layout.split(sample[0] if self._layout.crops else sample)
+                self._images = tuple(name for name in self._images if _is_image(values[name]))
                 side.append({name: _thinned(values[name]) for name in self._images})
         if self.is_done:
             for name in self._images:
                 real, fake = ([one[name] for one in side] for side in self._seen)
                 warn_if_ranges_differ(real, fake, name, stacklevel + 1)
+
+
+def _is_image(value: Any) -> bool:
+    """Whether a value is an image, and no class, tuple or dict of the user's that holds one."""
+    return isinstance(value, (torch.Tensor, np.ndarray)) or is_picture(value)
 
 
 def warn_if_intensities_differ(real: Sequence[Any], synthetic: Sequence[Any], layout: SampleLayout, image: str) -> None:

@@ -68,8 +68,8 @@ class SyntheticMixDataset(Dataset[Any]):
         transform: applied to every sample: a TorchIO transform or a function sample → sample.
         real_transform: applied to real samples only, before `transform`.
         synthetic_transform: applied to synthetic samples only, before they are converted: it gets tensors under the
-            names of the source (tuples: in the order of `fields`; Subjects: as images), and may rename, add and drop
-            fields.
+            names of the source (tuples: in the order of `fields`; Subjects: as images), may rename, add and drop
+            fields, and return samples of a class of your own where the real ones are such.
         provenance: adds to each sample where it comes from: ``is_synthetic``, ``index`` (in `real`, or -1), ``id``,
             ``seed`` (hexadecimal), ``parent`` and ``member`` (of an ensemble) of a synthetic sample, or -1 and "", and
             the sequence's ``fingerprint``.

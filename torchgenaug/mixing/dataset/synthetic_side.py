@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from torchgenaug.mixing.dataset.map_source import MapSource
 from torchgenaug.samples.container_type import tensor_like
 from torchgenaug.samples.kinds import infer_kind
 from torchgenaug.samples.layout import MEMBER, PARENT, SampleLayout
+from torchgenaug.samples.pil_images import is_picture
 from torchgenaug.samples.seeded_transform import SeededTransform
 from torchgenaug.samples.torchio_values import is_image
 from torchgenaug.seeding import UInt64Array
@@ -69,7 +71,8 @@ class SourceSide:
         else:
             empty = {name: torch.zeros(spec.shape, dtype=spec.dtype) for name, spec in self._fields.items()}
             positions = {name: name for name in raw.names}
-            layout = SampleLayout.of(self._named(empty), None if raw.container in ("dict", "subject") else positions)
+            unnamed = raw.container in ("dict", "subject") or self._is_own_type
+            layout = SampleLayout.of(self._named(empty), None if unnamed else positions)
             renamed = dict(zip(raw.names, (by_source.get(origin, "scalar") for origin in raw.sources), strict=True))
             self._change = SeededTransform(transform, layout, {**renamed, **by_source})
 
@@ -96,7 +99,7 @@ class SourceSide:
             name: tensor_like(likes[name], value) if isinstance(likes.get(name), Tensor) else value
             for name, value in values.items()
         }
-        if raw.container == "dict":
+        if raw.container == "dict" or self._is_own_type:
             return tensors
         if raw.container == "subject":
             return self._subject(values, likes)
@@ -106,6 +109,13 @@ class SourceSide:
             for name, origin in zip(raw.names, raw.sources, strict=True)
         ]
         return raw.assemble([[value] for value in row], 1)[0]
+
+    @property
+    def _is_own_type(self) -> bool:
+        """Whether real samples are of a class of the user's, such as a dataclass, which only a transform can build."""
+        like = self._raw.template
+        made_here = (Tensor, np.ndarray, np.generic, bool, int, float, complex, str, bytes)
+        return self._raw.container == "tensor" and not (isinstance(like, made_here) or is_picture(like))
 
     def _subject(self, values: Mapping[str, Tensor], likes: dict[str, Any]) -> Any:
         import torchio as tio
