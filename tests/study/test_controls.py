@@ -96,6 +96,8 @@ def test_own_transforms_are_drawn_anew_in_each_epoch():
     again = arm.build(data, 0)
     assert torch.equal(first, again[0][0])
     assert "RandomNoise" in arm.settings["transform"]
+    other = real_sample_transformed(tio.RandomNoise(std=0.1), fields=FIELDS)
+    assert other.settings != arm.settings == real_sample_transformed(tio.RandomNoise(std=0.5)).settings
 
 
 def filtered_arm():

@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from torchgenaug.conditions.deform import described
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.samples.random_state import random_state_restored
 from torchgenaug.study.arms import Arm, describe, mixed, per_split
@@ -41,7 +43,8 @@ def real_sample_transformed(
     def build(split: Split, seed: int) -> SyntheticMixDataset:
         return SyntheticMixDataset(split.train, split.train, 0.0, seed=seed, fields=fields, transform=transform)
 
-    settings = {"transform": describe(transform) if " at 0x" in repr(transform) else repr(transform)}
+    digest = hashlib.sha256(described(transform).encode()).hexdigest()[:12]
+    settings = {"transform": f"{describe(transform)} {digest}"}
     return Arm(name, "control", build, lambda split: split.train, settings)
 
 

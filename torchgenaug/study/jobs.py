@@ -41,12 +41,12 @@ class Jobs:
         found = self.results.runs()
         return [found[key] for key in keys if key in found]
 
-    def run(self, keys: Sequence[Key], total: int, say: Callable[[str], None]) -> list[str]:
+    def run(self, keys: Sequence[Key], every: Sequence[Key], say: Callable[[str], None]) -> list[str]:
         """Does what is missing, and waits for what others are at.
 
         Args:
             keys: the runs.
-            total: runs of the whole study, for progress.
+            every: all runs of the study, for progress.
             say: is called with a line after each run.
 
         Returns:
@@ -78,9 +78,10 @@ class Jobs:
                     self.results.append(run)
                 self._spent, self._steps = self._spent + time.perf_counter() - began, self._steps + key.steps
                 done = self.results.runs()
-                to_do = sum(each.steps for each in keys if each not in done and each not in failed)
+                to_do = sum(each.steps for each in every if each not in done and each not in failed)
                 left = _minutes(self._spent / self._steps * to_do)
-                say(f"{len(done)}/{total} runs, {key}: {self.metric} {run.score:.4f}; about {left} left")
+                number = f"{sum(each in done for each in every)}/{len(every)}"
+                say(f"{number} runs, {key}: {self.metric} {run.score:.4f}; about {left} left")
             if not progress:
                 time.sleep(_WAIT_S)  # other processes are at the last runs
         return list(failed.values())

@@ -186,11 +186,11 @@ class Study:
         if any(arm.role == "oracle" for arm in self.arms) and not self.extent.past_no_headroom:
             roles = {arm.name: arm.role for arm in self.arms}
             first = [key for key in keys if key[3:] == (keys[0].steps, 1.0) and roles[key.arm] != "synthetic"]
-            if not jobs.run(first, len(keys), say):
+            if not jobs.run(first, keys, say):
                 found = summarise(jobs.done(first), self.arms, self.metric, test_share(self.splits))
                 stopped = found["headroom"] is False
                 keys = first if stopped else keys
-        failed = jobs.run(keys, len(keys), say)
+        failed = jobs.run(keys, keys, say)
         if failed:
             raise DivergenceError("\n".join(failed))
         runs = jobs.done(keys)
