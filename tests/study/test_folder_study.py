@@ -96,7 +96,9 @@ def test_wrong_entries_are_named(tmp_path, old, new, message):
 def test_the_few_labels_example_in_a_tiny_version(tmp_path):
     pytest.importorskip("mlxtend")
     text = EXAMPLES["few-labels"]
-    for long, short in (("= 3000", "= 60"), ("= 2000 ", "= 1 "), ("= 2000 ", "= 20 "), ("= 300 ", "= 2 ")):
+    whole = load_study(saved(tmp_path, text), tmp_path / "out")
+    assert len(whole.arms[5].source(whole.splits[0])) == 2500
+    for long, short in (("= 2500", "= 60"), ("= 2000 ", "= 1 "), ("= 2000 ", "= 20 "), ("= 300 ", "= 2 ")):
         text = text.replace(long, short, 1)
     text = text.replace("[few_labels]", "[few_labels]\nconfidence = 0.0")
     study = load_study(saved(tmp_path, text), tmp_path / "out")

@@ -83,6 +83,7 @@ class CrossModality:
         affine, hidden = BatchAffine(), RandomIntensityMap()
         control: dict[str, Any] = {"fields": _FIELDS, "transform": affine}
         table_arm = mixed(looked_up, 0.5, name="look-up table 50%, affine", **control)
+        table_only = mixed(looked_up, 1.0, name="look-up table only, affine", **control)
         arms: list[Arm] = [
             real_repeated("T1 repeated"),
             real_transformed(affine, "T1, affine"),
@@ -91,6 +92,7 @@ class CrossModality:
             mixed(translator, 0.5, name="pix2pix 50%, affine", **control),
             mixed(translator, 1.0, name="pix2pix only, affine", **control),
             oracle(lambda split: _Slices(data, labelled, data.images), affine, "oracle: true T2, affine"),
+            replace(table_only, role="control"),
         ]
         task = Segmentation(_NUM_TISSUES, batch_size=self.batch_size)
         return Study(

@@ -54,13 +54,13 @@ seeds = 5                # initial weights and orders of samples
 batch_size = 8           # of the segmenter
 """,
     "few-labels": """\
-# Two labelled digits per class here, 3,000 unlabelled ones at a site whose images may not leave it. Its generator may.
+# Two labelled digits per class here, 2,500 unlabelled ones at a site whose images may not leave it. Its generator may.
 # Run it:  torchgenaug study few-labels.toml --out few-labels-study
 name = "few labels, many unlabelled images elsewhere"
 
 [few_labels]
 per_class = 2            # labelled digits of each class
-unlabelled = 3000        # digits at the other site, labelled there by a classifier of the few
+unlabelled = 2500        # digits at the other site, labelled there by a classifier of the few
 generator_steps = 2000   # of acgan, at the other site
 generated = 2000         # images that it hands out
 steps = 300              # optimizer steps of the classifier in every arm

@@ -57,7 +57,7 @@ class FewLabels:
 
     data: str = "digits"
     per_class: int = 2
-    unlabelled: int = 3000
+    unlabelled: int = 2500
     confidence: float = 0.9
     generator_steps: int = 2000
     generated: int = 2000
