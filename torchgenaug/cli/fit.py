@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchgenaug.cli.choices import CONDITIONS, Condition, Folders, Precision, SplitBy
 from torchgenaug.cli.families import show_families
 from torchgenaug.cli.numbers import numbers, whole_numbers
 from torchgenaug.cli.output import say
+from torchgenaug.cli.panels import FIT, in_panels
 
 if TYPE_CHECKING:
     from torchgenaug.recipes import FitResult, Options, TrainingData
 
 
-class Condition(StrEnum):
-    """What ``--condition`` accepts."""
-
-    none = "none"
-    label = "label"
-    mask = "mask"
-    source = "source"
-
-
-_CONDITIONS: Mapping[Condition, Literal["label", "mask", "source"] | None] = {
-    Condition.none: None,
-    Condition.label: "label",
-    Condition.mask: "mask",
-    Condition.source: "source",
-}
-
-
-class Folders(StrEnum):
-    """What ``--folders`` accepts."""
-
-    classes = "classes"
-    patients = "patients"
-    ignore = "ignore"
-
-
-class SplitBy(StrEnum):
-    """What ``--split`` accepts."""
-
-    patients = "patients"
-
-
-class Precision(StrEnum):
-    """What ``--precision`` accepts."""
-
-    no = "no"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
+@in_panels(FIT)
 def fit(
     family: Annotated[str, typer.Argument(help="What to train; `torchgenaug fit list` explains each.")],
     data: Annotated[
@@ -215,7 +177,7 @@ def fit(
     if limit is not None:
         train = train.limit(limit, seed)
     recipe = Options(
-        condition=_CONDITIONS[condition],
+        condition=CONDITIONS[condition],
         with_mask=with_mask,
         steps=steps,
         batch_size=batch_size,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from torchgenaug.cli.output import counted, num_bytes, open_console, stoppable
+from torchgenaug.cli.panels import RENDER, in_panels
 from torchgenaug.cli.render_cost import state_cost
 from torchgenaug.cli.text import printable
 from torchgenaug.progress import minute_lines
@@ -40,6 +41,7 @@ class StorageDtype(StrEnum):
     uint8 = "uint8"
 
 
+@in_panels(RENDER)
 def render(
     context: typer.Context,
     synthesizer: Annotated[
