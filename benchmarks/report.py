@@ -15,7 +15,8 @@ PROFILES = "profiles"
 
 def load(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """Question → document, for every JSON file of the results."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    documents = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {name: document for name, document in documents.items() if "question" in document}  # not simulations
 
 
 def missed(documents: Mapping[str, Any]) -> list[str]:
