@@ -127,3 +127,13 @@ def test_likeness_that_the_condition_explains_is_no_copying():
     assert fair.copies["found"] < 20
     assert fair.copies["compared_within"] == "condition"
     assert "held_out_synthetic" not in fair.counts
+
+
+def test_what_nobody_sees_is_no_other_brightness():
+    """Air is exactly 0 in all real images, and nearly so in synthetic ones."""
+    real, made = Scans(40), Scans(40, seed=1)
+    for each, air in ((real, 0.0), (made, 0.0002)):
+        for sample in each.samples:
+            sample["image"][sample["mask"] == 0] = air
+    assert label_intensities(real, range(40), made, range(40))[0].outside == 1.0
+    assert label_intensities(real, range(40), made, range(40), tolerance=0.01)[0].outside == 0.0

@@ -35,6 +35,7 @@ Progress = Callable[[str], None]
 """Called with what is done next, at most `NUM_STEPS` times."""
 
 NUM_STEPS = 6
+_UNSEEN = 0.01  # of the value range: a difference in brightness that nobody sees
 _DRAWN, _GUESSED, _PROFILED, _MAPPED = 24, 10, 500, 1500  # images
 
 
@@ -127,7 +128,9 @@ def evaluate(
     tell("leaks")
     leaks = _leaks(synthetic, real, held_out, described)
     tell("verdict")
-    tissues = label_intensities(real, train.rows(_PROFILED), synthetic, made.rows(_PROFILED))
+    tissues = label_intensities(
+        real, train.rows(_PROFILED), synthetic, made.rows(_PROFILED), _UNSEEN * (limits[1] - limits[0])
+    )
     facts = Facts(
         measures=measures,
         num_real=len(train),

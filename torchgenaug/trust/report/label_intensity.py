@@ -42,7 +42,7 @@ class LabelIntensity(NamedTuple):
 
 
 def label_intensities(
-    real: Any, real_rows: Sequence[int], synthetic: Any, synthetic_rows: Sequence[int]
+    real: Any, real_rows: Sequence[int], synthetic: Any, synthetic_rows: Sequence[int], tolerance: float = 0.0
 ) -> tuple[LabelIntensity, ...]:
     """Compares the median intensity in each class of the masks; empty where either set has no masks.
 
@@ -51,6 +51,7 @@ def label_intensities(
         real_rows: which of them to look at.
         synthetic: synthetic ones.
         synthetic_rows: which of them.
+        tolerance: what nobody sees, in the unit of the images: air is exactly 0 in many real images.
     """
     ours, theirs = _medians(synthetic, synthetic_rows), _medians(real, real_rows)
     found = []
@@ -58,7 +59,7 @@ def label_intensities(
         if min(len(ours[label]), len(theirs[label])) < _FEWEST_IMAGES:
             continue
         low, middle, high = (float(each) for each in np.quantile(theirs[label], (0.01, 0.5, 0.99)))
-        outside = float(((ours[label] < low) | (ours[label] > high)).mean())
+        outside = float(((ours[label] < low - tolerance) | (ours[label] > high + tolerance)).mean())
         first, centre, last = (float(each) for each in np.quantile(ours[label], (0.01, 0.5, 0.99)))
         found.append(LabelIntensity(label, (low, middle, high), (first, centre, last), outside, len(ours[label])))
     return tuple(found)
