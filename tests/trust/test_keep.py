@@ -217,3 +217,26 @@ def test_bad_arguments():
         keep(pool, brightness, best=0.5)
     with pytest.raises(ConfigurationError, match="`count` must be an integer"):
         keep_varied(SOURCE, RadiomicsFeatures(), 41)
+
+
+@pytest.mark.parametrize("as_loader", [False, True])
+def test_scores_stand_in_the_provenance_of_a_mix(as_loader):
+    from torch.utils.data import DataLoader
+
+    from torchgenaug import SyntheticMixDataset, SyntheticMixLoader
+
+    source = InMemorySource(SyntheticSequence(AnalyticSynthesizer((8, 8))), 20)
+    kept = keep(source, lambda batch: batch["image"].flatten(1).mean(1), best=0.5)
+    real = [{"image": torch.rand(1, 8, 8)} for _ in range(12)]
+    if as_loader:
+        mixed = SyntheticMixLoader(DataLoader(real, 4), kept, 0.5, fields=["image"], provenance=True)
+    else:
+        mixed = DataLoader(SyntheticMixDataset(real, kept, 0.5, fields=["image"], provenance=True), 4)
+    seen = 0
+    for batch in mixed:
+        origin = batch["provenance"]
+        for row, synthetic in enumerate(origin["is_synthetic"].tolist()):
+            score = float(origin["score"][row])
+            assert np.isnan(score) if not synthetic else score == kept.scores[int(origin["id"][row])]
+            seen += synthetic
+    assert seen

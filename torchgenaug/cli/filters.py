@@ -100,12 +100,19 @@ def _parts(sequence: SyntheticSequence, data: str) -> tuple[TrainingData, Traini
 def keep_rendered(source: ShardSource, rule: str, best: float | None, above: float | None, out: Path) -> str:
     """Scores the samples of a render and writes ``kept.json`` beside the shards; returns a line about it."""
     from torchgenaug.recipes.data.import_name import call_by_name
+    from torchgenaug.shards.card import write_card
     from torchgenaug.trust import keep
     from torchgenaug.trust.filters.keep import KEPT_NAME
 
     made: Any = call_by_name(rule, "--keep", "package.module:factory of a rule")
     kept = keep(source, made, best=best, above=above, progress=out / ".scores.json")
     kept.save(out)
+    write_card(
+        out,
+        source.manifest,
+        f"Filter: {len(kept)} of {len(source)} samples were kept ({kept.acceptance_rate:.0%}, {kept.condition}); "
+        f"`{KEPT_NAME}` holds the scores of all",
+    )
     (out / ".scores.json").unlink(missing_ok=True)
     return (
         f"{len(kept)} of {len(source)} samples kept ({kept.acceptance_rate:.0%}, {kept.condition}): "

@@ -7,12 +7,21 @@ used where an object has them:
 - of synthesizers: `ClassConditional`, `Conditional` (what they are conditioned on), `Placed`, `Movable` (devices),
   `Storable` (saving), `Trained` (what they were trained on), `Denoises` (diffusion from any noise level on);
 - of sources: `ReadsInto` (reading without a copy), `Changing`, `ChangingWithinEpoch` (content that depends on the
-  epoch), `Ranked` (samples of its own in each process), `Joined` (samples of several sequences).
+  epoch), `Ranked` (samples of its own in each process), `Joined` (samples of several sequences), `Scored` (a
+  score for each sample).
 
 The conformance suites in `torchgenaug.testing` check an implementation and every optional ability that it has.
 """
 
-from torchgenaug.contracts.sources import Changing, ChangingWithinEpoch, Joined, Ranked, ReadsInto, SyntheticSource
+from torchgenaug.contracts.sources import (
+    Changing,
+    ChangingWithinEpoch,
+    Joined,
+    Ranked,
+    ReadsInto,
+    Scored,
+    SyntheticSource,
+)
 from torchgenaug.contracts.synthesizers import (
     ClassConditional,
     Conditional,
@@ -47,6 +56,7 @@ __all__ = [
     "Ranked",
     "ReadsInto",
     "Redrawing",
+    "Scored",
     "Screen",
     "Storable",
     "Stored",

@@ -52,6 +52,15 @@ class SyntheticSource(Protocol):
 
 
 @runtime_checkable
+class Scored(Protocol):
+    """A source whose samples have a score each, such as the one that a filter kept them by: it enters provenance."""
+
+    def scores_at(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The score of each position's sample, (n,)."""
+        ...
+
+
+@runtime_checkable
 class ReadsInto(Protocol):
     """A source that reads into tensors that exist: `SyntheticMixLoader` saves a copy with it."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from torchgenaug.contracts import Joined, SyntheticSource
+from torchgenaug.contracts import Joined, Scored, SyntheticSource
 from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
 from torchgenaug.types import Batch
 
@@ -36,13 +37,26 @@ def of_real(index: int) -> Provenance:
     return {"is_synthetic": False, "index": index, "id": -1, "seed": "", "parent": -1, "member": -1, "fingerprint": ""}
 
 
-def of_synthetic(source: SyntheticSource | object, positions: Sequence[int], read: Batch) -> list[Provenance]:
+def of_real_in(source: object) -> Callable[[int], Mapping[str, Any]]:
+    """Position → provenance of a real sample in a mix with `source`: of one with scores it has a ``score`` of NaN.
+
+    So all samples of a batch have the same entries.
+    """
+    return (lambda index: {**of_real(index), "score": math.nan}) if isinstance(source, Scored) else of_real
+
+
+def of_synthetic(
+    source: SyntheticSource | object, positions: Sequence[int], read: Batch
+) -> Sequence[Mapping[str, Any]]:
     """Provenance of the samples that `source` holds at `positions` now.
 
     Args:
         source: where they were read.
         positions: (n,).
         read: the batch that they were read as; ``parent`` and ``member`` are taken from it.
+
+    Returns:
+        A `Provenance` each; of a `Scored` source with one entry more, ``score``.
     """
     if not isinstance(source, SyntheticSource):  # a map-style data set
         return [{**of_real(-1), "is_synthetic": True, "id": place} for place in positions]
@@ -55,7 +69,7 @@ def of_synthetic(source: SyntheticSource | object, positions: Sequence[int], rea
         read[MEMBER].tolist() if MEMBER in read else missing,
         fingerprints(source, at),
     )
-    return [
+    origins: list[Provenance] = [
         {
             "is_synthetic": True,
             "index": -1,
@@ -67,6 +81,10 @@ def of_synthetic(source: SyntheticSource | object, positions: Sequence[int], rea
         }
         for number, seed, parent, member, fingerprint in zip(*columns, strict=True)
     ]
+    if not isinstance(source, Scored):
+        return origins
+    scores = source.scores_at(at).tolist()
+    return [{**origin, "score": float(score)} for origin, score in zip(origins, scores, strict=True)]
 
 
 def fingerprints(source: SyntheticSource, positions: npt.NDArray[np.int64]) -> list[str]:

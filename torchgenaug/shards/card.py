@@ -12,10 +12,15 @@ CARD_NAME = "README.md"
 MARK = "<!-- Written by torchgenaug. Delete this line to keep your own changes. -->"
 
 
-def write_card(folder: Path, manifest: Manifest) -> bool:
+def write_card(folder: Path, manifest: Manifest, filtered: str = "") -> bool:
     """Writes the card of a render; one that a user changed (without `MARK`) stays as it is.
 
     Names of patients and samples do not enter it, only how many they were.
+
+    Args:
+        folder: of the shards.
+        manifest: of the render.
+        filtered: a sentence on which samples a filter kept; empty: there was none.
 
     Returns:
         Whether it was written.
@@ -23,11 +28,11 @@ def write_card(folder: Path, manifest: Manifest) -> bool:
     path = folder / CARD_NAME
     if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         return False
-    path.write_text(card_text(manifest), encoding="utf-8")
+    path.write_text(card_text(manifest, filtered), encoding="utf-8")
     return True
 
 
-def card_text(manifest: Manifest) -> str:
+def card_text(manifest: Manifest, filtered: str = "") -> str:
     """The card as Markdown with a YAML head."""
     fields = "\n".join(
         f"| `{name}` | {field.spec.kind} | {field.spec.shape} | {str(field.spec.dtype).removeprefix('torch.')} | "
@@ -67,7 +72,7 @@ size_categories:
 
 - Generator: `{manifest.synthesizer}` (fingerprint), base seed {manifest.seed}, sequence `{manifest.sequence}`
 - Trained on: {trained_on_text(manifest.trained_on)}
-- Rendered with {versions}
+- Rendered with {versions}{f"{chr(10)}- {filtered}" if filtered else ""}
 
 ## Intended use
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torchgenaug.contracts import Changing, ChangingWithinEpoch, Joined, Ranked, ReadsInto, SyntheticSource
+from torchgenaug.contracts import Changing, ChangingWithinEpoch, Joined, Ranked, ReadsInto, Scored, SyntheticSource
 from torchgenaug.errors import SampleIndexError
 from torchgenaug.sequence.sequence import SyntheticSequence
 
@@ -71,6 +71,15 @@ class SourceConformance:
             for name in names:
                 assert torch.equal(whole[name][1:4], expected[name])
                 assert not whole[name][[0, 4]].any()
+
+    def test_scores_are_one_number_each(self) -> None:
+        """`Scored.scores_at`, where a source has it, follows the positions."""
+        source = self.make()
+        if not isinstance(source, Scored):
+            return
+        every = source.scores_at(np.arange(len(source)))
+        assert every.shape == (len(source),)
+        assert np.array_equal(source.scores_at(np.array([len(source) - 1, 0])), every[[-1, 0]])
 
     def test_is_a_data_set(self) -> None:
         """``source[k]`` is sample k as a dict; a `DataLoader` reads it; wrong indices are named, nothing is read."""

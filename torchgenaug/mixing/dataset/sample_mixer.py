@@ -156,8 +156,10 @@ class SampleMixer:
         samples = [drawn() if code < 0 else taken() for code in codes]
         self._compare(samples, codes)
         origin = iter(made_from).__next__
-        origins = [origin() if code < 0 else provenance.of_real(code) for code in codes] if self.provenance else []
-        return samples, origins
+        if not self.provenance:
+            return samples, []
+        real_origin = provenance.of_real_in(self.source)
+        return samples, [origin() if code < 0 else real_origin(code) for code in codes]
 
     def _reads_one_by_one(self, draws: bool) -> bool:
         """Whether samples are just what ``real[position]`` and ``dataset[position]`` give."""
@@ -259,7 +261,7 @@ class SampleMixer:
             seeds = None
         samples, batch = side.samples(positions, seeds)
         self._state(opened)
-        origins: list[Any] = provenance.of_synthetic(source, positions, batch) if self.provenance else []
+        origins: list[Any] = list(provenance.of_synthetic(source, positions, batch)) if self.provenance else []
         if crops:
             samples = [samples[start : start + crops] for start in range(0, len(samples), crops)]
             origins = [origins[start : start + crops] for start in range(0, len(origins), crops)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import ReadsInto, SyntheticSource
+from torchgenaug.contracts import ReadsInto, Scored, SyntheticSource
 from torchgenaug.devices import is_on_accelerator, seeded_device
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
@@ -267,7 +267,12 @@ class BatchMixer:
         nobody = np.full(kept, -1)
         said = {name: read[name].cpu().numpy() if name in read else np.full(added, -1) for name in (PARENT, MEMBER)}
         ids, seeds = (source.ids(positions), source.seeds(positions).tolist()) if added else (positions, [])
+        scores = {}
+        if isinstance(source, Scored):
+            drawn = source.scores_at(positions) if added else np.zeros(0)
+            scores = {"score": torch.from_numpy(np.concatenate([np.full(kept, np.nan), drawn])).to(device)}
         return {
+            **scores,
             "is_synthetic": torch.arange(kept + added, device=device) >= kept,
             "id": torch.from_numpy(np.concatenate([nobody, ids])).to(device),
             "seed": [""] * kept + [f"{seed:016x}" for seed in seeds],

@@ -39,6 +39,10 @@ class KeptSource(SelectedSource):
         super().__init__(source, positions)
         self.scores, self.rule, self.condition = scores, rule, condition
 
+    def scores_at(self, positions: npt.NDArray[np.int64]) -> Floats:
+        """The scores of kept samples; they stand in the provenance of a mix as ``score``."""
+        return self.scores[self._there(positions)]
+
     @property
     def acceptance_rate(self) -> float:
         """Fraction of the samples that was kept."""

@@ -27,7 +27,16 @@ img { max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-@media print { body { max-width: none; font-size: 11pt; } .wide { overflow: visible; } table { font-size: 8pt; } }
+.paper { display: none; }
+@media (max-width: 40rem) {
+  table { font-size: .78rem; } th, td { padding: .25rem .3rem; }
+  th:first-child, td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 6.5rem; }
+}
+@media print {
+  body { max-width: none; font-size: 11pt; } .wide { overflow: visible; } table { font-size: 8pt; }
+  h2, h2 + p { break-after: avoid; } table, tr { break-inside: avoid; } details { display: none; }
+  .paper { display: block; }
+}
 """
 
 _WORDS = {
@@ -52,7 +61,7 @@ def write_page(report: Report, pictures: Pictures, path: Path) -> Path:
         _profiles(pictures),
         _maps(pictures),
     ]
-    parts += [_trilemma(report), _measures(report), _privacy(report), _notes(report)]
+    parts += [_trilemma(report), _measures(report), _privacy(report), _notes(report), _key_on_paper(pictures)]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -74,12 +83,20 @@ def _puzzle(pictures: Pictures) -> str:
     drawn = "".join(
         _figure(draw_image(image, pictures), str(number)) for number, (image, _) in enumerate(pictures.puzzle, 1)
     )
-    key = ", ".join(str(number) for number, (_, is_synthetic) in enumerate(pictures.puzzle, 1) if is_synthetic)
     return (
         f"<h2>Which of these {len(pictures.puzzle)} images are synthetic?</h2><p>Write down your guess before you read "
         f'on. Who cannot tell gets half of them right.</p><div class="pairs">{drawn}</div>'
-        f"<details><summary>Key</summary>Synthetic: {key}.</details>"
+        f"<details><summary>Key</summary>Synthetic: {_key(pictures)}.</details>"
     )
+
+
+def _key(pictures: Pictures) -> str:
+    return ", ".join(str(number) for number, (_, is_synthetic) in enumerate(pictures.puzzle, 1) if is_synthetic)
+
+
+def _key_on_paper(pictures: Pictures) -> str:
+    """The key at the end of a printed page, where nothing can be opened."""
+    return f'<p class="paper">Synthetic images of the first page: {_key(pictures)}.</p>'
 
 
 def _images(pictures: Pictures) -> str:
