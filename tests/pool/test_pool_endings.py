@@ -99,7 +99,7 @@ class Driver:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(240)
         self.process.stdout.close()
         return self.errors.read_text()[-10_000:]
 

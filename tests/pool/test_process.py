@@ -87,7 +87,7 @@ def build_nothing():
 
 def in_process(sequence, capacity=8, **options):
     return SyntheticPool(
-        sequence, capacity, **{"batch_size": 4, "refresh": 0.5, "background": "process", "timeout_s": 60} | options
+        sequence, capacity, **{"batch_size": 4, "refresh": 0.5, "background": "process", "timeout_s": 240} | options
     )
 
 
@@ -203,7 +203,7 @@ def test_nothing_is_left(tmp_path, end):
         process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             numbers = process.stdout.readline().split()
-            process.wait(30)
+            process.wait(240)
         finally:
             process.kill()
             process.stdout.close()

@@ -50,7 +50,7 @@ def numbers_of_bent(dims: int) -> int:
 
 
 def bent(region: Tensor, numbers: Tensor, shrink: float = 1.0) -> Tensor:
-    """A region in another size, turned in the plane of its first two axes, and bent; cut to what is not 0.
+    """Resizes a region, rotates it in the plane of its first two axes and bends it; crops it to what is not 0.
 
     Args:
         region: integer classes (*spatial), 0 outside.

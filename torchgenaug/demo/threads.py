@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Torch computes with `count` threads inside of the block, and with as many as before after it."""
+    """Sets the number of CPU threads of torch within a ``with`` block, and restores it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""What a training run leaves for the eye: a grid of samples, the loss curve, the numbers."""
+"""Training reports: a grid of samples, the loss curve, and the losses as CSV."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class SelectedSource(SourceDataset):
         return self.source.ids(self._there(positions))
 
     def seeds(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        """The seeds that they were made from."""
+        """The seed that the sample at each position was made from: (n,) uint64."""
         return self.source.seeds(self._there(positions))
 
     def fingerprints(self, positions: npt.NDArray[np.int64]) -> list[str]:

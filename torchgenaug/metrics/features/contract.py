@@ -34,7 +34,7 @@ class Features(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Their fingerprint."""
+        """Fingerprint of the features: sha256 of their weights or of their definition."""
         ...
 
     @property

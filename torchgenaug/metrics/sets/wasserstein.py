@@ -25,7 +25,7 @@ _AT_ONCE = 16  # directions: 10⁵ vectors projected on all of them would take 2
 
 
 def wasserstein(real: Tensor, synthetic: Tensor) -> float:
-    """Wasserstein-1 distance with Euclidean cost: the mean way of the best one-to-one assignment.
+    """Wasserstein-1 distance with Euclidean cost: the mean distance in the best one-to-one assignment.
 
     Exact; time grows with the cube of the count (0.1 s for 500). Biased upwards for few images in many dimensions.
 

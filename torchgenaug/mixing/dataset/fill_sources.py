@@ -88,7 +88,7 @@ class Modalities:
 
 
 def checked_modalities(names: str | tuple[str, ...], target: str | None, spec: FieldSpec) -> Modalities:
-    """The modalities of a model that makes `spec`.
+    """The modalities that are the channels of a model's images, checked against their specification.
 
     Raises:
         ConfigurationError: names that do not fit its channels, or a target that is none of them.

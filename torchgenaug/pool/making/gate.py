@@ -36,7 +36,7 @@ class ForkGate:
         forks.pause_during_forks(self)
 
     def claim(self) -> None:
-        """From now on this thread makes a batch; called with the lock."""
+        """Marks the calling thread, which holds the lock, as the one that makes a batch."""
         forks.stay_first()
         self.maker = threading.get_ident()
 

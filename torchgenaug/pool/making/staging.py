@@ -34,7 +34,7 @@ class Staging:
         return dict(self._data)
 
     def put(self, samples: Batch) -> None:
-        """Overwrites it."""
+        """Copies `samples` into the staged batch."""
         for name, data in self._data.items():
             data.copy_(samples[name])
 

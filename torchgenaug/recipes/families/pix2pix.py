@@ -69,7 +69,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
 
 
 class PairedTranslation:
-    """A generator that is given a condition, and a critic that is shown condition and image together."""
+    """Trains a generator from condition to image, and a critic on pairs of condition and image."""
 
     averaged = frozenset({"generator"})
 

@@ -44,7 +44,7 @@ class Edit:
 
 
 def checked_strength(strength: float | None, mode: str) -> float | None:
-    """How much of a source image goes, by default that of the mode; None in mode "text", which has none.
+    """The fraction of the noise schedule that is applied to a source image, or the mode's default; None in mode "text".
 
     Raises:
         ConfigurationError: one in mode "text", or one that is not in (0, 1].

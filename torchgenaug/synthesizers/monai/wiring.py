@@ -135,7 +135,7 @@ def infer_wiring(
     covariates: Mapping[str, tuple[float, float]] | None,
     network_range: tuple[float, float],
 ) -> Wiring:
-    """Finds where the conditions go.
+    """Infers from channel counts which network takes which condition.
 
     Raises:
         ConfigurationError: a condition that no network takes, one that a network wants and nobody gives, or numbers of

@@ -1,4 +1,4 @@
-"""`validation_only`: nothing synthetic in the data that judge a model."""
+"""`validation_only`: refuses a validation or test set that holds synthetic samples."""
 
 from __future__ import annotations
 

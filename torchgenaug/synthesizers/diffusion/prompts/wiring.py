@@ -159,7 +159,7 @@ def infer_wiring(
     guidance_scale: float | None,
     value_range: tuple[float, float],
 ) -> Wiring:
-    """Finds where the conditions go.
+    """Infers from the networks and the task which conditions are needed, and which network takes each.
 
     Args:
         unet: the denoiser.
