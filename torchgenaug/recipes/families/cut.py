@@ -3,7 +3,8 @@
 Park, Efros, Zhang, Zhu (2020), "Contrastive learning for unpaired image-to-image translation": a patch of the
 translation must be more like the patch of the source at its own place than like patches elsewhere in that source (their
 eq. 4), in the features of the generator's own encoder; target images are to stay what they are in the same sense
-(section 3).
+(section 3). That they stay it to the intensity, too, is from Zhu et al. (2017), section 5.2: patches that are compared by
+angles in a space of features say nothing of the range of intensities, and one run in two left it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FAMILIES = {
     )
 }
 _PATCHES, _TEMPERATURE, _PROJECTED = 128, 0.07, 64
-_CONTRAST_WEIGHT = 1.0
+_CONTRAST_WEIGHT, _IDENTITY_WEIGHT = 1.0, 5.0
 
 
 def build(family: str, data: TrainingData, options: Options) -> Recipe:
@@ -88,7 +89,8 @@ class ContrastiveTranslation:
         losses = {
             "generator": (critic(fake)[-1] - 1).square().mean(),
             "patches": _CONTRAST_WEIGHT * self._contrast(fake, source),
-            "identity": _CONTRAST_WEIGHT * self._contrast(same, image),
+            "identity": _CONTRAST_WEIGHT * self._contrast(same, image)
+            + _IDENTITY_WEIGHT * functional.l1_loss(same, image),
         }
         weight = float(self.options.settings["structure"])
         if weight:
