@@ -3,8 +3,8 @@
 Park, Efros, Zhang, Zhu (2020), "Contrastive learning for unpaired image-to-image translation": a patch of the
 translation must be more like the patch of the source at its own place than like patches elsewhere in that source (their
 eq. 4), in the features of the generator's own encoder; target images are to stay what they are in the same sense
-(section 3). That they keep their intensities is from Zhu et al. (2017), section 5.2: patches that are compared by angles
-in a space of features leave the range of intensities open, and one run in two left it.
+(section 3). That they keep their intensities is from Zhu et al. (2017), section 5.2: patches that are compared by
+angles in a space of features leave the range of intensities open, and one run in two left it.
 """
 
 from __future__ import annotations
