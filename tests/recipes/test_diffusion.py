@@ -12,7 +12,6 @@ from torchgenaug import SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit, state
 from torchgenaug.recipes.build import build_recipe
-from torchgenaug.recipes.families import ldm
 from torchgenaug.recipes.families.objective import VelocityObjective
 from torchgenaug.recipes.report import HeldOutConditions
 
@@ -151,10 +150,3 @@ def test_sizes(tmp_path):
         run(tmp_path / "model", "ldm", blobs(spatial=(20, 20)), tiny())
     with pytest.raises(ConfigurationError, match=r"`condition` must be one that ldm can take \(none, label\)"):
         run(tmp_path / "model", "ldm", blobs(), tiny(condition="mask"))
-
-
-def test_the_autoencoder_of_latent_diffusion_pays_for_edges_and_not_for_brightness():
-    images = torch.zeros(2, 1, 4, 6, 4)
-    images[:, :, 2:] = 1  # one edge, across the first axis: 1 of 3 steps between neighbours
-    assert ldm._edge_error(images + 0.3, images) == pytest.approx(0, abs=1e-6)
-    assert ldm._edge_error(torch.zeros_like(images), images) == pytest.approx(1 / 3)

@@ -2,9 +2,8 @@
 
 Rombach et al. (2022), "High-resolution image synthesis with latent diffusion models"; in 3D Pinaya et al. (2022),
 "Brain imaging generation with latent diffusion models". The networks are MONAI's `AutoencoderKL` and
-`DiffusionModelUNet`. The first 40 % of the steps train the autoencoder, on |x - x'|, on the same of the differences
-between neighbours (Mathieu, Couprie, LeCun, 2016, "Deep multi-scale video prediction beyond mean square error",
-equation 6), and on a small Kullback-Leibler term; the rest train the denoiser, on latents of unit variance.
+`DiffusionModelUNet`. The first 40 % of the steps train the autoencoder, on |x - x'| and a small Kullback-Leibler term,
+the rest the denoiser, on latents of unit variance.
 """
 
 from __future__ import annotations
@@ -142,8 +141,7 @@ class LatentDiffusion:
 
     def _autoencoder_step(self, images: Tensor, update: Update) -> dict[str, Tensor]:
         rebuilt, mean, deviation = self.networks["autoencoder"](images)
-        # Edges count more than their few voxels: without their part of the loss, volumes are more blurred.
-        error = (rebuilt.float() - images).abs().mean() + _edge_error(rebuilt.float(), images)
+        error = (rebuilt.float() - images).abs().mean()
         square_mean, square = mean.float().square(), deviation.float().square()
         divergence = 0.5 * (square_mean + square - square.clamp(min=1e-12).log() - 1).flatten(1).sum(1).mean()
         update({"autoencoder": error + _KL_WEIGHT * divergence})
@@ -171,9 +169,3 @@ class LatentDiffusion:
         rows = spread_rows(len(self.data), _NUM_MEASURED)
         images = (to_symmetric(self.data.samples[row]["image"][None], spec).to(self.scale.value.device) for row in rows)
         return torch.cat([autoencoder.encode(image)[0].float() for image in images]).std()  # type: ignore[operator]
-
-
-def _edge_error(images: Tensor, others: Tensor) -> Tensor:
-    """Mean |difference| of the steps between neighbours along each axis, summed over the axes."""
-    axes = range(2, images.ndim)
-    return torch.stack([(images.diff(dim=axis) - others.diff(dim=axis)).abs().mean() for axis in axes]).sum()
