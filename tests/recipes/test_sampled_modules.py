@@ -1,4 +1,4 @@
-"""Families whose sampler is a module of latents: they learn, are saved, go on where they were stopped, and refuse."""
+"""Families whose sampler is a module of latents: they are trained, saved, loaded, taken up again, and refuse."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(out, family, spatial, options, **loop):
 @pytest.mark.filterwarnings("ignore:At step")
 @pytest.mark.parametrize(("family", "spatial", "options"), CASES)
 def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, options):
-    """The run is stopped after its first step and goes on; what it saves is what a run without a stop saves."""
+    """The run is stopped after its first step and goes on from its checkpoint."""
     monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
     loop = importlib.import_module("torchgenaug.recipes.loop").TrainingLoop
     monkeypatch.setattr(loop, "_late", lambda self: self.run.step == 1)
