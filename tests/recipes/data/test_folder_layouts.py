@@ -441,3 +441,19 @@ def test_patterns_that_match_nothing_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(EmptyDatasetError, match="It is empty"):
         load_data(str(tmp_path / "empty"))
+
+
+def test_organs_in_files_of_their_own_are_kinds_and_cells_are_not(tmp_path):
+    for k in range(3):
+        put(tmp_path, f"s000{k}/ct.nii.gz")
+        for organ in ("liver", "spleen"):
+            put(tmp_path, f"s000{k}/segmentations/{organ}.nii.gz", box(f"{k}{organ}"))
+    with pytest.raises(ConfigurationError, match=r"2 kinds.*--masks '\*\*/segmentations/\*\*/\*liver\*' \(3\)"):
+        load_data(tmp_path)
+    assert load_data(tmp_path, masks="**/segmentations/**/*liver*").num_mask_classes == 2
+    cells = tmp_path / "cells"
+    for k in range(3):
+        put(cells, f"x{k}/images/x{k}.png")
+        for cell in range(2):
+            put(cells, f"x{k}/masks/{'abc'[k]}{'de'[cell]}.png", area(f"{k}{cell}"))
+    assert len(load_data(cells, folders="ignore")) == 3

@@ -156,8 +156,11 @@ def check_kinds(found: Mapping[str, Sequence[Named]]) -> None:
     """
     kinds: Counter[tuple[str, Tokens]] = Counter()
     several = False
+    # Words that come back at other images name kinds ("liver", "spleen"); names of single cells do not come back.
+    uses = Counter(word for image, masks in found.items() for word in {w for m in masks for w in _words(m, image)})
+    common = {word for word, count in uses.items() if count > 1}
     for image, masks in found.items():
-        own = {_kind(mask, image) for mask in masks}
+        own = {_kind(mask, image, common) for mask in masks}
         several |= len(own) > 1
         kinds.update(own)
     if several:
@@ -168,12 +171,17 @@ def check_kinds(found: Mapping[str, Sequence[Named]]) -> None:
         )
 
 
-def _kind(mask: Named, image: str) -> tuple[str, Tokens]:
+def _kind(mask: Named, image: str, common: set[str]) -> tuple[str, Tokens]:
     """The folder that names its role, and the words in its name that its image's name does not have."""
+    own, words = set(tokens_of(image.rpartition("/")[2])), _words(mask, image)
+    names_kind = set(mask.tokens) & own or (words and set(words) <= common)
+    return mask.role_folder, (*(words if mask.role_folder and names_kind else ()), *mask_kind(mask.tokens))
+
+
+def _words(mask: Named, image: str) -> Tokens:
+    """The words in a mask's name that neither its image's name has nor say that it is a mask."""
     own = set(tokens_of(image.rpartition("/")[2]))
-    words = tuple(token for token in mask.tokens if token.isalpha() and token not in own and not is_mask_word(token))
-    extra = words if mask.role_folder and set(mask.tokens) & own else ()
-    return mask.role_folder, (*extra, *mask_kind(mask.tokens))
+    return tuple(token for token in mask.tokens if token.isalpha() and token not in own and not is_mask_word(token))
 
 
 def glob_of(folder: str, words: Tokens) -> str:
