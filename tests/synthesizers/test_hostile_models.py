@@ -173,6 +173,10 @@ def test_numbers_of_a_configuration_are_bounded(gan, change, message):
         ("unet/config.json", {"block_out_channels": [1 << 20, 1 << 20]}),
         ("unet/config.json", {"num_class_embeds": 1 << 20}),
         ("unet/config.json", {"sample_size": 10**9}),
+        ("unet/config.json", {"sample_size": "x"}),
+        ("unet/config.json", {"sample_size": {"a": 1}}),
+        ("unet/config.json", {"norm_num_groups": "x"}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": "x"}),
     ],
 )
 def test_configurations_of_diffusers_are_bounded(ddpm, file, changes):

@@ -140,11 +140,13 @@ class DiTSynthesizer:
                 diffusers' own.
             ConfigurationError: as in the constructor.
         """
+        from torchgenaug.synthesizers.diffusion.folder import named_faults
         from torchgenaug.synthesizers.diffusion.layouts import load_dit
 
-        loaded = load_dit(path, revision)
-        vae = loaded.networks.get("vae")
-        return cls(loaded.networks["transformer"], loaded.scheduler, vae=vae, **settings)
+        with named_faults(path):
+            loaded = load_dit(path, revision)
+            vae = loaded.networks.get("vae")
+            return cls(loaded.networks["transformer"], loaded.scheduler, vae=vae, **settings)
 
     @property
     def scheduler(self) -> Any:

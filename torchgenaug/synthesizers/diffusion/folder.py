@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from torchgenaug.errors import SynthesizerLoadError
+from torchgenaug.errors import SynthesizerLoadError, TorchGenAugError
 from torchgenaug.synthesizers.diffusion.weights import load_weights
 from torchgenaug.synthesizers.parts.building import MAX_TIMESTEPS, check_numbers
 from torchgenaug.synthesizers.parts.model_files import read_json
@@ -28,6 +31,22 @@ HOMES = {
 }
 """Pipeline of diffusers → the class that samples such a folder; all others: `DiffusersSynthesizer`."""
 VAES = ("AutoencoderKL", "VQModel")
+
+
+@contextlib.contextmanager
+def named_faults(path: str | Path) -> Iterator[None]:
+    """What libraries raise at a configuration that no model has becomes a `SynthesizerLoadError` of the folder."""
+    try:
+        yield
+    except (TorchGenAugError, torch.OutOfMemoryError):
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, TypeError) and "keyword argument" in str(error):
+            raise  # of the caller's
+        raise SynthesizerLoadError(
+            f"{path} must hold networks and a scheduler that fit their configuration and each other, got {error!r}. "
+            "Fetch or save the model again."
+        ) from error
 
 
 def load_components(path: str | Path, revision: str | None = None) -> tuple[nn.Module, Any, nn.Module | None]:

@@ -151,15 +151,21 @@ class StableDiffusionSynthesizer:
             SynthesizerLoadError: no such folder, another layout, pickled weights, or a class of others than diffusers.
             ConfigurationError: as in the constructor.
         """
+        from torchgenaug.synthesizers.diffusion.folder import named_faults
         from torchgenaug.synthesizers.diffusion.layouts import load_stable_diffusion
 
-        loaded = load_stable_diffusion(path, revision)
-        networks = loaded.networks
-        if settings.get("mode") is None:
-            settings["mode"] = loaded.mode
-        return cls(
-            networks["unet"], loaded.scheduler, vae=networks["vae"], controlnet=networks.get("controlnet"), **settings
-        )
+        with named_faults(path):
+            loaded = load_stable_diffusion(path, revision)
+            networks = loaded.networks
+            if settings.get("mode") is None:
+                settings["mode"] = loaded.mode
+            return cls(
+                networks["unet"],
+                loaded.scheduler,
+                vae=networks["vae"],
+                controlnet=networks.get("controlnet"),
+                **settings,
+            )
 
     @property
     def scheduler(self) -> Any:

@@ -162,10 +162,11 @@ class DiffusersSynthesizer:
             SynthesizerLoadError: no such folder, pickled weights, or a class that is not one of diffusers' own.
             ConfigurationError: as in the constructor.
         """
-        from torchgenaug.synthesizers.diffusion.folder import load_components
+        from torchgenaug.synthesizers.diffusion.folder import load_components, named_faults
 
-        unet, scheduler, vae = load_components(path, revision)
-        return cls(unet, scheduler, vae=vae, **settings)
+        with named_faults(path):
+            unet, scheduler, vae = load_components(path, revision)
+            return cls(unet, scheduler, vae=vae, **settings)
 
     @property
     def scheduler(self) -> Any:
