@@ -1,4 +1,4 @@
-"""``introvae``: a VAE whose encoder is the critic of its decoder: sharper than a VAE, without a third network.
+"""``introvae``: a VAE whose encoder is the critic of its decoder, without a third network.
 
 Huang, Li, He, Sun, Tan (2018), "IntroVAE: Introspective variational autoencoders for photographic image synthesis", in
 the form of Daniel and Tamar (2021), "Soft-IntroVAE: Analyzing and improving the introspective variational autoencoder",
@@ -27,7 +27,7 @@ from torchgenaug.types import Batch
 
 FAMILIES = {
     "introvae": Family(
-        "VAE whose encoder judges what it decodes (Huang 2018, soft form of Daniel 2021): sharper than vae",
+        "VAE whose encoder judges what it decodes (Huang 2018, soft form of Daniel 2021): needs long training",
         steps=3000,
         batch_size=32,
         conditions=(None, "label"),

@@ -26,7 +26,7 @@ from torchgenaug.types import Batch
 
 FAMILIES = {
     "pggan": Family(
-        "GAN that grows (Karras 2018): low resolutions first, each faded in; steady at large sizes",
+        "GAN that grows (Karras 2018): low resolutions first, each faded in",
         steps=6000,
         batch_size=32,
         conditions=(None, "label"),

@@ -27,7 +27,7 @@ from torchgenaug.types import Batch
 
 FAMILIES = {
     "stylegan2": Family(
-        "style-based GAN (Karras 2020) with adaptive augmentation: for few images; truncation trades variety away",
+        "style-based GAN (Karras 2020) with adaptive augmentation and truncation: slower to learn than dcgan",
         steps=6000,
         batch_size=32,
         conditions=(None, "label"),

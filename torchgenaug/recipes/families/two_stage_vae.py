@@ -29,7 +29,7 @@ from torchgenaug.types import Batch
 
 FAMILIES = {
     "two-stage-vae": Family(
-        "a VAE of masks, then one of images given the mask (Huo 2022): few annotated lesions; makes both",
+        "a VAE of masks, then one of images given the mask (Huo 2022): makes both",
         steps=3000,
         batch_size=16,
         dims=(2, 3),
