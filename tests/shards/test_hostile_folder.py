@@ -163,6 +163,13 @@ def test_a_huge_manifest_is_not_read(copy):
         ShardSource(copy)
 
 
+def test_a_terabyte_of_nothing_is_not_hashed(copy):
+    os.truncate(shard(copy, 1), 1 << 40)  # sparse: it takes no space
+    assert "more than any shard" in verify_shards(copy).damaged[shard(copy, 1).name]
+    with pytest.raises(ShardCorruptError, match="more than any shard"):
+        ShardSource(copy, verify="hash").read([2])
+
+
 def test_samples_larger_than_the_cap_are_refused_before_a_file_is_opened(copy, monkeypatch):
     path = copy / "manifest.json"
     values = json.loads(path.read_text())

@@ -70,6 +70,9 @@ class OpenShard:
         handle = open_file(path, self.ids) if descriptor is None else descriptor
         try:
             self.identity = identity(handle)
+            # Before it is hashed: a file of a few bytes may claim a terabyte of nothing.
+            if self.identity[2] > manifest.most_bytes():
+                raise ShardFault(f"it has {self.identity[2]:,} bytes, more than any shard of this render")
             self._open(handle, manifest, index, (known or {}).get(self.identity), digest, frames, mapped)
         except BaseException as error:
             self.close()
