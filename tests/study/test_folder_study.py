@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from torchgenaug.datasets import lesions
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
 from torchgenaug.study.config import load_study
 from torchgenaug.study.examples import EXAMPLES
+from torchgenaug.types import FieldSpec
 
 SEGMENTATION = """
 steps = 2
@@ -55,14 +56,26 @@ def test_the_digits_example_has_all_arms(tmp_path):
             assert len(arm.build(split, 0)) == len(split.train) == 30
 
 
-def test_segmentation_with_masks_that_were_moved(tmp_path):
-    pytest.importorskip("nilearn")
+def test_segmentation_with_masks_that_were_moved(tmp_path, monkeypatch):
+    masks = torch.zeros(12, 1, 32, 32, dtype=torch.int64)
+    for k in range(12):
+        masks[k, :, 4 + k : 20, 6:28] = 1 + k % 3
+    data = TrainingData(
+        TensorSamples({"image": masks / 3.0, "mask": masks}),
+        {
+            "image": FieldSpec((1, 32, 32), value_range=(0.0, 1.0)),
+            "mask": FieldSpec((1, 32, 32), torch.int64, kind="label_map", value_range=(0, 3)),
+        },
+        tuple(f"image {k}" for k in range(12)),
+        "blocks",
+    )
+    monkeypatch.setattr("torchgenaug.study.folder_study.load_data", lambda name: data)
     study = load_study(saved(tmp_path, SEGMENTATION), tmp_path / "out")
     split = study.splits[0]
     arm = next(arm for arm in study.arms if arm.name == "mix 50%")
     source = arm.source(split)
     batch = source.read(np.arange(4))
-    assert batch["mask"].shape == (4, 1, 64, 64)
+    assert batch["mask"].shape == (4, 1, 32, 32)
     masks = torch.stack([split.train[k]["mask"] for k in range(len(split.train))])
     assert not any(torch.equal(mask, other) for mask in batch["mask"] for other in masks)
     assert (study.metric, study.train.__self__.num_classes) == ("mean Dice", 4)
@@ -109,10 +122,17 @@ def test_the_few_labels_example_in_a_tiny_version(tmp_path):
     assert {arm.role for arm in study.arms} == {"control", "synthetic", "reference", "oracle"}
 
 
+def plain_slices(split):
+    """Slices of noise with white matter in the middle."""
+    count, first = (16, 0) if split == "train" else (4, 16)
+    images = 0.8 + 0.05 * torch.randn(count, 1, 64, 64, generator=torch.Generator().manual_seed(first))
+    tissues = torch.zeros(count, 1, 64, 64, dtype=torch.int64)
+    tissues[:, :, 16:48, 16:48] = 3
+    return images.clamp(0, 1), tissues, tuple(f"slice {first + k}" for k in range(count))
+
+
 def test_the_lesions_example_in_a_tiny_version(tmp_path, monkeypatch):
-    pytest.importorskip("nilearn")
-    monkeypatch.setattr(lesions, "slice_rows", lambda split: range(20, 60, 5) if split == "train" else [62, 65])
-    lesions.brain_slices.cache_clear()
+    monkeypatch.setattr("torchgenaug.study.lesions.brain_slices", plain_slices)
     text = EXAMPLES["lesions"].replace("= 600", "= 1").replace("= 300 ", "= 1 ").replace("= 8  ", "= 3  ", 1)
     study = load_study(saved(tmp_path, text), tmp_path / "out")
     split = study.splits[0]
@@ -127,7 +147,6 @@ def test_the_lesions_example_in_a_tiny_version(tmp_path, monkeypatch):
         assert sizes.max() < 300
     empty = next(arm for arm in study.arms if arm.name.startswith("healthy")).source(split)
     assert empty.masks.sum() == 0
-    lesions.brain_slices.cache_clear()
     # Away from the lesion the slices are the healthy ones.
     far = torch.nn.functional.max_pool2d(made.masks.float(), 9, stride=1, padding=4) == 0
     assert torch.equal(made.images[far], empty.images[far])
