@@ -3,7 +3,8 @@
 A translator is trained on pairs without masks; it turns the few labelled T1 slices into T2, which keep their masks. The
 controls are the T1 slices themselves, also under transforms that hide their contrast, and an intensity look-up table
 fitted on the very pairs that the translator had. Both contrasts are simulated, from one brain: T2 is nearly a function
-of T1, so the table is hard to beat here, and a control at both doses of the translated slices. See `torchgenaug.datasets.brain_contrasts`.
+of T1, so the table is hard to beat here, and a control at both doses of the translated slices.
+See `torchgenaug.datasets.brain_contrasts`.
 """
 
 from __future__ import annotations
