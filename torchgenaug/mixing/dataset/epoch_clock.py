@@ -127,24 +127,24 @@ class EpochClock:
             The epoch, the number of samples read in it so far, and whether this read begins another pass, so that the
             epoch has to move first (then nothing was counted).
         """
-        shared = self._shared
-        now, num_read = shared[:2].tolist()
+        cells = self._ints
+        now, num_read = cells[_NOW], cells[_NUM_READ]
         move = now % _MOVES
         fetcher = _find_fetcher()
         if fetcher is None:
-            if shared[_SAMPLER_BEGAN] == move:
-                shared[_READ_BY_HAND] = move
+            if cells[_SAMPLER_BEGAN] == move:
+                cells[_READ_BY_HAND] = move
         else:
             worker = get_worker_info()
             place = _READERS + (0 if worker is None else 1 + worker.id % (_MOST_READERS - 1))
             if fetcher is not self._last_fetcher() and fetcher not in self._fetchers:
                 self._fetchers.add(fetcher)
                 self._last_fetcher = weakref.ref(fetcher)  # asked first: a look into the set takes 1 µs
-                if shared[place] == move and shared[_IS_SET] != _FIXED:
+                if cells[place] == move and cells[_IS_SET] != _FIXED:
                     self._noticed = (now, place)
                     return now // _MOVES, num_read, True
-            shared[place] = move
-        shared[_NUM_READ] = (0 if num_read == _JUST_SET else num_read) + count
+            cells[place] = move
+        cells[_NUM_READ] = (0 if num_read == _JUST_SET else num_read) + count
         return now // _MOVES, num_read, False
 
     def forget_reads(self) -> None:
@@ -153,6 +153,7 @@ class EpochClock:
 
     def _share(self) -> None:
         self._shared = self._cells.numpy()  # the same memory: a read and a write by numpy take 0.2 µs, by torch 4
+        self._ints = self._shared.data  # once more, for single integers in every batch
         self._fetchers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._last_fetcher = _nothing
         self._noticed = (0, _READERS)
