@@ -7,7 +7,20 @@ from torchgenaug.nets import DeformationUNet
 from torchgenaug.nets.deformation import moved, volume_change
 
 
-@pytest.mark.parametrize("shape", [(16, 24), (8, 12, 16)])
+class Alternating(torch.nn.Module):
+    """Velocities of 1 and -1 in random cells."""
+
+    def __init__(self, dims):
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, inputs):
+        cells = [4] * self.dims
+        drawn = torch.rand((len(inputs), self.dims, *cells), generator=torch.Generator().manual_seed(0)).round() * 2 - 1
+        return torch.nn.functional.interpolate(drawn, inputs.shape[2:], mode="nearest")
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (64, 64), (8, 12, 16)])
 def test_a_wild_network_still_does_not_fold(shape):
     torch.manual_seed(0)
     net = DeformationUNet(shape=(1, *shape), num_classes=3, width=2, value_range=(0, 100)).eval()
@@ -18,6 +31,9 @@ def test_a_wild_network_still_does_not_fold(shape):
         net.field.leave.weight.mul_(1000)
         shift = net.displacement(images, labels)
         assert shift.abs().max() > 0.05
+        # And the wildest velocity of all: both ends of the range, cell by cell.
+        net.field = Alternating(len(shape))
+        assert volume_change(net.displacement(images, labels)).min() > 0
         assert volume_change(shift).min() > 0
         made = net(images, labels)
         other = net(images, labels.flip(0))

@@ -16,8 +16,10 @@ from torch.nn import functional
 
 from torchgenaug.nets.translation import TranslationUNet
 
-_REACH = 0.4  # largest velocity, in units of half a side
-_COARSE = 4  # pixels of the velocity's grid: a smooth field needs no more
+# Steeper velocities fold between pixels, though their continuous integral does not: of finer grids (8 cells at half the
+# reach) random velocities from one end of the range to the other did in 3D, of this one none.
+_REACH = 0.2  # largest velocity, in units of half a side
+_CELLS = 4  # of the velocity's grid, per axis
 _SQUARINGS = 6
 _MODES = {2: "bilinear", 3: "trilinear"}
 _POOLS = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
@@ -55,7 +57,7 @@ class DeformationUNet(nn.Module):
         one_hot = functional.one_hot(labels, self.num_classes).to(images.dtype)
         maps = one_hot[(...,) + (None,) * (images.ndim - 2)].expand(-1, -1, *images.shape[2:])
         velocity = self.field(torch.cat([symmetric, maps], 1)) * _REACH
-        coarse = _POOLS[images.ndim - 2](velocity, _COARSE)
+        coarse = _POOLS[images.ndim - 2](velocity, [max(1, size // _CELLS) for size in images.shape[2:]])
         mode = _MODES[images.ndim - 2]
         step: Tensor = functional.interpolate(coarse, images.shape[2:], mode=mode, align_corners=True) / 2**_SQUARINGS
         for _ in range(_SQUARINGS):
