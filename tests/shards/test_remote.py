@@ -208,7 +208,7 @@ def test_incomplete_absent_newer_and_damaged(bucket, folder, tmp_path):
     with pytest.raises(ShardCorruptError, match=r"memory://bucket/shards/manifest\.json must be a manifest"):
         fetch()
     bucket.pipe("/bucket/shards/manifest.json", bytes(remote.MAX_MANIFEST_BYTES + 1))
-    with pytest.raises(ShardCorruptError, match="at most 16 MiB"):
+    with pytest.raises(ShardCorruptError, match="at most 32 MiB"):
         fetch()
     bucket.pipe("/bucket/shards/manifest.json", manifest)
     bucket.rm(f"/bucket/shards/{shard(folder, 1).name}")
