@@ -569,7 +569,7 @@ def test_a_mix_over_a_pool_that_is_further_on_begins_there():
 def test_each_rank_uses_all_of_a_pool_of_its_own(monkeypatch):
     """Two ranks draw four of eight a pass each: planned as one, each would see half of its pool for ever."""
     for rank in range(2):
-        monkeypatch.setattr(loader_module, "_rank", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(loader_module, "group_rank", lambda rank=rank: (rank, 2))
         with SyntheticPool(SEQUENCE, 8, refresh=0.0, batch_size=2, rank=rank, world_size=2) as pool:
             mix = SyntheticMixLoader(make_loader("dict", 8), pool, 0.5, provenance=True)
             ids = torch.cat([batch["provenance"]["id"] for _ in range(2) for batch in mix])
@@ -585,7 +585,7 @@ def test_a_device_that_is_the_cpu_changes_nothing():
 def test_ranks_draw_other_samples(monkeypatch):
     ids = []
     for rank in range(2):
-        monkeypatch.setattr(loader_module, "_rank", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(loader_module, "group_rank", lambda rank=rank: (rank, 2))
         mix = SyntheticMixLoader(make_loader("dict", size=8), source(), 0.5, provenance=True)
         ids.append(torch.cat([batch["provenance"]["id"] for _ in range(2) for batch in mix]))
     drawn = torch.cat(ids)
