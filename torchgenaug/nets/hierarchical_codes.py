@@ -68,6 +68,7 @@ class HierarchicalCodes(nn.Module):
             double(2 * width, width),
             double(width, width),
             layer(width, channels, 3, padding=1),
+            nn.Tanh(),  # a clamp makes a half-trained model's samples one constant, which sequences refuse
         )
         self.spread = nn.Upsample(scale_factor=2)
 
