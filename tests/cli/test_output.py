@@ -93,7 +93,7 @@ def test_settings_are_listed_for_one_family():
     assert "--set" not in everything
     assert "Settings of a family: torchgenaug fit list NAME" in everything
     assert "--set path_length=2.0: " in one
-    assert "dcgan" not in one
+    assert "dcgan: " not in one
 
 
 def test_inspect_and_verify_name_the_same_next_step(shards):
