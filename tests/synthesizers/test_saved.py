@@ -203,7 +203,10 @@ def test_consistent_but_hostile_content(folder, name, content, message):
         ({"version": 2}, r"version 1 or older, got 2.*pip install -U torchgenaug"),
         ({"version": None}, "format 'torchgenaug.synthesizer' and a version"),
         ({"format": "other"}, "got 'other'"),
-        ({"family": "crystal ball"}, "`family` must be one of .*diffusers, .*got 'crystal ball'.*package.module:factory"),
+        (
+            {"family": "crystal ball"},
+            "`family` must be one of .*diffusers, .*got 'crystal ball'.*package.module:factory",
+        ),
         ({"files": {"../evil.safetensors": "0"}}, "Nothing else is opened: no pickles, no paths outside"),
         ({"files": None}, "`files` must name"),
         ({"settings": {}}, "fit its configuration, got KeyError"),
