@@ -137,3 +137,16 @@ def test_what_nobody_sees_is_no_other_brightness():
             sample["image"][sample["mask"] == 0] = air
     assert label_intensities(real, range(40), made, range(40))[0].outside == 1.0
     assert label_intensities(real, range(40), made, range(40), tolerance=0.01)[0].outside == 0.0
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_images_that_are_all_alike_are_a_collapse(kinds):
+    """One image again and again, with a trace of noise: the most complete collapse that there is."""
+    from torchgenaug.trust.copies.describe import describe
+    from torchgenaug.trust.report.repeats import find_repeats
+
+    real = torch.stack([sample["image"] for sample in Scans(60).samples])
+    noise = 0.005 * torch.randn(60, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    made = real[:kinds].repeat(60 // kinds, 1, 1, 1) + noise
+    assert find_repeats(describe(made), describe(real)).share > 0.9
+    assert find_repeats(describe(real), describe(real)).share < 0.1

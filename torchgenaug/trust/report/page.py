@@ -30,7 +30,7 @@ th:first-child, td:first-child { text-align: left; }
 .paper { display: none; }
 @media (max-width: 40rem) {
   table { font-size: .78rem; } th, td { padding: .25rem .3rem; }
-  th:first-child, td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 6.5rem; }
+  th:first-child, td:first-child { white-space: normal; }
 }
 @media print {
   body { max-width: none; font-size: 11pt; } .wide { overflow: visible; } table { font-size: 8pt; }
@@ -154,7 +154,7 @@ def _row(result: Mapping[str, Any]) -> str:
     mark = f' <abbr title="{html.escape("; ".join(result["cautions"]))}">(!)</abbr>' if result["cautions"] else ""
     cells = [_number(result["value"]), f"{_number(result['low'])} – {_number(result['high'])}"]
     cells += [_number(result["floor"]), _number(result["ceiling"]), str(result["n"])]
-    name = html.escape(result["name"])
+    name = html.escape(result["name"]).replace("[", "<wbr>[")  # a phone breaks the line there
     return f"<tr><td>{name} {arrow}{mark}</td>{''.join(f'<td>{each}</td>' for each in cells)}</tr>"
 
 

@@ -13,6 +13,8 @@ from torchgenaug.trust.copies.describe import Described, Gallery, Images, Neares
 EXPECTED = 0.01
 """Share of real images that come as near to another one."""
 
+_ALIKE = 0.15  # of the distance of real images from their mean
+
 
 class Repeats(NamedTuple):
     """How often the images of a set repeat one another.
@@ -44,6 +46,8 @@ def find_repeats(synthetic: Described, real: Described, *, seed: int = 0) -> Rep
         for each in (usual.spectrum_distance.double(), usual.block_distance.double())
     ]
     near = (within.spectrum_distance <= limits[0]) & (within.block_distance <= limits[1])
+    # Distances are taken from the set's own mean, from which images that are all alike lie in all directions.
+    near |= _from_mean(synthetic.rows(rows)) < _ALIKE * _from_mean(real).median()
     near &= ~synthetic.constant[rows]
     constant = float(synthetic.constant[rows].double().mean())
     order = within.block_distance.argsort()
@@ -72,6 +76,12 @@ def count_identical(synthetic: Images, train: Images, nearest: np.ndarray, toler
 def _drawn(described: Described, count: int, seed: int) -> tuple[Described, torch.Tensor]:
     rows = torch.from_numpy(seeding.permutation(seed, len(described))[:count].astype(np.int64))
     return described.rows(rows), rows
+
+
+def _from_mean(described: Described) -> torch.Tensor:
+    """(n,) how far each image lies from the mean of its set, by its block means."""
+    distances: torch.Tensor = torch.linalg.vector_norm((described.blocks - described.blocks.mean(0)).flatten(1), dim=1)
+    return distances
 
 
 def _within(described: Described) -> Nearest:
