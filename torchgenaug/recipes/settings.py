@@ -103,7 +103,7 @@ def _known(family: str, known: Mapping[str, Setting], name: str) -> Setting:
     if name in known:
         return known[name]
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else "`torchgenaug fit list` shows the settings of each family."
+    hint = f"Did you mean {close[0]!r}?" if close else f"`torchgenaug fit list {family}` shows them."
     able = f"one of the settings of {family} ({', '.join(known)})" if known else f"left out: {family} has no settings"
     raise ConfigurationError(f"`--set` must be {able}, got {name!r}. {hint}")
 
