@@ -320,16 +320,28 @@ def verifying(source: ShardSource, rounds: int) -> dict[str, Any]:
     }
 
 
-def epoch(source: ShardSource, rounds: int) -> dict[str, Any]:
-    """An epoch that reads, mixes and collates, and does nothing else: the least that a training does."""
+def epoch(source: ShardSource, rounds: int, *, trains: bool) -> dict[str, Any]:
+    """An epoch that reads, mixes and collates, and does nothing else or also trains a network of two convolutions."""
     real = [{"image": image} for image in images(range(BATCH)).clone()] * (len(source) // BATCH)
     mixed = {
         verify: SyntheticMixDataset(real, ShardSource(source.path, verify=verify), ratio=0.5)
         for verify in ("off", "sample")
     }
+    channels = len(real[0]["image"])
+    layers = (torch.nn.Conv2d(channels, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, stride=2))
+    network = torch.nn.Sequential(*layers)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-3)
+
+    def run(data: SyntheticMixDataset) -> None:
+        for batch in DataLoader(data, batch_size=64, shuffle=True):
+            if trains:
+                optimizer.zero_grad()
+                network(batch["image"]).square().mean().backward()
+                optimizer.step()
+
     turn = itertools.count()
     timings = interleaved(
-        {name: lambda one=one: [*DataLoader(one, batch_size=64, shuffle=True)] for name, one in mixed.items()},
+        {name: lambda one=one: run(one) for name, one in mixed.items()},
         rounds=rounds,
         before=lambda name: mixed[name].set_epoch(next(turn)),
     )
@@ -347,7 +359,8 @@ def integrity(scratch: Path, source: ShardSource, rounds: int) -> dict[str, Any]
     table: dict[str, Any] = {"reading": ratios(timings, "off")}
     for name, timing in timings.items():
         table["reading"][name]["us_per_sample"] = 1e6 * timing.median / len(order)
-    table["epoch that only reads and mixes"] = epoch(source, rounds)
+    table["epoch that only reads and mixes"] = epoch(source, rounds, trains=False)
+    table["epoch that trains"] = epoch(source, rounds, trains=True)
     rows = source.read(np.arange(BATCH))["image"].numpy()
     parts = interleaved(
         {

@@ -158,6 +158,8 @@ TARGETS = (
     Target("checksums of every sample, in an epoch that only reads and mixes: time over none",
            _path("rendering", "integrity", "epoch that only reads and mixes", "sample", "ratio"), 1.05, True, "×",
            "reading"),
+    Target("checksums of every sample, in an epoch that trains a network of two convolutions: time over none",
+           _path("rendering", "integrity", "epoch that trains", "sample", "ratio"), 1.05, True, "×"),
     Target("seeding and conversion, added to TorchIO's transforms (the worst)", _transform_overhead, 0.03, True, "",
            "transforms"),
 )  # fmt: skip

@@ -70,6 +70,16 @@ def test_a_data_set_by_name(tmp_path):
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
 
 
+def test_folders_are_read_as_fit_reads_them(tmp_path):
+    write_pictures(tmp_path / "real" / "sub-1", Noise(20, 0).images)
+    write_pictures(tmp_path / "real" / "sub-2", (Noise(20, 1).images > 0.5).float())  # looks like masks
+    command = (f"{HERE}new_images", "--real", tmp_path / "real")
+    with pytest.raises(ConfigurationError, match="--images '\\*\\*' --folders classes"):
+        run(*command, out=tmp_path / "report")
+    run(*command, "--images", "**", "--folders", "patients", out=tmp_path / "report")
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["counts"]["real"] == 40
+
+
 def test_fail_on_sets_the_exit_status(tmp_path):
     copied = (f"{HERE}real_images", "--real", f"{HERE}real_images", "--held-out", f"{HERE}other_images")
     assert run(*copied, out=tmp_path).exit_code == 0

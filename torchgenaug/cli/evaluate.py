@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchgenaug.cli.choices import Folders
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -63,6 +65,18 @@ def evaluate(
         list[int] | None,
         typer.Option(help="Size to read folders at, as in fit; once, or once per axis.", show_default=False),
     ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Which files of the real folders are images, as in fit.", show_default=False)
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Which files of the real folders are masks, as in fit.", show_default=False)
+    ] = None,
+    folders: Annotated[
+        Folders | None, typer.Option(help="What the subfolders of the real folders are, as in fit.", show_default=False)
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(help="The table of the real folders, as in fit.", show_default=False)
+    ] = None,
     count: Annotated[int, typer.Option(min=2, help="Images that a synthesizer generates.")] = 1000,
     most: Annotated[int, typer.Option(min=2, help="Images of each set that measures look at.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Of generated images and of random halves.")] = 0,
@@ -79,6 +93,8 @@ def evaluate(
 
         torchgenaug evaluate my_model --real digits --out report --count 1000
 
+        torchgenaug evaluate my_model --real scans --images '*_t1.png' --masks none --out report
+
         torchgenaug evaluate images --real data --size 64 --out report --fail-on "do not use"
     """
     from rich.console import Console
@@ -94,8 +110,9 @@ def evaluate(
         task = progress.add_task("loading", total=NUM_STEPS + 2)
         extractors = load_features(features or ["radiomics"])
         side = None if not size else size[0] if len(size) == 1 else size
-        images = load_synthetic(synthetic, real, size=side, count=count, seed=seed)
-        train, others = load_real(real, held_out, images, size=side, model=Path(synthetic))
+        made = load_synthetic(synthetic, real, size=side, count=count, seed=seed)
+        reading = {"images": images, "masks": masks, "folders": folders and folders.value, "table": table}
+        train, others = load_real(real, held_out, made, size=side, model=Path(synthetic), reading=reading)
 
         def tell(step: str) -> None:
             progress.update(task, description=step, advance=1)
@@ -104,7 +121,7 @@ def evaluate(
         if held_out_synthetic is not None:
             innocent = load_synthetic(held_out_synthetic, real, size=side, count=count, seed=seed)
         evaluation = judge_images(
-            images,
+            made,
             train,
             others,
             held_out_synthetic=innocent,

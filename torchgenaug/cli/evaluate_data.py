@@ -19,6 +19,8 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.sources.in_memory import InMemorySource
 
 Size = int | Sequence[int] | None
+Reading = Mapping[str, Any]
+"""Further arguments of `load_data` for a folder of real images: `images`, `masks`, `folders`, `table`."""
 
 
 def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -> Any:
@@ -64,7 +66,13 @@ def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -
 
 
 def load_real(
-    real: str, held_out: str | None, synthetic: Any, *, size: Size, model: Path | None = None
+    real: str,
+    held_out: str | None,
+    synthetic: Any,
+    *,
+    size: Size,
+    model: Path | None = None,
+    reading: Reading | None = None,
 ) -> tuple[TrainingData, TrainingData | None]:
     """The training images, and the real images that training has not seen (None: there are none).
 
@@ -74,9 +82,10 @@ def load_real(
     Raises:
         ConfigurationError: data that cannot be read.
     """
-    every = load_data(real, size=size)
+    given = {name: value for name, value in (reading or {}).items() if value is not None}
+    every = load_data(real, size=size, **given)
     if held_out is not None:
-        return every, load_data(held_out, size=size)
+        return every, load_data(held_out, size=size, **given)
     if real in LOADERS:
         return every, load_data(real, split="held_out", size=size)
     record = trained_on_of(synthetic)

@@ -457,3 +457,15 @@ def test_organs_in_files_of_their_own_are_kinds_and_cells_are_not(tmp_path):
         for cell in range(2):
             put(cells, f"x{k}/masks/{'abc'[k]}{'de'[cell]}.png", area(f"{k}{cell}"))
     assert len(load_data(cells, folders="ignore")) == 3
+
+
+def test_patients_are_no_classes(tmp_path):
+    for k in range(6):
+        put(tmp_path, f"healthy/sub-{k // 2}/{k}.png")
+    with pytest.raises(ConfigurationError, match=r"sub-2, below 'healthy' only\. Choose: --folders pat"):
+        load_data(tmp_path, folders="classes")
+    for advised in ("patients", "ignore"):
+        assert "label" not in load_data(tmp_path, folders=advised).fields
+    for k in range(6):
+        put(tmp_path, f"sick/sub-{k // 2 + 3}/{k}.png")
+    assert load_data(tmp_path).class_names == ("healthy", "sick")

@@ -76,6 +76,12 @@ def read_groups(
     if known_classes and read_folder_names(names) != "patients":
         return Groups(remarks=(f"Subfolders ({some(names)}) were not read as classes: the table states them.",))
     kind = chosen or _kind(images, level, names, folder, alone=alone)
+    if kind == "classes" and all(name.lower().startswith("sub-") for name in names):
+        above = f", below {places[0][0]!r} only" if depth else ""
+        raise ConfigurationError(
+            f"`folders` must not be 'classes' where all are named like patients, got {some(names)}{above}. Choose: "
+            "--folders patients; or --folders ignore."
+        )
     if kind == "patients":
         if "" in level:
             return Groups()
