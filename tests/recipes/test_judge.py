@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from torchgenaug import FunctionSynthesizer
+from torchgenaug.errors import CollapseWarning
 from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData, spread_rows
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein
 from torchgenaug.recipes.report import HeldOutConditions, Judge
@@ -144,3 +146,14 @@ def test_the_training_distance_uses_images_of_all_classes():
     dark, bright = pictures(640, 1, (16, 16)), 3 + pictures(640, 2, (16, 16))
     sorted_by_class = Judge(data_of(torch.cat([dark, bright])), data_of(torch.cat([dark[:32], bright[:32]])), None)
     assert sorted_by_class.floor < 0.2
+
+
+def test_blank_samples_do_not_end_a_training():
+    fields = {"image": FieldSpec((1, 16, 16), value_range=(0, 1))}
+    blank = FunctionSynthesizer(
+        lambda seeds, conditions: {"image": torch.zeros(len(seeds), 1, 16, 16)}, fields, fingerprint="blank"
+    )
+    judge = Judge(data_of(pictures(40, 1, (16, 16))), data_of(pictures(20, 2, (16, 16))), None)
+    with pytest.warns(CollapseWarning, match="64 of 64 samples are blank, one value throughout"):
+        samples = judge.samples(blank)
+    assert judge.distance(samples) > judge.floor

@@ -150,6 +150,7 @@ def fit(
         import torch
 
         torch.set_num_threads(threads)
+    describe_family(family)  # a misspelt name is found before the data are read
     from torchgenaug.recipes import load_data
     from torchgenaug.recipes.data.embedded import LOADERS
     from torchgenaug.recipes.data.patient_split import anonymised, split_patients, write_split

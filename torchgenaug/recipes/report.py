@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.contracts import Synthesizer
+from torchgenaug.errors import CollapseWarning
 from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
 from torchgenaug.recipes.data_fingerprint import data_fingerprint
@@ -57,12 +59,26 @@ class Judge:
         self.reference = self._copies.expected
 
     def samples(self, synthesizer: Synthesizer) -> Batch:
-        """`NUM_JUDGED` samples of ids 0, 1, …; conditions are those of held-out samples."""
+        """`NUM_JUDGED` samples of ids 0, 1, …; conditions are those of held-out samples.
+
+        Warns:
+            CollapseWarning: blank images. A model may make them early in training, so they do not end it.
+        """
         if self._conditions is None:
             self._conditions = HeldOutConditions(self.held_out, self.condition)
-        sequence = SyntheticSequence(synthesizer, self._conditions)
+        sequence = SyntheticSequence(synthesizer, self._conditions, screens=())
         parts = [sequence.batch(list(range(first, first + 16))) for first in range(0, NUM_JUDGED, 16)]
-        return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+        samples = {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+        flat = samples["image"].flatten(1)
+        blank = int((flat.amax(1) == flat.amin(1)).sum())
+        if blank:
+            warnings.warn(
+                f"{blank} of {NUM_JUDGED} samples are blank, one value throughout: the model has not learned yet, or "
+                "has collapsed. A render refuses them.",
+                CollapseWarning,
+                stacklevel=2,
+            )
+        return samples
 
     def distance(self, samples: Batch) -> float:
         """Sliced Wasserstein distance of the samples' images to held-out ones."""
