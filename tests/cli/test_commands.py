@@ -214,7 +214,7 @@ def test_preview(here):
         ),
         (
             ["render", "factories_for_cli:sequence", "--out", "x", "--count", "3", "--conditions", "m:f"],
-            "--class-weights, --conditions and --steps must be left out",
+            "--conditions, --steps and --truncation must be left out",
         ),
     ],
 )

@@ -167,7 +167,7 @@ def test_bad_positions_epochs_and_columns(sequence):
             with pytest.raises(ConfigurationError, match=rf"`part` must be .*, got {part}"):
                 pool.set_epoch(0, part)
         for name in ("image", "nothing"):
-            with pytest.raises(ConfigurationError, match=r"one of \['label'\], got"):
+            with pytest.raises(ConfigurationError, match=r"one of the fields of single numbers, \['label'\], got"):
                 pool.column(name)
 
 

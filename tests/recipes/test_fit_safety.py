@@ -199,6 +199,9 @@ def test_devices_that_are_not_there_are_refused(device, tmp_path):
 
 
 def test_another_precision_in_one_process(tmp_path):
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # another test of this process may have one
     run(tmp_path / "one", recipe=tiny(steps=1))
     run(tmp_path / "two", recipe=tiny(steps=1), precision="bf16")
     run(tmp_path / "one", recipe=tiny(steps=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 CHILD = """
@@ -56,9 +57,12 @@ def _start(command: list[str], **environment: str) -> subprocess.Popen[str]:
 
 
 def start_rank(path: Path, rank: int, world_size: int, count: int, **options: object) -> subprocess.Popen[str]:
-    """One rank, as a launcher on another machine would start it."""
+    """One rank, as a launcher on another machine would start it; the ranks of one folder are one job."""
     return _start(
-        [sys.executable, "-c", CHILD, _options(path, count, **options)], RANK=str(rank), WORLD_SIZE=str(world_size)
+        [sys.executable, "-c", CHILD, _options(path, count, **options)],
+        RANK=str(rank),
+        WORLD_SIZE=str(world_size),
+        MASTER_PORT=str(zlib.crc32(str(path).encode())),
     )
 
 
