@@ -79,6 +79,16 @@ def test_a_function_is_called_once(tmp_path, monkeypatch):
     assert calls == [1]
 
 
+def test_a_render_that_is_planned_again_takes_the_model_as_it_is_now(tmp_path, monkeypatch):
+    """The function has the same name, as in a notebook; or the folder that it loads was trained again."""
+    monkeypatch.setattr(jobs_module, "_key", lambda function: "the same")
+    seeds = iter((5, 6))
+    for name in ("first", "second"):
+        for job in shard_jobs(lambda: build(next(seeds)), tmp_path / name, COUNT, **SETTINGS):
+            render_job(job)
+    assert ShardSource(tmp_path / "second").fingerprint == build(6).fingerprint != build(5).fingerprint
+
+
 def test_a_function_of_no_module_is_called_for_every_job_and_says_so(tmp_path):
     jobs = None
     with pytest.warns(RuntimeWarning, match="called again for every job, and loads the model each time. Put it into"):

@@ -129,7 +129,7 @@ def shard_jobs(
         "compression": compression,
         "dtype": dtype,
     }
-    manifest = plan_render(_called(sequence), **settings)
+    manifest = plan_render(_called(sequence, anew=True), **settings)
     filters(compression)  # an absent package is found now, not after the first shard
     folder = Path(path).absolute()
     with full_disk_named(folder):
@@ -184,8 +184,13 @@ def render_job(job: ShardJob, *, progress: bool | Progress | None = False, timeo
     return min(report.names)
 
 
-def _called(sequence: SyntheticSequence | Callable[[], SyntheticSequence]) -> SyntheticSequence:
-    """The sequence; a function is called once per process, until another one is given."""
+def _called(sequence: SyntheticSequence | Callable[[], SyntheticSequence], *, anew: bool = False) -> SyntheticSequence:
+    """The sequence; a function is called once per process, until another one is given.
+
+    Args:
+        sequence: the sequence, or the function.
+        anew: call the function in any case: it may have been defined again, or its model trained again.
+    """
     global _opened
     if isinstance(sequence, SyntheticSequence):
         return sequence
@@ -194,7 +199,7 @@ def _called(sequence: SyntheticSequence | Callable[[], SyntheticSequence]) -> Sy
             f"`sequence` must be a SyntheticSequence or a function that returns one, got {sequence!r}."
         )
     key = _key(sequence)
-    if _opened is None or _opened[0] != key:
+    if anew or _opened is None or _opened[0] != key:
         made = sequence()
         if not isinstance(made, SyntheticSequence):
             raise ConfigurationError(
