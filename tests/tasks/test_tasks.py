@@ -13,6 +13,7 @@ from rich.console import Console
 
 from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
 from torchgenaug.recipes import Options, load_data
+from torchgenaug.study import generators
 from torchgenaug.tasks import Effort, comparison, run_task
 from torchgenaug.tasks.comparison import BASELINES, BOTH, POOL, SHARDS, Outcome, check_unseen
 from torchgenaug.tasks.report import verdicts
@@ -134,7 +135,7 @@ def test_unknown_task(tmp_path):
 
 
 def test_an_interrupted_generator_ends_the_task_by_name(monkeypatch, tmp_path):
-    monkeypatch.setattr(comparison, "fit", lambda *_, **__: SimpleNamespace(finished=False, steps=3))
+    monkeypatch.setattr(generators, "fit", lambda *_, **__: SimpleNamespace(finished=False, steps=3))
     with pytest.raises(InterruptedTrainingError, match=r"got a signal at step 3\. Its checkpoint is kept"):
         comparison.fit_unseen("vae", None, None, tmp_path, Options(), Console())
 

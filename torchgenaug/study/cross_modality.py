@@ -9,23 +9,23 @@ See `torchgenaug.datasets.brain_contrasts`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from torchgenaug.datasets.brain_contrasts import BrainContrasts
-from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.load import load_data
-from torchgenaug.recipes.fit import fit
-from torchgenaug.recipes.options import FitOptions, Options
+from torchgenaug.recipes.options import Options
 from torchgenaug.study.arms import Arm, mixed, oracle, real_repeated, real_transformed
-from torchgenaug.study.generators import alone
+from torchgenaug.study.generators import alone, train_generator
 from torchgenaug.study.intensity_maps import RandomIntensityMap, apply_intensity_map, fit_intensity_map
 from torchgenaug.study.segmentation import Segmentation
+from torchgenaug.study.slices import Slices
 from torchgenaug.study.splits import Split
 from torchgenaug.study.study import Study
 from torchgenaug.study.transforms import BatchAffine
@@ -66,21 +66,20 @@ class CrossModality:
         taken = {row // _VARIANTS for row in labelled}
         pairs = [row for row in range(len(data)) if row // _VARIANTS not in taken]
         half = len(held_out) // 2
+        train = _slices(data, labelled, data.sources)
         split = Split(
             "all",
-            _Slices(data, labelled, data.sources),
-            _Slices(held_out, range(half), held_out.images),
-            _Slices(held_out, range(half, len(held_out)), held_out.images),
+            train,
+            _slices(held_out, range(half), held_out.images),
+            _slices(held_out, range(half, len(held_out)), held_out.images),
         )
-        translated: list[_Slices] = []
 
-        def translator(split: Split) -> _Slices:
-            if not translated:
-                translated.append(self._translate(split.train, pairs, out))
-            return translated[0]
+        @functools.cache
+        def translated() -> Slices:
+            return self._translate(train, pairs, out)
 
         table = fit_intensity_map(data.sources[pairs], data.images[pairs])
-        looked_up = split.train.with_images(apply_intensity_map(split.train.images, table))
+        looked_up = Slices(apply_intensity_map(train.images, table), train.masks, train.ids)
         affine, hidden = BatchAffine(), RandomIntensityMap()
         control: dict[str, Any] = {"fields": _FIELDS, "transform": affine}
         table_arm = mixed(looked_up, 0.5, name="look-up table 50%, affine", **control)
@@ -90,9 +89,9 @@ class CrossModality:
             real_transformed(affine, "T1, affine"),
             real_transformed(hidden, "T1, random intensities, affine"),
             replace(table_arm, role="control"),
-            mixed(translator, 0.5, name="pix2pix 50%, affine", **control),
-            mixed(translator, 1.0, name="pix2pix only, affine", **control),
-            oracle(lambda split: _Slices(data, labelled, data.images), affine, "oracle: true T2, affine"),
+            mixed(lambda split: translated(), 0.5, name="pix2pix 50%, affine", **control),
+            mixed(lambda split: translated(), 1.0, name="pix2pix only, affine", **control),
+            oracle(lambda split: _slices(data, labelled, data.images), affine, "oracle: true T2, affine"),
             replace(table_only, role="control"),
         ]
         task = Segmentation(_NUM_TISSUES, batch_size=self.batch_size)
@@ -100,48 +99,20 @@ class CrossModality:
             split, arms, task.train, task.score, steps=self.steps, seeds=self.seeds, metric="mean Dice", name=name
         )
 
-    def _translate(self, labelled: _Slices, pairs: Sequence[int], out: Path) -> _Slices:
+    def _translate(self, labelled: Slices, pairs: Sequence[int], out: Path) -> Slices:
         folder = out / "generators" / "pix2pix"
         with alone(folder):
-            fitted = fit(
-                "pix2pix",
-                load_data("brain-t1-t2").select(pairs),
-                folder / "model",
-                recipe=Options(condition="source", steps=self.translator_steps),
-                options=FitOptions(reports=1),
-                device="cpu",
-                progress=False,
-                rotate=1,
-            )
-        if not fitted.finished:
-            raise InterruptedTrainingError(
-                "The training of the generator must end before the job goes on, got a signal at step "
-                f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
-            )
+            data = load_data("brain-t1-t2").select(pairs)
+            recipe = Options(condition="source", steps=self.translator_steps)
+            fitted = train_generator("pix2pix", data, folder / "model", recipe, device="cpu", rotate=1)
         images = fitted.synthesizer.synthesize(range(len(labelled)), {"source": labelled.images})["image"]
-        translated = labelled.with_images(images.clamp(0, 1))
+        translated = Slices(images.clamp(0, 1), labelled.masks, labelled.ids)
         translated.trained_on = fitted.synthesizer.trained_on
         return translated
 
 
-class _Slices(Dataset[dict[str, Tensor]]):
+def _slices(data: BrainContrasts, rows: Sequence[int], images: Tensor) -> Slices:
     """Slices of one modality with their masks; their ids are those of `load_data`."""
-
-    trained_on: Any = None
-
-    def __init__(self, data: BrainContrasts, rows: Sequence[int], images: Tensor) -> None:
-        chosen = list(rows)
-        self.images, self.masks = images[chosen], data.masks[chosen]
-        self.ids = [f"ICBM152 axial row {data.places[k][0]} deformation {data.places[k][1]}" for k in chosen]
-
-    def with_images(self, images: Tensor) -> _Slices:
-        """The same slices with other images."""
-        other = object.__new__(_Slices)
-        other.images, other.masks, other.ids = images, self.masks, self.ids
-        return other
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"image": self.images[index], "mask": self.masks[index]}
+    chosen = list(rows)
+    ids = [f"ICBM152 axial row {data.places[k][0]} deformation {data.places[k][1]}" for k in chosen]
+    return Slices(images[chosen], data.masks[chosen], ids)

@@ -7,6 +7,7 @@ if the images could be moved is shown for comparison, and true labels for them a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from torchgenaug.conditions.labels import ClassLabels
-from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
-from torchgenaug.recipes.fit import fit
-from torchgenaug.recipes.options import FitOptions, Options
+from torchgenaug.recipes.options import Options
 from torchgenaug.samples.random_state import random_state_restored
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.render.render import render_shards
@@ -30,7 +30,7 @@ from torchgenaug.study.classification import Classification
 from torchgenaug.study.controls import pseudo_labelled
 from torchgenaug.study.elastic import BatchElastic
 from torchgenaug.study.extent import Extent
-from torchgenaug.study.generators import alone
+from torchgenaug.study.generators import alone, train_generator
 from torchgenaug.study.real_samples import RealSamples
 from torchgenaug.study.splits import Split
 from torchgenaug.study.study import Study
@@ -82,12 +82,10 @@ class FewLabels:
         unlabelled = _Unlabelled(RealSamples(site))
         task = Classification(everything.num_classes or 0, everything.image_shape[0])
         affine = BatchAffine()
-        generated: list[Any] = []
 
-        def generator(split: Split) -> Any:
-            if not generated:
-                generated.append(self._generate(split, site, task, out / "generators" / "acgan"))
-            return generated[0]
+        @functools.cache
+        def generated() -> Any:
+            return self._generate(split, site, task, out / "generators" / "acgan")
 
         pseudo = pseudo_labelled(
             lambda split: unlabelled,
@@ -102,8 +100,8 @@ class FewLabels:
             real_repeated("labelled, repeated"),
             real_transformed(affine, "labelled, affine"),
             real_transformed(BatchElastic(), "labelled, affine and elastic"),
-            mixed(generator, 0.5, fields=_FIELDS, transform=affine, name="acgan 50%, affine"),
-            mixed(generator, 1.0, fields=_FIELDS, transform=affine, name="acgan only, affine"),
+            mixed(lambda split: generated(), 0.5, fields=_FIELDS, transform=affine, name="acgan 50%, affine"),
+            mixed(lambda split: generated(), 1.0, fields=_FIELDS, transform=affine, name="acgan only, affine"),
             replace(pseudo, role="reference"),
             oracle(lambda split: RealSamples(site), affine, "oracle: true labels, affine"),
         ]
@@ -121,20 +119,13 @@ class FewLabels:
 
     def _generate(self, split: Split, site: TrainingData, task: Classification, folder: Path) -> Any:
         with alone(folder):
-            fitted = fit(
+            fitted = train_generator(
                 "acgan",
                 self._labelled_by_network(split, site, task),
                 folder / "model",
-                recipe=Options(condition="label", steps=self.generator_steps),
-                options=FitOptions(reports=1),
+                Options(condition="label", steps=self.generator_steps),
                 device="cpu",
-                progress=False,
             )
-            if not fitted.finished:
-                raise InterruptedTrainingError(
-                    "The training of the generator must end before the job goes on, got a signal at step "
-                    f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
-                )
             sequence = SyntheticSequence(fitted.synthesizer, ClassLabels(task.num_classes))
             return render_shards(sequence, folder / "shards", self.generated, batch_size=50, progress=False)
 

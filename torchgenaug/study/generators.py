@@ -18,7 +18,8 @@ from torchgenaug.conditions.labels import ClassLabels
 from torchgenaug.conditions.real import RealFields
 from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
 from torchgenaug.recipes.build import describe_family, list_families
-from torchgenaug.recipes.fit import fit
+from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.fit import FitResult, fit
 from torchgenaug.recipes.lock import lock_now
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -77,17 +78,9 @@ class Generator:
             if self.family is None:
                 synthesizer = load_synthesizer(beside / str(self.model))
             else:
-                options = self._options(num_classes is None)
+                recipe = self._options(num_classes is None)
                 data = split.train.training_data
-                fitted = fit(
-                    self.family, data, folder / "model", recipe=options, options=FitOptions(reports=1), progress=False
-                )
-                if not fitted.finished:
-                    raise InterruptedTrainingError(
-                        "The training of the generator must end before the job goes on, got a signal at step "
-                        f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
-                    )
-                synthesizer = fitted.synthesizer
+                synthesizer = train_generator(self.family, data, folder / "model", recipe).synthesizer
             sequence = SyntheticSequence(synthesizer, _conditions(synthesizer, split, num_classes))
             return render_shards(sequence, folder / "shards", self.count, batch_size=_RENDER_BATCH, progress=False)
 
@@ -104,6 +97,41 @@ class Generator:
             f"`family` must be one that knows masks, got {self.family!r}. A segmenter cannot learn from images alone. "
             f"These do: {', '.join(able)}."
         )
+
+
+def train_generator(
+    family: str,
+    data: TrainingData,
+    folder: Path,
+    recipe: Options,
+    *,
+    held_out: TrainingData | None = None,
+    device: str | None = None,
+    progress: bool = False,
+    rotate: int = 0,
+) -> FitResult:
+    """Trains a generator by `fit`, to its end and with one report; all arguments are those of `fit`.
+
+    Raises:
+        InterruptedTrainingError: a signal ended the training.
+    """
+    fitted = fit(
+        family,
+        data,
+        folder,
+        held_out=held_out,
+        recipe=recipe,
+        options=FitOptions(reports=1),
+        device=device,
+        progress=progress,
+        rotate=rotate,
+    )
+    if not fitted.finished:
+        raise InterruptedTrainingError(
+            "The training of the generator must end before the job goes on, got a signal at step "
+            f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
+        )
+    return fitted
 
 
 def _knows_masks(family: str) -> bool:

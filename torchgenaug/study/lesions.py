@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +21,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Dataset
 
 from torchgenaug.datasets.lesions import brain_slices, draw_lesion, draw_outline
-from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
-from torchgenaug.recipes.fit import fit
-from torchgenaug.recipes.options import FitOptions, Options
+from torchgenaug.recipes.options import Options
 from torchgenaug.seeding import derive
 from torchgenaug.study.arms import Arm, mixed, oracle, real_repeated, real_transformed
 from torchgenaug.study.elastic import BatchElastic
 from torchgenaug.study.extent import Extent
-from torchgenaug.study.generators import alone
+from torchgenaug.study.generators import alone, train_generator
 from torchgenaug.study.segmentation import Segmentation
+from torchgenaug.study.slices import Slices
 from torchgenaug.study.splits import Split
 from torchgenaug.study.study import Study
 from torchgenaug.study.transforms import BatchAffine
@@ -84,12 +84,10 @@ class Lesions:
         true = _drawn(free_images, free_tissues, free_ids, _TRUE)
         pasted = _pasted(train, free_images, free_tissues, free_ids)
         empty = Slices(free_images, torch.zeros_like(free_tissues), free_ids)
-        inpainted: list[Slices] = []
 
-        def inpainter(split: Split) -> Slices:
-            if not inpainted:
-                inpainted.append(self._inpaint(train, free_images, free_tissues, free_ids, out))
-            return inpainted[0]
+        @functools.cache
+        def inpainted() -> Slices:
+            return self._inpaint(train, free_images, free_tissues, free_ids, out)
 
         affine = BatchAffine()
         mix: dict[str, Any] = {"fields": _FIELDS, "transform": affine}
@@ -103,8 +101,8 @@ class Lesions:
             real_transformed(affine, "lesions, affine"),
             real_transformed(BatchElastic(), "lesions, affine and elastic"),
             *(Arm(arm.name, "control", arm.build, arm.source, arm.settings) for arm in controls),
-            mixed(inpainter, 0.5, name="pix2pix 50%, affine", **mix),
-            mixed(inpainter, 1.0, name="pix2pix only, affine", **mix),
+            mixed(lambda split: inpainted(), 0.5, name="pix2pix 50%, affine", **mix),
+            mixed(lambda split: inpainted(), 1.0, name="pix2pix only, affine", **mix),
             oracle(lambda split: true, affine, "oracle: lesions of the simulation, affine"),
         ]
         task = Segmentation(2, batch_size=self.batch_size)
@@ -133,21 +131,8 @@ class Lesions:
         )
         folder = out / "generators" / "pix2pix"
         with alone(folder):
-            fitted = fit(
-                "pix2pix",
-                data,
-                folder / "model",
-                recipe=Options(condition="source", steps=self.inpainter_steps),
-                options=FitOptions(reports=1),
-                device="cpu",
-                progress=False,
-                rotate=1,
-            )
-        if not fitted.finished:
-            raise InterruptedTrainingError(
-                "The training of the generator must end before the job goes on, got a signal at step "
-                f"{fitted.steps}. Its checkpoint is kept. The same command goes on."
-            )
+            recipe = Options(condition="source", steps=self.inpainter_steps)
+            fitted = train_generator("pix2pix", data, folder / "model", recipe, device="cpu", rotate=1)
         outlines = torch.stack(
             [draw_outline(int(derive(_NEW, k)) >> 1, tissue, roughness=0.15) for k, tissue in enumerate(tissues)]
         )
@@ -157,27 +142,6 @@ class Lesions:
         slices = Slices(torch.lerp(images, made.clamp(0, 1), inside), masks, ids)
         slices.trained_on = fitted.synthesizer.trained_on
         return slices
-
-
-class Slices(Dataset[dict[str, Tensor]]):
-    """Slices with lesion masks and ids.
-
-    Args:
-        images: (n, 1, height, width).
-        masks: (n, 1, height, width) int64.
-        ids: one per slice.
-    """
-
-    trained_on: Any = None
-
-    def __init__(self, images: Tensor, masks: Tensor, ids: Sequence[str]) -> None:
-        self.images, self.masks, self.ids = images, masks, list(ids)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"image": self.images[index], "mask": self.masks[index]}
 
 
 def with_hole(images: Tensor, masks: Tensor) -> Tensor:

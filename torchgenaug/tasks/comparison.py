@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader
 
 from torchgenaug import SyntheticMixDataset
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
-from torchgenaug.recipes import FitOptions, FitResult, Options, TrainingData, fit
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes import FitResult, Options, TrainingData
+from torchgenaug.study.generators import train_generator
 
 REAL, REPEATED, TORCHIO = "real only", "real, repeated", "real + TorchIO"
 SHARDS, POOL, BOTH = "real + shards", "real + pool", "shards + TorchIO"
@@ -195,22 +196,16 @@ def fit_unseen(
     Raises:
         ConfigurationError: test samples are among those that the model was trained on.
     """
-    result = fit(
+    result = train_generator(
         family,
         train_data,
         out,
+        options,
         held_out=held_out,
-        recipe=options,
-        options=FitOptions(reports=1),
         device="cpu",
-        rotate=rotate,
         progress=console.is_terminal,
+        rotate=rotate,
     )
-    if not result.finished:
-        raise InterruptedTrainingError(
-            "The training of the generator must end before the job goes on, got a signal at step "
-            f"{result.steps}. Its checkpoint is kept. The same command goes on."
-        )
     check_unseen(result.synthesizer.trained_on, test)
     console.print(
         f"Generator: {family}, {result.steps} steps on {len(train_data)} real samples, {result.seconds:.0f} s. "
