@@ -105,7 +105,7 @@ class Bomb:
 def test_a_hostile_pickle_is_not_executed(tmp_path):
     saved(tmp_path / "m")
     torch.save({"model_state_dict": {"x": Bomb()}}, tmp_path / "m" / "model.pt")
-    with pytest.raises(SynthesizerLoadError, match=r"tensors only, got UnpicklingError.*not executed"):
+    with pytest.raises(SynthesizerLoadError, match=r"UnpicklingError.*Nothing else in it was executed"):
         PythaeSynthesizer.from_folder(tmp_path / "m", allow_pickle=True)
     saved(tmp_path / "n", decoder=OwnDecoder())
     (tmp_path / "n" / "decoder.pkl").write_bytes(pickletools.optimize(pickle.dumps(Bomb())))
@@ -125,7 +125,7 @@ def test_a_hostile_pickle_is_not_executed(tmp_path):
         (lambda m: edit(m, name="VAMPConfig"), "missing"),
         (lambda m: (m / "model.pt").unlink(), "a folder with model.pt"),
         (lambda m: torch.save([1], m / "model.pt"), "must hold `model_state_dict`, got list"),
-        (lambda m: (m / "model.pt").write_bytes(b"garbage"), "tensors only"),
+        (lambda m: (m / "model.pt").write_bytes(b"garbage"), "tensors in plain containers"),
     ],
 )
 def test_spoiled_folders(spoil, message, tmp_path):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from torchgenaug.shards.render.jobs import RenderSettings
+
 
 class Compression(StrEnum):
     """What ``--compression`` accepts."""
@@ -213,18 +215,16 @@ def render(
         state_cost(sequence, count, batch_size, stored, codec, console)
         return
     resume: Literal["verify", "extend", True] = "verify" if repair else "extend" if extend else True
+    shard_size = -(-shard_size // batch_size) * batch_size
+    plan: RenderSettings = {
+        "count": count,
+        "batch_size": batch_size,
+        "shard_size": shard_size,
+        "compression": codec,
+        "dtype": stored,
+    }
     if one:
-        shard_size = -(-shard_size // batch_size) * batch_size
-        jobs = shard_jobs(
-            sequence,
-            out,
-            count,
-            batch_size=batch_size,
-            shard_size=shard_size,
-            compression=codec,
-            dtype=stored,
-            resume=resume,
-        )
+        jobs = shard_jobs(sequence, out, **plan, resume=resume)
         if list_jobs:
             print_jobs(jobs)
         if job is not None:
@@ -232,19 +232,9 @@ def render(
                 render_one(jobs, job, -(-count // shard_size), timeout)
         return
     began = time.perf_counter()
+    shown = _bar(console) if first else False
     with stoppable():
-        source = render_shards(
-            sequence,
-            out,
-            count,
-            batch_size=batch_size,
-            shard_size=shard_size,
-            compression=codec,
-            dtype=stored,
-            resume=resume,
-            progress=_bar(console) if first else False,
-            timeout_s=timeout,
-        )
+        source = render_shards(sequence, out, **plan, resume=resume, progress=shown, timeout_s=timeout)
     if not first:
         return
     size = sum(path.stat().st_size for path in out.glob("shard-*.h5"))

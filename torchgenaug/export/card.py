@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torchgenaug.contracts import SyntheticSource, trained_on_of
-from torchgenaug.shards.card import CARD_NAME, MARK, size_category, trained_on_text
+from torchgenaug.shards.card import CARD_NAME, MARK, card_head, trained_on_text
 
 
 def write_card(out: Path, source: SyntheticSource, settings: Mapping[str, Any], remarks: list[str]) -> None:
@@ -22,20 +22,7 @@ def card_text(source: SyntheticSource, settings: Mapping[str, Any], remarks: lis
     """The card as Markdown with a YAML head; no names of patients enter it."""
     listed = "\n".join(f"- {remark}" for remark in remarks)
     fields = "\n".join(f"| `{name}` | {spec} |" for name, spec in source.fields.items())
-    return f"""---
-pretty_name: Synthetic images
-license: unknown
-tags:
-- synthetic
-- medical
-- torchgenaug
-size_categories:
-- {size_category(len(source))}
----
-{MARK}
-
-# Synthetic images
-
+    return f"""{card_head(len(source))}
 {len(source):,} samples, generated and not acquired; exported as `{settings["format"]}`.
 
 | Field | As it was generated |

@@ -48,20 +48,7 @@ def card_text(manifest: Manifest, filtered: str = "") -> str:
     if manifest.trained_on is None:
         warnings.append("Nobody knows what their generator was trained on: leaks cannot be found by name.")
     listed = "\n".join(f"- {warning}" for warning in warnings)
-    return f"""---
-pretty_name: Synthetic images
-license: unknown
-tags:
-- synthetic
-- medical
-- torchgenaug
-size_categories:
-- {size_category(manifest.count)}
----
-{MARK}
-
-# Synthetic images
-
+    return f"""{card_head(manifest.count)}
 {manifest.count:,} samples, generated and not acquired. Read them with `torchgenaug.ShardSource`.
 
 | Field | Kind | Shape | Dtype | Range |
@@ -99,7 +86,25 @@ def trained_on_text(record: Any) -> str:
     return f"{', '.join(counts) or 'data that are not counted'}; see `trained_on` in manifest.json"
 
 
-def size_category(count: int) -> str:
-    """The Hub's name for a number of samples."""
+def card_head(count: int) -> str:
+    """The YAML head of a card, which the Hub reads, `MARK` and the title.
+
+    Args:
+        count: how many samples the card describes.
+    """
     limits = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
-    return next((name for limit, name in limits if count < limit), "n>1M")
+    category = next((name for limit, name in limits if count < limit), "n>1M")
+    return f"""---
+pretty_name: Synthetic images
+license: unknown
+tags:
+- synthetic
+- medical
+- torchgenaug
+size_categories:
+- {category}
+---
+{MARK}
+
+# Synthetic images
+"""

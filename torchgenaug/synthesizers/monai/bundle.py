@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import SynthesizerLoadError, missing_extra
@@ -24,7 +23,7 @@ from torchgenaug.synthesizers.monai.one_pass import one_pass_arguments
 from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS
 from torchgenaug.synthesizers.parts.blueprints import from_blueprint
 from torchgenaug.synthesizers.parts.building import MAX_TIMESTEPS, check_numbers
-from torchgenaug.synthesizers.parts.model_files import check_pickle, tensor_shapes
+from torchgenaug.synthesizers.parts.model_files import read_pickle, tensor_shapes
 
 _ROLES: Mapping[str, tuple[str, ...]] = {"unet": UNETS, "autoencoder": AUTOENCODERS, "controlnet": CONTROLNETS}
 # Where bundles of the model zoo keep the weights; safetensors, which need no trust, come first.
@@ -217,14 +216,7 @@ def _tensors(folder: Path, role: str, file: str | None, allow_pickle: bool) -> d
             f"Weights must be safetensors, got the pickle {path}. Pickles can run code. If you trust its source, pass "
             "allow_pickle=True (it is read with weights_only=True), and keep the result with save_synthesizer."
         )
-    check_pickle(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SynthesizerLoadError(
-            f"{path} must hold tensors in plain containers, got {error!r:.300}. Anything else in a pickle is never "
-            "loaded. Save the state_dict alone."
-        ) from error
+    content = read_pickle(path, "Save the state_dict alone.")
     for key in ("state_dict", "model", "network", role):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -137,7 +137,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def check_pickle(path: Path) -> None:
+def _check_pickle(path: Path) -> None:
     """Raises `SynthesizerLoadError` unless `path` is a regular file that needs no more memory than it has bytes.
 
     `torch.save` stores tensors uncompressed, in a zip archive; a compressed one can grow a thousandfold.
@@ -153,6 +153,28 @@ def check_pickle(path: Path) -> None:
             f"{path} must hold tensors as torch.save stores them, uncompressed, got {packed[:80]!r}, which is "
             "compressed. Nothing of it was read. Fetch it again."
         )
+
+
+def read_pickle(path: Path, remedy: str) -> Any:
+    """What `torch.save` wrote, if it is tensors in plain containers; anything else in the file is not executed.
+
+    Args:
+        path: a regular file, not compressed.
+        remedy: what the user can do about a file that holds other things: the last sentence of the error.
+
+    Raises:
+        SynthesizerLoadError: it holds other things, or is damaged.
+    """
+    import torch
+
+    _check_pickle(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SynthesizerLoadError(
+            f"{path} must hold tensors in plain containers, got {error!r:.300}. Nothing else in it was executed. "
+            f"{remedy}"
+        ) from error
 
 
 def free_memory() -> int:

@@ -6,12 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError, missing_extra
 from torchgenaug.synthesizers.parts.blueprints import build_network
 from torchgenaug.synthesizers.parts.building import Construction, check_numbers
-from torchgenaug.synthesizers.parts.model_files import check_pickle, read_json
+from torchgenaug.synthesizers.parts.model_files import read_json, read_pickle
 
 _CONFIG, _WEIGHTS = "model_config.json", "model.pt"
 # Set by pythae itself, from the networks that it finds.
@@ -140,14 +138,7 @@ def _weights(folder: Path, allow_pickle: bool) -> dict[str, Any]:
             f"it comes from: PythaeSynthesizer.from_folder({str(folder)!r}, allow_pickle=True), which reads it with "
             "torch's weights_only=True; then save_synthesizer, which writes no pickles."
         )
-    check_pickle(file)
-    try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SynthesizerLoadError(
-            f"{file} must hold tensors only, got {type(error).__name__}. Whatever else is in it was not executed. "
-            "Fetch it again, or save the model with pythae 0.1."
-        ) from error
+    weights = read_pickle(file, "Fetch it again, or save the model with pythae 0.1.")
     if not isinstance(weights, dict) or not isinstance(weights.get("model_state_dict"), dict):
         got = sorted(weights) if isinstance(weights, dict) else type(weights).__name__
         raise SynthesizerLoadError(f"{file} must hold `model_state_dict`, got {got}. Save the model with pythae again.")
