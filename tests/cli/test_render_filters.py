@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import sys
 
 import numpy as np
@@ -87,3 +89,17 @@ def test_the_kept_samples_are_written(here):
     scores = source.read(np.arange(24))["image"].flatten(1).mean(1)
     assert sorted(kept.positions.tolist()) == sorted(scores.argsort(descending=True)[:6].tolist())
     assert "everything is as it was rendered" in CliRunner().invoke(app, ["verify", "shards"]).output
+
+    record = source.manifest.filter
+    assert (record["kept"], record["acceptance_rate"], record["condition"]) == (6, 0.25, "best 0.25")
+    assert record["scores"]["max"] == pytest.approx(float(scores.max()))
+    file = (here / "shards" / record["scores"]["file"]).read_bytes()
+    assert hashlib.sha256(file).hexdigest() == record["scores"]["sha256"]
+    # The filter is no part of the plan: the same render is found finished, and a longer one has not been filtered.
+    assert source.manifest.render_id == dataclasses.replace(source.manifest, filter=None).render_id
+    render("stranger")
+    assert ShardSource("shards").manifest.filter == record
+    CliRunner().invoke(
+        app, ["render", "factories_for_filters:stranger", "--out", "shards", "--count", "30", "--extend"]
+    )
+    assert (len(ShardSource("shards")), ShardSource("shards").manifest.filter) == (30, None)

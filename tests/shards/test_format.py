@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -35,6 +36,15 @@ def test_render_id_depends_on_everything_but_count(manifest):
     assert changed(count=40) == manifest.render_id
     for name, value in {"seed": 6, "sequence": DIGEST, "batch_size": 1, "num_threads": 9, "compression": "lz4"}.items():
         assert changed(**{name: value}) != manifest.render_id
+
+
+def test_what_a_filter_found_is_no_part_of_the_plan(manifest):
+    assert "filter" not in manifest.to_json()
+    filtered = dataclasses.replace(manifest, filter={"kept": 3, "acceptance_rate": 0.3})
+    assert filtered.render_id == manifest.render_id
+    assert Manifest.from_bytes(filtered.to_bytes()) == filtered != manifest
+    with pytest.raises(ShardCorruptError, match="filter must be an object"):
+        Manifest.from_bytes(dataclasses.replace(manifest, filter=["kept"]).to_bytes())
 
 
 @pytest.mark.parametrize("index", [0, 12, 99999, 100000, 12345678])

@@ -238,5 +238,7 @@ def test_scores_stand_in_the_provenance_of_a_mix(as_loader):
         for row, synthetic in enumerate(origin["is_synthetic"].tolist()):
             score = float(origin["score"][row])
             assert np.isnan(score) if not synthetic else score == kept.scores[int(origin["id"][row])]
+            rate = float(origin["acceptance_rate"][row])
+            assert np.isnan(rate) if not synthetic else rate == kept.acceptance_rate == 0.5
             seen += synthetic
     assert seen

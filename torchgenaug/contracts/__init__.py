@@ -8,7 +8,7 @@ used where an object has them:
   `Storable` (saving), `Trained` (what they were trained on), `Denoises` (diffusion from any noise level on);
 - of sources: `ReadsInto` (reading without a copy), `Changing`, `ChangingWithinEpoch` (content that depends on the
   epoch), `Ranked` (samples of its own in each process), `Joined` (samples of several sequences), `Scored` (a
-  score for each sample).
+  score for each sample), `Filtered` (a filter's acceptance rate besides).
 
 The conformance suites in `torchgenaug.testing` check an implementation and every optional ability that it has.
 """
@@ -16,6 +16,7 @@ The conformance suites in `torchgenaug.testing` check an implementation and ever
 from torchgenaug.contracts.sources import (
     Changing,
     ChangingWithinEpoch,
+    Filtered,
     Joined,
     Ranked,
     ReadsInto,
@@ -50,6 +51,7 @@ __all__ = [
     "Conditions",
     "Denoises",
     "DenoisingModel",
+    "Filtered",
     "Joined",
     "Movable",
     "Placed",

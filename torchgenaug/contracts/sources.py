@@ -61,6 +61,16 @@ class Scored(Protocol):
 
 
 @runtime_checkable
+class Filtered(Scored, Protocol):
+    """A `Scored` source that a filter made: its acceptance rate enters provenance, too."""
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Fraction of the samples that were kept, in (0, 1]."""
+        ...
+
+
+@runtime_checkable
 class ReadsInto(Protocol):
     """A source that reads into tensors that exist: `SyntheticMixLoader` saves a copy with it."""
 

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from torchgenaug.contracts import Joined, Scored, SyntheticSource
+from torchgenaug.contracts import Filtered, Joined, Scored, SyntheticSource
 from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
 from torchgenaug.types import Batch
 
@@ -42,7 +42,8 @@ def of_real_in(source: object) -> Callable[[int], Mapping[str, Any]]:
 
     So all samples of a batch have the same entries.
     """
-    return (lambda index: {**of_real(index), "score": math.nan}) if isinstance(source, Scored) else of_real
+    entries = dict.fromkeys(selection(source, np.zeros(0, np.int64)), math.nan)
+    return (lambda index: {**of_real(index), **entries}) if entries else of_real
 
 
 def of_synthetic(
@@ -56,7 +57,7 @@ def of_synthetic(
         read: the batch that they were read as; ``parent`` and ``member`` are taken from it.
 
     Returns:
-        A `Provenance` each; of a `Scored` source with one entry more, ``score``.
+        A `Provenance` each, with the entries of `selection`.
     """
     if not isinstance(source, SyntheticSource):  # a map-style data set
         return [{**of_real(-1), "is_synthetic": True, "id": place} for place in positions]
@@ -81,10 +82,22 @@ def of_synthetic(
         }
         for number, seed, parent, member, fingerprint in zip(*columns, strict=True)
     ]
+    chosen = {name: values.tolist() for name, values in selection(source, at).items()}
+    return [{**origin, **{name: chosen[name][row] for name in chosen}} for row, origin in enumerate(origins)]
+
+
+def selection(source: object, positions: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
+    """What a filter says about the samples at `positions`, (n,) float64 each.
+
+    Returns:
+        ``score`` of a `Scored` source, and ``acceptance_rate`` of a `Filtered` one; empty of any other.
+    """
     if not isinstance(source, Scored):
-        return origins
-    scores = source.scores_at(at).tolist()
-    return [{**origin, "score": float(score)} for origin, score in zip(origins, scores, strict=True)]
+        return {}
+    found = {"score": source.scores_at(positions) if len(positions) else np.zeros(0)}
+    if isinstance(source, Filtered):
+        found["acceptance_rate"] = np.full(len(positions), source.acceptance_rate)
+    return found
 
 
 def fingerprints(source: SyntheticSource, positions: npt.NDArray[np.int64]) -> list[str]:

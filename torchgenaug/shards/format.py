@@ -46,7 +46,7 @@ def parse_shard_name(name: str) -> tuple[int, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a shard folder holds. Written before the first sample, never changed after.
+    """What a shard folder holds. Written before the first sample; the plan is never changed after.
 
     Attributes:
         fields: field name → spec and form on disk.
@@ -63,6 +63,8 @@ class Manifest:
         num_threads: torch's thread count, which decides the last bits of a sample.
         device: type of the device that the synthesizer ran on.
         trained_on: what the synthesizer says about its training data (any JSON value), or None if unknown.
+        filter: what a filter kept of the finished render, see `record_filter`; None: there was none. It is no part of
+            the plan.
     """
 
     fields: Mapping[str, StoredField]
@@ -78,6 +80,7 @@ class Manifest:
     num_threads: int
     device: str
     trained_on: Any
+    filter: Mapping[str, Any] | None = None
 
     @property
     def num_shards(self) -> int:
@@ -86,8 +89,8 @@ class Manifest:
 
     @property
     def render_id(self) -> str:
-        """sha256 over everything but `count`: stands in every shard, so that one of another render is recognised."""
-        content = {key: value for key, value in self.to_json().items() if key != "count"}
+        """sha256 over the plan without `count`: stands in every shard, so that one of another render is recognised."""
+        content = {key: value for key, value in self.to_json().items() if key not in ("count", "filter")}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def shard_range(self, index: int) -> range:
@@ -129,6 +132,8 @@ class Manifest:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["fields"] = {name: field.to_json() for name, field in self.fields.items()}
         values["versions"] = dict(self.versions)
+        if values["filter"] is None:
+            del values["filter"]
         return {"format": FORMAT, "format_version": FORMAT_VERSION, **values}
 
     def to_bytes(self) -> bytes:
@@ -193,10 +198,10 @@ def _finite(text: str) -> float:
 
 def _checked(values: dict[str, Any]) -> dict[str, Any]:
     """`values` with the fields parsed; ValueError, KeyError or TypeError unless each is what a renderer writes."""
-    expected = {field.name for field in dataclasses.fields(Manifest)}
-    if set(values) != expected:
+    expected = {field.name for field in dataclasses.fields(Manifest)} - {"filter"}
+    if set(values) - {"filter"} != expected:
         raise ValueError(
-            f"missing keys {sorted(expected - set(values))}, unknown keys {sorted(set(values) - expected)}"
+            f"missing keys {sorted(expected - set(values))}, unknown keys {sorted(set(values) - expected - {'filter'})}"
         )
     limits = {
         "count": (1, _MAX_COUNT),
@@ -220,6 +225,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} must be a sha256 in hexadecimal, got {values[name]!r}")
     if values["compression"] not in (None, *COMPRESSIONS):
         raise ValueError(f"compression must be None or one of {COMPRESSIONS}, got {values['compression']!r}")
+    if not isinstance(values.get("filter", {}), dict):
+        raise ValueError("filter must be an object")
     if not isinstance(values["device"], str) or not isinstance(values["versions"], dict):
         raise ValueError("device must be a string, versions an object")
     if not all(version is None or isinstance(version, str) for version in values["versions"].values()):

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.contracts import ReadsInto, Scored, SyntheticSource
+from torchgenaug.contracts import ReadsInto, SyntheticSource
 from torchgenaug.devices import is_on_accelerator, seeded_device
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batch_metadata import bare
 from torchgenaug.mixing.loader.batches import BatchLayout, raise_mismatch
-from torchgenaug.mixing.provenance import attach_to_one, fingerprints
+from torchgenaug.mixing.provenance import attach_to_one, fingerprints, selection
 from torchgenaug.samples.intensity import warn_if_intensities_differ
 from torchgenaug.samples.layout import MEMBER, PARENT, SampleLayout
 from torchgenaug.samples.random_sources import is_torchio_transform, keeps_to_torch
@@ -267,12 +267,12 @@ class BatchMixer:
         nobody = np.full(kept, -1)
         said = {name: read[name].cpu().numpy() if name in read else np.full(added, -1) for name in (PARENT, MEMBER)}
         ids, seeds = (source.ids(positions), source.seeds(positions).tolist()) if added else (positions, [])
-        scores = {}
-        if isinstance(source, Scored):
-            drawn = source.scores_at(positions) if added else np.zeros(0)
-            scores = {"score": torch.from_numpy(np.concatenate([np.full(kept, np.nan), drawn])).to(device)}
+        chosen = {
+            name: torch.from_numpy(np.concatenate([np.full(kept, np.nan), values])).to(device)
+            for name, values in selection(source, positions).items()
+        }
         return {
-            **scores,
+            **chosen,
             "is_synthetic": torch.arange(kept + added, device=device) >= kept,
             "id": torch.from_numpy(np.concatenate([nobody, ids])).to(device),
             "seed": [""] * kept + [f"{seed:016x}" for seed in seeds],

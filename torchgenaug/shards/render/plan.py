@@ -157,7 +157,8 @@ def _extend(manifest: Manifest, folder: Path) -> None:
     if was.count >= longer.count:
         return  # refused later, unless it is equal: then this was done before
     _compare(dataclasses.replace(was, count=longer.count), longer, folder)
-    content = _readable(dataclasses.replace(was, count=longer.count))
+    # Without what a filter found, which has not seen the new samples.
+    content = _readable(dataclasses.replace(was, count=longer.count, filter=None))
     if was.compression is None:
         check_room(folder, (longer.count - was.count) * was.row_bytes(), f"{longer.count - was.count:,} more samples")
     # A last shard that is not full is made anew, so that the result is that of one render. It goes first: without it
@@ -197,7 +198,7 @@ def adopt_plan(manifest: Manifest, folder: Path) -> Manifest:
 
 
 def _compare(was: Manifest, now: Manifest, folder: Path) -> None:
-    before, after = _flat(was.to_json()), _flat(now.to_json())
+    before, after = (_flat(dataclasses.replace(each, filter=None).to_json()) for each in (was, now))
     differences = [
         f"  {key}: was {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())

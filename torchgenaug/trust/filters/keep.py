@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, StateMismatchError
+from torchgenaug.shards.filter_record import record_filter
+from torchgenaug.shards.format import MANIFEST_NAME
 from torchgenaug.sources.selected import SelectedSource
 from torchgenaug.trust.filters.rules import Rule, rule_digest
 from torchgenaug.types import Batch
@@ -40,7 +43,7 @@ class KeptSource(SelectedSource):
         self.scores, self.rule, self.condition = scores, rule, condition
 
     def scores_at(self, positions: npt.NDArray[np.int64]) -> Floats:
-        """The scores of kept samples; they stand in the provenance of a mix as ``score``."""
+        """The scores of kept samples; they stand in the provenance of a mix as ``score``, with ``acceptance_rate``."""
         return self.scores[self._there(positions)]
 
     @property
@@ -52,9 +55,11 @@ class KeptSource(SelectedSource):
         """Writes positions, scores, rule and acceptance rate as JSON; `load_kept` reads them.
 
         Args:
-            path: a file, or a folder of shards, into which ``kept.json`` is written.
+            path: a file, or the folder of the shards that were filtered, into which ``kept.json`` is written; their
+                manifest then has an entry ``filter`` with the acceptance rate, the range of the scores, and the name
+                and sha256 of the file that holds all of them.
         """
-        return _write(
+        file = _write(
             _file(path),
             {
                 "source": self.source.fingerprint,
@@ -66,6 +71,20 @@ class KeptSource(SelectedSource):
                 "scores": self.scores.tolist(),
             },
         )
+        if Path(path).is_dir() and (Path(path) / MANIFEST_NAME).exists():
+            record_filter(Path(path), self._record(file))
+        return file
+
+    def _record(self, file: Path) -> dict[str, Any]:
+        least, median, largest = np.quantile(self.scores, (0, 0.5, 1)).tolist()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        return {
+            "rule": self.rule,
+            "condition": self.condition,
+            "kept": len(self),
+            "acceptance_rate": self.acceptance_rate,
+            "scores": {"min": least, "median": median, "max": largest, "file": file.name, "sha256": digest},
+        }
 
     def __repr__(self) -> str:
         return f"KeptSource({len(self)} of {len(self.scores)} samples, {self.condition}, {self.source!r})"
