@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 import torch
 
-from torchgenaug.errors import FieldMismatchError
-from torchgenaug.metrics import RadiomicsFeatures
+from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.metrics import CoarseFeatures, RadiomicsFeatures
 from torchgenaug.metrics.features.radiomics import FEATURE_NAMES
 from torchgenaug.metrics.features.texture import cooccurrence, radial_log_power, texture
 from torchgenaug.metrics.sets.degrade import blur
@@ -92,3 +92,16 @@ def test_one_by_one_equals_a_batch():
 def test_thin_images_are_refused():
     with pytest.raises(FieldMismatchError, match="at least 8 pixels"):
         RadiomicsFeatures()(images(2, 1, 16, 16, 1))
+
+
+def test_coarse_features_are_those_of_averaged_images():
+    features = CoarseFeatures(RadiomicsFeatures())
+    images = torch.rand(3, 2, 64, 40, generator=torch.Generator().manual_seed(0))
+    averaged = images.view(3, 2, 16, 4, 10, 4).mean((3, 5))
+    assert torch.allclose(features(images), RadiomicsFeatures()(averaged), atol=1e-5)
+    volumes = torch.rand(2, 1, 8, 16, 31)  # at least 8 voxels stay along each axis
+    expected = torch.nn.functional.avg_pool3d(volumes, (1, 2, 3))
+    assert torch.equal(features(volumes), RadiomicsFeatures()(expected))
+    assert features.sha256 != CoarseFeatures(RadiomicsFeatures(), width=2).sha256 != RadiomicsFeatures().sha256
+    with pytest.raises(ConfigurationError, match="`width` must be an integer of at least 2"):
+        CoarseFeatures(RadiomicsFeatures(), width=1)

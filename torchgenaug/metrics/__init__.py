@@ -17,6 +17,7 @@ from torchgenaug.lazy import lazy_exports
 if TYPE_CHECKING:
     from torchgenaug.metrics.auc import roc_auc as roc_auc
     from torchgenaug.metrics.distances import nearest as nearest
+    from torchgenaug.metrics.features.coarse import CoarseFeatures as CoarseFeatures
     from torchgenaug.metrics.features.contract import Features as Features
     from torchgenaug.metrics.features.contract import extract_features as extract_features
     from torchgenaug.metrics.features.efficientnet import EfficientNetFeatures as EfficientNetFeatures
@@ -108,6 +109,7 @@ _HOMES = {
     "VENDI": "sets.vendi",
     "VIF": "pairs.structure",
     "WASSERSTEIN": "sets.wasserstein",
+    "CoarseFeatures": "features.coarse",
     "EfficientNetFeatures": "features.efficientnet",
     "FeatureSets": "sets.feature_sets",
     "Features": "features.contract",

@@ -30,6 +30,9 @@ FEATURE_MEASURES = (
 `ENERGY_DISTANCE` and `FEATURE_KLD` are left out: the first takes six times as long, the others repeat what these
 say."""
 
+COARSE_MEASURES = (PRECISION, RECALL, DENSITY, COVERAGE)
+"""For `CoarseFeatures` beside the features themselves: whether the structure is right, and all of it is there."""
+
 HISTOGRAM_MEASURES = (KLD, REVERSE_KLD, JENSEN_SHANNON, INTENSITY_WASSERSTEIN)
 """For `HistogramFeatures`."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchgenaug import seeding
 from torchgenaug.contracts import trained_on_of
 from torchgenaug.errors import ConfigurationError, SmallSampleWarning, TooFewImagesError
+from torchgenaug.metrics.features.coarse import CoarseFeatures
 from torchgenaug.metrics.features.contract import Features
 from torchgenaug.metrics.features.histogram import HistogramFeatures
 from torchgenaug.metrics.features.radiomics import RadiomicsFeatures
@@ -19,7 +20,7 @@ from torchgenaug.metrics.measurement import Measurement
 from torchgenaug.metrics.sets.compare import compare_sets
 from torchgenaug.metrics.sets.feature_sets import FeatureSets
 from torchgenaug.metrics.sets.measure import SetMeasure
-from torchgenaug.metrics.sets.standard import FEATURE_MEASURES, HISTOGRAM_MEASURES
+from torchgenaug.metrics.sets.standard import COARSE_MEASURES, FEATURE_MEASURES, HISTOGRAM_MEASURES
 from torchgenaug.trust.copies.describe import Described, describe
 from torchgenaug.trust.leaks.check import LeakReport, check_leaks
 from torchgenaug.trust.report.copying import Copying, find_copying, repeats_of_held_out
@@ -29,7 +30,7 @@ from torchgenaug.trust.report.label_intensity import label_intensities
 from torchgenaug.trust.report.picture_data import FeatureMap, Pictures
 from torchgenaug.trust.report.profiles import Profile, detail_ratio, profile
 from torchgenaug.trust.report.repeats import EXPECTED, find_repeats
-from torchgenaug.trust.report.verdict import Facts, judge
+from torchgenaug.trust.report.verdict import Facts, decisive, judge
 
 Progress = Callable[[str], None]
 """Called with what is done next, at most `NUM_STEPS` times."""
@@ -64,7 +65,8 @@ def evaluate(
         held_out_synthetic: of a model that is conditioned on masks or source images: images that it made from those of
             `held_out`. They show how much likeness the condition explains, which is then no copying. Images with
             classes are compared within their class, where all three sets state them.
-        features: what images are compared by; None: `RadiomicsFeatures`. Intensity histograms are compared in any case.
+        features: what images are compared by; None: `RadiomicsFeatures`. Intensity histograms are compared in any case;
+            `RadiomicsFeatures` also on averaged images, see `CoarseFeatures`.
         value_range: intensities that are black and white; None: what `real` states, or else its smallest and largest.
         false_alarm_rate: fraction of innocent images that may look like copies, in (0, 0.5].
         most: images of each set that measures look at, evenly spread; the search for copies looks at all.
@@ -160,15 +162,15 @@ def evaluate(
 def trilemma(measures: Mapping[str, Measurement], synthetic: Any) -> dict[str, float | None]:
     """Quality, coverage and speed: what a generator trades against each other.
 
-    Quality and coverage are the smallest precision and coverage over all features, as a share of what real images
-    reach; speed is known of images that were generated here (samples per second, on this machine).
+    Quality and coverage are the smallest precision and coverage over all features that decide the verdict, as a share
+    of what real images reach; speed is known of images that were generated here (samples per second, on this machine).
 
     References:
         Xiao, Kreis, Vahdat (2022). Tackling the generative learning trilemma with denoising diffusion GANs. ICLR.
     """
     found: dict[str, float | None] = {}
     for name, start in (("quality", "precision"), ("coverage", "coverage")):
-        shares = [each.value / each.floor for each in measures.values() if each.name.startswith(start) and each.floor]
+        shares = [each.value / each.floor for each in decisive(measures, start) if each.floor]
         found[name] = min(shares, default=None)
     seconds = getattr(synthetic, "seconds", None)
     return found | {"samples_per_s": len(synthetic) / seconds if seconds else None}
@@ -187,8 +189,8 @@ def _measure(
     maps = []
     rows = real.rows(most)
     patients = [real.patients[row] for row in rows] if real.patients else None
-    for each in (*features, HistogramFeatures()):
-        is_histogram = isinstance(each, HistogramFeatures)
+    coarse = [CoarseFeatures(each) for each in features if isinstance(each, RadiomicsFeatures)]
+    for each in (*features, *coarse, HistogramFeatures()):
         vectors = FeatureSets.extract(
             each,
             Rows(real.images, rows),
@@ -197,10 +199,16 @@ def _measure(
             real_groups=patients,
             seed=seed,
         )
-        results |= _compared(vectors, HISTOGRAM_MEASURES if is_histogram else FEATURE_MEASURES, seed, notes)
-        if not is_histogram:
+        results |= _compared(vectors, _suite(each), seed, notes)
+        if each in features:
             maps.append(_plane(vectors))
     return results, tuple(maps)
+
+
+def _suite(features: Features) -> Sequence[SetMeasure]:
+    if isinstance(features, HistogramFeatures):
+        return HISTOGRAM_MEASURES
+    return COARSE_MEASURES if isinstance(features, CoarseFeatures) else FEATURE_MEASURES
 
 
 def _compared(sets: FeatureSets, measures: Sequence[SetMeasure], seed: int, notes: list[str]) -> dict[str, Measurement]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from torchgenaug.metrics.features.coarse import coarse_name
 from torchgenaug.metrics.measurement import Measurement
 from torchgenaug.trust.copies.report import CopyReport
 from torchgenaug.trust.leaks.check import LeakReport
@@ -37,8 +38,8 @@ class Finding:
 
     Attributes:
         kind: ``"copies"``, ``"real images"``, ``"leak"``, ``"collapse"``, ``"blur"``, ``"noise"``, ``"realism"``,
-            ``"variety"``, ``"recognisable"``, ``"intensity"``, ``"no held-out images"``, ``"few images"`` or
-            ``"good"``.
+            ``"detail"``, ``"variety"``, ``"recognisable"``, ``"intensity"``, ``"no held-out images"``,
+            ``"few images"`` or ``"good"``.
         verdict: what it alone would decide.
         reason: in words.
     """
@@ -161,22 +162,9 @@ def _quality(facts: Facts) -> list[Finding]:
                 f"{each.real[2]:.3g}, where 98% of real ones lie."
             )
             found.append(Finding("intensity", "do not use" if each.outside >= _LABEL_FAILS else "caution", text))
+    found += [] if is_collapsed else [*_realism(facts), *_variety(facts)]
     for result in facts.measures.values():
-        share = 1.0 if not result.floor else result.value / result.floor
-        verdict: Verdict = "do not use" if share < _FAILS else "caution"
-        if result.name.startswith("precision") and share < _WARNS and not is_collapsed:
-            text = (
-                f"Not all images are realistic: {result.value:.0%} lie among real ones, of real images "
-                f"{result.floor:.0%} do ({result.name})."
-            )
-            found.append(Finding("realism", verdict, text))
-        elif result.name.startswith("coverage") and share < _WARNS and not is_collapsed:
-            text = (
-                f"Variety is missing: {result.value:.0%} of the real images have synthetic ones near them, "
-                f"{result.floor:.0%} have other real ones ({result.name})."
-            )
-            found.append(Finding("variety", verdict, text))
-        elif result.name.startswith("two-sample AUC") and result.low > _TOLD_APART:
+        if result.name.startswith("two-sample AUC") and result.low > _TOLD_APART:
             text = (
                 f"A simple classifier tells synthetic from real images: AUC {result.value:.2f}, 0.5 is guessing "
                 f"({result.name})."
@@ -185,12 +173,68 @@ def _quality(facts: Facts) -> list[Finding]:
     return found
 
 
+def _realism(facts: Facts) -> list[Finding]:
+    found = []
+    for result in decisive(facts.measures, "precision"):
+        if (share := _share(result)) < _WARNS:
+            text = (
+                f"Not all images are realistic: {result.value:.0%} lie among real ones, of real images "
+                f"{result.floor:.0%} do ({result.name})."
+            )
+            found.append(Finding("realism", "do not use" if share < _FAILS else "caution", text))
+    for result in _with_detail(facts.measures, "precision"):
+        if _share(result) < _WARNS and not found:
+            text = (
+                f"Fine detail differs: with it {result.value:.0%} of the images lie among real ones, of real images "
+                f"{result.floor:.0%} do ({result.name}). Their structure is right."
+            )
+            found.append(Finding("detail", "caution", text))
+    return found
+
+
+def _variety(facts: Facts) -> list[Finding]:
+    return [
+        Finding(
+            "variety",
+            "do not use" if share < _FAILS else "caution",
+            f"Variety is missing: {result.value:.0%} of the real images have synthetic ones near them, "
+            f"{result.floor:.0%} have other real ones ({result.name}).",
+        )
+        for result in decisive(facts.measures, "coverage")
+        if (share := _share(result)) < _WARNS
+    ]
+
+
+def decisive(measures: Mapping[str, Measurement], start: str) -> list[Measurement]:
+    """The results of a measure that decide.
+
+    Where features were also taken of averaged images, only these: real images that are equally sharp lie so close
+    together that a slight blur, which has a rule of its own, would put every synthetic image outside.
+    """
+    others = _with_detail(measures, start)
+    return [each for each in measures.values() if each.name.startswith(f"{start}[") and each not in others]
+
+
+def _with_detail(measures: Mapping[str, Measurement], start: str) -> list[Measurement]:
+    """Those that stand beside a result of averaged images."""
+    return [
+        each
+        for each in measures.values()
+        if each.name == f"{start}[{each.features}]" and f"{start}[{coarse_name(each.features or '')}]" in measures
+    ]
+
+
+def _share(result: Measurement) -> float:
+    """Of what real images reach."""
+    return 1.0 if not result.floor else result.value / result.floor
+
+
 def _good_quality(facts: Facts) -> list[str]:
     return [
         f"{result.value:.0%} of the {words}, of real images {result.floor:.0%} ({result.name})."
-        for result in facts.measures.values()
         for start, words in (("precision", "images lie among real ones"), ("coverage", "real images are covered"))
-        if result.name.startswith(start) and result.floor is not None
+        for result in decisive(facts.measures, start)
+        if result.floor is not None
     ]
 
 
