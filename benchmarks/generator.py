@@ -25,6 +25,7 @@ from torchgenaug import DiffusersSynthesizer, SyntheticSequence, seeding
 
 BATCH, STEPS = 64, 4
 PIPELINE = "DDIMPipeline, to numpy"
+NOISE, TORCH_NOISE = "its noise alone (seeding.normal)", "the pipeline's noise alone (torch, a generator per sample)"
 
 
 class Answers(diffusers.UNet2DModel):  # type: ignore[misc]
@@ -51,7 +52,8 @@ def outside_the_network(rounds: int) -> dict[str, Any]:
     contestants: dict[str, Any] = {
         PIPELINE: lambda: sample_pipeline(pipeline, BATCH, STEPS),
         "DDIMPipeline, to PIL": lambda: sample_pipeline(pipeline, BATCH, STEPS, "pil"),
-        "seeding.normal alone": lambda: seeding.normal(seeds, (1, 64, 64)),
+        NOISE: lambda: seeding.normal(seeds, (1, 64, 64)),
+        TORCH_NOISE: lambda: pipeline_ddim.randn_tensor((BATCH, 1, 64, 64), generator=generators(BATCH, "cpu")),
     }
     options: dict[str, Any] = {"steps": STEPS, "value_range": (0, 1)}
     made = {name: DiffusersSynthesizer(net, scheduler, **options) for name, scheduler in schedulers.items()}
@@ -151,8 +153,13 @@ def quiet_pipeline(net: Any, scheduler: Any) -> Any:
 
 def sample_pipeline(pipeline: Any, batch: int, steps: int, output_type: str = "np") -> Any:
     device = pipeline.unet.device if next(pipeline.unet.parameters(), None) is not None else "cpu"
-    generators = [torch.Generator(device).manual_seed(seed) for seed in range(batch)]
-    return pipeline(batch_size=batch, generator=generators, num_inference_steps=steps, output_type=output_type).images
+    return pipeline(
+        batch_size=batch, generator=generators(batch, device), num_inference_steps=steps, output_type=output_type
+    ).images
+
+
+def generators(count: int, device: Any) -> list[torch.Generator]:
+    return [torch.Generator(device).manual_seed(seed) for seed in range(count)]
 
 
 def sample_with_our_noise(pipeline: Any, seeds: list[int], steps: int) -> torch.Tensor:

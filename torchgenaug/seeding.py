@@ -15,7 +15,7 @@ import math
 import operator
 import sys
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +141,10 @@ def _as_uint64(values: int | npt.ArrayLike) -> UInt64Array:
     if isinstance(values, np.ndarray):
         return values.astype(np.uint64, copy=False)
     if isinstance(values, Sequence):
+        try:
+            return np.array(values, dtype=np.uint64)  # several times as fast
+        except (OverflowError, TypeError, ValueError):  # negative, or beyond 64 bits
+            pass
         return np.array([int(value) & 0xFFFFFFFFFFFFFFFF for value in values], dtype=np.uint64)
     return np.asarray(values).astype(np.uint64)
 
@@ -183,23 +187,45 @@ def _unmix_in_place(x: UInt64Array, work: UInt64Array) -> None:
 
 
 def _fill_on_cpu(noise: Tensor, keys: UInt64Array) -> None:
-    """Integers by numpy, whose 64-bit products and shifts are vectorised and need no masks; the rest by torch."""
+    """`_box_muller` of the hashed keys, the same numbers as on a device.
+
+    Integers, sums and products by numpy, whose calls cost half as much and whose 64-bit shifts need no masks; the rest
+    by torch, whose functions are vectorised. Its square root is not the nearest float32 everywhere, numpy's is:
+    noise is what torch's gives.
+    """
     count, _, half = noise.shape
     with np.errstate(over="ignore"):
         counters = np.arange(1, half + 1, dtype=np.uint64) * np.uint64(_GAMMA)
     _mix_in_place(counters, np.empty_like(counters))
     rows = max(1, min(_BLOCK // max(half, 1), count))
     bits, work = np.empty((2, rows, half), np.uint64)
-    upper, lower = torch.empty((2, rows, half))
+    hashed, columns = torch.from_numpy(bits.view(np.int64)), torch.from_numpy(counters.view(np.int64))
+    column_keys = torch.from_numpy(keys.astype(np.uint64).view(np.int64))[:, None]  # a copy: may be read-only
+    # In the memory that hashing is done with: less of it stays nearer to the processor.
+    upper, lower = torch.from_numpy(work.view(np.float32).reshape(2, rows, half))
+    words = bits.view(np.uint32).reshape(rows, half, 2)
     for start in range(0, count, rows):
         size = min(rows, count - start)
-        block = bits[:size]
-        np.bitwise_xor(keys[start : start + size, None], counters, out=block)
-        _mix_in_place(block, work[:size])
-        words = block.view(np.uint32).reshape(size, half, 2)
-        np.copyto(upper[:size].numpy(), words[..., _UPPER].view(np.int32), casting="unsafe")
-        np.copyto(lower[:size].numpy(), words[..., 1 - _UPPER], casting="unsafe")
-        _box_muller(noise[start : start + size], upper[:size], lower[:size])
+        torch.bitwise_xor(column_keys[start : start + size], columns, out=hashed[:size])
+        _mix_in_place(bits[:size], work[:size])
+        radius, angle = upper[:size], lower[:size]
+        _scaled(words[:size, :, _UPPER].view(np.int32), 2.0**-32, radius.numpy())
+        _scaled(words[:size, :, 1 - _UPPER], math.pi * 2.0**-31, angle.numpy())
+        shifted = radius.numpy()
+        np.add(shifted, np.float32(0.5), out=shifted)
+        np.maximum(shifted, np.float32(2.0**-33), out=shifted)
+        radius.log_()
+        np.multiply(shifted, np.float32(-2.0), out=shifted)
+        radius.sqrt_()
+        block = noise[start : start + size]
+        torch.cos(angle, out=block[:, 0])
+        torch.sin(angle, out=block[:, 1])
+        block *= radius[:, None]
+
+
+def _scaled(integers: npt.NDArray[Any], factor: float, out: npt.NDArray[np.float32]) -> None:
+    np.copyto(out, integers, casting="unsafe")
+    np.multiply(out, np.float32(factor), out=out)
 
 
 def _box_muller(noise: Tensor, upper: Tensor, lower: Tensor) -> None:

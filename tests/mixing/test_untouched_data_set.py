@@ -271,7 +271,13 @@ TORCHIO = [
     tio.RandomSpike(),
     tio.RandomSwap((2, 2, 1)),
     tio.RandomFlip(axes=(0, 1)),
+    tio.RandomNoise(),
+    tio.Compose([tio.OneOf([tio.RandomNoise()])]),
 ]
+
+
+class OfAUser(tio.RandomNoise):
+    """Nobody knows what it calls."""
 
 
 def in_a_thread(function):
@@ -314,7 +320,7 @@ def test_a_transform_in_a_thread_keeps_off_the_global_generators(transform):
     assert (str(np.random.get_state()), random.getstate()) == states[1:]
 
 
-@pytest.mark.parametrize("transform", [tio.RandomNoise(), tio.Compose([tio.RandomNoise()]), draws_from_numpy])
+@pytest.mark.parametrize("transform", [OfAUser(), tio.Compose([OfAUser()]), draws_from_numpy])
 def test_a_transform_that_cannot_is_refused_in_a_thread(transform):
     sequence = sequence_of(transform)
     sequence.batch([0])
@@ -324,7 +330,7 @@ def test_a_transform_that_cannot_is_refused_in_a_thread(transform):
 
 
 def test_the_advised_ways_work():
-    sequence = sequence_of(tio.RandomNoise())
+    sequence = sequence_of(OfAUser())
     expected = sequence.batch(range(4))["image"]
     for background in (False, "process"):
         with SyntheticPool(sequence, 4, batch_size=4, background=background) as pool:

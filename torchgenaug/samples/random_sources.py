@@ -17,6 +17,7 @@ _PLAIN = (bool, int, float, str, bytes, Path, Enum, np.generic, np.ndarray, np.r
 
 
 _RESEEDING = ("RandomNoise", "Noise")  # as of torchio 1.2, the users of Transform._use_seed
+_OWN_NOISE = "torchgenaug.samples.torchio_noise"  # what takes their place wherever we can put it there
 
 
 def is_torchio_transform(transform: object) -> bool:
@@ -47,8 +48,8 @@ def draws_from_torch_only(part: object) -> bool:
 def keeps_to_torch(part: object, seen: frozenset[int] = frozenset()) -> bool:
     """Whether a transform surely draws from torch alone, or from random states of its own, or not at all.
 
-    TorchIO's do, but for noise, which seeds torch's global generator; MONAI's have their ``R``; Python functions do
-    whose code names nothing but builtins, torch and functions of the same kind. In doubt: no.
+    TorchIO's do, but for its noise, which seeds torch's global generators (`torchio_noise`); MONAI's have their ``R``;
+    Python functions do whose code names nothing but builtins, torch and functions of the same kind. In doubt: no.
     """
     if part is None or isinstance(part, _PLAIN) or id(part) in seen:
         return True
@@ -78,7 +79,8 @@ def keeps_to_torch(part: object, seen: frozenset[int] = frozenset()) -> bool:
 
 
 def _is_known(module: str) -> bool:
-    return module.split(".")[0] in ("torch", "torchio", "monai", "math", "builtins", "_operator", "operator")
+    known = ("torch", "torchio", "monai", "math", "builtins", "_operator", "operator")
+    return module == _OWN_NOISE or module.split(".")[0] in known
 
 
 def _reached(function: FunctionType) -> Iterator[object]:

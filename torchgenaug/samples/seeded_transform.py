@@ -53,6 +53,10 @@ class SeededTransform:
             self.transform = _copied(transform)
         self._torchio = is_torchio_transform(transform)
         self._torch_only = self._torchio and draws_from_torch_only(transform)
+        if self._torchio:
+            from torchgenaug.samples.torchio_noise import with_own_noise
+
+            self.transform = with_own_noise(transform)
 
     def __call__(self, samples: Sequence[Any], seeds: UInt64Array) -> list[Any]:
         """The transformed samples; sample k sees random generators seeded with ``seeds[k]``."""
@@ -61,7 +65,7 @@ class SeededTransform:
                 "A transform that runs in a thread, such as that of a pool, must surely draw from torch, or from a "
                 f"random state of its own, got {self.transform!r}. It may set or draw from a global generator, from "
                 "which the training loop draws at the same time. Use SyntheticPool(..., background='process') or "
-                "background=False; of TorchIO's transforms all but RandomNoise can run in a thread, and MONAI's."
+                "background=False; TorchIO's own transforms can run in a thread, and MONAI's."
             )
         apply = self._apply_torchio if self._torchio else self._apply_function
         reseed = getattr(self.transform, "set_random_state", None)  # MONAI's transforms have a generator of their own

@@ -133,20 +133,12 @@ class DiffusersSynthesizer:
         self._denoiser = Caller(_denoise, self.execution)
         config: Any = unet.config
         self._schedule = prepare_schedule(
-            scheduler,
-            steps,
-            channels=self.latent_shape[0],
-            out_channels=config.out_channels,
-            device=self.device,
+            scheduler, steps, channels=self.latent_shape[0], out_channels=config.out_channels, device=self.device
         )
 
     @classmethod
     def from_pretrained(
-        cls,
-        path: str | Path,
-        *,
-        revision: str | None = None,
-        **settings: Unpack[DiffusersSettings],
+        cls, path: str | Path, *, revision: str | None = None, **settings: Unpack[DiffusersSettings]
     ) -> Self:
         """A synthesizer from a diffusers folder: ``unet/``, ``scheduler/`` and, if there, ``vae/`` or ``vqvae/``.
 
@@ -232,7 +224,14 @@ class DiffusersSynthesizer:
             predict = self._predictor(len(seeds), conditions)
             noise = seeding.normal(seeding.derive(list(seeds), seeding.NOISE), self.latent_shape, device=self.device)
             samples = decoded(run_schedule(self._schedule, predict, noise, seeds), self.vae)
-            return to_image_fields(samples, seeds, self.value_range, label_channels=self.label_channels, clip=self.clip)
+            return to_image_fields(
+                samples,
+                seeds,
+                self.value_range,
+                label_channels=self.label_channels,
+                clip=self.clip,
+                in_place=samples is noise,
+            )
 
     def denoiser(self, count: int, conditions: Batch | None = None) -> DenoisingModel:
         """The network under the conditions of `count` samples, in its own [-1, 1]; see `Denoises`."""

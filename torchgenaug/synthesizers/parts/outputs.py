@@ -33,9 +33,24 @@ def image_fields(
 
 
 def to_image_fields(
-    samples: Tensor, seeds: Sequence[int], value_range: tuple[float, float], *, label_channels: int, clip: bool
+    samples: Tensor,
+    seeds: Sequence[int],
+    value_range: tuple[float, float],
+    *,
+    label_channels: int,
+    clip: bool,
+    in_place: bool = False,
 ) -> Batch:
     """Maps [-1, 1] to `value_range`, and the last channels to their argmax.
+
+    Args:
+        samples: (batch, channels, *spatial) float32.
+        seeds: (batch,) of the samples, for messages.
+        value_range: intensities that -1 and 1 stand for.
+        label_channels: how many of the last channels are class scores.
+        clip: whether images are clamped to `value_range`.
+        in_place: whether `samples` may be overwritten. Memory for another batch would have to be fetched from the
+            system at each call, which takes longer than the arithmetic.
 
     Raises:
         BadSampleError: NaN or Inf that `clip` or the argmax of the mask would hide.
@@ -44,8 +59,11 @@ def to_image_fields(
         check_finite(samples, seeds)
     low, high = value_range
     channels = samples.shape[1] - label_channels
-    image = samples[:, :channels].mul((high - low) / 2).add_((high + low) / 2)
+    scores = samples[:, channels:].argmax(1, keepdim=True) if label_channels else None
+    image = samples[:, :channels]
+    scale = (high - low) / 2
+    image = (image.mul_(scale) if in_place else image.mul(scale)).add_((high + low) / 2)
     batch = {"image": (image.clamp_(low, high) if clip else image).contiguous()}
-    if label_channels:
-        batch["mask"] = samples[:, channels:].argmax(1, keepdim=True)
+    if scores is not None:
+        batch["mask"] = scores
     return batch
