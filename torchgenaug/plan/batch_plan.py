@@ -170,16 +170,22 @@ class EpochPlan:
         start, stop, known = draws.start - self._first, draws.stop - self._first, len(self._order)
         if start >= 0 and stop <= known:
             return self._order[start:stop].copy()  # as in most batches; by far the cheapest
-        read = [
-            self._order[place] if place < known else self._read_beyond(place - known) for place in range(start, stop)
-        ]
-        return np.array(read, np.int64)
+        read = []
+        while start < stop:
+            if start < known:
+                some = self._order[start : min(stop, known)]
+            else:
+                lap, place = divmod(start - known, self._size)
+                some = self._shuffle(lap)[place : place + stop - start]
+            read.append(some)
+            start += len(some)
+        return np.concatenate(read) if read else np.zeros(0, np.int64)
 
-    def _read_beyond(self, place: int) -> int:
-        lap, place = divmod(place, self._size)
+    def _shuffle(self, lap: int) -> Int64Array:
+        """What the draws beyond the known ones read: a shuffle of the source after the other."""
         if lap not in self._beyond:
             self._beyond = {lap: seeding.permutation(int(seeding.derive(self._key, _BEYOND, lap)), self._size)}
-        return int(self._beyond[lap][place])
+        return self._beyond[lap]
 
     def kept(self, batch: int, size: int, count: int) -> Int64Array:
         """Which `count` of the `size` real rows of batch number `batch` are kept: a pseudo-random subset, ascending."""

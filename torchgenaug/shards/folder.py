@@ -14,7 +14,11 @@ from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
-from torchgenaug.errors import ShardCorruptError, ShardError, ShardNotFoundError
+import numpy as np
+import numpy.typing as npt
+
+from torchgenaug.errors import ShardCorruptError, ShardError, ShardIncompleteError, ShardNotFoundError
+from torchgenaug.shards.cache import is_cache
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 
 MAX_MANIFEST_BYTES = 32 << 20
@@ -106,3 +110,29 @@ def some_ranges(indices: Iterable[int], *, unit: int = 1, end: int | None = None
         last = last if end is None else min(last, end - 1)
         texts.append(f"{first}-{last}" if last > first else f"{first}")
     return ", ".join(texts) + (f", … ({len(runs)} ranges)" if len(runs) > 8 else "")
+
+
+def shard_digests(folder: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
+    """The sha256 of each shard, from the listing of the folder: (num_shards, 32) uint8.
+
+    Raises:
+        ShardIncompleteError: shards are missing.
+    """
+    shards = list_shards(folder)
+    there = sum(index < manifest.num_shards for index in shards)
+    if there < manifest.num_shards:
+        # A generator: a manifest of a few bytes may claim any number of shards.
+        missing = (index for index in range(manifest.num_shards) if index not in shards)
+        ids = some_ranges(missing, unit=manifest.shard_size, end=manifest.count)
+        remedy = (
+            "It is the local copy of a remote folder: open the URL again to fetch them."
+            if is_cache(folder)
+            else "Run the same render once more to make them: torchgenaug render SYNTHESIZER --out "
+            f"{folder} --count {manifest.count}, or render_shards(...)."
+        )
+        raise ShardIncompleteError(
+            f"{folder} must hold {manifest.num_shards} shards, got {there}: ids {ids} are not there (yet). {remedy}"
+        )
+    parsed = (parse_shard_name(shards[index][0]) for index in range(manifest.num_shards))
+    digests = b"".join(bytes.fromhex(digest) for _, digest in filter(None, parsed))
+    return np.frombuffer(digests, np.uint8).reshape(-1, 32)

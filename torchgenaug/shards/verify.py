@@ -12,7 +12,8 @@ from torchgenaug.shards.cache import is_cache
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
 from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
 from torchgenaug.shards.read.content import ShardFault, on_network
-from torchgenaug.shards.read.opened import OpenShard, wrong_content
+from torchgenaug.shards.read.opened import OpenShard
+from torchgenaug.shards.read.whole_shard import wrong_content
 
 
 @dataclass(frozen=True, slots=True)

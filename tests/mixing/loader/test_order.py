@@ -58,12 +58,15 @@ ORDERS = {
     "subset": lambda: {"sampler": SubsetRandomSampler(range(SIZE))},
     "numpy": lambda: {"sampler": Shuffled(np.random.shuffle)},
     "python": lambda: {"sampler": Shuffled(random.shuffle)},
+    "batches as samples": lambda: {"sampler": BatchSampler(RandomSampler(DATA), BATCH, False), "batch_size": None},
 }
 
 
 def mix_of(order):
     options = order()
-    return SyntheticMixLoader(DataLoader(DATA, BATCH, **options), SOURCE, ratio=0.0, fields=["image", "id"])
+    return SyntheticMixLoader(
+        DataLoader(DATA, **{"batch_size": BATCH} | options), SOURCE, ratio=0.0, fields=["image", "id"]
+    )
 
 
 def seed_all(seed):
@@ -85,7 +88,7 @@ def test_goes_on_where_it_was_whatever_shuffles(name, done):
     seed_all(99)  # a new process has other global generators
     second = mix_of(ORDERS[name])
     file.seek(0)
-    second.load_state_dict(torch.load(file, weights_only=name.startswith(("shuffle", "weighted"))))
+    second.load_state_dict(torch.load(file, weights_only=name.startswith(("shuffle", "weighted", "batches"))))
     before = (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())
     rest = []
     for batch in second:

@@ -13,6 +13,7 @@ from torchgenaug.contracts import SyntheticSource
 from torchgenaug.devices import has_streams
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batches import BatchLayout
+from torchgenaug.mixing.loader.kept_rows import Read, part_of
 from torchgenaug.mixing.loader.mixer import BatchMixer, BatchTransform, BatchTransforms
 from torchgenaug.mixing.loader.moving_source import MovingSource
 from torchgenaug.mixing.loader.transfer import copied_to
@@ -23,8 +24,8 @@ from torchgenaug.plan.arguments import Mode, Ratio, ratio_state
 from torchgenaug.plan.batch_plan import BatchPlan
 from torchgenaug.plan.ranks import group_rank
 
-Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None]
-"""A batch, what mixes it, and the state of the loader after it, where the loader runs ahead of the loop."""
+Ticket: TypeAlias = tuple[Any, BatchMixer, dict[str, Any] | None, Read | None]
+"""A batch, what mixes it, the loader's state after it where it runs ahead of the loop, and what was read of it."""
 
 
 class SyntheticMixLoader:
@@ -38,7 +39,9 @@ class SyntheticMixLoader:
     Which samples of the source are read runs on through the epochs: all of them are used equally often (±1), within an
     epoch always, and over epochs if the loader knows its length and its batch size.
 
-    Synthetic samples are read in whole batches where the loop runs: no worker and no transport between processes. Under
+    Synthetic samples are read in whole batches where the loop runs: no worker and no transport between processes. Real
+    samples that are replaced are not read if `loader` is a plain `DataLoader` of a map-style data set without a
+    `collate_fn`: one with its settings and samplers is iterated in its place. Else they are thrown away. Under
     `torch.distributed` each rank draws others. A batch is a function of (seed, epoch, batch number, rank, the loader's
     batches).
 
@@ -103,7 +106,7 @@ class SyntheticMixLoader:
         synthetic_transform: BatchTransform | None = None,
         provenance: bool = False,
     ) -> None:
-        self._wrapped = WrappedLoader(loader)
+        self._wrapped = WrappedLoader(loader, replaces=mode == "replace")
         self._moving = MovingSource(synthetic, self._wrapped)
         self.source, self._fields, self._provenance = synthetic, fields, provenance
         self.device = None if device is None else torch.empty(0, device=device).device  # "cuda" gets its number
@@ -197,32 +200,29 @@ class SyntheticMixLoader:
         epoch, batch, seen = self._epoch, self._batch, self._seen
         plan = self.plan.epoch(epoch, rank=rank, world_size=world_size)
         self._moving.begin(epoch, batch)
+        self._wrapped.begin(plan, batch, seen)
         memory = BatchMemory()
         arrivals = copied_to(self.device, map(self._opened, self._wrapped.batches(batch)))
         replaces, since = self.plan.mode == "replace", perf_counter()
         while True:
             requested = perf_counter()
-            arrival = next(arrivals, None)
-            came = perf_counter()
-            if arrival is None:
+            if (arrival := next(arrivals, None)) is None:
                 break
-            (raw, mixer, state), tensors = arrival
-            size = tensors[0].shape[0]
-            draws = plan.draws(seen, size)
-            if replaces and draws:
-                self._waste.add(came - requested, came - since, len(draws) / size)
+            came = perf_counter()
+            (raw, mixer, state, read), tensors = arrival
+            part = part_of(plan, batch, seen, tensors[0].shape[0], read, replaces=replaces)
+            if part.dropped:
+                self._waste.add(came - requested, came - since, part.dropped)
             since = came
-            if draws:
+            if part.draws:
                 self._moving.follow(epoch, batch)
-            kept = size - len(draws) if replaces else size
-            rows = plan.kept(batch, size, kept) if kept < size else None
             if plan.share and not self._probed:
                 mixer.probe(raw, tensors, (epoch, rank, batch))
                 self._probed = True
-            result = [mixer.mix(raw, tensors, rows, plan.positions(draws), (epoch, rank, batch), memory)]
+            result = [mixer.mix(raw, tensors, part.rows, plan.positions(part.draws), (epoch, rank, batch), memory)]
             del arrival, raw, tensors  # its memory can hold the next batch, while it is in the cache
-            self._latest = (kept, len(draws))
-            batch, seen = batch + 1, seen + size
+            self._latest = (part.kept, len(part.draws))
+            batch, seen = batch + 1, seen + part.size
             if self._pass == this_pass:  # else `set_epoch` or another iterator came meanwhile: the state is theirs
                 self._batch, self._seen, self._ahead_state = batch, seen, state
             yield result.pop()
@@ -283,13 +283,16 @@ class SyntheticMixLoader:
             "order": self._wrapped.order,
         }
 
-    def _opened(self, batch: Any) -> tuple[Ticket, list[Tensor]]:
+    def _opened(self, arrival: tuple[Any, Read | None]) -> tuple[Ticket, list[Tensor]]:
+        batch, read = arrival
         if self._mixer is None:
             layout = BatchLayout.of(batch, self._fields)
             self._mixer = BatchMixer(layout, self.source, self._transforms, provenance=self._provenance)
         runs_ahead = self.device is not None and has_streams(self.device)
         state = self._wrapped.state(under_way=True) if runs_ahead and self._wrapped.is_stateful else None
-        return (batch, self._mixer, state), self._mixer.layout.tensors(batch)
+        tensors = self._mixer.layout.tensors(batch)
+        self._wrapped.arrived(read, tensors[0].shape[0])
+        return (batch, self._mixer, state, read), tensors
 
     def __repr__(self) -> str:
         what = f"{self.loader!r}, {self.source!r}, {self.plan.ratio!r}, mode={self.plan.mode!r}"

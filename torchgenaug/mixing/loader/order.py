@@ -30,12 +30,12 @@ class LoaderOrder:
         self._loader = loader
 
     def samplers(self) -> list[Any]:
-        """The samplers of the loader, those inside of its batch sampler included."""
+        """The samplers of the loader, those inside of others included."""
         batch_sampler = getattr(self._loader, "batch_sampler", None)
         parts = [getattr(self._loader, "sampler", None), batch_sampler]
         while (batch_sampler := getattr(batch_sampler, "batch_sampler", None)) is not None:  # as accelerate nests them
             parts.append(batch_sampler)
-        parts += [getattr(part, "sampler", None) for part in parts[1:]]
+        parts += [getattr(part, "sampler", None) for part in parts]  # a BatchSampler may be the sampler, too
         return list({id(part): part for part in parts if part is not None}.values())
 
     def generators(self) -> list[torch.Generator]:

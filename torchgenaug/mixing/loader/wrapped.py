@@ -8,7 +8,9 @@ from typing import Any
 from torch.utils.data import RandomSampler
 
 from torchgenaug.errors import ConfigurationError, StateMismatchError
+from torchgenaug.mixing.loader.kept_rows import KeptRows, Read
 from torchgenaug.mixing.loader.order import LoaderOrder
+from torchgenaug.plan.batch_plan import EpochPlan
 
 
 class WrappedLoader:
@@ -20,12 +22,13 @@ class WrappedLoader:
 
     Args:
         loader: a `DataLoader`, or any iterable of batches that can be iterated more than once.
+        replaces: rows of its batches are replaced; they are not read where that makes no difference.
 
     Raises:
         ConfigurationError: not an iterable, or an iterator, which has one pass only.
     """
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, *, replaces: bool = False) -> None:
         if not hasattr(loader, "__iter__") or isinstance(loader, Iterator):
             raise ConfigurationError(
                 f"`loader` must be a DataLoader or another iterable of batches, got {type(loader).__name__}. An "
@@ -35,6 +38,7 @@ class WrappedLoader:
         # The loaders of accelerate have the methods, too, but by default no state; batches are thrown away there, too.
         by_accelerate = hasattr(loader, "use_stateful_dataloader")
         self.is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict") and not by_accelerate
+        self._kept = KeptRows(loader) if replaces and KeptRows.applies(loader) else None
         self._order = LoaderOrder(loader)
         self._began: list[Any] | None = None
         self._restored: Mapping[str, Any] | None = None
@@ -75,15 +79,15 @@ class WrappedLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Tells the loader the epoch, or, where it has no ``set_epoch``, its samplers and its data set."""
-        batch_sampler = getattr(self.loader, "batch_sampler", None)
-        parts = [self.loader, getattr(self.loader, "sampler", None), batch_sampler]
-        parts += [getattr(batch_sampler, "sampler", None), getattr(self.loader, "dataset", None)]
+        parts = [self.loader, *self._order.samplers(), getattr(self.loader, "dataset", None)]
         movable = {id(part): part for part in parts if callable(getattr(part, "set_epoch", None))}
         for part in [self.loader] if id(self.loader) in movable else movable.values():
             part.set_epoch(epoch)
 
-    def batches(self, skipped: int = 0) -> Iterator[Any]:
+    def batches(self, skipped: int = 0) -> Iterator[tuple[Any, Read | None]]:
         """A new pass, or, after `load`, the rest of the pass of which `skipped` batches were handed out.
+
+        Each batch comes with what was read of it; None: all.
 
         Raises:
             StateMismatchError: the loader ends before that.
@@ -106,18 +110,32 @@ class WrappedLoader:
                 self._order.set_states(restored["generators"])
             if self._order.generators() and is_finished:
                 batches = iter(self.loader)
-        return batches
+        return ((batch, None) for batch in batches)
 
-    def _begun_again(self, skipped: int, restored: Mapping[str, Any] | None) -> Iterator[Any]:
+    def begin(self, plan: EpochPlan, batch: int, seen: int) -> None:
+        """Says what the next pass mixes: its plan, and how many samples `seen` come before batch number `batch`."""
+        if self._kept is not None:
+            self._kept.begin(plan, batch, seen)
+
+    def arrived(self, read: Read | None, rows: int) -> None:
+        """Takes note of how many rows a batch has, of which so much was read."""
+        if read is not None and self._kept is not None:
+            self._kept.arrived(read, rows)
+
+    def _new_pass(self) -> Iterator[tuple[Any, Read | None]]:
+        if self._kept is not None:
+            return iter(self._kept)
+        batches = iter(self.loader)  # now: its samplers may draw their order here
+        return ((batch, None) for batch in batches)
+
+    def _begun_again(self, skipped: int, restored: Mapping[str, Any] | None) -> Iterator[tuple[Any, Read | None]]:
         saved = restored["generators"] if restored is not None else []
         self._order.set_states(saved)
         self._began = saved or self._order.states()
-        batches: Iterator[Any]
         if not skipped:
-            batches = iter(self.loader)
-            return batches
+            return self._new_pass()
         with self._order.as_then(saved):
-            batches = iter(self.loader)
+            batches = self._new_pass()
             for done in range(skipped):
                 if next(batches, _END) is _END:
                     raise StateMismatchError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from torchgenaug import seeding
 from torchgenaug.shards.format import Manifest
@@ -17,11 +16,10 @@ from torchgenaug.shards.read.blosc import PlainBloscRows, find_decoder
 from torchgenaug.shards.read.chunks import BloscRows, Extents, GzipRows, check_blosc
 from torchgenaug.shards.read.content import Content, FileBytes, ShardFault, identity, map_file, open_file, read_file
 from torchgenaug.shards.read.frame import Frame
-from torchgenaug.shards.read.layout import check_digest, corrupt, open_checked
-from torchgenaug.shards.storage import StoredField
+from torchgenaug.shards.read.layout import check_digest, open_checked
+from torchgenaug.shards.read.seen_rows import SeenRows
 
 _AT_ONCE = 1 << 16  # ids and seeds compared at once: a file may claim any number of them
-_BYTES = 16 << 20  # decoded at once in a check of a whole shard, but one sample at least
 
 
 class OpenShard:
@@ -45,13 +43,15 @@ class OpenShard:
         sums: (n * num_fields,) the checksums, sample by sample; its items are Python integers.
         offsets: where in the file each contiguous data set begins.
         identity: of the file, see `content.identity`.
+        seen: which samples were compared with their checksums; None where a file is not mapped: a sample is then read
+            from the file system each time.
 
     Raises:
         ShardFault: the file is anything else than this shard.
         ShardIncompleteError: there is no such file.
     """
 
-    __slots__ = ("_file", "compressed", "identity", "ids", "maps", "offsets", "path", "sums")
+    __slots__ = ("_file", "compressed", "identity", "ids", "maps", "offsets", "path", "seen", "sums")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class OpenShard:
             if self.identity[2] > manifest.most_bytes():
                 raise ShardFault(f"it has {self.identity[2]:,} bytes, more than any shard of this render")
             self._open(handle, manifest, index, (known or {}).get(self.identity), digest, frames, mapped)
+            self.seen = SeenRows(path, handle, len(self.ids), len(self.maps)) if mapped else None
         except BaseException as error:
             self.close()
             if isinstance(error, ValueError) and not isinstance(error, ShardFault):
@@ -117,34 +118,6 @@ class OpenShard:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def first_wrong_row(self, column: int, field: StoredField, index: int) -> int | None:
-        """The first row of a field whose checksum is wrong.
-
-        Args:
-            column: which field.
-            field: the same.
-            index: of this shard.
-
-        Raises:
-            ShardCorruptError: a compressed sample that cannot be decoded.
-        """
-        if self.compressed[column] is None:
-            digest, content, sums = xxhash.xxh3_64_intdigest, self.maps[column], self.sums[column :: len(self.maps)]
-            size = field.row_bytes
-            for row, salt in enumerate(self.ids):
-                if digest(content[row * size : (row + 1) * size], salt) != sums[row]:
-                    return row
-            return None
-        portion = min(max(1, _BYTES // field.row_bytes), len(self.ids))
-        stored = np.empty((portion, *field.spec.shape), field.dtype)
-        for start in range(0, len(self.ids), portion):
-            ids = self.ids[start : start + portion]
-            rows = range(start, start + len(ids))
-            wrong = copy_rows(stored[: len(ids)], {index: self}, [index] * len(ids), rows, column, ids)
-            if wrong:
-                return start + wrong[0]
-        return None
 
     def _take(self, content: Content, manifest: Manifest, chunks: dict[str, Extents]) -> None:
         count = len(self.ids)
@@ -194,95 +167,3 @@ class OpenShard:
         lengths |= {"id": 8 * count, "seed": 8 * count, "checksum": 8 * count * len(manifest.fields)}
         frame = Frame.of(content, self.offsets, lengths)
         return {} if frame is None else {count: frame}
-
-
-def wrong_content(shard: OpenShard, manifest: Manifest, index: int) -> str | None:
-    """Reads a whole shard, and says which sample is not what its checksum says; None if all are.
-
-    Args:
-        shard: open.
-        manifest: of its folder.
-        index: of the shard.
-
-    Raises:
-        ShardCorruptError: a compressed sample that cannot be decoded.
-    """
-    for column, (name, field) in enumerate(manifest.fields.items()):
-        row = shard.first_wrong_row(column, field, index)
-        if row is not None:
-            return f"the checksum of field {name!r} is wrong for id {shard.ids[row]}"
-    return None
-
-
-def copy_rows(
-    out: npt.NDArray[Any],
-    shards: Mapping[int, OpenShard],
-    indices: Sequence[int],
-    rows: Sequence[int],
-    column: int,
-    ids: Sequence[int] | None,
-) -> list[int]:
-    """Copies sample ``rows[k]`` of ``shards[indices[k]]`` into ``out[k]``, and checks it while it is in the cache.
-
-    Args:
-        out: (n, *shape) of the stored dtype, C-contiguous, n > 0.
-        shards: shard index → open shard.
-        indices: n shard indices.
-        rows: n positions in those shards.
-        column: which field.
-        ids: n sample ids, the salts of the checksums; None to check nothing.
-
-    Returns:
-        The k whose checksum is wrong.
-
-    Raises:
-        ShardCorruptError: a compressed sample that cannot be decoded, or a file that was cut meanwhile.
-    """
-    digest, columns = xxhash.xxh3_64_intdigest, len(shards[indices[0]].maps)
-    content = out.reshape(-1).data.cast("B")
-    size = len(content) // len(rows)
-    sums = {index: shard.sums for index, shard in shards.items()}
-    wrong = []
-    if shards[indices[0]].compressed[column] is not None:
-        _decode_rows(out, shards, indices, rows, column)
-        for k, salt in enumerate(ids or ()):
-            if digest(content[k * size : (k + 1) * size], salt) != sums[indices[k]][rows[k] * columns + column]:
-                wrong.append(k)
-        return wrong
-    # The hot loop of every read. Slices of memoryviews cost less than any per-row operation of numpy or torch, and a
-    # row that has just been copied is hashed at the speed of the cache.
-    maps = {index: shard.maps[column] for index, shard in shards.items()}
-    end, index = 0, indices[0]
-    try:
-        if ids is None:
-            for index, row in zip(indices, rows, strict=True):
-                start, first = end, row * size
-                end = start + size
-                content[start:end] = maps[index][first : first + size]
-            return wrong
-        for index, row, salt in zip(indices, rows, ids, strict=True):
-            start, first = end, row * size
-            end = start + size
-            content[start:end] = source = maps[index][first : first + size]
-            if digest(source, salt) != sums[index][row * columns + column]:
-                wrong.append(start // size)
-    except ShardFault as error:
-        raise corrupt(shards[index].path, shards[index].ids, str(error)) from error
-    return wrong
-
-
-def _decode_rows(
-    out: npt.NDArray[Any], shards: Mapping[int, OpenShard], indices: Sequence[int], rows: Sequence[int], column: int
-) -> None:
-    address, size = out.ctypes.data, out[0].nbytes
-    for k, (index, row) in enumerate(zip(indices, rows, strict=True)):
-        shard = shards[index]
-        source = shard.compressed[column]
-        try:
-            if isinstance(source, PlainBloscRows):
-                source.decode(row, address + k * size, size)
-            elif source is not None:
-                source.read(row, out[k])
-        except (OSError, RuntimeError, ValueError) as error:
-            here = range(shard.ids[row], shard.ids[row] + 1)
-            raise corrupt(shard.path, here, f"it cannot be decoded ({error})") from error

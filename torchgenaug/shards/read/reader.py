@@ -14,19 +14,22 @@ import torch
 from torch import Tensor
 
 from torchgenaug import seeding
-from torchgenaug.errors import ConfigurationError, ShardIncompleteError
-from torchgenaug.shards.cache import is_cache
-from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
-from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest, parse_shard_name
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.shards.folder import read_manifest, shard_digests, some_ranges
+from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
 from torchgenaug.shards.read.content import on_network
+from torchgenaug.shards.read.copying import copy_rows, marks_of
 from torchgenaug.shards.read.layout import corrupt
 from torchgenaug.shards.read.open_shards import OpenShards
-from torchgenaug.shards.read.opened import OpenShard, copy_rows
+from torchgenaug.shards.read.opened import OpenShard
 from torchgenaug.sources.dataset import SourceDataset
 from torchgenaug.sources.positions import FEW, check_scalar_field, checked_positions
 from torchgenaug.types import Batch, FieldSpec
 
-Verify = Literal["sample", "hash", "off"]
+_WORTH_A_LOOK = 1 << 16
+"""Bytes per shard of a read from which on it pays to ask the system whether the file is as it was: some 2 µs."""
+
+Verify = Literal["sample", "read", "hash", "off"]
 
 
 class ShardSource(SourceDataset):
@@ -42,12 +45,20 @@ class ShardSource(SourceDataset):
     Opened lazily in each process, so it may be pickled, forked and spawned; the size of the pickle is 32
     bytes per shard.
 
+    A sample that was compared with its checksum is taken as good (``verify="sample"``) while the file's inode, size and
+    times of modification and of change stay as they were, which is looked up in each read. So a damaged file is found
+    when its samples are first read, and one that is written to later at the next read. What another process stores
+    through a shared memory map, or memory and disk lose by themselves after that first read, only ``verify="read"``
+    finds, at the price of hashing each sample each time. Files that are not mapped are treated like that anyway.
+
     Args:
         path: a folder that `torchgenaug.shards.render_shards` finished, or the URL of one (``"s3://…"``), which
             `torchgenaug.shards.open_remote` fetches into a local cache first.
-        verify: ``"sample"`` compares the checksum of every sample that is read; ``"hash"`` compares the sha256 of each
-            file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does neither.
-            Every file's structure is checked in any case. Each file is opened once: what was checked is what is read.
+        verify: ``"sample"`` compares the checksum of every sample when a process first reads it, and again once its
+            file was written to (see below); ``"read"`` each time that it is read; ``"hash"`` compares the sha256 of
+            each file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does
+            nothing of this. Every file's structure is checked in any case. Each file is opened once: what was checked
+            is what is read.
         max_sample_bytes: refuse a folder whose samples take more memory than this, stored and decoded together. A few
             bytes of a sparse or compressed file can claim to be a sample of any size.
         mmap: True maps the files, False reads samples with system calls (slower), None maps them
@@ -82,8 +93,13 @@ class ShardSource(SourceDataset):
         self.manifest: Manifest = read_manifest(self.path)
         self.manifest.check_sample_bytes(max_sample_bytes, self.path)
         self.mmap = not on_network(self.path) if mmap is None else mmap
-        self._digests = _digests(self.path, self.manifest)
+        self._digests = shard_digests(self.path, self.manifest)
         self._open: OpenShards | None = None
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        """Stored bytes of a sample."""
+        return sum(field.row_bytes for field in self.manifest.fields.values())
 
     @cached_property
     def fields(self) -> Mapping[str, FieldSpec]:
@@ -175,7 +191,8 @@ class ShardSource(SourceDataset):
         out: Batch,
     ) -> None:
         """Puts sample ``rows[k]`` of ``shards[indices[k]]``, whose id is ``ids[k]``, into row k of `out`, for all k."""
-        fields, salts = self.manifest.fields, ids if self.verify == "sample" else None
+        fields, salts = self.manifest.fields, ids if self.verify in ("sample", "read") else None
+        known = self._known(shards, ids)
         for column, (name, field) in enumerate(fields.items()):
             if name not in out:
                 continue
@@ -183,7 +200,8 @@ class ShardSource(SourceDataset):
             direct = field.exact and result.device.type == "cpu" and result.is_contiguous()
             stored = result.numpy() if direct else np.empty((len(ids), *field.spec.shape), field.dtype)
             if ids:
-                wrong = copy_rows(stored, shards, indices, rows, column, salts)
+                marks = None if salts is None else marks_of(shards, column, known)
+                wrong = copy_rows(stored, shards, indices, rows, column, salts, marks)
                 if wrong:
                     first = indices[wrong[0]]
                     shard = shards[first]
@@ -192,6 +210,13 @@ class ShardSource(SourceDataset):
                     raise corrupt(shard.path, shard.ids, reason)
             if not direct:
                 field.decode_into(stored, result)
+
+    def _known(self, shards: Mapping[int, OpenShard], ids: Sequence[int]) -> dict[int, list[bytearray] | None]:
+        """Shard index → which of its samples were compared before and need not be again."""
+        read = len(ids) * self._row_bytes
+        if self.verify != "sample" or read < _WORTH_A_LOOK * len(shards):
+            return {}
+        return {index: shard.seen.marks() for index, shard in shards.items() if shard.seen is not None}
 
     def _shards(self) -> OpenShards:
         opened = self._open
@@ -213,28 +238,6 @@ class ShardSource(SourceDataset):
 
     def __repr__(self) -> str:
         return f"ShardSource({str(self.path)!r}, {len(self)} samples, verify={self.verify!r})"
-
-
-def _digests(folder: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
-    """The sha256 of each shard, from the listing of the folder."""
-    shards = list_shards(folder)
-    there = sum(index < manifest.num_shards for index in shards)
-    if there < manifest.num_shards:
-        # A generator: a manifest of a few bytes may claim any number of shards.
-        missing = (index for index in range(manifest.num_shards) if index not in shards)
-        ids = some_ranges(missing, unit=manifest.shard_size, end=manifest.count)
-        remedy = (
-            "It is the local copy of a remote folder: open the URL again to fetch them."
-            if is_cache(folder)
-            else "Run the same render once more to make them: torchgenaug render SYNTHESIZER --out "
-            f"{folder} --count {manifest.count}, or render_shards(...)."
-        )
-        raise ShardIncompleteError(
-            f"{folder} must hold {manifest.num_shards} shards, got {there}: ids {ids} are not there (yet). {remedy}"
-        )
-    parsed = (parse_shard_name(shards[index][0]) for index in range(manifest.num_shards))
-    digests = b"".join(bytes.fromhex(digest) for _, digest in filter(None, parsed))
-    return np.frombuffer(digests, np.uint8).reshape(-1, 32)
 
 
 def open_remote(

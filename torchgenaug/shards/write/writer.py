@@ -21,7 +21,8 @@ from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.folder import file_digest
 from torchgenaug.shards.format import Manifest, shard_name
 from torchgenaug.shards.read.content import ShardFault
-from torchgenaug.shards.read.opened import OpenShard, wrong_content
+from torchgenaug.shards.read.opened import OpenShard
+from torchgenaug.shards.read.whole_shard import wrong_content
 from torchgenaug.shards.structure import ALIGNMENT, CALL_SIZE_ATTRIBUTE, checksums, create_data_sets, number_bytes
 from torchgenaug.shards.temporary import TemporaryFile
 from torchgenaug.shards.write.blank import blank_shard

@@ -1,0 +1,53 @@
+"""`SeenRows`: which samples of an open shard were compared with their checksums since its file was last written."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TypeAlias
+
+Stamp: TypeAlias = tuple[int, int, int, int, int]
+
+_SETTLED_NS = 2_000_000_000
+"""File systems note times of change in steps of up to two seconds (FAT); two writes in one step look like one."""
+
+
+class SeenRows:
+    """What this process has compared of one file. Safe in threads: a row is noted after it was compared.
+
+    A file is taken as unchanged while its device, inode, size and times of modification and of change stay as they
+    are, and those times lie two seconds back or more (the rule by which git finds a changed file). A write by a system
+    call, a cut, a `touch` and a replacement of the file are seen like that. What another process stores through a
+    shared map of the file need not be, nor what memory or a disk do by themselves to pages that were compared.
+
+    Args:
+        path: of the file.
+        descriptor: of the same file, open.
+        count: samples in it.
+        columns: fields of a sample.
+    """
+
+    __slots__ = ("_count", "_marks", "_path", "_place", "_stamp")
+
+    def __init__(self, path: Path, descriptor: int, count: int, columns: int) -> None:
+        status = os.fstat(descriptor)
+        self._path, self._count, self._place = str(path), count, (status.st_dev, status.st_ino)
+        self._marks: list[bytearray] = [bytearray()] * columns
+        self._stamp: Stamp | None = None
+
+    def marks(self) -> list[bytearray] | None:
+        """Per field a byte for each sample, not 0 where it was compared; to be filled. None: compare all of them."""
+        try:
+            status = os.stat(self._path)
+        except OSError:  # it was removed: nothing shows whether what is mapped was written to
+            return None
+        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if stamp == self._stamp:
+            return self._marks
+        age = time.time_ns() - max(stamp[3:])
+        if stamp[:2] != self._place or age < _SETTLED_NS:
+            return None
+        marks = [bytearray(self._count) for _ in self._marks]  # zeroed pages: no memory before they are written
+        self._marks, self._stamp = marks, stamp
+        return marks
