@@ -1,7 +1,8 @@
 """Renders on disks that are full, for good or for moments, and what they leave.
 
 As a script: ``python tests/shards/full_disk.py tmpfs 50`` renders 50 times on a small disk in memory; ``ext4`` on an
-image of a disk (both need root), ``limit`` under ``ulimit -f``. It prints how many renders failed, and exits with
+image of a disk, ``quota`` on one of btrfs whose subvolume has a limit (all three need root, the last also
+btrfs-progs), ``limit`` under ``ulimit -f``. It prints how many renders failed, and exits with
 status 1 if one ended by a signal, returned success without all samples, committed a shard that is not what was
 rendered, or could not be resumed to the same bytes.
 """
@@ -84,6 +85,22 @@ class Disk:
         """What the rendering process does before it begins."""
 
 
+class Quota(Disk):
+    """A folder that may hold so much and no more, on a disk with plenty of space."""
+
+    def fill(self, leave):
+        used = int(self._qgroup("show", "--raw", "-f", "--sync", str(self.place)).splitlines()[-1].split()[1])
+        self._qgroup("limit", str(used + leave), str(self.place))
+
+    def empty(self):
+        self._qgroup("limit", "none", str(self.place))
+
+    @staticmethod
+    def _qgroup(*arguments):
+        command = ["btrfs", "qgroup", *arguments]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+
 class LimitedFiles(Disk):
     """A process that may not have large files."""
 
@@ -107,6 +124,15 @@ def disk_of(kind, scratch) -> Iterator[Disk | None]:
         image.touch()
         os.truncate(image, DISK)
         commands = [["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)]]
+    if kind == "quota":
+        image.touch()
+        os.truncate(image, 256 << 20)
+        commands = [
+            ["mkfs.btrfs", "-q", str(image)],
+            ["mount", "-o", "loop", str(image), str(place)],
+            ["btrfs", "quota", "enable", str(place)],
+            ["btrfs", "subvolume", "create", str(place / "limited")],
+        ]
     try:
         for command in commands:
             subprocess.run(command, capture_output=True, check=True)
@@ -114,7 +140,7 @@ def disk_of(kind, scratch) -> Iterator[Disk | None]:
         yield None
         return
     try:
-        yield Disk(place)
+        yield Quota(place / "limited") if kind == "quota" else Disk(place)
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
@@ -204,7 +230,7 @@ def campaign(kind, renders, seed=0, storages=STORAGES):
                 return None
             for number in range(renders):
                 storage = storages[number % len(storages)]
-                momentary = kind in ("tmpfs", "ext4") and number // len(storages) % 2 == 1
+                momentary = kind != "limit" and number // len(storages) % 2 == 1
                 attempt(disk, storage, expected[storage], chance, momentary=momentary, found=found)
     return found
 

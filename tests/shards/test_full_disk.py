@@ -36,7 +36,7 @@ def test_full_disks_damage_nothing(kind):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kind", "renders"), [("tmpfs", 96), ("ext4", 64), ("limit", 48)])
+@pytest.mark.parametrize(("kind", "renders"), [("tmpfs", 96), ("ext4", 64), ("limit", 48), ("quota", 64)])
 def test_full_disks_damage_nothing_200_times(kind, renders):
     """``pytest -m slow tests/shards/test_full_disk.py``: for good and for moments."""
     campaign(kind, renders)

@@ -16,7 +16,7 @@ from rank_processes import launch, start_rank, stop_all
 from shards_helpers import contents, render, shard
 from typer.testing import CliRunner
 
-from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, verify_shards
+from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, announce_rank, verify_shards
 from torchgenaug.cli import app
 from torchgenaug.errors import ConfigurationError, ShardError, ShardIncompleteError
 from torchgenaug.shards.folder import list_shards, read_manifest
@@ -477,6 +477,42 @@ def test_a_rank_on_another_machine_that_never_appears_is_missed_if_all_announce_
         clock[0] += ranks.APPEAR_S + 1
         assert set(watch.dead({1})) == {1}
     assert alone.dead({1}) == {}, "it may be loading: nobody announced themselves"
+
+
+SCRIPT_THAT_DIES_WHILE_IT_LOADS = """
+import os, signal, sys, time
+from torchgenaug import announce_rank
+with announce_rank(sys.argv[1]):
+    print("announced", flush=True)
+    time.sleep(600)  # loads a model
+"""
+
+
+def test_a_script_that_dies_while_it_loads_is_missed_if_it_announced_itself(tmp_path, monkeypatch):
+    """As on another machine: that the process is gone cannot be seen, but that it beats no more."""
+    environment = os.environ | {"RANK": "1", "WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", SCRIPT_THAT_DIES_WHILE_IT_LOADS, str(tmp_path / "shards")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "announced\n"
+        for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}.items():
+            monkeypatch.setenv(name, str(value))
+        clock = [0.0]
+        monkeypatch.setattr(ranks.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(ranks, "KERNEL", "0" * 8)  # so that its lock says nothing here
+        watch = ranks._Watch(tmp_path / "shards", Ranks(0, 2))
+        assert watch.dead({1}) == {}
+        child.kill()
+    watch.dead({1})  # of its last sign
+    clock[0] += ranks.SILENT_S
+    assert watch.dead({1}) == {1: f"no sign of it for {ranks.SILENT_S:.0f} s"}
+
+
+def test_a_single_process_announces_nothing(tmp_path, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    with announce_rank(tmp_path / "shards"):
+        assert not (tmp_path / "shards").exists()
+    with pytest.raises(ConfigurationError, match="`ranks` must be"):
+        announce_rank(tmp_path, ranks=(2, 2))
 
 
 def test_a_listing_of_a_network_file_system_is_looked_at_afresh(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from pathlib import Path
 
 import fsspec
 import h5py
@@ -16,7 +17,7 @@ import pytest
 import torch
 from shards_helpers import contents, render, shard, small_sequence
 
-from torchgenaug import ShardSource, verify_shards
+from torchgenaug import ShardSource, render_shards, verify_shards
 from torchgenaug.errors import (
     ConfigurationError,
     MissingExtraError,
@@ -287,6 +288,9 @@ def test_a_cache_that_others_may_write_is_refused(bucket, tmp_path):
     cache.chmod(0o1777)
     assert len(open_remote("memory://bucket/shards", cache=cache)) == 22, "in a sticky folder others replace nothing"
     if os.getuid() == 0:
+        os.chown(cache, 12345, 12345)
+        with pytest.raises(ConfigurationError, match=r"of user 12345 with mode 1777"):
+            open_remote("memory://bucket/shards", cache=cache)  # its owner may replace what is ours
         os.chown(source.path, 12345, 12345)
         os.chown(cache, 12345, 12345)
         cache.chmod(0o755)
@@ -306,6 +310,23 @@ def test_a_cache_that_is_a_link_is_refused(bucket, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigurationError, match="which is a link"):
         open_remote("memory://bucket/shards", cache=cache)
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("name", [".torchgenaug-fetching", "shard"])
+def test_what_has_the_name_of_a_file_of_the_cache_is_named_or_replaced(bucket, tmp_path, name, put):
+    there = open_remote("memory://bucket/shards", cache=tmp_path / "cache").path
+    file = shard(there, 3) if name == "shard" else there / name
+    file.unlink()
+    (there / "manifest.json").unlink()
+    put(file)
+    is_link = file.is_symlink()
+    if name == "shard" and is_link:
+        assert len(open_remote("memory://bucket/shards", cache=tmp_path / "cache").read(np.arange(22))["image"]) == 22
+        assert not file.is_symlink()
+        return
+    with pytest.raises(ConfigurationError, match=r"is a link or a folder that somebody put there.*rm -r "):
+        open_remote("memory://bucket/shards", cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("verify", ["sample", "off"])
@@ -339,7 +360,7 @@ def test_what_is_left_in_a_cache_is_compared_before_it_is_used(bucket, folder, t
     lock.unlink(missing_ok=True)
     lock.symlink_to(tmp_path / "not-made")
     shard(path, 1).unlink()
-    with pytest.raises(OSError, match=r"symbolic links"):
+    with pytest.raises(ConfigurationError, match=r"is a link or a folder"):
         open_remote("memory://bucket/shards", cache=cache)
     assert not (tmp_path / "not-made").exists()
 
@@ -389,6 +410,27 @@ def test_secrets_of_other_errors(tmp_path):
     assert "carrier-pigeon://***@host/shards?token=***&x=***" in str(raised.value)
     assert "geheim" not in str(raised.value)
     assert remote.redacted("see s3://b/c and http://u:p@h/x") == "see s3://b/c and http://***@h/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:p@ss@host/x", "https://***@host/x"),
+        ("https://me:se/cret@host:99/x?y=1", "https://***@host:99/x?y=***"),
+        ("simplecache::https://:token@host", "simplecache::https://***@host"),
+        ("https://host/x?token=a'b&c=d#e", "https://host/x?token=***&c=***#e"),
+        ("'https://host/x?token=a'", "'https://host/x?token=***'"),
+        ("hf://datasets/me/shards@0123/x", "hf://datasets/me/shards@0123/x"),
+        ("http://host:8080/a@b", "http://host:8080/a@b"),
+    ],
+)
+def test_what_is_shown_of_a_url(url, shown):
+    assert remote.redacted(url) == shown
+
+
+def test_a_render_to_a_url_does_not_show_its_password():
+    with pytest.raises(ConfigurationError, match=r"got 'https://\*\*\*@host/x'"):
+        render_shards(small_sequence(), "https://me:geheim@host/x", 4)
 
 
 def test_what_is_advised_for_a_damaged_copy_fetches_it_again(bucket, tmp_path):

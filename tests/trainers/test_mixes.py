@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchio as tio
 from monai.data import CacheDataset
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
@@ -24,7 +24,19 @@ def mix_of(ratio=0.5, source=None):
     return SyntheticMixDataset(REAL, source or InMemorySource(SEQUENCE, 4), ratio, fields=["image"])
 
 
+class Own(Dataset):
+    def __init__(self, inner):
+        self.base = inner
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.base[index]
+
+
 WRAPPED = {
+    "a class of the user's": lambda mix: DataLoader(Own(mix)),
     "itself": lambda mix: mix,
     "loader": lambda mix: DataLoader(mix),
     "subset": lambda mix: DataLoader(Subset(mix, [0, 1])),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from torchgenaug import SyntheticMixDataset, SyntheticMixLoader, SyntheticSequence
 from torchgenaug.errors import ConfigurationError
@@ -23,7 +23,19 @@ def mix(**arguments):
     return SyntheticMixDataset(REAL, SOURCE, 0.5, fields=("image",), **arguments)
 
 
+class Own(Dataset):
+    def __init__(self, inner):
+        self.base = inner
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.base[index]
+
+
 WRAPPINGS = {
+    "a class of the user's": Own,
     "alone": lambda part: part,
     "Subset": lambda part: Subset(part, [0]),
     "ConcatDataset": lambda part: ConcatDataset([REAL, part]),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import NamedTuple
 
-from torchgenaug.errors import EmptyDatasetError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.plan.arguments import Mode, Ratio, check_epoch, check_ratio
 from torchgenaug.plan.decided_counts import DecidedCounts
+
+_LONGEST = (1 << 63) - 1  # what len() may return
 
 
 class Counts(NamedTuple):
@@ -84,7 +86,7 @@ class EpochAmounts:
         """What the count or the ratio comes to now, whatever was decided.
 
         Raises:
-            ConfigurationError: a function that returns no ratio.
+            ConfigurationError: a function that returns no ratio; an epoch longer than any data set may be.
             EmptyDatasetError: samples are needed from an empty source.
         """
         if self.count is not None:
@@ -98,5 +100,10 @@ class EpochAmounts:
             raise EmptyDatasetError(
                 f"The synthetic source is empty, but {drawn} synthetic samples are needed in epoch {epoch}. "
                 "Render or generate some, or set ratio=0."
+            )
+        if self.mode == "extend" and self.num_real + drawn > _LONGEST:
+            raise ConfigurationError(
+                f"An epoch must have fewer than 2^63 samples, got {self.num_real} real and {drawn} synthetic ones in "
+                f"epoch {epoch}. No sampler could count them. Give a smaller `count` or `ratio`."
             )
         return drawn

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError, SampleIndexError
+from torchgenaug.seeding import Int64Array
 
 Mode: TypeAlias = Literal["replace", "extend"]
 Ratio: TypeAlias = float | Callable[[int], float]
@@ -89,7 +91,7 @@ def checked_index(index: Any) -> int:
     Raises:
         SampleIndexError: anything else, such as 1.7, a slice, or a list.
     """
-    if not isinstance(index, (float, np.floating, bool, np.bool_)):
+    if not isinstance(index, (float, np.floating, bool, np.bool_)) and "bool" not in str(getattr(index, "dtype", "")):
         try:
             return operator.index(index)
         except TypeError:
@@ -98,3 +100,18 @@ def checked_index(index: Any) -> int:
     raise SampleIndexError(
         f"`index` must be an integer, got {index!r}. Which sample of a mix is synthetic depends on its number.{remedy}"
     )
+
+
+def index_array(indices: npt.ArrayLike) -> Int64Array:
+    """`indices` as an int64 array of the same shape.
+
+    Raises:
+        SampleIndexError: anything but integers, such as 1.7 or a mask of bools, or integers beyond 64 bits.
+    """
+    array = np.asarray(indices)
+    if array.dtype.kind not in "iu" and array.size:
+        raise SampleIndexError(
+            f"`indices` must be integers below 2^63, got {array.reshape(-1)[:3].tolist()} of dtype {array.dtype}. "
+            "Which sample is synthetic depends on its number. Of a mask, give the numbers: np.flatnonzero(mask)."
+        )
+    return array.astype(np.int64, copy=False)

@@ -26,6 +26,7 @@ from torchgenaug.plan.arguments import (
     checked_count,
     checked_index,
     checked_share,
+    index_array,
 )
 from torchgenaug.plan.class_matching import ClassMembers, ClassOrder
 from torchgenaug.plan.fair_draws import MOST_SHUFFLED, EpochDraws
@@ -142,7 +143,7 @@ class MixPlan:
         Arguments, result order and errors are those of `look_up`. Up to four million samples the codes of the latest
         epoch are kept, so that a look-up is one gather; beyond, they are computed for each batch.
         """
-        index = np.asarray(indices, dtype=np.int64)
+        index = index_array(indices)
         total = self.numbers(epoch)[1]
         self._check_indices(index, epoch)
         if total > MOST_SHUFFLED:
@@ -156,7 +157,7 @@ class MixPlan:
     def _check_indices(self, index: Int64Array, epoch: int) -> None:
         total = self.numbers(epoch)[1]
         # Seen as unsigned, a negative index is huge: one reduction finds both ends.
-        if len(index) and index.view(np.uint64).max() >= total:
+        if index.size and index.view(np.uint64).max() >= total:
             raise SampleIndexError(
                 f"`indices` must be in [0, {total}) in epoch {epoch}, got {index.min()} to {index.max()}. "
                 "A sampler that was built for another epoch's length must be rebuilt."
@@ -167,7 +168,8 @@ class MixPlan:
         kept = self._kept
         if type(indices) is list and kept[0] == epoch and kept[1] is members:
             try:
-                if min(indices) >= 0:  # a negative one would be counted from the end
+                first = min(indices)
+                if first >= 0 and type(first) is not bool:  # a negative one would be counted from the end
                     # Not by numpy: between two training steps its first call takes 15 µs.
                     items: Any = kept[2].data
                     return [items[index] for index in indices]
@@ -175,6 +177,8 @@ class MixPlan:
                 pass  # something else than integers of this epoch: what to make of it is decided below
         if not isinstance(indices, np.ndarray) or indices.dtype.kind not in "iu":
             indices = [checked_index(index) for index in indices]
+        elif indices.ndim != 1:
+            raise SampleIndexError(f"`indices` must be a sequence of numbers, got an array of shape {indices.shape}.")
         found: list[int] = self.codes(indices, epoch, members).tolist()
         return found
 
@@ -223,7 +227,7 @@ class MixPlan:
         """Whether each index of `epoch` is synthetic: (n,) bool."""
         if self.labels is None:
             return self.look_up(indices, epoch)[0]
-        index = np.asarray(indices, dtype=np.int64)
+        index = index_array(indices)
         self._check_indices(index, epoch)
         drawn = self.numbers(epoch)[0]
         return self._placed(index, epoch, np.zeros(drawn, np.int64)) < 0

@@ -18,6 +18,7 @@ _HOMES = {
     "ShardJob": "render.jobs",
     "ShardReport": "verify",
     "ShardSource": "read.reader",
+    "announce_rank": "render.presence",
     "open_remote": "read.reader",
     "render_job": "render.jobs",
     "render_shards": "render.render",
@@ -30,6 +31,7 @@ __all__ = [
     "ShardJob",
     "ShardReport",
     "ShardSource",
+    "announce_rank",
     "open_remote",
     "render_job",
     "render_shards",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from torchgenaug.shards.format import Manifest
     from torchgenaug.shards.read.reader import ShardSource, open_remote
     from torchgenaug.shards.render.jobs import ShardJob, render_job, shard_jobs
+    from torchgenaug.shards.render.presence import announce_rank
     from torchgenaug.shards.render.render import render_shards
     from torchgenaug.shards.verify import ShardReport, verify_shards
 

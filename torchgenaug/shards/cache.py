@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import stat
@@ -38,17 +39,17 @@ def private_folder(root: Path, name: str) -> Path:
         root.chmod(0o700)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    for place, sticky_will_do in ((root, True), (folder, False)):
-        status = place.stat() if sticky_will_do else place.lstat()
+    for place, is_root in ((root, True), (folder, False)):
+        status = place.stat() if is_root else place.lstat()
         if not stat.S_ISDIR(status.st_mode):
             raise ConfigurationError(
                 f"`cache` must hold folders of its own, got {str(place)!r}, which is a link. Remove it."
             )
         if not hasattr(os, "geteuid"):  # Windows: its rights are no modes
             continue
-        # In a sticky folder, such as /tmp, others cannot replace what is ours.
-        open_to_others = status.st_mode & _OTHERS_WRITE and not (sticky_will_do and status.st_mode & stat.S_ISVTX)
-        foreign = status.st_uid not in (os.geteuid(), 0) and not (sticky_will_do and status.st_mode & stat.S_ISVTX)
+        # In a sticky folder, such as /tmp, others cannot replace what is ours; but whoever owns it can.
+        open_to_others = status.st_mode & _OTHERS_WRITE and not (is_root and status.st_mode & stat.S_ISVTX)
+        foreign = status.st_uid not in (os.geteuid(), 0)
         if open_to_others or foreign:
             raise ConfigurationError(
                 f"`cache` must be a folder that only this user can write, got {str(place)!r} of user {status.st_uid} "
@@ -73,11 +74,28 @@ def fetch_again(path: Path) -> str:
     )
 
 
+def not_a_file(path: Path) -> ConfigurationError:
+    """What is wrong with a cache where something else than a file has the name of one."""
+    return ConfigurationError(
+        f"`cache` must hold files of its own, got {str(path)!r}, which is a link or a folder that somebody put there. "
+        f"Nothing was fetched to it. Remove it, and open the URL again: rm -r {shlex.quote(str(path))}"
+    )
+
+
 @contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Waits for whoever fetches into `folder`. The lock dies with its process."""
+    """Waits for whoever fetches into `folder`. The lock dies with its process.
+
+    Raises:
+        ConfigurationError: the file of the lock is a link or a folder.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(folder / _LOCK_NAME, flags, 0o600)
+    try:
+        descriptor = os.open(folder / _LOCK_NAME, flags, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EMLINK, errno.EISDIR):
+            raise
+        raise not_a_file(folder / _LOCK_NAME) from error
     try:
         with contextlib.suppress(ImportError):
             import fcntl

@@ -22,13 +22,17 @@ from torchgenaug.errors import (
     TorchGenAugError,
     describe_error,
 )
-from torchgenaug.shards.cache import cache_root, holds, one_at_a_time, private_folder
+from torchgenaug.shards.cache import cache_root, holds, not_a_file, one_at_a_time, private_folder
 from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, some_ranges
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest, parse_shard_name
 from torchgenaug.shards.temporary import TemporaryFile, remove_abandoned
 
 _BLOCK = 8 << 20  # bytes requested at once
-_SECRETS = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)|(?<=[?&])([^=&#\s'\"]+)=[^&#\s'\"]*")
+_SECRETS = re.compile(
+    r"""(?<=://)[^/\s'"]+(?=@)"""  # user and password, which may hold an @
+    r"""|(?<=://)[^/\s'":]*:(?!\d{1,5}/)[^\s'"]*/[^\s'"]*(?=@)"""  # a password with a slash, which should be encoded
+    r"""|(?<=[?&])([^=&#\s'"]+)=(?:[^&#\s'"]|['"](?=[\w%]))*"""  # the value of a query
+)
 
 
 def redacted(text: str) -> str:
@@ -169,6 +173,8 @@ def _fetch(system: Any, root: str, url: str, names: Mapping[str, int | None], fo
                     "was not kept. Try again; if that does not help, copy the file there once more."
                 )
             temporary.commit(name)
+        except IsADirectoryError as error:
+            raise not_a_file(folder / name) from error
         finally:
             temporary.discard()
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch.utils.data import Dataset
+
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.mixing.loader import SyntheticMixLoader
 from torchgenaug.mixing.loader.order import LoaderOrder
 from torchgenaug.pool import SyntheticPool
+from torchgenaug.samples.inner_sets import inner_sets
 
 # Where loaders and data sets of torch, Lightning, accelerate, MONAI and TorchIO keep what they read from.
 _INSIDE = ("loader", "dataset", "datasets", "data", "subjects_dataset", "iterables", "base_dataloader")
@@ -92,5 +95,7 @@ def _walk(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
         parts = [part for part in thing[:64] if hasattr(part, "__dict__") or isinstance(part, list | tuple | Mapping)]
     else:
         parts = [getattr(thing, name, None) for name in _INSIDE]
+        if isinstance(thing, Dataset):
+            parts += inner_sets(thing)
     for part in parts:
         yield from _walk(part, depth - 1, seen)

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from torchgenaug.contracts import Synthesizer
+from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
+from torchgenaug.samples.inner_sets import find_inside
 from torchgenaug.sequence.sequence import SyntheticSequence
 
 
@@ -41,38 +42,40 @@ def check_map_style(dataset: object, name: str) -> None:
         )
 
 
-def holds(dataset: object, kind: type, depth: int = 8) -> bool:
-    """Whether a data set is a `kind`, or wraps one: `Subset`, `ConcatDataset`, MONAI's `Dataset` and the like."""
-    if isinstance(dataset, kind):
-        return True
-    if depth == 0 or isinstance(dataset, (torch.Tensor, str)):
-        return False
-    inside = [getattr(dataset, name, None) for name in ("dataset", "data", "real")]
-    several = getattr(dataset, "datasets", None)
-    inside += several if isinstance(several, (list, tuple)) else []
-    return any(part is not None and holds(part, kind, depth - 1) for part in inside)
-
-
-def check_real_set(real: Any, mix: type) -> None:
-    """Raises unless `real` is a map-style data set of real samples, at least one.
+def check_both_sets(real: Any, synthetic: Any, mix: type) -> None:
+    """Raises unless `real` is a map-style data set of real samples, at least one, and `synthetic` one without them.
 
     Args:
         real: the argument `real`.
-        mix: the class of a mix, which is no such data set.
+        synthetic: the argument `synthetic`.
+        mix: the class of a mix, which is neither.
 
     Raises:
-        ConfigurationError: no data set that is read by index, or a mix, or one that wraps a mix.
-        EmptyDatasetError: no samples.
+        ConfigurationError: no data set that is read by index, or one that is or wraps a mix; a source of synthetic
+            samples as `real`.
+        EmptyDatasetError: no real samples.
     """
     check_map_style(real, "real")
-    if holds(real, mix):
-        got = "" if isinstance(real, mix) else f" inside a {type(real).__name__}"
+    found = find_inside(real, (mix, SyntheticSource))
+    if found is not None:
         raise ConfigurationError(
-            f"`real` must hold real samples, got a {mix.__name__}{got}. Its synthetic samples would be called "
-            "real. Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic sources."
+            f"`real` must hold real samples, got a {type(found).__name__}{_place(found, real)}. Its synthetic samples "
+            "would be called real. Mix once, with CombinedSource([source, ...], weights=[...]) for several synthetic "
+            "sources."
         )
     if len(real) == 0:
         raise EmptyDatasetError("`real` is empty. There is nothing to mix into; check its path or split.")
+    check_map_style(synthetic, "synthetic")
+    found = None if isinstance(synthetic, SyntheticSource) else find_inside(synthetic, (mix,))
+    if found is not None:
+        raise ConfigurationError(
+            f"`synthetic` must hold synthetic samples only, got a {type(found).__name__}{_place(found, synthetic)}. "
+            "Its real samples would be called synthetic. Give what it mixes in instead: its `source`."
+        )
+
+
+def _place(found: object, dataset: object) -> str:
+    return "" if found is dataset else f" inside a {type(dataset).__name__}"
 
 
 def check_one_window(source: object) -> None:

@@ -13,7 +13,7 @@ from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import (
     SampleIndexError,
 )
-from torchgenaug.mixing.dataset.arguments import check_map_style, check_one_window, check_real_set
+from torchgenaug.mixing.dataset.arguments import check_both_sets, check_one_window
 from torchgenaug.mixing.dataset.epoch_clock import EpochClock
 from torchgenaug.mixing.dataset.labels import read_labels
 from torchgenaug.mixing.dataset.map_source import MapSource, as_source
@@ -115,8 +115,7 @@ class SyntheticMixDataset(Dataset[Any]):
         provenance: bool = False,
         held_out: Any = None,
     ) -> None:
-        check_real_set(real, SyntheticMixDataset)
-        check_map_style(synthetic, "synthetic")
+        check_both_sets(real, synthetic, SyntheticMixDataset)
         self.provenance = provenance
         self.source = as_source(synthetic)
         check_one_window(self.source)
@@ -284,6 +283,7 @@ class SyntheticMixDataset(Dataset[Any]):
     def _go_to(self, epoch: int) -> None:
         """Takes the data sets to an epoch."""
         self.plan.decide(epoch)
+        self._clock.check(epoch)
         self._parts.go_to(epoch)
         if self.plan.num_drawn(epoch):
             self._current_members(epoch)  # once, here, rather than in every worker

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.utils.data import get_worker_info
 
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.mixing.dataset.shared import shared
 
 # Where torch's samplers call len() of their data set at the start of a pass, by module and function.
@@ -35,6 +36,7 @@ _FETCH = ("torch.utils.data._utils.fetch", "fetch")
 _FETCH_DEPTH = 24  # calls between a DataLoader and a mix: subsets, concatenations, caches
 
 _MOVES = 1 << 20  # numbers of moves before they begin anew
+_MOST_EPOCHS = (1 << 63) // _MOVES
 _NOW, _NUM_READ, _IS_SET, _SAMPLER_EPOCH, _SAMPLER_BEGAN, _READ_BY_HAND = range(6)
 _READERS = 6  # the first of the places for readers: one for the main process, the others for workers
 _MOST_READERS = 128
@@ -75,6 +77,12 @@ class EpochClock:
         """Goes to the epoch of a saved state; further passes move on."""
         self.move(epoch)
         self._shared[_IS_SET] = _RESTORED
+
+    @staticmethod
+    def check(epoch: int) -> None:
+        """Raises `ConfigurationError` for an epoch that the clock cannot hold."""
+        if epoch >= _MOST_EPOCHS:
+            raise ConfigurationError(f"`epoch` must be below 2^43, got {epoch!r}. Count epochs from 0.")
 
     def move(self, epoch: int) -> None:
         """Goes to an epoch; all passes that were noticed are over."""

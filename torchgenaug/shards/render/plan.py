@@ -21,6 +21,7 @@ from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardError
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, list_shards, read_manifest
 from torchgenaug.shards.format import COMPRESSIONS, FIELD_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest
+from torchgenaug.shards.remote import redacted
 from torchgenaug.shards.storage import INTENSITY_DTYPES, StoredField
 from torchgenaug.shards.temporary import TemporaryFile, sync_folder
 
@@ -34,9 +35,9 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
         raise ConfigurationError(f"`path` must be a folder, got {os.fspath(path)!r}. Nothing was rendered.")
     if _URL.match(os.fspath(path)):
         raise ConfigurationError(
-            f"`path` must be a folder of this machine, got {os.fspath(path)!r}. Nothing was rendered: a commit needs "
-            "renames and fsync, which object storage does not have. Render to a local folder and copy it there; "
-            "ShardSource reads URLs."
+            f"`path` must be a folder of this machine, got {redacted(os.fspath(path))!r}. Nothing was rendered: a "
+            "commit needs renames and fsync, which object storage does not have. Render to a local folder and copy it "
+            "there; ShardSource reads URLs."
         )
 
 

@@ -43,6 +43,7 @@ def render_shards(
     Under ``torchrun`` or ``accelerate launch`` call it in every process: rank r of W makes the shards r, r + W, …, and
     returns when all are there. The folder is all that the processes share; the bytes are those of one process, and a
     resume may use another number. torch computes with as many threads as in the first run, which the manifest states.
+    On several machines, load the model within `announce_rank`: a process that dies while it loads is then missed soon.
 
     Args:
         sequence: what to render.

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.samples.inner_sets import inner_sets
 
 Data = TypeVar("Data")
 
@@ -20,10 +22,10 @@ _SEVERAL = ("datasets", "loaders", "iterables", "flattened")
 def validation_only(dataset: Data) -> Data:
     """Returns `dataset` unchanged if nothing in it is synthetic; refuses it otherwise.
 
-    Looks through `Subset`, `ConcatDataset`, DataLoaders, MONAI's `Dataset` and lists or dicts of these for a mix or a
-    source of synthetic samples. Given a Lightning `Trainer`, a Hugging Face `Trainer` or a MONAI evaluator, it looks at
-    the data that they validate on. A data set of your own that reads synthetic files cannot be recognised; a synthetic
-    sample that says ``is_synthetic`` (`provenance=True`) can.
+    Looks through `Subset`, `ConcatDataset`, DataLoaders, MONAI's `Dataset`, data sets of your own that wrap others, and
+    lists or dicts of these for a mix or a source of synthetic samples. Given a Lightning `Trainer`, a Hugging Face
+    `Trainer` or a MONAI evaluator, it looks at the data that they validate on. A data set of your own that reads
+    synthetic files cannot be recognised; a synthetic sample that says ``is_synthetic`` (`provenance=True`) can.
 
     Args:
         dataset: a data set or DataLoader for validation or test, or what holds one.
@@ -69,6 +71,8 @@ def _synthetic_parts(part: Any, depth: int, visited: set[int]) -> Iterator[str]:
         for name in _SEVERAL:
             several = getattr(part, name, None)
             inside += list(several) if isinstance(several, (list, tuple)) else []
+        if isinstance(part, Dataset):
+            inside += inner_sets(part)
     for each in inside:
         yield from _synthetic_parts(each, depth - 1, visited)
 
