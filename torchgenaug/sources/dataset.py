@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from torchgenaug.sources.positions import checked_index
+from torchgenaug.sources.rows import Rows
 from torchgenaug.types import Batch, Sample
 
 
@@ -45,9 +46,14 @@ class SourceDataset(Dataset[Sample]):
         batch = self.read(np.array([checked_index(index, len(self))], np.int64))
         return {name: values[0] for name, values in batch.items()}
 
-    def __getitems__(self, indices: Sequence[Any]) -> list[Sample]:
-        """Samples at `indices`, read together. Raises as for a single index."""
-        length = len(self)
-        batch = self.read(np.array([checked_index(index, length) for index in indices], np.int64))
-        columns = [values.unbind(0) for values in batch.values()]
-        return [dict(zip(batch, row, strict=True)) for row in zip(*columns, strict=True)]
+    def __getitems__(self, indices: Sequence[Any]) -> Sequence[Sample]:
+        """Samples at `indices`, read together: views of one batch, which torch's `default_collate` hands out as it is.
+
+        Raises as for a single index.
+        """
+        if not len(indices):
+            return []
+        length, positions = len(self), np.array(indices)
+        if positions.dtype != np.int64 or positions.ndim != 1 or positions.min() < 0 or positions.max() >= length:
+            positions = np.array([checked_index(index, length) for index in indices], np.int64)
+        return Rows(self.read(positions))
