@@ -11,6 +11,7 @@ from pydicom.pixels import pack_bits  # noqa: E402
 from pydicom.sequence import Sequence  # noqa: E402
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
 
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 CT, SEG, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 AXIAL = (1, 0, 0, 0, 1, 0)
 FRAME_OF_REFERENCE = "1.2.826.0.1.3680043.8.498.1"
@@ -64,6 +65,25 @@ def write_series(folder, volume, names=None, axes=AXIAL, origin=(-5.0, -7.0, 3.0
     names = names or [f"IM{k:03}.dcm" for k in np.random.default_rng(0).permutation(len(volume))]
     for name, plane, position in zip(names, volume, positions, strict=True):
         write_slice(folder / name, plane, series, position, axes, patient=patient, **tags)
+    return series, positions
+
+
+def write_enhanced(path, volume, patient="p", axes=AXIAL, origin=(-5.0, -7.0, 3.0), between=2.5):
+    """One multi-frame file of (slices, rows, columns); its series UID and the position of each frame."""
+    series = generate_uid()
+    positions = [tuple(np.asarray(origin) + np.cross(axes[:3], axes[3:]) * between * k) for k in range(len(volume))]
+    dataset = _new(ENHANCED_CT, volume, None)
+    dataset.PatientID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = patient, series, FRAME_OF_REFERENCE
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation, dataset.NumberOfFrames = 15, 1, len(volume)
+    dataset.PixelData = volume.astype("<i2").tobytes()
+    shared = Dataset()
+    shared.PlaneOrientationSequence = item(ImageOrientationPatient=[float(each) for each in axes])
+    shared.PixelMeasuresSequence = item(PixelSpacing=[0.5, 0.8], SliceThickness=between)
+    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
+    places = [item(ImagePositionPatient=[float(each) for each in position]) for position in positions]
+    dataset.PerFrameFunctionalGroupsSequence = Sequence([item(PlanePositionSequence=place)[0] for place in places])
+    _save(dataset, path, {})
     return series, positions
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("pydicom")
-from tests.recipes.data.dicom_files import generate_uid, write_segmentation, write_series
+from tests.recipes.data.dicom_files import generate_uid, write_enhanced, write_segmentation, write_series
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.folder import FolderSamples
 from torchgenaug.recipes.data.layout import read_layout
@@ -54,6 +54,21 @@ def test_frames_lie_on_their_slices(tmp_path, kind, stated):
     assert np.array_equal(masks[1], drawn(4))
     assert np.array_equal(masks[2], np.maximum(drawn(6), 2 * drawn(2)))
     assert any("classes 1 organ, 2 lesion" in remark for remark in data.remarks)
+
+
+def test_frames_of_an_enhanced_image_get_their_segments(tmp_path):
+    """One multi-frame file holds all slices; the segmentation names places in another order, and leaves some out."""
+    for patient in ("one", "two"):
+        uid, positions = write_enhanced(tmp_path / f"case_{patient}" / "enhanced.dcm", volume(), patient)
+        frames = {"masks": [drawn(6), drawn(4)], "positions": [positions[2], positions[0]], "numbers": [1, 1]}
+        write_segmentation(tmp_path / f"case_{patient}" / "seg.dcm", uid, labels={1: "liver"}, **frames)
+    records = read_layout(tmp_path).records
+    assert len(records) == 2
+    masks = FolderSamples(records)[1]["mask"][0].numpy()
+    assert masks.shape == (SLICES, 8, 8)
+    assert np.array_equal(masks[0], drawn(4))
+    assert np.array_equal(masks[2], drawn(6))
+    assert not masks[[1, 3]].any()
 
 
 def test_a_volume_and_its_mask_have_one_orientation(tmp_path):

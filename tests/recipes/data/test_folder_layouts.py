@@ -181,9 +181,57 @@ def bids_isles(root):
         put(root, f"derivatives/sub-stroke{k}/ses-0001/sub-stroke{k}_ses-0001_msk.nii.gz", box(k))
 
 
+def brats_sessions(root):
+    for k in range(3):
+        for session in ("000", "001"):
+            name = f"BraTS-MET-0000{k}-{session}"
+            for contrast in ("t1n", "t2w"):
+                put(root, f"{name}/{name}-{contrast}.nii.gz")
+            put(root, f"{name}/{name}-seg.nii.gz", box(name))
+
+
+def patients_of_classes(root):
+    for kind in ("AD", "CN"):
+        for patient in range(2):
+            for k in range(2):
+                put(root, f"{kind}/{kind}_S_000{patient}/slice_{k}.png")
+                put(root, f"{kind}/{kind}_S_000{patient}/slice_{k}_mask.png", area(f"{kind}{patient}{k}"))
+
+
+def mmseg(root):
+    for k in range(3):
+        put(root, f"img_dir/p{k}.png")
+        put(root, f"ann_dir/p{k}.png", area(str(k)))
+
+
+def numbered(root):
+    for k in range(3):
+        put(root, f"images/img{k}1.png")
+        put(root, f"masks/mask{k}1.png", area(str(k)))
+
+
+def joined_words(root):
+    for k in range(3):
+        put(root, f"scan{k}.png")
+        put(root, f"scan{k}mask.png", area(str(k)))
+
+
+def nas(root):
+    """Folders of operating systems and network drives hold thumbnails of the images."""
+    mmseg(root)
+    for name in ("@eaDir", "$RECYCLE.BIN", "lost+found", "#recycle"):
+        put(root, f"{name}/SYNOPHOTO_THUMB_XL.png")
+
+
 @pytest.mark.parametrize(
     ("make", "count", "channels", "classes", "patients"),
     [
+        (brats_sessions, 6, 2, (), 3),
+        (patients_of_classes, 8, 1, ("AD", "CN"), 4),
+        (mmseg, 3, 1, (), 0),
+        (numbered, 3, 1, (), 0),
+        (joined_words, 3, 1, (), 0),
+        (nas, 3, 1, (), 0),
         (busi, 6, 1, ("benign", "malignant", "normal"), 0),
         (isic, 3, 1, (), 0),
         (kits, 3, 1, (), 3),
@@ -252,6 +300,44 @@ def test_everything_that_is_not_used_is_named(tmp_path):
         assert name in unused
     assert "pictures drawn over others: 3" in unused
     assert "files outside of the folders of images: 3" in unused
+
+
+def test_images_of_many_sizes_are_all_kept(tmp_path):
+    """Once the second size was seen, the samples in memory ended there."""
+    for k, side in enumerate((16, 24, 32)):
+        put(tmp_path, f"{k}.png", noise(str(k), (side, side)))
+    data = load_data(str(tmp_path), size=16)
+    assert len(data) == len(data.ids) == 3
+    assert len({data[k]["image"].numpy().tobytes() for k in range(3)}) == 3
+
+
+def test_masks_in_a_folder_of_an_unknown_name_are_in_doubt(tmp_path):
+    for k in range(3):
+        put(tmp_path, f"image/{k}.png")
+        put(tmp_path, f"liver/{k}.png", area(str(k)))
+    with pytest.raises(ConfigurationError, match="few values") as caught:
+        load_data(str(tmp_path))
+    images, masks = re.findall(r"'([^']*)'", str(caught.value))[:2]
+    assert "mask" in load_data(str(tmp_path), images=images, masks=masks).fields
+    assert "--masks none" in str(caught.value)
+    assert "mask" not in load_data(str(tmp_path), images=images, masks="none").fields
+
+
+def test_one_set_in_two_formats_is_no_two_classes(tmp_path):
+    for k in range(3):
+        for kind in ("png", "tif"):
+            put(tmp_path, f"{kind.upper()}/Original/{k}.{kind}")
+            put(tmp_path, f"{kind.upper()}/Ground Truth/{k}.{kind}", area(str(k)))
+    with pytest.raises(ConfigurationError, match="versions of the same images"):
+        load_data(str(tmp_path))
+
+
+def test_classes_whose_names_are_words_for_images_or_masks(tmp_path):
+    for kind in ("photo", "lesion", "text"):
+        for k in range(3):
+            put(tmp_path, f"{kind}/{kind}{k}.png")
+    data = load_data(str(tmp_path), images="**", folders="classes")
+    assert data.class_names == ("lesion", "photo", "text")
 
 
 def pairs(root):

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.selection import Glob
-from torchgenaug.recipes.data.suspicion import common_glob, looks_like_mask
+from torchgenaug.recipes.data.suspicion import MaskWatch, are_masks_of, common_glob, looks_like_mask, num_levels
 
 DRAW = np.random.default_rng(0)
 DISC = np.hypot(*(np.mgrid[:64, :64] - 30)) < 20
@@ -85,3 +86,30 @@ def test_a_common_glob_matches_its_files(keys):
 )
 def test_globs(pattern, key, captures):
     assert Glob(pattern).captures(key) == captures
+
+
+def watched(images):
+    watch = MaskWatch([f"{k}.png" for k in range(len(images))], str)
+    for index, image in enumerate(images):
+        watch.see(index, {"image": image})
+    return watch.remarks()
+
+
+def test_digits_of_17_greys_are_images():
+    """Some of 8 x 8 pixels hold 16 values or fewer by chance."""
+    draw = np.random.default_rng(0)
+    digits = [tensor((draw.integers(0, 17, (8, 8)) * 15).astype(np.uint8)) for _ in range(40)]
+    few = sum(looks_like_mask(each) for each in digits)
+    assert 2 < few < 38
+    assert f"{few} images hold few values" in watched(digits)[0]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_masks_among_images_are_in_doubt(soft):
+    mask = tensor(jpeg(DISC.astype(np.uint8) * 255) if soft else DISC.astype(np.uint8))
+    assert num_levels(mask) == 2
+    pictures = [tensor(DRAW.integers(60, 190, (64, 64), dtype=np.uint8)) for _ in range(3)]
+    with pytest.raises(ConfigurationError, match="3 of 6 that hold few values"):
+        watched([*pictures, mask, mask, mask])
+    assert are_masks_of([2, 16], [40, 33, 200])
+    assert not are_masks_of([2, 16], [17, 18, 200])

@@ -124,3 +124,41 @@ def test_a_measurement_is_no_class(tmp_path):
 def test_one_name_of_two_files_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match=r"name each image, got 'x\.png' for a/x\.png, b/x\.png"):
         read(tmp_path, rows("file,label", "x.png,a", "y.png,b"), ["a/x.png", "b/x.png", "y.png"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rows("# exported on Monday", "# by hand", "file,label", *(f"im{k}.png,{LABELS[k]}" for k in range(4))),
+        rows("'file','label'", *(f"'im{k}.png','{LABELS[k]}'" for k in range(4))),
+        rows("file label", *(f"im{k}.png {LABELS[k]}" for k in range(4))),
+        rows("file,label", *(f"im{k}.dcm,{LABELS[k]}" for k in range(4))),  # converted since
+        rows("id,file,label", *(f"{k + 7},im{k}.png,{LABELS[k]}" for k in range(4))),
+        rows("id,scan,label", *(f"{k + 7},im{k}.png,{LABELS[k]}" for k in range(4))),
+        rows("Bild,label", *(f"im{k}.png,{LABELS[k]}" for k in range(4))),
+        rows("subject,Bild,label", *(f"s{k // 2},im{k}.png,{LABELS[k]}" for k in range(4))),
+    ],
+)
+def test_files_are_found_by_what_columns_hold(tmp_path, content):
+    found = read(tmp_path, content)
+    assert found.names == ("a", "b")
+    assert found.labels == (0, 1, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["{}", "{}.0", "00{}"])
+def test_numbers_of_files_with_and_without_leading_zeros(tmp_path, name):
+    keys = [f"000{k}.png" for k in range(4)]
+    found = read(tmp_path, rows("id,label", *(f"{name.format(k)},{LABELS[k]}" for k in range(4))), keys)
+    assert found.labels == (0, 1, 0, 1)
+    assert any("numbers the files" in remark for remark in found.remarks)
+
+
+def test_two_names_of_one_number_are_two_files(tmp_path):
+    with pytest.raises(ConfigurationError, match="must name every image"):
+        read(tmp_path, rows("id,label", "7,a", "07,b", "8,a", "9,b"), ["007.png", "0007.png", "008.png", "009.png"])
+
+
+def test_negative_labels_are_in_order(tmp_path):
+    found = read(tmp_path, rows("file,label", *(f"im{k}.png,{[1, -1][k % 2]}" for k in range(4))))
+    assert found.names == ("-1", "1")
+    assert found.labels == (1, 0, 1, 0)

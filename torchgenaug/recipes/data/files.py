@@ -47,6 +47,7 @@ READERS: Mapping[str, Reader] = {
 
 _OF_MASKS: Mapping[Reader, Reader] = {read_picture: read_picture_numbers, read_tiff: read_tiff_numbers}
 _NUM_COLOURS = 3
+_ROUNDED = 4  # by how much WebP lets the colours of a grey pixel differ
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ def unreadable(path: Path, error: Exception) -> ConfigurationError:
 def _one_channel(values: Array, part: Part) -> Array:
     if len(values) > 1 and bool((values == values[:1]).all()):
         return values[:1]  # grey that was saved as colour
+    if len(values) == _NUM_COLOURS and values.dtype == np.uint8 and int(np.ptp(values, 0).max()) <= _ROUNDED:
+        return values[1:2]  # grey that was compressed as colour
     if len(values) == _NUM_COLOURS and values.dtype == np.uint8:
         red, green, blue = values.astype(np.int32)
         return np.asarray((COLOUR | red << 16 | green << 8 | blue)[None])

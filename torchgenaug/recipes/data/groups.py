@@ -14,6 +14,7 @@ from torchgenaug.recipes.data.naming import (
     folder_role,
     folder_tokens,
     is_fold,
+    persons_of,
     read_folder_names,
     split_word,
     without_role,
@@ -26,6 +27,7 @@ _VERSIONS = {
     *("a", "b", "he", "ihc", "raw", "processed", "preprocessed", "enhanced", "denoised", "noisy", "clean", "cropped"),
     *("resized", "original", "augmented", "low", "high", "lr", "hr", "lowres", "highres", "input", "output", "source"),
     *("target", "before", "after", "lowdose", "fulldose", "normalized", "stained", "unstained"),
+    *("png", "tif", "tiff", "jpg", "jpeg", "bmp", "dicom", "dcm", "nifti", "nii", "npy", "mhd", "nrrd"),
 }
 _MANY = 20
 
@@ -61,6 +63,8 @@ def read_groups(
         ConfigurationError: one class only, or names that could mean several things, with the options that choose.
     """
     places = [_telling(image) for image in images]
+    if chosen == "classes" and not all(places):  # "photo" may be the name of a class, too
+        places = [tuple(image.key.split("/")[:-1]) for image in images]
     if chosen == "ignore" or not any(places):
         return Groups()
     depth = _first_varying(places)
@@ -85,7 +89,7 @@ def read_groups(
     if kind == "patients":
         if "" in level:
             return Groups()
-        return Groups(patients=tuple(level), remarks=(f"Subfolders are patients: {len(names)} ({some(names)}).",))
+        return _patients(level, "Subfolders")
     if "" in level:
         loose = [image.key for image, name in zip(images, level, strict=True) if not name]
         raise ConfigurationError(
@@ -95,11 +99,26 @@ def read_groups(
         )
     counts = Counter(level)
     shown = ", ".join(f"{name} {counts[name]}" for name in names[:12]) + (", …" if len(names) > 12 else "")
+    below = [place[depth + 1] if len(place) > depth + 1 else "" for place in places]
     deeper = sorted({name for place in places for name in place[depth + 1 :]})
     remarks = [f"Subfolders are classes: {shown}."]
+    by_class = [sorted({each for each, own in zip(below, level, strict=True) if own == name}) for name in names]
+    if "" not in below and all(read_folder_names(each) == "patients" for each in by_class):
+        patients = _patients(below, "Folders below those of the classes")
+        return Groups(tuple(level), patients.patients, (*remarks, *patients.remarks))
     if deeper:
         remarks.append(f"Folders below those of the classes were not used: {some(deeper)}.")
     return Groups(classes=tuple(level), remarks=tuple(remarks))
+
+
+def _patients(level: Sequence[str], where: str) -> Groups:
+    """The folders of patients; those of several sessions of one patient are one."""
+    names = sorted(set(level))
+    persons = persons_of(names)
+    count = len(set(persons.values()))
+    sessions = f", with {len(names)} sessions" if count < len(names) else ""
+    remark = f"{where} are patients: {count}{sessions} ({some(names)})."
+    return Groups(patients=tuple(persons[name] for name in level), remarks=(remark,))
 
 
 def _telling(image: Named) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.recipes.data.channels import join_channels
-from torchgenaug.recipes.data.files import READERS, read_image, suffix_of, unreadable
+from torchgenaug.recipes.data.files import READERS, read_image, stem_of, suffix_of, unreadable
 from torchgenaug.recipes.data.groups import read_groups
 from torchgenaug.recipes.data.listing import OTHER_KINDS, Listing, list_folder, some
 from torchgenaug.recipes.data.masks import with_masks
@@ -19,12 +19,12 @@ from torchgenaug.recipes.data.parts import Planes
 from torchgenaug.recipes.data.readers.dicom import read_dicom
 from torchgenaug.recipes.data.readers.dicom_header import DicomHeader, look_at_dicom
 from torchgenaug.recipes.data.records import FileRecord, Layout
-from torchgenaug.recipes.data.roles import Roles, assign_roles, splits_of
+from torchgenaug.recipes.data.roles import OUTSIDE, Roles, assign_roles, splits_of
 from torchgenaug.recipes.data.segmentations import chosen_segmentations, with_segmentations
 from torchgenaug.recipes.data.selection import NO_MASKS, Selection
 from torchgenaug.recipes.data.series import stack_series, unstacked_remark
 from torchgenaug.recipes.data.stacks import read_stacks
-from torchgenaug.recipes.data.suspicion import doubt, looks_like_mask
+from torchgenaug.recipes.data.suspicion import are_masks_of, doubt, looks_like_mask, num_levels
 from torchgenaug.recipes.data.table_choice import FoundLabels, find_labels, tables_of
 from torchgenaug.recipes.data.unreadable_kinds import remedies
 
@@ -68,6 +68,7 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     alone = not (masks or labels or sources or selection.images or selection.masks)
     if alone:
         _check_siblings(listing, images)
+        _check_left_out(listing, images)
     groups = read_groups(images, listing.folder, selection.folders, alone=alone, known_classes=labels is not None)
     if labels is not None and not table.is_certain and selection.folders is None:
         _check_agreement(images, listing, table)
@@ -160,11 +161,27 @@ def _check_siblings(listing: Listing, images: Sequence[Named]) -> None:
         by_folder.setdefault(image.key.rpartition("/")[0], []).append(image.key)
     if not 1 < len(by_folder) <= _SIBLINGS:
         return
-    few = {folder: looks_like_mask(read_image([listing.folder / keys[0]]).values) for folder, keys in by_folder.items()}
+    firsts = {folder: read_image([listing.folder / keys[0]]).values for folder, keys in by_folder.items()}
+    few = {folder: looks_like_mask(values) for folder, values in firsts.items()}
+    levels = {folder: num_levels(values) for folder, values in firsts.items()}
     suspects = [key for folder, keys in by_folder.items() if few[folder] for key in keys]
     rest = [key for folder, keys in by_folder.items() if not few[folder] for key in keys]
     if suspects and rest and len(suspects) >= min(len(rest), len(images) // 4):
-        raise doubt(suspects, rest)
+        sides = [[levels[folder] for folder in by_folder if few[folder] is side] for side in (True, False)]
+        if are_masks_of(*sides):
+            raise doubt(suspects, rest)
+
+
+def _check_left_out(listing: Listing, images: Sequence[Named]) -> None:
+    """Refuses files outside of the folders of images that are named like these and look like their masks."""
+    outside = listing.others.get(OUTSIDE, [])
+    by_stem = {image.stem: image.key for image in images}
+    paired = [key for key in outside if stem_of(Path(key)) in by_stem]
+    if not paired:
+        return
+    image, mask = (read_image([listing.folder / key]).values for key in (by_stem[stem_of(Path(paired[0]))], paired[0]))
+    if looks_like_mask(mask) and are_masks_of([num_levels(mask)], [num_levels(image)]):
+        raise doubt(paired, [image.key for image in images])
 
 
 def _check_agreement(images: Sequence[Named], listing: Listing, table: FoundLabels) -> None:

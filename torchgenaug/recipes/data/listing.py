@@ -11,7 +11,8 @@ from pathlib import Path
 from torchgenaug.recipes.data.files import stem_of, suffix_of
 from torchgenaug.recipes.data.readers.dicom import is_dicom
 
-_SYSTEM = {"__macosx", "thumbs.db", "desktop.ini"}
+_SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "#recycle", "lost+found",
+           "system volume information", "__pycache__"}  # fmt: skip
 _DATA_FILE = re.compile(r"^\s*(?:ElementDataFile|data ?file)\s*[:=]\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _NO_DICOM = {".csv", ".tsv", ".txt", ".json", ".xml", ".md", ".pdf", ".xlsx", ".xls", ".yaml", ".yml", ".html", ".zip"}
 _SHARD = re.compile(r"shard-\d+\.[0-9a-f]+\.h5")
@@ -111,11 +112,12 @@ def _header_of(path: Path, there: set[str]) -> str:
 
 
 def _companions(path: Path) -> Iterator[str]:
-    """Files that belong to this one: the header of an .img, the data of an .mhd or .nhdr."""
+    """Files that belong to this one: the header and orientation of an .img, the data of an .mhd or .nhdr."""
     ending = suffix_of(path)
     if ending in (".img", ".img.gz"):
         stem, packed = str(path)[: -len(ending)], ".gz" if ending.endswith(".gz") else ""
         yield from (stem + end + packed for end in (".hdr", ".HDR"))
+        yield f"{stem}.mat"  # where SPM notes the orientation
     elif ending in (".mhd", ".nhdr") and path.exists():
         found = _DATA_FILE.search(path.read_bytes()[:65536].decode("latin-1"))
         if found:

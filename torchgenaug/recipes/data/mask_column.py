@@ -221,8 +221,8 @@ class MaskColumn:
             shown = _some(values)
         return ConfigurationError(
             f"Masks must hold at most {_MAX_VALUES} different values, got more by {self._too_many}: {shown}. Numbers "
-            "of cells are no classes: write mask > 0. A grey image is no mask: leave it out with --masks none, or "
-            "state which files are masks: --masks GLOB."
+            "of cells are no classes: write mask > 0. A grey image is no mask: leave it out with --masks none, state "
+            "which files are masks (--masks GLOB), or, where folders are classes: --images '**' --folders classes."
         )
 
 

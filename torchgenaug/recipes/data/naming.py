@@ -18,6 +18,7 @@ _MASK = re.compile(
     r"\w*(?:mask|masks|segmentation|segmentations|labelmap|groundtruth))\d{0,3}"
 )
 _WEAK_MASK = {"lesion", "lesions", "roi", "rois", "manual", "contour", "contours", "truth"}
+_MASK_FOLDER, _FOLDER = {"ann", "anns"}, {"dir", "folder"}  # "ann_dir" beside "img_dir"
 _IMAGE = {"image", "images", "img", "imgs", "imaging", "input", "inputs", "original", "originals", "orig", "volume",
           "volumes", "vol", "scan", "scans", "picture", "pictures", "photo", "photos", "dermoscopic"}  # fmt: skip
 _STRONG_IMAGE = {"image", "images", "img", "imgs"}
@@ -44,7 +45,8 @@ def tokens_of(stem: str) -> Tokens:
     """Parts of a file's name without ending, between signs that are neither letters nor digits; lower case."""
     plain = unicodedata.normalize("NFC", stem)
     plain = re.sub(r"(?i)ground[ _.-]?truth", "groundtruth", plain)
-    plain = re.sub(r"(?<=[a-z0-9])(?=Mask|Seg|Label|GT\b)", "_", plain)
+    plain = re.sub(r"(?<=[a-z0-9])(?=Mask|Seg|Label|GT\b)|(?<=\d)(?=(?:mask|seg|label)s?$)", "_", plain)
+    plain = re.sub(r"(?i)((?<![^\W_])(?:img|image)|^(?:mask|seg|label))(?=\d)", r"\1_", plain)
     return tuple(part.casefold() for part in re.split(r"[\W_]+", plain) if part)
 
 
@@ -64,7 +66,7 @@ def folder_role(name: str) -> str:
     tokens = folder_tokens(name)
     if tokens in (("source",), ("sources",)):
         return "source"
-    named = [token for token in tokens if is_mask_word(token)]
+    named = [token for token in tokens if is_mask_word(token) or token in _MASK_FOLDER]
     if any(token not in _WEAK_MASK for token in named) or (named and len(tokens) <= 2):
         return "mask"
     if any(token in _DRAWN_OVER for token in tokens):
@@ -76,7 +78,8 @@ def folder_role(name: str) -> str:
 
 def without_role(name: str) -> str:
     """A folder's name without what names its role: "imagesTr" is "tr", "images" is ""."""
-    rest = [token for token in folder_tokens(name) if token not in _IMAGE and not is_mask_word(token)]
+    tokens = (token for token in folder_tokens(name) if token not in _IMAGE | _MASK_FOLDER | _FOLDER)
+    rest = [token for token in tokens if not is_mask_word(token)]
     return "_".join(rest)
 
 
@@ -161,6 +164,20 @@ def read_folder_names(names: Sequence[str]) -> str:
     if words & _PERSON:
         return "patients"
     return "patients" if any(re.search(r"0\d|\d{3}", name) for name in lowered) else "unclear"
+
+
+def persons_of(names: Sequence[str]) -> dict[str, str]:
+    """Folder of patients → the patient: "BraTS-GLI-00002-000" and "-001", "OAS1_0001_MR1" and "_MR2" are one each.
+
+    Only where all names end so, and some patient comes twice.
+    """
+    found = [
+        re.fullmatch(r"(.*\d{3,})[-_](?:mr|ses|visit|scan|tp|t|v)?(?:\d{1,3}|\d{8})", name, re.I) for name in names
+    ]
+    stems = [each.group(1) for each in found if each]
+    if len(stems) < len(names) or len(set(stems)) == len(names):
+        return {name: name for name in names}
+    return dict(zip(names, stems, strict=True))
 
 
 def common_ends(names: Iterable[Tokens]) -> tuple[int, int]:

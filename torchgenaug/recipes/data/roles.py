@@ -20,6 +20,7 @@ from torchgenaug.recipes.data.naming import (
 from torchgenaug.recipes.data.pairing import Named
 from torchgenaug.recipes.data.selection import NO_MASKS, Glob, Selection
 
+OUTSIDE = "files outside of the folders of images"
 _NNUNET_TEST = {"imagests", "labelsts", "imagesva", "labelsva"}
 
 
@@ -75,7 +76,7 @@ def _place(listing: Listing, roles: Roles, unplaced: list[tuple[Path, Named, str
         elif drawn or (role == "drawn over" and len(stems) > 0):
             listing.put_aside(path, "pictures drawn over others")
         elif only is not None and role not in only:
-            listing.put_aside(path, "files outside of the folders of images")
+            listing.put_aside(path, OUTSIDE)
         else:
             roles.images.append(named)
     tests = [mask for mask in roles.masks if any(f.casefold() in _NNUNET_TEST for f in PurePosixPath(mask.key).parts)]

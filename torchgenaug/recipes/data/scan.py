@@ -146,8 +146,8 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
                 column.see(index, sample[name], sample["image"])
             if raw.watch is not None:
                 raw.watch(index, sample)
-            if kept is None or columns["image"].offenders:
-                continue
+            if kept is None or (columns["image"].offenders and size is None):
+                continue  # it will be refused, once the sizes of all are known
             for name, values in kept.items():
                 values.append(convert[name](sample[name]))
                 num_bytes += values[-1].nbytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -16,6 +17,7 @@ _NEAR = 0.12  # of the range: how far from an end values of a soft or compressed
 _BETWEEN = 0.03  # fraction of pixels between the ends that a binary mask may have
 _BLACK = 5
 _REMARKABLE = 0.05  # fraction of the images from which on they are refused
+_FEWER = 2  # masks hold at most so many times fewer values than the images that they belong to
 
 
 def looks_like_mask(values: Tensor) -> bool:
@@ -40,6 +42,23 @@ def looks_like_mask(values: Tensor) -> bool:
     return float(between) < _BETWEEN and ends > 0.005
 
 
+def num_levels(values: Tensor) -> int:
+    """How many values (channels, *spatial) hold, counted on a part of them; 2 of a binary mask with soft edges."""
+    flat = values.reshape(len(values), -1)[:, :: max(1, values[0].numel() // 4096)]
+    if len(flat) > 1 and not bool((flat == flat[:1]).all()):
+        return len(torch.unique(flat, dim=1).T)
+    found = _num_values(flat[0])
+    return 2 if found > _FEW and looks_like_mask(values) else found
+
+
+def are_masks_of(suspects: Sequence[int], rest: Sequence[int]) -> bool:
+    """Whether images of few values can be masks of the others: these hold far more values, by `num_levels`.
+
+    Digits of 17 greys differ in how many of them each has: those with 16 or fewer are no masks of the rest.
+    """
+    return statistics.median(rest) > _FEWER * max(suspects)
+
+
 def _num_values(values: Tensor) -> int:
     if values.dtype == torch.uint8:
         return int((torch.bincount(values.reshape(-1).int(), minlength=256) > 0).sum())
@@ -52,9 +71,11 @@ class MaskWatch:
     def __init__(self, keys: Sequence[str], place: Callable[[int], str]) -> None:
         self.keys, self.place = keys, place
         self.suspects: list[int] = []
+        self.levels: list[int] = []
 
     def see(self, index: int, sample: Mapping[str, Tensor]) -> None:
         """Takes note of a sample."""
+        self.levels.append(num_levels(sample["image"]))
         if looks_like_mask(sample["image"]):
             self.suspects.append(index)
 
@@ -69,9 +90,10 @@ class MaskWatch:
         names = some([self.keys[index] for index in self.suspects])
         if len(self.suspects) >= 0.95 * len(self.keys):
             return (f"All images hold few values, as masks do ({names}).",) if len(self.keys) > 1 else ()
-        if len(self.suspects) < _REMARKABLE * len(self.keys):
-            return (f"{len(self.suspects)} images hold few values, as masks do ({names}).",)
         rest = sorted(set(range(len(self.keys))) - set(self.suspects))
+        alike = not are_masks_of([self.levels[k] for k in self.suspects], [self.levels[k] for k in rest])
+        if alike or len(self.suspects) < _REMARKABLE * len(self.keys):
+            return (f"{len(self.suspects)} images hold few values, as masks do ({names}).",)
         raise doubt([self.keys[index] for index in self.suspects], [self.keys[index] for index in rest])
 
 
@@ -86,10 +108,11 @@ def doubt(suspects: Sequence[str], rest: Sequence[str]) -> ConfigurationError:
     images, masks = common_glob(rest), common_glob(suspects)
     if Glob(images).keep(suspects) or Glob(masks).keep(rest):
         images = masks = "GLOB"  # nothing in the names parts them
+    left_out = "" if images == "GLOB" else f"; or be left out: --images '{images}' --masks none"
     return ConfigurationError(
         f"It must be clear which files are images, got {len(suspects)} of {len(suspects) + len(rest)} that hold few "
         f"values, as masks do: {some(suspects)}. They could be masks of the others: --images '{images}' --masks "
-        f"'{masks}'; or images: --images '**'{folders}."
+        f"'{masks}'; or images: --images '**'{folders}{left_out}."
     )
 
 

@@ -10,7 +10,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.listing import OTHER_KINDS, Listing
 from torchgenaug.recipes.data.pairing import Named
 from torchgenaug.recipes.data.selection import NO_TABLE
-from torchgenaug.recipes.data.table_lines import match_lines
+from torchgenaug.recipes.data.table_lines import match_lines, names_all
 from torchgenaug.recipes.data.table_text import Table, read_table
 from torchgenaug.recipes.data.tables import TABLE_NAMES, Columns, Labels, Wanted, read_labels
 
@@ -109,7 +109,7 @@ def _misfit(path: Path, keys: Sequence[str], roots: Sequence[str]) -> str:
     """Why a table does not state the classes of all images; "" where it does, or means to."""
     try:
         table = read_table(path)
-        columns = Columns(table, Wanted())
+        columns = Columns(table, Wanted(), lambda cells: names_all(path, keys, cells, roots))
     except ConfigurationError as error:
         if "which state different things" in str(error):
             raise

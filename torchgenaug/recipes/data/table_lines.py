@@ -21,15 +21,27 @@ class Lines:
         numbers: of the lines, in the order of the images; None where no line names an image.
         absent: names in the table of files that are not there.
         by_folder: whether lines name folders of images, as those of patients.
+        remark: in what respect names differ from those of the images; "": in none.
     """
 
     numbers: tuple[int | None, ...]
     absent: tuple[str, ...]
     by_folder: bool
+    remark: str = ""
+
+
+def names_all(path: Path, keys: Sequence[str], files: Sequence[str], roots: Sequence[str]) -> bool:
+    """Whether lines name all images, see `match_lines`."""
+    try:
+        return None not in match_lines(path, keys, files, roots).numbers
+    except ConfigurationError:
+        return False  # one line for several images
 
 
 def match_lines(path: Path, keys: Sequence[str], files: Sequence[str], roots: Sequence[str]) -> Lines:
     """The line that names each image: by path, by the end of a path, without ending; or by one of its folders.
+
+    Where that finds none: without the endings that lines have, or as numbers (7 is "0007.png").
 
     Args:
         path: of the table.
@@ -56,6 +68,15 @@ def match_lines(path: Path, keys: Sequence[str], files: Sequence[str], roots: Se
             next((whole[folder] for folder in reversed(key.casefold().split("/")[:-1]) if folder in whole), None)
             for key in keys
         ]
+    remark = ""
+    for change, words in ((_without_ending, "names files with other endings."), (_as_number, "numbers the files.")):
+        if any(number is not None for number in numbers) or not keys:
+            break
+        changed = {change(name): number for name, number in first.items()}
+        if len(changed) < len(first):
+            continue  # "7" and "07" are two names
+        numbers = [changed.get(change(key.rpartition("/")[2])) for key in keys]
+        by_folder, remark = False, words
     used = Counter(number for number in numbers if number is not None)
     twice = next((number for number, count in used.items() if count > 1), None)
     if twice is not None and not by_folder:
@@ -63,7 +84,8 @@ def match_lines(path: Path, keys: Sequence[str], files: Sequence[str], roots: Se
         raise ConfigurationError(
             f"{path} must name each image, got {files[twice]!r} for {some(same)}. Write paths below {path.parent}."
         )
-    return Lines(tuple(numbers), tuple(name for name, number in first.items() if number not in used), by_folder)
+    return Lines(tuple(numbers), tuple(name for name, number in first.items() if number not in used), by_folder,
+                 remark if used else "")  # fmt: skip
 
 
 def _line_of(key: str, known: Mapping[str, set[int]], first: Mapping[str, int], roots: Sequence[str]) -> int | None:
@@ -81,4 +103,16 @@ def _line_of(key: str, known: Mapping[str, set[int]], first: Mapping[str, int], 
     return None
 
 
-__all__ = ["Lines", "match_lines"]
+def _without_ending(name: str) -> str:
+    name = unicodedata.normalize("NFC", name).casefold().rpartition("/")[2]
+    ending = next((each for each in READERS if name.endswith(each)), "")
+    return name.removesuffix(ending)
+
+
+def _as_number(name: str) -> str:
+    """A whole number without leading zeros, "" of other names."""
+    stem = _without_ending(name).removesuffix(".0")
+    return str(int(stem)) if stem.isdecimal() else ""
+
+
+__all__ = ["Lines", "match_lines", "names_all"]

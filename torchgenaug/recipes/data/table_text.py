@@ -63,11 +63,17 @@ def read_table(path: Path) -> Table:
     delimiters: Sequence[str] = ",;\t|"
     if stated.lower().startswith("sep=") and len(stated) == 5:  # what Excel writes for itself
         text, delimiters = rest, stated[4]
+    while stated.startswith("#") and "\n" in text:  # a comment
+        text = text.partition("\n")[2]
+        stated = text.partition("\n")[0].strip()
+    quote = "'" if stated.startswith("'") else '"'
+    if not any(sign in stated for sign in delimiters):
+        delimiters = f"{delimiters} "
     best: tuple[int, list[str], list[list[str]], str] = (-1, [], [], ",")
     for delimiter in delimiters:
-        lines = [[cell.strip() for cell in line] for line in
-                 csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)]  # fmt: skip
-        lines = [line for line in lines if any(line)]
+        content = io.StringIO(text, newline="")
+        cells = csv.reader(content, delimiter=delimiter, quotechar=quote, skipinitialspace=True)
+        lines = [line for line in ([cell.strip() for cell in row] for row in cells) if any(line)]
         if lines:
             known = [normal(name) for name in lines[0]]
             kinds = (FILE_COLUMNS, LABEL_COLUMNS, PATIENT_COLUMNS)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.class_names import class_names
 from torchgenaug.recipes.data.listing import some
-from torchgenaug.recipes.data.table_lines import match_lines
+from torchgenaug.recipes.data.table_lines import match_lines, names_all
 from torchgenaug.recipes.data.table_text import (
     FILE_COLUMNS,
     LABEL_COLUMNS,
@@ -21,7 +21,6 @@ from torchgenaug.recipes.data.table_text import (
 
 TABLE_NAMES = ("labels.csv", "labels.tsv", "labels.txt")
 _MISSING = {"", "nan", "na", "n/a", "null"}
-_MAX_CLASSES = 64
 _JOINT = "|"  # between the labels of an image that has several
 
 
@@ -66,7 +65,7 @@ def read_labels(path: Path, keys: Sequence[str], roots: Sequence[str] = ("",), w
     """
     wanted = wanted or Wanted()
     table = read_table(path)
-    columns = Columns(table, wanted)
+    columns = Columns(table, wanted, lambda cells: names_all(path, keys, cells, roots))
     files = columns.file_names()
     lines = match_lines(path, keys, files, roots)
     missing = [key for key, number in zip(keys, lines.numbers, strict=True) if number is None]
@@ -83,8 +82,10 @@ def read_labels(path: Path, keys: Sequence[str], roots: Sequence[str] = ("",), w
     numbers = [number for number in lines.numbers if number is not None]
     columns.check_one_label([table.rows[number] for number in numbers])
     labels = [columns.label(table.rows[number]) for number in numbers]
-    names = _class_names(path, labels)
+    names = class_names(path, labels)
     remarks = _remarks(table, columns, files)
+    if lines.remark:
+        remarks.append(f"{path.name} {lines.remark}")
     if lines.absent:
         remarks.append(f"{path.name} names {len(lines.absent)} files that are not here: {some(lines.absent)}.")
     if lines.by_folder:
@@ -98,11 +99,16 @@ def read_labels(path: Path, keys: Sequence[str], roots: Sequence[str] = ("",), w
 class Columns:
     """Where the files, the labels and the patients of a table stand.
 
+    Args:
+        table: the table.
+        wanted: what the user states about it.
+        names_images: whether cells of a column name all images: finds a column of files by what it holds.
+
     Raises:
         ConfigurationError: no such columns, one of them twice, two columns of labels that disagree.
     """
 
-    def __init__(self, table: Table, wanted: Wanted) -> None:
+    def __init__(self, table: Table, wanted: Wanted, names_images: Callable[[Sequence[str]], bool]) -> None:
         self.table, self.path, self.header, self.wanted = table, table.path, table.header, wanted
         names = [normal(name) for name in table.header]
         known = (*FILE_COLUMNS, *LABEL_COLUMNS, *PATIENT_COLUMNS)
@@ -115,7 +121,8 @@ class Columns:
         patients = [names.index(name) for name in PATIENT_COLUMNS if name in names]
         self.patient_at = next((place for place in patients if place not in labels), None)
         files = [names.index(name) for name in FILE_COLUMNS if name in names and names.index(name) not in labels]
-        files += [] if self.patient_at is None else [self.patient_at]  # a line for each patient, whose files lie in one
+        by_patient = [] if self.patient_at is None else [self.patient_at]  # a line for each, whose files lie in one
+        files = self._files(files, {*labels, *by_patient}, names_images) or by_patient
         if files and not labels:
             labels = self._one_hot([k for k in range(len(names)) if k not in {files[0], self.patient_at}])
         if not files or not labels:
@@ -201,6 +208,14 @@ class Columns:
             files.append(name)
         return files
 
+    def _files(self, known: list[int], others: set[int], names_images: Callable[[Sequence[str]], bool]) -> list[int]:
+        """Columns of files: by their names, or, where these hold something else, by what they hold."""
+        places = [place for place in range(len(self.header)) if place not in others and place not in known]
+        for place in (*known, *places):
+            if names_images([self.table.cell(row, place).replace("\\", "/") or "?" for row in self.table.rows]):
+                return [place, *(each for each in known if each != place)]
+        return known
+
     def _labels(self, names: Sequence[str]) -> list[int]:
         column = self.wanted.column
         if column is None:
@@ -261,28 +276,6 @@ def _remarks(table: Table, columns: Columns, files: Sequence[str]) -> list[str]:
     if len(set(files)) < len(files):
         remarks.append(f"{name} has {len(files) - len(set(files))} repeated lines.")
     return remarks
-
-
-def _class_names(path: Path, labels: Sequence[str]) -> list[str]:
-    names = sorted(set(labels), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
-    by_case: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        by_case[name.casefold()].append(name)
-    alike = next((group for group in by_case.values() if len(group) > 1), None)
-    if alike:
-        raise ConfigurationError(
-            f"{path} must write a class in one way, got {' and '.join(map(repr, alike))}. Write them alike, or apart."
-        )
-    if len(names) < 2:
-        raise ConfigurationError(
-            f"{path} must name two classes at least, got only {names[0]!r}. Leave it out: --table none."
-        )
-    if len(names) > _MAX_CLASSES:
-        raise ConfigurationError(
-            f"{path} must name at most {_MAX_CLASSES} classes, got {len(names)}: {some(names)}. A number that is "
-            "measured is no class: group its values, or leave the table out: --table none."
-        )
-    return names
 
 
 __all__ = ["TABLE_NAMES", "Columns", "Labels", "Wanted", "read_labels"]

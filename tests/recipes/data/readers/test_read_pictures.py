@@ -90,11 +90,32 @@ def test_modes(tmp_path, mode):
     assert values.max() > 1
 
 
-def test_pgm_of_12_bits_keeps_its_proportions(tmp_path):
+def test_pgm_of_12_bits_keeps_its_unit(tmp_path):
     array = np.random.default_rng(0).integers(0, 4096, (16, 20)).astype(">u2")
     (tmp_path / "a.pgm").write_bytes(b"P5\n20 16\n4095\n" + array.tobytes())
-    values = read_picture(tmp_path / "a.pgm").values[0].astype(float)
-    assert np.abs(values / values.max() - array / array.max()).max() < 1e-4
+    assert np.array_equal(read_picture(tmp_path / "a.pgm").values[0], array)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels", "note"),
+    [("RGBA", 4, "transparency"), ("LA", 2, "transparency"), ("CMYK", 4, "CMYK")],
+)
+def test_what_colours_lose_is_stated(tmp_path, mode, channels, note):
+    ending = "jpg" if mode == "CMYK" else "png"
+    Image.frombytes(mode, (20, 16), noise(16, 20, channels).tobytes()).save(tmp_path / f"a.{ending}")
+    assert any(note in each for each in read_picture(tmp_path / f"a.{ending}").notes)
+    if mode != "CMYK":
+        opaque = noise(16, 20, channels)
+        opaque[..., -1] = 255
+        Image.frombytes(mode, (20, 16), opaque.tobytes()).save(tmp_path / "b.png")
+        assert read_picture(tmp_path / "b.png").notes == ()
+
+
+def test_grey_of_16_bits_with_alpha_is_grey(tmp_path):
+    deep_png(tmp_path / "a.png", np.random.default_rng(0).integers(0, 65536, (16, 20, 2)), 4)
+    decoded = read_picture(tmp_path / "a.png")
+    assert decoded.values.shape == (1, 16, 20)
+    assert any("8 bits" in note for note in decoded.notes)
 
 
 def test_an_animation_is_a_volume(tmp_path):

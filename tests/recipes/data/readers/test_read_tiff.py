@@ -125,3 +125,32 @@ def test_types(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", array)
     data = load_data(tmp_path)
     assert data.fields["image"].value_range == (array.min(), array.max())
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_stated_orientation_is_applied(tmp_path, orientation, compression):
+    path = tmp_path / "a.tif"
+    Image.fromarray(grey(16, 24)).save(path, tiffinfo={274: orientation}, compression=compression)
+    decoded = read_tiff(path)
+    turn = Image.Transpose
+    turns = [turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.FLIP_TOP_BOTTOM, turn.TRANSPOSE, turn.ROTATE_270,
+             turn.TRANSVERSE, turn.ROTATE_90]  # fmt: skip
+    picture = Image.fromarray(grey(16, 24))
+    expected = np.asarray(picture if orientation == 1 else picture.transpose(turns[orientation - 2]))
+    assert np.array_equal(decoded.values[0], expected)
+    assert bool(decoded.notes) == (orientation > 1)
+
+
+def test_cmyk_becomes_colours(tmp_path):
+    Image.frombytes("CMYK", (24, 16), grey(16, 24, 4).tobytes()).save(tmp_path / "a.tif")
+    decoded = read_tiff(tmp_path / "a.tif")
+    assert decoded.values.shape == (3, 16, 24)
+    assert any("CMYK" in note for note in decoded.notes)
+
+
+def test_a_picture_that_is_named_as_a_tiff_is_read_as_what_it_is(tmp_path):
+    Image.fromarray(grey(16, 24)).save(tmp_path / "a.tif", "PNG")
+    decoded = read_tiff(tmp_path / "a.tif")
+    assert np.array_equal(decoded.values[0], grey(16, 24))
+    assert any("no TIFF" in note for note in decoded.notes)

@@ -150,3 +150,19 @@ def test_pictures_and_volumes_have_other_axes(tmp_path):
     nibabel.save(image((draw > 99).astype(np.uint8)[..., None]), tmp_path / "a_mask.nii")
     with pytest.raises(ConfigurationError, match=r"axes in one order.*a_mask\.nii"):
         load_data(tmp_path)
+
+
+def test_a_compressed_volume_without_its_ending(tmp_path):
+    nibabel.save(image(), tmp_path / "b.nii.gz")
+    (tmp_path / "b.nii.gz").rename(tmp_path / "a.nii")
+    nibabel.save(image(), tmp_path / "c.nii")
+    decoded = read_nifti(tmp_path / "a.nii")
+    assert np.array_equal(decoded.values, read_nifti(tmp_path / "c.nii").values)
+    assert any("compressed" in note for note in decoded.notes)
+
+
+def test_orientations_that_spm_writes_next_to_volumes_are_no_samples(tmp_path):
+    for k in range(2):
+        nibabel.save(nibabel.Spm99AnalyzeImage(VOLUME, FLIPPED), tmp_path / f"{k}.img")
+    assert (tmp_path / "0.mat").exists()
+    assert len(load_data(str(tmp_path))) == 2

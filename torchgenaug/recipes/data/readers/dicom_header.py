@@ -12,6 +12,9 @@ from torchgenaug.recipes.data.readers.dicom import load_dicom, quiet
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of segmentation storage and of label map segmentation storage."""
 
+RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+"""SOP class of RT dose storage: planned radiation, which is no image of a patient."""
+
 _TAGS = ["PatientID", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "SamplesPerPixel",
          "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
          "SpacingBetweenSlices", "SliceLocation", "InstanceNumber", "FrameOfReferenceUID", "ReferencedSeriesSequence",
@@ -85,6 +88,8 @@ def look_at_dicom(path: Path) -> DicomHeader:
                 references=tuple(filter(None, series)),
                 segments=segments,
             )
+        if str(header.get("SOPClassUID", "")) == RT_DOSE:
+            return DicomHeader(named, "DICOM dose distributions")
         if "Rows" not in header:
             return DicomHeader(named, "DICOM without pixels")
         axes, spacing = _numbers(header, "ImageOrientationPatient", 6), _numbers(header, "PixelSpacing", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ def read_nifti(path: Path) -> Decoded:
     import nibabel
 
     library: Any = nibabel  # parts of it have no types
-    stored = library.load(path)
+    notes: list[str] = []
+    stored = _load(library, path, notes)
     image = library.as_closest_canonical(stored)
     array: Array = np.asanyarray(image.dataobj)
-    notes: list[str] = []
     if array.dtype.names:
         colours = [name for name in array.dtype.names if name != "A"]
         array = np.stack([array[name] for name in colours], -1)
@@ -39,6 +40,15 @@ def read_nifti(path: Path) -> Decoded:
     spacing = zooms if len(zooms) == array.ndim - 1 and all(each > 0 for each in zooms) else None
     values, nan_notes = fill_nan(array)
     return Decoded(values, spacing, (*notes, *nan_notes), x_first=True, stored_axes=_stored_axes(library, stored))
+
+
+def _load(library: Any, path: Path, notes: list[str]) -> Any:
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    if not is_packed or not path.name.lower().endswith(".nii"):
+        return library.load(path)
+    notes.append("it is compressed, which its name does not say")
+    return library.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes()))
 
 
 def _stored_axes(library: Any, image: Any) -> str:

@@ -40,15 +40,31 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
             )
         notes = []
         orientation = opened.getexif().get(0x0112, 1)
-        if (depth == 16 and colour_type == 4) or (
-            opened.format == "PPM" and opened.mode == "RGB" and _maximum(path) > 255
-        ):
+        maximum = _maximum(path) if opened.format == "PPM" else 0
+        is_deep_grey = depth == 16 and colour_type == 4  # and alpha, which SimpleITK does not read
+        if is_deep_grey or (maximum > 255 and opened.mode == "RGB"):
             notes.append("values of more than 8 bits were read as 8 bits")
+        notes += _colour_notes(opened)
         picture: Any = opened
         if orientation in range(2, 9):
+            opened.load()  # newer versions of Pillow turn a TIFF here, and forget its orientation
             picture = ImageOps.exif_transpose(opened)
             notes.append(_TRANSPOSED)
-        return Decoded(_first(np.asarray(_plain(picture, numbers)), axes=2), notes=tuple(notes))
+        picture = picture.convert("L") if is_deep_grey else picture
+        values = _first(np.asarray(_plain(picture, numbers)), axes=2)
+        if maximum > 255 and opened.mode == "I":  # Pillow stretches what the file holds to 16 bits
+            values = np.round(values * (maximum / 65535)).astype(values.dtype)
+        return Decoded(values, notes=tuple(notes))
+
+
+def _colour_notes(picture: Any) -> list[str]:
+    """What a picture loses where it is read as grey or RGB."""
+    if picture.mode == "CMYK":
+        return ["CMYK was converted to RGB"]
+    if picture.mode in ("RGBA", "LA", "PA"):
+        low, high = picture.getchannel("A").getextrema()
+        return [] if low == high else ["transparency, which varies, was left out"]
+    return []
 
 
 def _plain(picture: Any, numbers: bool) -> Any:

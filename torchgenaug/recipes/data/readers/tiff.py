@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,17 @@ import numpy as np
 from torchgenaug.errors import MissingExtraError, missing_extra
 from torchgenaug.recipes.data.readers.decoded import Array, Decoded, channels_first, fill_nan
 
-_SPATIAL, _CHANNELS = "YX", "CS"
+_SPATIAL, _CHANNELS, _CMYK = "YX", "CS", 5
+_TURNS: Mapping[int, Callable[[Array], Array]] = {
+    2: lambda image: image[..., ::-1],
+    3: lambda image: image[..., ::-1, ::-1],
+    4: lambda image: image[..., ::-1, :],
+    5: lambda image: image.swapaxes(-1, -2),
+    6: lambda image: np.rot90(image, -1, (-2, -1)),
+    7: lambda image: image[..., ::-1, ::-1].swapaxes(-1, -2),
+    8: lambda image: np.rot90(image, 1, (-2, -1)),
+}
+"""What brings row 0 to the top and column 0 to the left, by TIFF's tag Orientation (274)."""
 
 
 def read_tiff(path: Path) -> Decoded:
@@ -32,6 +44,10 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
         import tifffile
     except ImportError as error:
         raise missing_extra(f"A {path.suffix} file", package="tifffile", extra="fit") from error
+    with path.open("rb") as opened:
+        is_tiff = opened.read(2) in (b"II", b"MM")
+    if not is_tiff:
+        return _misnamed(path, numbers=numbers)
     with tifffile.TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
         notes = [f"only the first of {len(file.series)} image series was read"] if len(file.series) > 1 else []
@@ -43,6 +59,9 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
                 raise
             return _by_pillow(path, error, numbers=numbers)
         photometric = int(page.photometric)
+        if photometric == _CMYK:
+            return _by_pillow(path, ValueError("CMYK"), numbers=numbers)
+        orientation = page.tags.get(274)
         if photometric == 3 and page.colormap is not None and not numbers:
             array, axes = _coloured(array, np.asarray(page.colormap)), axes + "S"
         if photometric == 0 and not numbers:
@@ -52,6 +71,10 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
         keep = array.shape[axes.index("S")] - alphas
         array = np.take(array, range(keep), axes.index("S"))
     values, nan_notes = fill_nan(_by_axes(array, axes))
+    turn = _TURNS.get(0 if orientation is None else int(orientation.value))
+    if turn is not None and "Y" in axes and "X" in axes:
+        values = turn(values)
+        notes.append("the orientation that the file states was applied")
     return Decoded(values, notes=(*notes, *nan_notes))
 
 
@@ -85,6 +108,14 @@ def _inverted(array: Array, bits: int) -> Array:
     if array.dtype.kind == "u":
         return np.asarray((2 ** int(bits) - 1) - array, array.dtype)
     return -1 - array if array.dtype.kind == "i" else array.max() + array.min() - array
+
+
+def _misnamed(path: Path, *, numbers: bool) -> Decoded:
+    """A picture of another kind that is named .tif."""
+    from torchgenaug.recipes.data.readers.pictures import read_picture, read_picture_numbers
+
+    decoded = (read_picture_numbers if numbers else read_picture)(path)
+    return replace(decoded, notes=(*decoded.notes, "it is no TIFF, as its name says, but was read as what it is"))
 
 
 def _by_pillow(path: Path, cause: ValueError, *, numbers: bool) -> Decoded:
