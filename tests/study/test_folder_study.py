@@ -133,7 +133,7 @@ def plain_slices(split):
 
 def test_the_lesions_example_in_a_tiny_version(tmp_path, monkeypatch):
     monkeypatch.setattr("torchgenaug.study.lesions.brain_slices", plain_slices)
-    text = EXAMPLES["lesions"].replace("= 600", "= 1").replace("= 300 ", "= 1 ").replace("= 8  ", "= 3  ", 1)
+    text = EXAMPLES["lesions"].replace("= 400", "= 1").replace("= 300 ", "= 1 ").replace("= 8  ", "= 3  ", 1)
     study = load_study(saved(tmp_path, text), tmp_path / "out")
     split = study.splits[0]
     pasted = next(arm for arm in study.arms if arm.name.startswith("copied lesions only")).source(split)

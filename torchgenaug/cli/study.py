@@ -12,6 +12,7 @@ import typer
 
 from torchgenaug.cli.output import counted, say
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.study.examples import EXAMPLES
 
 
 def study(
@@ -21,7 +22,7 @@ def study(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
     example: Annotated[
         str | None,
-        typer.Option(help="Print a complete file to start from: digits, cross-modality, few-labels, lesions, own."),
+        typer.Option(help=f"Print a complete file to start from: {', '.join(EXAMPLES)}."),
     ] = None,
 ) -> None:
     """Whether synthetic data help: arms at equal optimizer steps, over seeds and splits, with intervals and a verdict.
@@ -38,7 +39,6 @@ def study(
         torchgenaug study digits.toml --out digits-study --jobs 4
     """
     from torchgenaug.study.config import load_study
-    from torchgenaug.study.examples import EXAMPLES
 
     if example is not None:
         if example not in EXAMPLES:

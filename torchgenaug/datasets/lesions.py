@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from torchgenaug.datasets.brain import draw_deformation, load_volumes, slice_rows, to_slice
 from torchgenaug.datasets.deform import deformed
+from torchgenaug.datasets.outlines import LEAST_PIXELS, WHITE, draw_outline
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.seeding import derive
 
 _VARIANTS = {"train": 2, "held_out": 4}
-_WHITE = 3
-_LEAST_PIXELS = 150  # of white matter in a slice that can hold a lesion
 _TEXTURE = 0.05
 
 
@@ -48,34 +47,11 @@ def brain_slices(split: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         for variant in range(_VARIANTS[split]):
             seed = int(derive(row, 100 + variant))
             image, mask = to_slice(deformed(volumes[..., row, None], deform, seed, spacing_mm=1.0, cell=12)[..., 0])
-            if int((mask == _WHITE).sum()) >= _LEAST_PIXELS:
+            if int((mask == WHITE).sum()) >= LEAST_PIXELS:
                 images.append(image)
                 masks.append(mask)
                 ids.append(f"ICBM152 axial row {row} lesion deformation {variant}")
     return torch.stack(images), torch.stack(masks), tuple(ids)
-
-
-def draw_outline(seed: int, tissue: Tensor, *, roughness: float = 0.35) -> Tensor:
-    """A blob in the white matter: (1, 64, 64) in [0, 1], blurred at its border; above 0.5 is inside.
-
-    Args:
-        seed: of place, size and shape.
-        tissue: (1, 64, 64) integer mask of tissues.
-        roughness: how much the radius varies with the angle; 0 gives circles.
-    """
-    draw = torch.Generator().manual_seed(seed)
-    inside = (tissue[0] == _WHITE).nonzero()
-    centre = inside[int(torch.randint(len(inside), (1,), generator=draw))].float()
-    radius = 2 + 3 * float(torch.rand(1, generator=draw))
-    waves = torch.randn(4, 2, generator=draw) / torch.arange(1, 5)[:, None].sqrt()
-    rows, columns = torch.meshgrid(*(torch.arange(size).float() for size in tissue.shape[1:]), indexing="ij")
-    y, x = rows - centre[0], columns - centre[1]
-    angle = torch.atan2(y, x)
-    shape = torch.zeros_like(angle)
-    for k, (a, b) in enumerate(waves, start=1):
-        shape += a * (k * angle).cos() + b * (k * angle).sin()
-    edge = radius * (1 + roughness * torch.tanh(shape))
-    return (0.5 + (edge - torch.hypot(x, y)) / 2).clamp(0, 1)[None]
 
 
 def draw_lesion(seed: int, image: Tensor, tissue: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +64,7 @@ def draw_lesion(seed: int, image: Tensor, tissue: Tensor) -> tuple[Tensor, Tenso
     """
     outline = draw_outline(seed, tissue)
     draw = torch.Generator().manual_seed(seed + 1)
-    white = float(image[tissue == _WHITE].median())
+    white = float(image[tissue == WHITE].median())
     level = white * (0.45 + 0.25 * float(torch.rand(1, generator=draw)))
     coarse = torch.randn(1, 1, 16, 16, generator=draw)
     texture = nn.functional.interpolate(coarse, list(image.shape[1:]), mode="bicubic", align_corners=False)[0]

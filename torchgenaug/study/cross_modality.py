@@ -1,25 +1,27 @@
 """The study ``cross-modality``: masks exist for T1-weighted slices, the segmenter is used on T2-weighted ones.
 
 A translator is trained on pairs without masks; it turns the few labelled T1 slices into T2, which keep their masks. The
-controls are the T1 slices themselves, also under transforms that hide their contrast, and an intensity look-up table
-fitted on the very pairs that the translator had. Both contrasts are simulated, from one brain: T2 is nearly a function
-of T1, so the table is hard to beat here, and a control at both doses of the translated slices.
-See `torchgenaug.datasets.brain_contrasts`.
+controls are the T1 slices themselves, also under transforms that hide their contrast, and what the same pairs give
+without a generator: an intensity look-up table, and a regression network. Both contrasts are simulated, from one brain.
+Without lesions T2 is nearly a function of T1, so the table is hard to beat; with ``lesions = true`` no table can be
+right. See `torchgenaug.datasets.brain_contrasts`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchgenaug.datasets.brain_contrasts import BrainContrasts
+from torchgenaug.datasets.second_brain import DEBIAN_FOLDER, second_brain, second_brain_there
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.build import describe_family
+from torchgenaug.recipes.data.embedded import brain_t1_t2
 from torchgenaug.recipes.options import Options
 from torchgenaug.study.arms import Arm, mixed, oracle, real_repeated, real_transformed
 from torchgenaug.study.generators import alone, train_generator
@@ -30,8 +32,9 @@ from torchgenaug.study.splits import Split
 from torchgenaug.study.study import Study
 from torchgenaug.study.transforms import BatchAffine
 
-_NUM_TISSUES, _VARIANTS = 4, 5
+_NUM_TISSUES, _LESION, _VARIANTS = 4, 4, 5
 _FIELDS = ("image", "mask")
+_REGRESSION = "regression"
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,39 @@ class CrossModality:
     """Settings of the study.
 
     Attributes:
+        lesions: with lesions and bias fields, where a look-up table must fail.
         labelled: T1 slices with masks, evenly over the places of the training split.
-        translator_steps: training steps of pix2pix.
+        translators: families that know a source, paired or unpaired; all are trained on the same pairs.
+        translator_steps: training steps of each.
+        doses: fractions of translated slices; controls that translate get the same ones.
         steps: optimizer steps of the segmenter.
         seeds: of the segmenter.
         batch_size: of the segmenter.
+        second_brain: folder with ``ch2bet.nii.gz`` of Debian's ``mricron-data``; where it is missing, there is no
+            external test. See `torchgenaug.datasets.second_brain`.
     """
 
+    lesions: bool = False
     labelled: int = 16
-    translator_steps: int = 600
+    translators: tuple[str, ...] = ("pix2pix",)
+    translator_steps: int = 400
+    doses: tuple[float, ...] = (1.0,)
     steps: int = 300
     seeds: int = 5
-    batch_size: int = 8
+    batch_size: int = 4
+    second_brain: str = str(DEBIAN_FOLDER)
+
+    def __post_init__(self) -> None:
+        for each in self.translators:
+            if each == _REGRESSION or "source" not in describe_family(each).conditions:
+                raise ConfigurationError(
+                    f"`translators` must be families that know a source, got {each!r}. Regression is a control "
+                    "already, and others cannot translate. For example pix2pix, cyclegan, cut."
+                )
 
     def build(self, out: Path, name: str) -> Study:
-        """The study; its translator is trained in `out` when it is first needed."""
-        data, held_out = BrainContrasts("train"), BrainContrasts("held_out")
+        """The study; its translators are trained in `out` when they are first needed."""
+        data, held_out = (BrainContrasts(each, lesions=self.lesions) for each in ("train", "held_out"))
         places = len(data) // _VARIANTS
         if not 2 <= self.labelled <= places // 2:
             raise ConfigurationError(
@@ -75,40 +95,83 @@ class CrossModality:
         )
 
         @functools.cache
-        def translated() -> Slices:
-            return self._translate(train, pairs, out)
+        def translated(family: str) -> Slices:
+            return self._translate(family, train, pairs, out)
 
         table = fit_intensity_map(data.sources[pairs], data.images[pairs])
         looked_up = Slices(apply_intensity_map(train.images, table), train.masks, train.ids)
         affine, hidden = BatchAffine(), RandomIntensityMap()
-        control: dict[str, Any] = {"fields": _FIELDS, "transform": affine}
-        table_arm = mixed(looked_up, 0.5, name="look-up table 50%, affine", **control)
-        table_only = mixed(looked_up, 1.0, name="look-up table only, affine", **control)
+
+        def arm(source: Any, ratio: float, what: str) -> Arm:
+            dose = "only" if ratio == 1 else f"{ratio:.0%}"
+            return mixed(source, ratio, fields=_FIELDS, transform=affine, name=f"{what} {dose}, affine")
+
+        def of(family: str) -> Callable[[Split], Slices]:
+            return lambda split: translated(family)
+
         arms: list[Arm] = [
             real_repeated("T1 repeated"),
             real_transformed(affine, "T1, affine"),
             real_transformed(hidden, "T1, random intensities, affine"),
-            replace(table_arm, role="control"),
-            mixed(lambda split: translated(), 0.5, name="pix2pix 50%, affine", **control),
-            mixed(lambda split: translated(), 1.0, name="pix2pix only, affine", **control),
+            *(replace(arm(looked_up, dose, "look-up table"), role="control") for dose in self.doses),
+            *(replace(arm(of(_REGRESSION), dose, _REGRESSION), role="control") for dose in self.doses),
+            *(arm(of(family), dose, family) for family in self.translators for dose in self.doses),
             oracle(lambda split: _slices(data, labelled, data.images), affine, "oracle: true T2, affine"),
-            replace(table_only, role="control"),
         ]
-        task = Segmentation(_NUM_TISSUES, batch_size=self.batch_size)
+        task = Segmentation(_NUM_TISSUES + self.lesions, width=8, batch_size=self.batch_size, learning_rate=6e-3)
         return Study(
-            split, arms, task.train, task.score, steps=self.steps, seeds=self.seeds, metric="mean Dice", name=name
+            split,
+            arms,
+            task.train,
+            Measures(task, self._external(), self.lesions),
+            steps=self.steps,
+            seeds=self.seeds,
+            metric="mean Dice",
+            name=name,
         )
 
-    def _translate(self, labelled: Slices, pairs: Sequence[int], out: Path) -> Slices:
-        folder = out / "generators" / "pix2pix"
+    def _external(self) -> Slices | None:
+        if not second_brain_there(Path(self.second_brain)):
+            return None
+        _, images, masks = second_brain(Path(self.second_brain), lesions=self.lesions)
+        return Slices(images, masks, [f"Colin27 slice {k}" for k in range(len(images))])
+
+    def _translate(self, family: str, labelled: Slices, pairs: Sequence[int], out: Path) -> Slices:
+        folder = out / "generators" / family
         with alone(folder):
-            data = load_data("brain-t1-t2").select(pairs)
+            data = brain_t1_t2("train", lesions=self.lesions).select(pairs)
             recipe = Options(condition="source", steps=self.translator_steps)
-            fitted = train_generator("pix2pix", data, folder / "model", recipe, device="cpu", rotate=1)
+            fitted = train_generator(family, data, folder / "model", recipe, device="cpu", rotate=1)
         images = fitted.synthesizer.synthesize(range(len(labelled)), {"source": labelled.images})["image"]
         translated = Slices(images.clamp(0, 1), labelled.masks, labelled.ids)
         translated.trained_on = fitted.synthesizer.trained_on
         return translated
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The score function of the study: ``mean Dice``, and where they exist ``lesion Dice`` and that on another brain.
+
+    Attributes:
+        task: of the segmenter.
+        external: slices of another brain.
+        lesions: whether class 4 is lesions.
+    """
+
+    task: Segmentation
+    external: Slices | None
+    lesions: bool
+
+    settings = "mean Dice, lesion Dice, second brain"
+
+    def __call__(self, model: nn.Module, data: Slices) -> dict[str, float]:
+        """All of them."""
+        found = {"mean Dice": self.task.score(model, data)}
+        if self.lesions:
+            found["lesion Dice"] = self.task.dice(model, data)[_LESION - 1]
+        if self.external is not None:
+            found["mean Dice, second brain"] = self.task.score(model, self.external)
+        return found
 
 
 def _slices(data: BrainContrasts, rows: Sequence[int], images: Tensor) -> Slices:

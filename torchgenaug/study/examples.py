@@ -47,11 +47,30 @@ pseudo_labels = false  # for comparison: what is left of the training data, labe
 name = "cross-modality, T1 to T2"
 
 [cross_modality]
-labelled = 16            # T1 slices with masks
-translator_steps = 600   # of pix2pix, on pairs without masks of other places
-steps = 300              # optimizer steps of the segmenter in every arm
-seeds = 5                # initial weights and orders of samples
-batch_size = 8           # of the segmenter
+labelled = 16               # T1 slices with masks
+translators = ["pix2pix"]   # trained on pairs without masks of other places; further ones: "cyclegan", "cut", ...
+translator_steps = 400      # of each, and of the control "regression"
+doses = [1.0]               # fractions of translated slices, of look-up table and regression, too; or [0.5, 1.0]
+steps = 300                 # optimizer steps of the segmenter in every arm
+seeds = 5                   # initial weights and orders of samples
+batch_size = 4              # of the segmenter
+# second_brain = "FOLDER"   # of ch2bet.nii.gz (Debian: mricron-data): an external test
+""",
+    "cross-modality-lesions": """\
+# As cross-modality, but T2 is no function of T1: lesions look like grey matter on T1 and are bright on T2, and each
+# image has its own bias field. A look-up table cannot be right here.
+# Run it:  torchgenaug study cross-modality-lesions.toml --out cross-modality-lesions-study
+name = "cross-modality with lesions, T1 to T2"
+
+[cross_modality]
+lesions = true
+labelled = 16               # T1 slices with masks of tissues and lesions
+translators = ["pix2pix"]   # trained on pairs without masks of other places
+translator_steps = 400      # of each, and of the control "regression"
+doses = [1.0]               # fractions of translated slices, of look-up table and regression, too; or [0.5, 1.0]
+steps = 300                 # optimizer steps of the segmenter in every arm
+seeds = 5                   # initial weights and orders of samples
+batch_size = 4              # of the segmenter
 """,
     "few-labels": """\
 # Two labelled digits per class here, 2,500 unlabelled ones at a site whose images may not leave it. Its generator may.
@@ -65,7 +84,7 @@ generator_steps = 2000   # of acgan, at the other site
 generated = 2000         # images that it hands out
 steps = 300              # optimizer steps of the classifier in every arm
 seeds = 5                # initial weights and orders of samples
-lengths = [1, 3]         # trained for 300 and for 900 steps: does a verdict depend on it?
+lengths = [1]            # [1, 3] trains for 900 steps, too: does a verdict depend on it?
 """,
     "lesions": """\
 # Eight slices with a (simulated) lesion, many healthy ones. Does drawing lesions into the healthy ones help?
@@ -74,10 +93,10 @@ name = "lesions into healthy slices"
 
 [lesions]
 labelled = 8             # slices with a lesion and its mask
-inpainter_steps = 600    # of pix2pix, on these slices alone
+inpainter_steps = 400    # of pix2pix, on these slices alone
 steps = 300              # optimizer steps of the segmenter in every arm
 seeds = 5                # initial weights and orders of samples
-batch_size = 8           # of the segmenter
+batch_size = 4           # of the segmenter
 lengths = [1]
 """,
     "own": """\

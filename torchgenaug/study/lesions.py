@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from torchgenaug.datasets.lesions import brain_slices, draw_lesion, draw_outline
+from torchgenaug.datasets.lesions import brain_slices, draw_lesion
+from torchgenaug.datasets.outlines import draw_outline
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
 from torchgenaug.recipes.options import Options
@@ -39,6 +40,7 @@ from torchgenaug.study.transforms import BatchAffine
 from torchgenaug.types import FieldSpec
 
 _FIELDS = ("image", "mask")
+_FOUND = 0.25  # of the pixels of a lesion
 _TRUE, _NEW, _PASTED, _TRUE_HELD_OUT = 1, 2, 3, 4  # streams of random numbers
 
 
@@ -56,10 +58,10 @@ class Lesions:
     """
 
     labelled: int = 8
-    inpainter_steps: int = 600
+    inpainter_steps: int = 400
     steps: int = 300
     seeds: int = 5
-    batch_size: int = 8
+    batch_size: int = 4
     lengths: tuple[int, ...] = (1,)
 
     def build(self, out: Path, name: str) -> Study:
@@ -105,12 +107,12 @@ class Lesions:
             mixed(lambda split: inpainted(), 1.0, name="pix2pix only, affine", **mix),
             oracle(lambda split: true, affine, "oracle: lesions of the simulation, affine"),
         ]
-        task = Segmentation(2, batch_size=self.batch_size)
+        task = Segmentation(2, width=8, batch_size=self.batch_size, learning_rate=6e-3)
         return Study(
             split,
             arms,
             task.train,
-            task.score,
+            functools.partial(lesion_measures, task),
             steps=self.steps,
             seeds=self.seeds,
             metric="lesion Dice",
@@ -142,6 +144,19 @@ class Lesions:
         slices = Slices(torch.lerp(images, made.clamp(0, 1), inside), masks, ids)
         slices.trained_on = fitted.synthesizer.trained_on
         return slices
+
+
+def lesion_measures(task: Segmentation, model: nn.Module, data: Slices) -> dict[str, float]:
+    """``lesion Dice`` over all pixels, and ``lesions found``: how many, of which a quarter of the pixels is found.
+
+    Args:
+        task: of two classes.
+        model: of `Segmentation.train`.
+        data: slices with one lesion each.
+    """
+    found = task.probabilities(model, data).argmax(1, keepdim=True)
+    covered = (found * data.masks).flatten(1).sum(1) >= _FOUND * data.masks.flatten(1).sum(1)
+    return {"lesion Dice": task.score(model, data), "lesions found": float(covered.float().mean())}
 
 
 def with_hole(images: Tensor, masks: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -223,6 +224,10 @@ class Study:
 
 
 def _name_of(function: Any) -> str:
+    if isinstance(function, functools.partial):
+        return re.sub(
+            r" at 0x[0-9a-f]+", "", f"{_name_of(function.func)}{(*function.args, *function.keywords.items())}"
+        )
     settings = getattr(function, "settings", None)
     if isinstance(settings, str):
         return settings

@@ -68,15 +68,15 @@ def brain_3d(split: Split) -> TrainingData:
     )
 
 
-def brain_t1_t2(split: Split) -> TrainingData:
+def brain_t1_t2(split: Split, *, lesions: bool = False) -> TrainingData:
     """Simulated T1-weighted slices 64 x 64 as source, T2-weighted ones as image, with tissue mask."""
     from torchgenaug.datasets.brain_contrasts import BrainContrasts
 
-    real = BrainContrasts(split)
+    real = BrainContrasts(split, lesions=lesions)
     return TrainingData(
-        **_translated(real, num_classes=4),
+        **_translated(real, num_classes=5 if lesions else 4),
         ids=tuple(f"ICBM152 axial row {row} deformation {variant}" for row, variant in real.places),
-        name="brain-t1-t2",
+        name="brain-t1-t2 with lesions" if lesions else "brain-t1-t2",
         remarks=("Both contrasts are simulated from tissue maps of one brain; slices are held out by place.",),
         quarter_turns=1,
     )
