@@ -48,7 +48,7 @@ def second_brain(folder: Path = DEBIAN_FOLDER, *, lesions: bool = False) -> tupl
         import nibabel
     except ImportError as error:
         raise missing_extra("The second brain", package="nibabel", extra="demo") from error
-    image = nibabel.load(folder / _FILE)  # type: ignore[attr-defined]
+    image = nibabel.load(folder / _FILE)
     voxels = np.asarray(image.dataobj, np.float32)
     maps = _fractions(_window(voxels, [round(-float(each)) for each in image.affine[:3, 3]]))
     tissues = nn.functional.avg_pool2d(torch.from_numpy(maps[..., ::_EVERY_MM]).permute(3, 0, 1, 2), 3)
