@@ -1,4 +1,4 @@
-"""Two descriptors of every image in a set, and the search for the most similar image by each of them."""
+"""Two descriptors of every image in a set."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
-from torchgenaug.trust.copies.blocks import block_means, orientations
+from torchgenaug.trust.copies.blocks import block_means
 from torchgenaug.trust.copies.spectrum import spectrum
 
 _SIDE = {2: 32, 3: 24}
 """Images are averaged down to less than twice so many pixels along their longest axis: fast, and noise averages out."""
 
 _BATCH_VALUES = 1 << 22  # pixels of the averaged images that are described at once: about 150 MB while it lasts
-
-
-Groups = npt.NDArray[np.int64] | None
 
 
 class Images(Protocol):
@@ -135,108 +130,6 @@ def _batches(images: Images, name: str) -> Iterator[tuple[int, Tensor]]:
                     "load_data(folder, size=64)."
                 )
         yield start, torch.stack(group)
-
-
-@dataclass(frozen=True, eq=False)
-class Gallery:
-    """Descriptors to search in, centred on their own mean: what all images of the set share does not count.
-
-    Build it with `of`.
-
-    Attributes:
-        means: of the spectra, and of the block means.
-        spectra: (n, features) float32 of length 1.
-        blocks: (n, blocks) float32 of length 1.
-    """
-
-    means: tuple[Tensor, Tensor]
-    spectra: Tensor
-    blocks: Tensor
-
-    @classmethod
-    def of(cls, described: Described, means: tuple[Tensor, Tensor] | None = None) -> Gallery:
-        """A gallery of `described`, centred on its mean or on `means`."""
-        if means is None:
-            means = described.spectra.mean(0), described.blocks.mean(0)
-        spectra = _unit(described.spectra - means[0])
-        blocks = _unit((described.blocks - means[1]).flatten(1))
-        return cls(means, spectra, blocks)
-
-    def __len__(self) -> int:
-        return len(self.spectra)
-
-    def rows(self, index: Tensor) -> Gallery:
-        """A gallery of some of the images."""
-        return Gallery(self.means, self.spectra[index], self.blocks[index])
-
-    def nearest(self, described: Described, *, own: Groups = None, mine: Groups = None) -> Nearest:
-        """The most similar image of the gallery for each of `described`, by each descriptor; exact.
-
-        Args:
-            described: n images.
-            own: (len(self),) integers, a group for each image of the gallery.
-            mine: (n,) integers; images of the same group do not count (an image itself, or its patient).
-        """
-        spectra = _unit(described.spectra - self.means[0])
-        by_spectrum = _search([spectra], self.spectra, own, mine)
-        turned = orientations(described.blocks)
-        turned = [each for each in turned if each.shape[1:] == self.means[1].shape]
-        by_blocks = _search([_unit((each - self.means[1]).flatten(1)) for each in turned], self.blocks, own, mine)
-        return Nearest(*by_spectrum, *by_blocks)
-
-
-@dataclass(frozen=True, eq=False)
-class Nearest:
-    """The nearest images by each descriptor.
-
-    Attributes:
-        spectrum_distance: (n,) 1 - cosine, in [0, 2].
-        spectrum_index: (n,) int64 row of the gallery; -1 where nothing may be compared.
-        block_distance: (n,) 1 - cosine of the best orientation.
-        block_index: (n,) int64.
-    """
-
-    spectrum_distance: Tensor
-    spectrum_index: Tensor
-    block_distance: Tensor
-    block_index: Tensor
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return functional.normalize(rows, dim=1, eps=1e-12)
-
-
-_QUERIES, _KEYS = 2048, 8192  # 64 MiB of similarities at a time
-
-
-def _search(variants: list[Tensor], keys: Tensor, own: Groups, mine: Groups) -> tuple[Tensor, Tensor]:
-    """(distance, row) of the key with the largest cosine to any variant of each query."""
-    count = len(variants[0])
-    distance, index = torch.empty(count), torch.empty(count, dtype=torch.int64)
-    groups = None if own is None or mine is None else (torch.as_tensor(own), torch.as_tensor(mine))
-    for start in range(0, count, _QUERIES):
-        rows = slice(start, min(start + _QUERIES, count))
-        best = torch.full((rows.stop - start,), -torch.inf)
-        where = torch.full((rows.stop - start,), -1, dtype=torch.int64)
-        version = torch.zeros(rows.stop - start, dtype=torch.int64)
-        for first in range(0, len(keys), _KEYS):
-            part = keys[first : first + _KEYS]
-            same = None if groups is None else groups[1][rows, None] == groups[0][None, first : first + _KEYS]
-            for number, variant in enumerate(variants):
-                cosine = variant[rows] @ part.T
-                if same is not None:
-                    cosine.masked_fill_(same, -torch.inf)
-                value, place = cosine.max(1)
-                better = value > best
-                best = torch.where(better, value, best)
-                where = torch.where(better, place + first, where)
-                version[better] = number
-        # A product of rounded vectors loses the digits of small distances, where copies are: once more, directly.
-        query = torch.stack([variant[rows] for variant in variants])[version, torch.arange(len(version))]
-        exact = (query.double() - keys[where.clamp(min=0)].double()).square().sum(1) / 2
-        distance[rows] = torch.where(where < 0, torch.full_like(exact, torch.inf), exact).float()
-        index[rows] = where
-    return distance, index
 
 
 def check_same_shape(one: Described, other: Described, names: tuple[str, str]) -> None:

@@ -12,7 +12,8 @@ import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.trust.copies.calibration import Floats, benjamini_hochberg, conformal_p, mann_whitney_z
-from torchgenaug.trust.copies.describe import Described, Gallery, Images, check_same_shape, checked_alpha, describe
+from torchgenaug.trust.copies.describe import Described, Images, check_same_shape, checked_alpha, describe
+from torchgenaug.trust.copies.gallery import Frame, Gallery
 from torchgenaug.trust.copies.report import CopyReport
 
 Labels = Sequence[int] | npt.NDArray[np.int64] | torch.Tensor
@@ -94,9 +95,9 @@ class CopyDetector:
             else (_checked(labels[0], train, "real_train"), _checked(labels[1], held_out, "held_out_real"))
         )
         groups = np.arange(len(held_out)) if patients is None else _numbered(patients, len(held_out))
-        # Centred on train alone: held-out images must enter as every image does that is judged later.
-        self._train = Gallery.of(train)
-        self._held_out = Gallery.of(held_out, self._train.means)
+        # The frame is that of train alone: held-out images must enter as every image does that is judged later.
+        self._train = Gallery.of(train, Frame.of(train, reduced=True))
+        self._held_out = Gallery.of(held_out, self._train.frame)
         innocent = self._ratios(held_out, self._labels and self._labels[1], groups)
         self._held_out_to_train = innocent.to_train
         if held_out_synthetic is not None:
@@ -203,7 +204,7 @@ class CopyDetector:
         described = describe(images, name="held_out_synthetic")
         # As many strangers as a synthetic image has otherwise: nearest distances depend on the number.
         rows = torch.linspace(0, len(self._train) - 1, min(len(self._train), len(self._held_out))).round().long()
-        strangers = Gallery(self._train.means, self._train.spectra[rows], self._train.blocks[rows])
+        strangers = self._train.rows(rows)
         return self._compare(described, None, (self._held_out, strangers), (None, None))
 
     def _compare(

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.trust.copies.describe import Described, Gallery, Images, Nearest, check_same_shape, describe
+from torchgenaug.trust.copies.describe import Described, Images, check_same_shape, describe
+from torchgenaug.trust.copies.gallery import Gallery, Nearest
 
 _SURE = 8.0
 """How many spreads of log distance below its middle a pair must lie. Of 300 clean splits of handwritten digits 8 raised

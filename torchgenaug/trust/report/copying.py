@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 
 from torchgenaug.errors import FieldMismatchError
-from torchgenaug.trust.copies.describe import Described, Gallery, describe
+from torchgenaug.trust.copies.describe import Described, describe
 from torchgenaug.trust.copies.detector import CopyDetector
 from torchgenaug.trust.copies.duplicates import overlap_of
+from torchgenaug.trust.copies.gallery import Gallery
 from torchgenaug.trust.copies.report import CopyReport
 from torchgenaug.trust.leaks.check import Leak
 from torchgenaug.trust.leaks.real_images import images_or_view

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from torchgenaug import seeding
-from torchgenaug.trust.copies.describe import Described, Gallery, Images, Nearest
+from torchgenaug.trust.copies.describe import Described, Images
+from torchgenaug.trust.copies.gallery import Gallery, Nearest
 
 EXPECTED = 0.01
 """Share of real images that come as near to another one."""

@@ -1,0 +1,159 @@
+"""The search for the most similar image of a set, by each of two descriptors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from torchgenaug.trust.copies.blocks import orientations
+from torchgenaug.trust.copies.describe import Described
+
+Groups = npt.NDArray[np.int64] | None
+
+_SPECTRUM_AXES, _BLOCK_AXES = 200, 96
+"""Principal axes that are kept. Among 1,666 digits, copies with 5 % noise are then found at a rate of .997 in place of
+.983; fewer lose scaled copies. The search takes two thirds of the time."""
+_ENOUGH = 4  # images for each axis: the axes of few images would leave out what the others differ in
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What descriptors are compared in: centred on a mean, so that what all images share does not count.
+
+    Attributes:
+        means: of the spectra, and of the block means.
+        bases: (features, axes) principal axes of each descriptor; None: it is compared as it is. Noise lies in all
+            directions, images in few: what lies along the others is left out.
+    """
+
+    means: tuple[Tensor, Tensor]
+    bases: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    @classmethod
+    def of(cls, described: Described, *, reduced: bool = False) -> Frame:
+        """The frame of a set; `reduced`: of its principal axes, where there are images enough to know them."""
+        means = described.spectra.mean(0), described.blocks.mean(0)
+        if not reduced:
+            return cls(means)
+        spectra, blocks = described.spectra - means[0], (described.blocks - means[1]).flatten(1)
+        return cls(means, (_axes(spectra, _SPECTRUM_AXES), _axes(blocks, _BLOCK_AXES)))
+
+    def spectra(self, spectra: Tensor) -> Tensor:
+        """(n, features) → (n, axes) of length 1."""
+        return _compared(spectra - self.means[0], self.bases[0])
+
+    def blocks(self, blocks: Tensor) -> Tensor:
+        """(n, *blocks) → (n, axes) of length 1."""
+        return _compared((blocks - self.means[1]).flatten(1), self.bases[1])
+
+
+def _axes(rows: Tensor, count: int) -> Tensor | None:
+    if rows.shape[1] <= count or len(rows) < _ENOUGH * count:
+        return None
+    rows = rows.double()
+    axes: Tensor = torch.linalg.eigh(rows.T @ rows).eigenvectors[:, -count:]
+    return axes.float().contiguous()
+
+
+def _compared(rows: Tensor, basis: Tensor | None) -> Tensor:
+    return _unit(rows if basis is None else rows @ basis)
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Descriptors to search in. Build it with `of`.
+
+    Attributes:
+        frame: what they are compared in.
+        spectra: (n, features) float32 of length 1.
+        blocks: (n, blocks) float32 of length 1.
+    """
+
+    frame: Frame
+    spectra: Tensor
+    blocks: Tensor
+
+    @classmethod
+    def of(cls, described: Described, frame: Frame | None = None) -> Gallery:
+        """A gallery of `described`, centred on its own mean or compared in another `frame`."""
+        frame = Frame.of(described) if frame is None else frame
+        return cls(frame, frame.spectra(described.spectra), frame.blocks(described.blocks))
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    def rows(self, index: Tensor) -> Gallery:
+        """A gallery of some of the images."""
+        return Gallery(self.frame, self.spectra[index], self.blocks[index])
+
+    def nearest(self, described: Described, *, own: Groups = None, mine: Groups = None) -> Nearest:
+        """The most similar image of the gallery for each of `described`, by each descriptor; exact.
+
+        Args:
+            described: n images.
+            own: (len(self),) integers, a group for each image of the gallery.
+            mine: (n,) integers; images of the same group do not count (an image itself, or its patient).
+        """
+        by_spectrum = _search([self.frame.spectra(described.spectra)], self.spectra, own, mine)
+        turned = [each for each in orientations(described.blocks) if each.shape == described.blocks.shape]
+        by_blocks = _search([self.frame.blocks(each) for each in turned], self.blocks, own, mine)
+        return Nearest(*by_spectrum, *by_blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The nearest images by each descriptor.
+
+    Attributes:
+        spectrum_distance: (n,) 1 - cosine, in [0, 2].
+        spectrum_index: (n,) int64 row of the gallery; -1 where nothing may be compared.
+        block_distance: (n,) 1 - cosine of the best orientation.
+        block_index: (n,) int64.
+    """
+
+    spectrum_distance: Tensor
+    spectrum_index: Tensor
+    block_distance: Tensor
+    block_index: Tensor
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return functional.normalize(rows, dim=1, eps=1e-12)
+
+
+_QUERIES, _KEYS = 2048, 8192  # 64 MiB of similarities at a time
+
+
+def _search(variants: list[Tensor], keys: Tensor, own: Groups, mine: Groups) -> tuple[Tensor, Tensor]:
+    """(distance, row) of the key with the largest cosine to any variant of each query."""
+    count = len(variants[0])
+    distance, index = torch.empty(count), torch.empty(count, dtype=torch.int64)
+    groups = None if own is None or mine is None else (torch.as_tensor(own), torch.as_tensor(mine))
+    for start in range(0, count, _QUERIES):
+        rows = slice(start, min(start + _QUERIES, count))
+        best = torch.full((rows.stop - start,), -torch.inf)
+        where = torch.full((rows.stop - start,), -1, dtype=torch.int64)
+        version = torch.zeros(rows.stop - start, dtype=torch.int64)
+        for first in range(0, len(keys), _KEYS):
+            part = keys[first : first + _KEYS]
+            same = None if groups is None else groups[1][rows, None] == groups[0][None, first : first + _KEYS]
+            for number, variant in enumerate(variants):
+                cosine = variant[rows] @ part.T
+                if same is not None:
+                    cosine.masked_fill_(same, -torch.inf)
+                value, place = cosine.max(1)
+                better = value > best
+                best = torch.where(better, value, best)
+                where = torch.where(better, place + first, where)
+                version[better] = number
+        # A product of rounded vectors loses the digits of small distances, where copies are: once more, directly.
+        query = torch.stack([variant[rows] for variant in variants])[version, torch.arange(len(version))]
+        exact = (query.double() - keys[where.clamp(min=0)].double()).square().sum(1) / 2
+        distance[rows] = torch.where(where < 0, torch.full_like(exact, torch.inf), exact).float()
+        index[rows] = where
+    return distance, index
