@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import json
 import os
 import re
 import shlex
@@ -147,3 +148,24 @@ def test_reference_has_a_page_for_every_public_name(tmp_path, monkeypatch):
     pages = {path.stem for path in tmp_path.rglob("*.md")}
     assert set(torchgenaug.__all__) <= pages
     assert {"AnalyticSynthesizer", "ConfigurationError", "SetEpoch", "fit", "FID"} <= pages
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "tutorials").glob("*.md")), ids=lambda path: path.stem)
+def test_notebooks_are_those_of_the_pages(page, monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    from notebooks import notebook
+
+    stored = page.with_suffix(".ipynb").read_text(encoding="utf-8")
+    assert notebook(page) == stored, "write them again: python docs/notebooks.py"
+    cells = json.loads(stored)["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    of_page = [
+        each
+        for language, each, reason in blocks(page.relative_to(ROOT))
+        if language in ("python", "bash") and not reason
+    ]
+    assert len(code) == len(of_page) > 1
+    assert all(
+        mine.startswith("%%bash\n") or mine == theirs.rstrip() for mine, theirs in zip(code, of_page, strict=True)
+    )
+    assert any(cell.get("outputs") for cell in cells)
