@@ -35,6 +35,9 @@ def test_no_modality_is_refused_by_name():
     none, _ = given([False, False])
     with pytest.raises(ConfigurationError, match=r"at least one modality that is present .* position 1"):
         net(torch.cat([one, none]))
+    whole, _ = given([True, True])
+    with pytest.raises(ConfigurationError, match=r"mark a missing modality .* position 1.* 100 where .* else 0\."):
+        net(torch.cat([one, whole]))
 
 
 def test_one_modality_is_refused():

@@ -65,22 +65,13 @@ def test_every_model_takes_a_step_and_samples(family):
     assert made.max() <= 100
 
 
-@pytest.mark.parametrize(
-    ("family", "spatial", "options"),
-    [
-        ("vae", (16, 16, 16), {}),
-        ("rhvae", (16, 16), {"condition": "label"}),
-        ("vae-gan", (16, 16), {"condition": "label"}),
-        ("vqvae", (16, 16), {}),
-    ],
-)
-def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, options):
+def test_a_trained_volume_model_is_saved_and_sampled(tmp_path, monkeypatch):
     monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
-    made = run(tmp_path / "model", family, blobs(spatial=spatial), tiny(steps=3, latent_dim=4, **options)).synthesizer
+    spatial = (16, 16, 16)
+    made = run(tmp_path / "model", "vae", blobs(spatial=spatial), tiny(steps=3, latent_dim=4)).synthesizer
     loaded = load_synthesizer(tmp_path / "model")
     assert loaded.fingerprint == made.fingerprint
-    conditions = ClassLabels(2) if options else None
-    batch, again = (SyntheticSequence(each, conditions).batch([3, 4]) for each in (made, loaded))
+    batch, again = (SyntheticSequence(each).batch([3, 4]) for each in (made, loaded))
     assert torch.equal(batch["image"], again["image"])
     assert batch["image"].shape == (2, 1, *spatial)
 

@@ -6,14 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.main
 
 import torchgenaug
-from torchgenaug.recipes.build import describe_family, list_families
+from torchgenaug.cli import app
+from torchgenaug.recipes.build import describe_family
 from torchgenaug.recipes.settings import parse_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "review-systems.md"
 COMMANDS = sorted(set(re.findall(r"`fit ([^`]+)`", PAGE.read_text())) - {"NAME", "NAME DATA --out MODEL"})
-VALUE = re.compile(r"--condition (\w+)|--set (\S+)|--with-mask|--from (\S+)|--teacher (\S+)")
+RENDERS = sorted(set(re.findall(r"`render ([^`]+)`", PAGE.read_text())))
+TAKES_A_FOLDER = {"--no-copies-of": ["REAL"]}  # named on the page without its value
 
 
 def test_the_page_has_the_systems_of_three_tables():
@@ -26,17 +29,23 @@ def test_the_page_has_the_systems_of_three_tables():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_its_commands_can_be_given(command):
     family, *rest = command.split()
-    assert family in list_families()
+    given = parsed("fit", [family, "digits", "--out", "model", *rest])
     about = describe_family(family)
-    options = " ".join(rest)
-    assert not VALUE.sub("", options).strip(), f"unknown options in {options!r}"
-    for condition, setting, *_ in VALUE.findall(options):
-        if condition:
-            assert condition in about.conditions
-        if setting:
-            parse_settings(family, about.settings, [setting])
-    if "--with-mask" in options:
-        assert about.with_mask
+    assert given["condition"].value in ("none", *about.conditions)
+    parse_settings(family, about.settings, list(given["chosen"]))
+    assert about.with_mask or not given["with_mask"]
+    assert about.pretrained == (given["start"] is not None)
+    assert about.teacher == (given["teacher"] is not None)
+
+
+@pytest.mark.parametrize("command", RENDERS)
+def test_its_renders_can_be_given(command):
+    parsed("render", ["model", "--out", "shards", "--count", "8", *command.split(), *TAKES_A_FOLDER.get(command, [])])
+
+
+def parsed(name, arguments):
+    command = typer.main.get_command(app).commands[name]
+    return command.make_context(name, arguments).params
 
 
 def test_its_classes_exist():

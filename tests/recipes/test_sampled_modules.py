@@ -6,13 +6,16 @@ import importlib
 
 import pytest
 import torch
+from accelerate import Accelerator
 from fit_helpers import blobs, tiny
 
 from torchgenaug import SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes import FitOptions, fit
+from torchgenaug.recipes import FitOptions, fit, load_data
+from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe
 from torchgenaug.recipes.report import HeldOutConditions
+from torchgenaug.recipes.state import TrainingState
 
 pytest.importorskip("monai")
 
@@ -53,6 +56,24 @@ def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, optio
     assert torch.equal(batch["image"], again["image"])
     alone = SyntheticSequence(loaded, conditions).batch([4])["image"]
     assert torch.allclose(alone, batch["image"][1:], atol=1e-2)
+
+
+def test_the_codes_of_vqvae2_tell_real_images_apart():
+    """80 steps on digits, 2 s: with one code for everything, or an output that saturates, the error is the mean's."""
+    torch.manual_seed(0)
+    data = load_data("digits", size=16)
+    recipe = build_recipe("vqvae2", data, tiny(condition="label", width=8, settings={"codes": 32}))
+    run = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
+    batches = training_batches(data, 16)
+    for _ in range(80):
+        run.train_step(batches, 0.1)
+    images = torch.stack([data.samples[k]["image"] for k in range(64)]) * 2 - 1
+    autoencoder = recipe.networks["autoencoder"].eval()
+    with torch.no_grad():
+        rebuilt, _, (upper, lower) = autoencoder(images)
+    assert (rebuilt - images).square().mean() < 0.8 * (images - images.mean(0)).square().mean()
+    assert len(upper.unique()) > 4
+    assert len(lower.unique()) > 4
 
 
 def test_what_cannot_be():

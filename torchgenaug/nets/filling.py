@@ -44,7 +44,8 @@ class ModalityUNet(nn.Module):
         """Images (batch, modalities, *spatial) of modalities and marks (batch, 2 · modalities, *spatial).
 
         Raises:
-            ConfigurationError: a sample without any modality (not looked for inside of CUDA graphs).
+            ConfigurationError: a sample without any modality, or that lacks none (not looked for inside of CUDA
+                graphs).
         """
         values, hidden = split_marks(given, self.channels, self.low, self.high)
         if not captured(given):
@@ -53,6 +54,13 @@ class ModalityUNet(nn.Module):
                 raise ConfigurationError(
                     "`source` must have at least one modality that is present in every sample, got none at position "
                     f"{int(empty.nonzero()[0, 0])}. There is nothing to translate from. Leave such samples out."
+                )
+            whole = ~hidden.flatten(1).any(1)
+            if bool(whole.any()):
+                raise ConfigurationError(
+                    "`source` must mark a missing modality in every sample, got none at position "
+                    f"{int(whole.nonzero()[0, 0])}. The sample would be the real image. A mark is {self.high:g} where "
+                    f"something is missing, else {self.low:g}. See FillMissing."
                 )
         made = self.translate(torch.cat([torch.where(hidden, self.low, values), given[:, self.channels :]], 1))
         return torch.where(hidden, made, values.clamp(self.low, self.high))

@@ -70,7 +70,8 @@ class GatedUNet(nn.Module):
             if bool(empty.any()):
                 raise ConfigurationError(
                     "`source` must mark a region in every sample, got none at position "
-                    f"{int(empty.nonzero()[0, 0])}. The sample would be the real image. See PlacedLesions."
+                    f"{int(empty.nonzero()[0, 0])}. The sample would be the real image. A mark is {self.high:g} inside "
+                    f"of a region, else {self.low:g}. See PlacedLesions."
                 )
         known = torch.cat([torch.where(hidden, self.low, values), given[:, self.channels :]], 1)
         features = self.enter((known - (self.high + self.low) / 2) * (2 / (self.high - self.low)))

@@ -1,8 +1,10 @@
 """`HierarchicalCodes` and `HierarchicalSampler`: VQ-VAE 2, two levels of codes and their priors, in 2D and 3D.
 
 Razavi, van den Oord, Vinyals (2019), "Generating diverse high-fidelity images with VQ-VAE-2": the upper codes say what
-the whole looks like, the lower ones, conditioned on them, the detail. The code books are MONAI's `EMAQuantizer`. The
-priors are `CodePrior`s without the paper's self-attention, which small grids do without.
+the whole looks like, the lower ones, conditioned on them, the detail. The code books are MONAI's `EMAQuantizer`, whose
+unused codes begin again as outputs of the encoder (Dhariwal et al., 2020, "Jukebox: a generative model for music",
+section 3.1): without that, all of an image had one code from the first step on. The priors are `CodePrior`s without
+the paper's self-attention, which small grids do without.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torchgenaug.nets.intensities import to_intensities
 _LAYERS: Any = {2: nn.Conv2d, 3: nn.Conv3d}
 LOWER, UPPER = 4, 8
 """How much smaller than the image the grids of lower and upper codes are, along each axis."""
+_UNUSED = 0.3  # of the mean use of a code; with 0.05 codes came into use three times later
 
 
 class HierarchicalCodes(nn.Module):
@@ -68,17 +71,24 @@ class HierarchicalCodes(nn.Module):
             double(2 * width, width),
             double(width, width),
             layer(width, channels, 3, padding=1),
-            nn.Tanh(),  # a clamp makes a half-trained model's samples one constant, which sequences refuse
         )
         self.spread = nn.Upsample(scale_factor=2)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Rebuilt images, the commitment loss, and (upper, lower) codes (batch, *grid) int64."""
         below = self.down(images)
-        upper, upper_loss, upper_codes = self.upper(self.down_again(below))
-        lower, lower_loss, lower_codes = self.lower(self.join(torch.cat([below, self.up_first(upper)], 1)))
+        upper, upper_loss, upper_codes = self._quantized(self.upper, self.down_again(below))
+        lower, lower_loss, lower_codes = self._quantized(
+            self.lower, self.join(torch.cat([below, self.up_first(upper)], 1))
+        )
         rebuilt = self.up(torch.cat([lower, self.spread(upper)], 1))
         return rebuilt, upper_loss + lower_loss, (upper_codes, lower_codes)
+
+    def _quantized(self, book: Any, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.training:
+            renew_unused(book, values.detach())
+        made: tuple[Tensor, Tensor, Tensor] = book(values)
+        return made
 
     def decode(self, upper: Tensor, lower: Tensor) -> Tensor:
         """Images of both grids of codes (batch, *grid) int64."""
@@ -130,6 +140,30 @@ class HierarchicalSampler(nn.Module):
         upper = self.upper_prior.draw(above, self.grids[0], labels=labels)
         lower = self.lower_prior.draw(below, self.grids[1], self.autoencoder.maps(upper))
         return to_intensities(self.autoencoder.decode(upper, lower).clamp(-1, 1), self.low, self.high)
+
+
+@torch.no_grad()
+def renew_unused(book: Any, values: Tensor) -> None:
+    """Codes that are used less than 0.3 times as often as the mean become random vectors of `values`.
+
+    In the first call, that is all of them. A new code has some 120 steps to come into use.
+
+    Args:
+        book: an `EMAQuantizer`.
+        values: (batch, length of a code, *grid), what is quantized next.
+    """
+    use = book.ema_cluster_size
+    unused = use <= _UNUSED * use.mean()
+    if not bool(unused.any()):
+        return
+    vectors = values.float().movedim(1, -1).flatten(0, -2)
+    chosen = vectors[torch.randint(len(vectors), (int(unused.sum()),), device=vectors.device)]
+    if torch.distributed.is_initialized():  # the code books of all processes are one
+        torch.distributed.broadcast(chosen, 0)
+    share = len(vectors) / len(use)
+    book.embedding.weight[unused] = chosen
+    book.ema_w[unused] = chosen * share
+    use[unused] = share
 
 
 class _Residual(nn.Module):

@@ -165,9 +165,11 @@ class DiffusionEditSynthesizer:
         if bool((empty | full).any()):
             place = int((empty | full).nonzero()[0, 0])
             got = "nothing marked" if bool(empty[place]) else "no modality that is present"
+            low, high = self.value_range
             raise ConfigurationError(
                 f"`source` must mark a part of every sample, and not all modalities, got {got} at position {place}. "
-                "Leave such samples out. See PlacedLesions and FillMissing."
+                f"A mark is {high:g} where something is to be made, else {low:g}. Leave such samples out. See "
+                "PlacedLesions and FillMissing."
             )
         return hidden
 
