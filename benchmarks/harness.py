@@ -123,11 +123,43 @@ def metadata() -> dict[str, Any]:
     }
 
 
-def publish(question: str, results: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
-    """Prints the results and, unless `quick`, keeps them as ``results/<question>.json``."""
-    document = {"question": question, **metadata(), "results": dict(results)}
+def is_wanted(part: str, only: str | None) -> bool:
+    """Whether a part of a benchmark is to run: all of them, or those whose names contain `only`."""
+    return only is None or only in part
+
+
+def publish(
+    question: str, results: Mapping[str, Any], *, quick: bool, only: str | None = None, folder: Path = RESULTS
+) -> dict[str, Any]:
+    """Prints the results and, unless `quick`, keeps them as ``<folder>/<question>.json``.
+
+    With `only`, parts of a benchmark: they replace those of the same names in the file, which says under ``parts`` when
+    each was measured, and at which commit.
+    """
     print(json.dumps({"question": question, "results": results}, indent=2))
-    if not quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{question}.json").write_text(json.dumps(document, indent=2) + "\n")
+    document = {"question": question, **metadata(), "results": dict(results)}
+    if quick:
+        return document
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{question}.json"
+    if only is not None and path.is_file():
+        old = json.loads(path.read_text())
+        when = {name: {"date": old["date"], "commit": old["commit"]} for name in old["results"]} | old.get("parts", {})
+        when |= {name: {"date": document["date"], "commit": document["commit"]} for name in _merged(old, results)}
+        document |= {"results": old["results"], "parts": when}
+    path.write_text(json.dumps(document, indent=2) + "\n")
     return document
+
+
+def _merged(old: dict[str, Any], results: Mapping[str, Any]) -> list[str]:
+    """Puts new results over old ones; the names of those that are new. Of ``cells`` it goes one by one."""
+    names = []
+    for name, entry in results.items():
+        if name == "cells":
+            cells = old["results"].setdefault(name, {})
+            cells.update(entry)
+            names += list(entry)
+        else:
+            old["results"][name] = entry
+            names.append(name)
+    return names

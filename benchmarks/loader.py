@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-from benchmarks.harness import Timing, interleaved, publish
+from benchmarks.harness import Timing, interleaved, is_wanted, publish
 from benchmarks.mixing import FIELDS, InMemory, InMemorySource
 from torchgenaug import (
     FieldSpec,
@@ -32,6 +33,8 @@ from torchgenaug import (
     render_shards,
 )
 
+OVERHEAD, WHOLE = "mixing, µs per batch of 64", "over whole batches, 0 workers"
+TRAINING, WORKERS = "training, full pool", "over 2 workers"
 BATCH = 64
 RATIOS = (0.25, 0.5, 0.9)
 
@@ -134,6 +137,10 @@ def over_whole_batches(real: InMemory, source: Any, rounds: int) -> dict[str, An
     batched = DataLoader(whole, sampler=BatchSampler(RandomSampler(whole), BATCH, False), batch_size=None)
     contestants: dict[str, Iterable[Any]] = {"item by item, unmixed": item, "whole batches, unmixed": batched}
     expected = dict.fromkeys(contestants, 0.0)
+    for ratio in RATIOS:
+        name = f"item by item, replace {ratio}"
+        contestants[name] = SyntheticMixLoader(item, source, ratio, fields=FIELDS)
+        expected[name] = ratio
     for mode in ("replace", "extend"):
         for ratio in RATIOS:
             name = f"whole batches, {mode} {ratio}"
@@ -189,13 +196,14 @@ def in_training(real: InMemory, pool: SyntheticPool, steps: int, rounds: int) ->
     return throughputs(timings, dict.fromkeys(loaders, steps * BATCH), "unmixed")
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
+def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     size, rounds = (640, 2) if quick else (16_000, 9)
     real, in_memory = InMemory(size, 0), InMemorySource(InMemory(size, 1))
-    results: dict[str, Any] = {
-        "mixing, µs per batch of 64": overhead(20 if quick else 300, rounds),
-        "over whole batches, 0 workers": over_whole_batches(real, in_memory, rounds),
-    }
+    results: dict[str, Any] = {}
+    if is_wanted(OVERHEAD, only):
+        results[OVERHEAD] = overhead(20 if quick else 300, rounds)
+    if is_wanted(WHOLE, only):
+        results[WHOLE] = over_whole_batches(real, in_memory, rounds)
     where = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
         tempfile.TemporaryDirectory(dir=where) as folder,
@@ -204,11 +212,13 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         render_shards(sequence(), folder, size // 4, batch_size=BATCH)
         shards = ShardSource(folder)
         pool.set_epoch(0)
-        results["training, full pool"] = in_training(real, pool, 4 if quick else 60, rounds)
-        if not quick:
+        if is_wanted(TRAINING, only):
+            results[TRAINING] = in_training(real, pool, 4 if quick else 60, rounds)
+        if not quick and is_wanted(WORKERS, only):
+            time.sleep(2.5)  # until the shards are no longer new: of a new file all is compared in each read
             sources = {"in memory": in_memory, "pool": pool, "shards": shards}
-            results["over 2 workers"] = over_workers(real, sources, 2, rounds)
-    return publish("loader", results, quick=quick)
+            results[WORKERS] = over_workers(real, sources, 2, rounds)
+    return publish("loader", results, quick=quick, only=only)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, WeightedRandomSampler
 
-from benchmarks.harness import interleaved, publish, ratios
+from benchmarks.harness import interleaved, is_wanted, publish, ratios
 from torchgenaug import FieldSpec, SyntheticMixDataset
 from torchgenaug.samples.torchio_values import is_subject
 
@@ -195,14 +195,16 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
+def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for kind in KINDS:
+        if not is_wanted(f"{kind}, 0 workers", only):
+            continue
         size, rounds = (640, 2) if quick else (20_000, 9) if kind == "tuple" else (4_000, 7)
         results[f"{kind}, 0 workers"] = compared(kind, size, 0, rounds)
-    if not quick:
+    if not quick and is_wanted("tuple, 2 workers", only):
         results["tuple, 2 workers"] = compared("tuple", 20_000, 2, 7)
-    return publish("mixing", results, quick=quick)
+    return publish("mixing", results, quick=quick, only=only)
 
 
 if __name__ == "__main__":

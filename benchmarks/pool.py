@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from benchmarks.harness import interleaved, publish, ratios
+from benchmarks.harness import interleaved, is_wanted, publish, ratios
 from benchmarks.loader import BATCH, one_pass, sequence, throughputs
 from benchmarks.mixing import FIELDS, InMemory
 from torchgenaug import (
@@ -272,21 +272,22 @@ def mixing_overhead(batches: int, rounds: int) -> dict[str, float]:
     }
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
+def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     rounds = 2 if quick else 7
+    parts: dict[str, Callable[[], Any]] = {
+        "training, full pool": lambda: with_a_full_pool(4 if quick else 60, rounds),
+        "training and refreshing, on a GPU": lambda: (
+            refreshed_while_training(quick) if DEVICE.type == "cuda" else {"absent": "no CUDA device"}
+        ),
+        "epochs with a quarter from a diffusion model": lambda: against_what_users_write(
+            *((32, 2, 1) if quick else (256, 10, 3)), rounds=2 if quick else 5
+        ),
+        "mixing, µs per batch of 64": lambda: mixing_overhead(20 if quick else 300, rounds),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random images do not look like each other
-        results = {
-            "training, full pool": with_a_full_pool(4 if quick else 60, rounds),
-            "training and refreshing, on a GPU": (
-                refreshed_while_training(quick) if DEVICE.type == "cuda" else {"absent": "no CUDA device"}
-            ),
-            "epochs with a quarter from a diffusion model": against_what_users_write(
-                *((32, 2, 1) if quick else (256, 10, 3)), rounds=2 if quick else 5
-            ),
-            "mixing, µs per batch of 64": mixing_overhead(20 if quick else 300, rounds),
-        }
-    return publish("pool", results, quick=quick)
+        results = {name: part() for name, part in parts.items() if is_wanted(name, only)}
+    return publish("pool", results, quick=quick, only=only)
 
 
 if __name__ == "__main__":

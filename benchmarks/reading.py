@@ -25,7 +25,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from benchmarks.harness import interleaved, publish, throughput_ratios
+from benchmarks.harness import interleaved, is_wanted, publish, throughput_ratios
 from benchmarks.peers import BASELINE, PEERS, Peer
 from benchmarks.peers.contract import Job
 
@@ -138,6 +138,12 @@ def write_all(jobs: dict[Peer, Job]) -> dict[str, str]:
     return absent
 
 
+def settle(cell: Cell) -> None:
+    """Waits until the files are no longer new: `ShardSource` compares what it reads of a new file in each read."""
+    if cell not in QUICK:
+        time.sleep(2.5)
+
+
 def warm(jobs: dict[Peer, Job], cell: Cell, workers: int, absent: dict[str, str]) -> dict[str, Any]:
     """Passes over loaders that stay open."""
     contestants: dict[str, Callable[[], Any]] = {}
@@ -224,6 +230,7 @@ def write_and_read(cell: Cell, scratch: Path) -> dict[str, Any]:
     if cell.cold:
         table = cold({peer: job for peer, job in jobs.items() if size[peer.name]}, cell, absent)
     else:
+        settle(cell)
         table = warm(jobs, cell, 0, absent)
     return {"cold" if cell.cold else "0 workers": table, "bytes_per_sample": size, "absent": absent}
 
@@ -234,7 +241,7 @@ def read_by_workers(cell: Cell, scratch: Path, absent: dict[str, str]) -> tuple[
     return warm(jobs, cell, WORKERS, absent), absent
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
+def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     cells: dict[str, Any] = {}
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     # The libraries start threads. What forks workers must not have any, so this process imports none of them, and one
@@ -242,6 +249,8 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, context) as reader:
         for cell in QUICK if quick else CELLS:
+            if not is_wanted(cell.name, only):
+                continue
             where = None if cell.cold else memory
             print(f"{time.strftime('%T')} {cell.name} …", flush=True)
             with tempfile.TemporaryDirectory(prefix="torchgenaug-reading-", dir=where) as name:
@@ -254,7 +263,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
             cells[cell.name] = result
     versions = {package: _version(package) for peer in PEERS for package in peer.packages}
     kinds = {peer.name: peer.kind for peer in PEERS}
-    return publish("reading", {"cells": cells, "kinds": kinds, "versions of peers": versions}, quick=quick)
+    return publish("reading", {"cells": cells, "kinds": kinds, "versions of peers": versions}, quick=quick, only=only)
 
 
 def _seconds(loader: Iterable[Any]) -> float:
