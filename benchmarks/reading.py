@@ -25,7 +25,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from benchmarks.harness import interleaved, is_wanted, publish, throughput_ratios
+from benchmarks.harness import interleaved, publish, throughput_ratios
 from benchmarks.peers import BASELINE, PEERS, Peer
 from benchmarks.peers.contract import Job
 
@@ -249,7 +249,7 @@ def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, context) as reader:
         for cell in QUICK if quick else CELLS:
-            if not is_wanted(cell.name, only):
+            if only not in (None, cell.name):
                 continue
             where = None if cell.cold else memory
             print(f"{time.strftime('%T')} {cell.name} …", flush=True)

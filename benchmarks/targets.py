@@ -114,7 +114,7 @@ TARGETS = (
     Target("`SyntheticMixLoader` over whole batches, 25 %: throughput over the item loader",
            _path("loader", "over whole batches, 0 workers", "whole batches, replace 0.25", "throughput"), 1.7, False,
            "×", "loader"),
-    Target("`ShardSource`, whole batches, verified once per process, 1×64×64: throughput over the item loader",
+    Target("`ShardSource`, verified once per process, whole batches, 1×64×64: throughput over the item loader",
            _read("ShardSource"), 1.4, False, "×", "reading"),
     Target("the same, verified in each read", _read("ShardSource, verified in each read"), 1.4, False, "×", "reading"),
     Target("the same, not verified", _read("ShardSource, not verified"), 1.6, False, "×", "reading"),
