@@ -59,21 +59,22 @@ def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, optio
 
 
 def test_the_codes_of_vqvae2_tell_real_images_apart():
-    """80 steps on digits, 2 s: with one code for everything, or an output that saturates, the error is the mean's."""
+    """With one code for everything, or an output that saturates, the error is that of the mean image, or worse."""
     torch.manual_seed(0)
     data = load_data("digits", size=16)
-    recipe = build_recipe("vqvae2", data, tiny(condition="label", width=8, settings={"codes": 32}))
+    options = tiny(condition="label", width=16, learning_rate=5e-3, settings={"codes": 64})
+    recipe = build_recipe("vqvae2", data, options)
     run = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
-    batches = training_batches(data, 16)
-    for _ in range(80):
+    batches = training_batches(data, 16, augment=False)
+    for _ in range(180):
         run.train_step(batches, 0.1)
-    images = torch.stack([data.samples[k]["image"] for k in range(64)]) * 2 - 1
+    images = torch.stack([data.samples[k]["image"] for k in range(0, len(data), 55)]) * 2 - 1
     autoencoder = recipe.networks["autoencoder"].eval()
     with torch.no_grad():
         rebuilt, _, (upper, lower) = autoencoder(images)
-    assert (rebuilt - images).square().mean() < 0.8 * (images - images.mean(0)).square().mean()
-    assert len(upper.unique()) > 4
-    assert len(lower.unique()) > 4
+    assert (rebuilt - images).square().mean() < 0.85 * (images - images.mean(0)).square().mean()
+    assert len(upper.unique()) > 8
+    assert len(lower.unique()) > 8
 
 
 def test_what_cannot_be():
