@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import fcntl
+import functools
+import importlib
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from torch import Tensor
 
 # A shell ignores Ctrl-C in what it runs in the background, and so does all that starts from there: tests that send it
 # to a process of theirs would wait for ever.
@@ -39,6 +45,45 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     if callable(val) or " at 0x" in repr(val):
         return getattr(val, "__name__", argname)
     return None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_reports() -> Iterator[None]:
+    """Reports of training runs on 16 samples, without loss curves, which took most of a run of a few steps.
+
+    ``tests/recipes/test_fit.py`` and ``test_judge.py`` test both.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+        patch.setattr("torchgenaug.recipes.report._draw_curves", lambda *_: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def brains_computed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The deformed brains, seconds of work, are left in a file for the other processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("brain_contrasts._pairs", "brain_volumes._brains"):
+            module, function = name.split(".")
+            compute = getattr(importlib.import_module(f"torchgenaug.datasets.{module}"), function)
+            patch.setattr(f"torchgenaug.datasets.{name}", functools.lru_cache(_shared(compute, folder)))
+        yield
+
+
+def _shared(compute: Callable[[str], tuple[Tensor, ...]], folder: Path) -> Callable[[str], tuple[Tensor, ...]]:
+    def load(split: str) -> tuple[Tensor, ...]:
+        file = folder / f"{compute.__name__}-{split}.pt"
+        with file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                torch.save(compute(split), file.with_suffix(".draft"))
+                file.with_suffix(".draft").rename(file)
+        tensors: tuple[Tensor, ...] = torch.load(file, weights_only=True)
+        return tensors
+
+    return load
 
 
 @pytest.fixture(autouse=True, scope="session")

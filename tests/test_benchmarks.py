@@ -1,35 +1,31 @@
-"""Every benchmark runs, in its tiny version, and keeps nothing. Results are checked inside; times are not."""
+"""Every benchmark runs, in its tiny version, and keeps nothing. Results are checked inside; times are not.
+
+Those that train, render or start processes take seconds even so; what they call has tests of its own. Before they are
+run in earnest: ``pytest -m slow tests/test_benchmarks.py``.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import QUESTIONS
+from benchmarks import __main__ as command
 
 ROOT = Path(__file__).parents[1]
-GROUPS = 4  # each in one process: to import what they need takes longer than most of them
+LONG = {"copies", "diffusion_defaults", "families", "generator", "import_time", "reading", "rendering"}
+NAMES = [pytest.param(each, marks=pytest.mark.slow if each in LONG else ()) for each in command.QUESTIONS]
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("group", range(GROUPS))
-def test_tiny_versions_run(group):
-    names = QUESTIONS[group::GROUPS]
+@pytest.mark.parametrize("name", NAMES)
+def test_tiny_versions_run(name, monkeypatch, capsys):
+    """In this process: to import what they need takes longer than most of them."""
     results = ROOT / "benchmarks" / "results"
     before = {path: path.stat().st_mtime_ns for path in results.glob("*")}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", *names],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=1000,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert [name for name in names if f'"question": "{name}"' not in done.stdout] == []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", name])
+    command.main()
+    assert f'"question": "{name}"' in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in results.glob("*")} == before

@@ -30,8 +30,18 @@ def run(out, *arguments):
 
 
 # `suite` and `everything` would run tests of this very suite: the first runs below, on another one.
-@pytest.mark.parametrize("name", [step.name for step in STEPS if step.name not in ("suite", "everything")])
+ELSEWHERE = {"suite", "everything"}
+LONG = {"memory", "refresh", "generator", "compiled"}
+NAMES = [
+    pytest.param(step.name, marks=pytest.mark.slow if step.name in LONG else ())
+    for step in STEPS
+    if step.name not in ELSEWHERE
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_step_runs_on_a_cpu(name, tmp_path):
+    """Before a machine is taken, the long ones, too: ``pytest -m slow tests/test_gpu_kit.py``."""
     settings = Settings(torch.device("cpu"), tiny=True)
     assert child.run(name, settings, tmp_path / "result.json"), (tmp_path / "result.json").read_text()
     found = json.loads((tmp_path / "result.json").read_text())

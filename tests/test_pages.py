@@ -11,6 +11,7 @@ import contextlib
 import doctest
 import io
 import json
+import multiprocessing
 import os
 import re
 import shlex
@@ -23,9 +24,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from torchgenaug import demo, load_synthesizer, save_synthesizer
 from torchgenaug.cli import app
-from torchgenaug.demo import WEIGHTS
+from torchgenaug.synthesizers import DiffusersSynthesizer
 
+FORK = multiprocessing.get_context("fork")
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md") if "names" not in path.parts)
@@ -45,31 +48,45 @@ def blocks(page):
 
 def call(line):
     """What a line of a shell prints."""
-    words = [str(WEIGHTS) if word == "@WEIGHTS" else word for word in shlex.split(line, comments=True)]
+    words = [str(demo.WEIGHTS) if word == "@WEIGHTS" else word for word in shlex.split(line, comments=True)]
     if words[0] == "torchgenaug":
         result = CliRunner().invoke(app, words[1:])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == 0, f"{line}\n{result.output}"
         return result.output
-    assert words[0] == "torchrun", f"only torchgenaug and torchrun are called here, not {words[0]!r}"
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words[1:]],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert words[:2] == ["torchrun", "--nproc_per_node"], f"only torchgenaug and torchrun are called here, not {line!r}"
+    assert words[3:5] == ["-m", "torchgenaug.cli"]
+    ranks = [FORK.Process(target=as_rank, args=(rank, int(words[2]), words[5:])) for rank in range(int(words[2]))]
+    for each in ranks:
+        each.start()
+    for each in ranks:
+        each.join(240)
+    assert [each.exitcode for each in ranks] == [0] * len(ranks)
+    return ""
+
+
+def as_rank(rank, world_size, words):
+    """What a process of torchrun does, without its imports. (``tests/shards/test_ranks.py`` calls torchrun itself.)"""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
+    result = CliRunner().invoke(app, words)
+    os._exit(result.exit_code)
+
+
+@pytest.fixture(scope="session")
+def quick_weights(tmp_path_factory):
+    """The model of the demo with 3 sampling steps in place of 15; the README's scripts run it as it is."""
+    slow, folder = load_synthesizer(demo.WEIGHTS), tmp_path_factory.mktemp("demo") / "weights"
+    settings = {name: getattr(slow, name) for name in ("value_range", "label_channels", "clip", "null_class")}
+    save_synthesizer(DiffusersSynthesizer(slow.unet, slow.scheduler, steps=3, **settings), folder)
+    return folder
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
+def module(tmp_path, monkeypatch, quick_weights):
     """An empty module in an empty folder, so that what an example defines can be pickled and forked."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "WEIGHTS", quick_weights)
     monkeypatch.setenv("TORCHGENAUG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [*sys.path])
     made = types.ModuleType("torchgenaug_page")

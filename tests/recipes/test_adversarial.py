@@ -47,11 +47,6 @@ RESUMED = [case for case in ONE_EACH if case[0] not in ("munit", "unit", "mm-gan
 """Those resume by what the others resume by: weights, averages, optimizers."""
 
 
-@pytest.fixture(autouse=True)
-def few_samples(monkeypatch):
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
-
-
 SET = {  # with every network and buffer that a setting can add
     family: {"ada": True, "attention": True, "spectral": True, "smooth": True, "batch": "discrimination"}
     for family in ("dcgan", "wgan-gp", "acgan")

@@ -65,8 +65,7 @@ def test_every_model_takes_a_step_and_samples(family):
     assert made.max() <= 100
 
 
-def test_a_trained_volume_model_is_saved_and_sampled(tmp_path, monkeypatch):
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+def test_a_trained_volume_model_is_saved_and_sampled(tmp_path):
     spatial = (16, 16, 16)
     made = run(tmp_path / "model", "vae", blobs(spatial=spatial), tiny(steps=3, latent_dim=4)).synthesizer
     loaded = load_synthesizer(tmp_path / "model")
@@ -89,8 +88,7 @@ def test_a_class_model_makes_its_class(tmp_path):
     assert brightness[1] - brightness[0] == pytest.approx(real[1] - real[0], rel=0.5)
 
 
-def test_what_must_be_told_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+def test_what_must_be_told_is_told(tmp_path):
     made = run(tmp_path / "model", "cvae", blobs(), tiny(steps=1, latent_dim=4)).synthesizer
     assert made.num_classes == 2
 

@@ -104,9 +104,8 @@ def test_countersynth_sees_images_of_other_classes():
 
 
 @pytest.mark.parametrize(("family", "condition"), [("mm-ddpm", None), ("inpaint-ddpm", "mask")])
-def test_a_diffusion_model_that_fills_keeps_what_is_given(tmp_path, monkeypatch, family, condition):
+def test_a_diffusion_model_that_fills_keeps_what_is_given(tmp_path, family, condition):
     pytest.importorskip("monai")
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
     options = tiny(condition=condition, steps=3)
     loop = FitOptions(reports=1)
     made = fit(family, blobs(), tmp_path / "model", recipe=options, options=loop, device="cpu", progress=False)

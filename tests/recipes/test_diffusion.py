@@ -33,8 +33,7 @@ def run(out, family, data, options):
 
 
 @pytest.mark.parametrize(("family", "spatial", "options"), CASES)
-def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, options):
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+def test_trained_saved_and_sampled(tmp_path, family, spatial, options):
     data = blobs(spatial=spatial)
     made = run(tmp_path / "model", family, data, tiny(steps=3, **options)).synthesizer
     loaded = load_synthesizer(tmp_path / "model")

@@ -154,6 +154,6 @@ def test_blank_samples_do_not_end_a_training():
         lambda seeds, conditions: {"image": torch.zeros(len(seeds), 1, 16, 16)}, fields, fingerprint="blank"
     )
     judge = Judge(data_of(pictures(40, 1, (16, 16))), data_of(pictures(20, 2, (16, 16))), None)
-    with pytest.warns(CollapseWarning, match="64 of 64 samples are blank, one value throughout"):
+    with pytest.warns(CollapseWarning, match="16 of 16 samples are blank, one value throughout"):
         samples = judge.samples(blank)
     assert judge.distance(samples) > judge.floor

@@ -15,8 +15,7 @@ def options(pipeline, **changes):
     return tiny(**{"width": None, "steps": 2, "start": str(pipeline), "settings": {"rank": 2}} | changes)
 
 
-def test_trained_saved_and_sampled(tmp_path, monkeypatch, pipeline):
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
+def test_trained_saved_and_sampled(tmp_path, pipeline):
     data = blobs(spatial=(8, 8))
     chosen = options(pipeline, condition="label", learning_rate=0.1)
     result = fit("lora", data, tmp_path / "model", recipe=chosen, options=FitOptions(reports=1), device="cpu")

@@ -42,20 +42,11 @@ def distil(out, teacher, data, changes=None, **options):
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory, short_reports):
+def teacher(tmp_path_factory):
     """Told the class; long enough trained to make something."""
     out = tmp_path_factory.mktemp("teacher") / "model"
     run(out, "ddpm", blobs(), tiny(steps=40, batch_size=8, condition="label", learning_rate=5e-3))
     return out
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_reports():
-    """Reports are tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
-        patch.setattr("torchgenaug.recipes.report._draw_curves", lambda *_: None)
-        yield
 
 
 @pytest.mark.parametrize(("family", "spatial", "options"), CASES)

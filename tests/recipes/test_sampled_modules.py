@@ -42,7 +42,6 @@ def run(out, family, spatial, options, **loop):
 @pytest.mark.parametrize(("family", "spatial", "options"), CASES)
 def test_trained_saved_and_sampled(tmp_path, monkeypatch, family, spatial, options):
     """The run is stopped after its first step and goes on from its checkpoint."""
-    monkeypatch.setattr("torchgenaug.recipes.report.NUM_JUDGED", 16)
     loop = importlib.import_module("torchgenaug.recipes.loop").TrainingLoop
     monkeypatch.setattr(loop, "_late", lambda self: self.run.step == 1)
     assert run(tmp_path / "model", family, spatial, options).steps == 1
