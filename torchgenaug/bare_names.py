@@ -1,4 +1,4 @@
-"""Names without the place where something lies: nothing of a machine or its user goes into files that are shared."""
+"""Removes folders from names, so that shared files state nothing about the machine or its user."""
 
 from __future__ import annotations
 

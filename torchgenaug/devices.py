@@ -37,7 +37,7 @@ def has_streams(device: torch.device) -> bool:
 
 
 def copies_from_pinned_memory(device: torch.device) -> bool:
-    """Whether a copy out of pinned memory runs beside the program; MPS shares the host's memory."""
+    """Whether a copy out of pinned memory runs in parallel with the program; MPS shares the host's memory."""
     return has_streams(device)
 
 

@@ -1,4 +1,4 @@
-"""`contact_sheet`: a PNG of samples, images beside their label maps, for the eye to judge."""
+"""`contact_sheet`: writes samples as one PNG, each image next to its label map."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def campaign(kind, renders):
     return child.stdout
 
 
-@pytest.mark.parametrize("kind", ["limit", "tmpfs"])
+@pytest.mark.parametrize("kind", [pytest.param("limit", marks=pytest.mark.slow), "tmpfs"])
 def test_full_disks_damage_nothing(kind):
     """One render of each compression; where HDF5 itself wrote to the disk, those with one ended by SIGSEGV."""
     assert "{'renders': 4, 'failed, and said so': " in campaign(kind, 4)

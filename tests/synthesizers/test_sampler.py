@@ -69,7 +69,7 @@ def test_values_and_keywords_are_the_same_settings():
         (
             {"sampler": DiffusionSampler(), "steps": 3},
             ConfigurationError,
-            r"`steps` must be given once, got it as a keyword beside `sampler`\. Write sampler=",
+            r"`steps` must be given once, got it as a keyword and in `sampler`\. Write sampler=",
         ),
         ({"compute": Compute(), "device": "cpu"}, ConfigurationError, "`device` must be given once"),
     ],

@@ -37,7 +37,7 @@ def without_copies(sequence: SyntheticSequence, data: str) -> tuple[SyntheticSeq
     if rate > _MOST_FALSE_ALARMS:
         raise ConfigurationError(
             f"--no-copies-of needs at least {round(1 / _MOST_FALSE_ALARMS) - 1} images or patients that the model was "
-            f"not trained on, got {judged} in {data!r}. What looks like a copy by chance cannot be told without them. "
+            f"not trained on, got {judged} in {data!r}. What looks like a copy by chance is unknown without them. "
             "Keep more out of training: torchgenaug fit ... --held-out 0.2."
         )
     labels = train.labels(), held_out.labels()
@@ -92,13 +92,13 @@ def _parts(sequence: SyntheticSequence, data: str) -> tuple[TrainingData, Traini
     if not rows[False]:
         raise ConfigurationError(
             f"--no-copies-of needs images in {data!r} that the model was not trained on, got none. What looks like a "
-            "copy by chance cannot be told without them. Add held-out images to the folder."
+            "copy by chance is unknown without them. Add held-out images to the folder."
         )
     return train, every.select(rows[False])
 
 
 def keep_rendered(source: ShardSource, rule: str, best: float | None, above: float | None, out: Path) -> str:
-    """Scores the samples of a render and writes ``kept.json`` beside the shards; returns a line about it."""
+    """Scores the samples of a render and writes ``kept.json`` next to the shards; returns a line about it."""
     from torchgenaug.recipes.data.import_name import call_by_name
     from torchgenaug.shards.card import write_card
     from torchgenaug.trust import keep

@@ -1,4 +1,4 @@
-"""What SYNTHESIZER on the command line stands for: a saved folder of ours or of diffusers, or a factory."""
+"""Loads the SYNTHESIZER argument of commands: a folder saved by torchgenaug or diffusers, or a factory function."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def load_sequence(
     if conditions is not None:
         if num_classes is not None or class_weights is not None:
             raise ConfigurationError(
-                f"--classes and --class-weights must be left out beside --conditions, got {conditions!r}: a sample has "
+                f"--classes and --class-weights must be left out with --conditions, got {conditions!r}: a sample has "
                 "one condition. Let the factory of the conditions set the classes."
             )
         return SyntheticSequence(made, _load_conditions(conditions), seed=seed)

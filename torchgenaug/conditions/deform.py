@@ -1,4 +1,4 @@
-"""A transform of conditions, such as TorchIO's elastic deformation of real masks: new ones for free."""
+"""A transform of conditions, such as TorchIO's elastic deformation of real masks, which gives new masks."""
 
 from __future__ import annotations
 

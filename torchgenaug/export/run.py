@@ -69,7 +69,7 @@ def export_samples(
     """Writes every sample of a source as NIfTI, DICOM, PNG, Parquet, or an image folder for Hugging Face `datasets`.
 
     Stop it at any moment: the same call goes on. Files appear whole or not at all, and are named by the number of their
-    sample. Beside them lie ``samples.csv`` (id, seed and scalars of each), a data card, and ``export.json``. Nothing of
+    sample. With them come ``samples.csv`` (id, seed and scalars of each), a data card, and ``export.json``. Nothing of
     a patient enters any file.
 
     Args:

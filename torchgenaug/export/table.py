@@ -1,4 +1,4 @@
-"""The tables beside exported files: one line a sample, where it comes from and what class it is."""
+"""The tables of an export: one line a sample, where it comes from and what class it is."""
 
 from __future__ import annotations
 

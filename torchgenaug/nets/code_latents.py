@@ -1,4 +1,4 @@
-"""`CodeLatents`: planes of codes for a VQ-VAE, drawn one after the other by a masked convolutional network."""
+"""`CodeLatents`: planes of codes for a VQ-VAE, drawn code by code by a masked convolutional network."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class DCGANGenerator(nn.Module):
         latent_dim: length of a latent vector of standard normal numbers.
         shape: (channels, *spatial) of an image, 2D or 3D.
         width: channels of the last hidden layer; each layer before has twice as many, up to 8 · `width`.
-        num_classes: classes, each with a learned vector beside the latent one; None: unconditional.
+        num_classes: classes, each with a learned vector next to the latent one; None: unconditional.
         value_range: the images' intensities, by a scaled tanh.
         attention: let places of a small enough layer see each other: `SelfAttention`.
         smooth: interpolate linearly where features are enlarged, not by repeating them: see `enlarge`.

@@ -28,7 +28,7 @@ class PGGANGenerator(nn.Module):
         latent_dim: length of a latent vector of standard normal numbers.
         shape: (channels, *spatial) of an image, 2D or 3D.
         width: channels at full resolution; each level below has twice as many, up to 8 · `width`.
-        num_classes: classes, each with a learned vector beside the latent one; None: unconditional.
+        num_classes: classes, each with a learned vector next to the latent one; None: unconditional.
         value_range: the images' intensities, by a scaled tanh.
 
     Attributes:

@@ -21,7 +21,7 @@ from torchgenaug.nets.conditioned_unet import ConditionedUNet
 from torchgenaug.nets.intensities import to_intensities
 
 MORE_CHANNELS = 2
-"""Beside a slice and the one before it: its place in the volume, and whether there is one before it."""
+"""Channels after a slice and the one before it: its place in the volume, and whether there is one before it."""
 
 
 class SliceSampler(nn.Module):

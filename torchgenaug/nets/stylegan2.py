@@ -33,7 +33,7 @@ class StyleGAN2Generator(nn.Module):
         latent_dim: length of a latent vector of standard normal numbers, and of a style.
         shape: (channels, *spatial) of an image, 2D or 3D.
         width: channels at full resolution; each level below has twice as many, up to 8 · `width`.
-        num_classes: classes, each with a learned vector beside the latent one; None: unconditional.
+        num_classes: classes, each with a learned vector next to the latent one; None: unconditional.
         value_range: the images' intensities, by a scaled tanh.
         truncation: how much of a style's distance to the mean style (of its class) is kept, in [0, 1]: less gives more
             typical and less varied images. 1: all of it.

@@ -1,4 +1,4 @@
-"""Draws matched by class: a real sample that is left out is stood in for by a synthetic one of its own class.
+"""Draws matched by class: a real sample that is left out is replaced by a synthetic one of its own class.
 
 Each draw stands for a real sample, and is the n-th draw of its class over all epochs; it reads the n-th of the
 synthetic samples of that class, which are shuffled anew each time that all of them were read. Over the epochs those of

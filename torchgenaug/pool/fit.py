@@ -1,4 +1,4 @@
-"""Whether a pool's ring fits into memory, and which would."""
+"""Checks that a pool fits into memory, and computes the largest one that does."""
 
 from __future__ import annotations
 

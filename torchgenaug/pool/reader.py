@@ -1,4 +1,4 @@
-"""How samples are read from a ring, and how a process that does not own the pool waits for them: never for ever."""
+"""How samples are read from a ring, and how a process that does not own the pool waits for them, with a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the errors of a pool say."""
+"""Texts of the pool's error messages."""
 
 from __future__ import annotations
 

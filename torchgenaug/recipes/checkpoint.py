@@ -59,7 +59,7 @@ def settings_of(folder: Path) -> dict[str, Any] | None:
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Replaces the checkpoint, all or nothing; it names the run of ``run.json`` beside it."""
+    """Replaces the checkpoint, all or nothing; it names the run of ``run.json`` next to it."""
     draft = folder / f".{_FILE}.{os.getpid()}"
     try:
         with draft.open("wb") as file:

@@ -13,7 +13,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.file_locks import warn_without_locks
 
 _LOCK = ".fit.lock"
-# Files are written beside their place under such a name, with the number of the process, and then renamed.
+# Files are written next to their place under such a name, with the number of the process, and then renamed.
 _DRAFT = re.compile(r"\..+\.\d+(\.csv)?")
 
 

@@ -1,4 +1,4 @@
-"""What changes while a model trains: weights, their averages, optimizers, the step; saved and taken up again."""
+"""What changes while a model trains: weights, their averages, optimizers, the step; saved and restored."""
 
 from __future__ import annotations
 

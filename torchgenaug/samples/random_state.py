@@ -1,7 +1,7 @@
 """Random numbers of its own for a piece of foreign code that draws from the global generators.
 
 In the main thread the global generators of torch (CPU), numpy and Python are seeded, and put back afterwards. Any other
-thread runs beside a training loop that may be drawing at this moment: there the global generators are not touched.
+thread runs along with a training loop that may be drawing at this moment: there the global generators are not touched.
 torch's functions are given a generator of the thread's own, which draws the same numbers.
 """
 

@@ -1,4 +1,4 @@
-"""Checks of freshly made samples, beyond those that `SyntheticSequence` always makes (finite, shape, dtype, range).
+"""Checks of newly generated samples, beyond those that `SyntheticSequence` always makes (finite, shape, dtype, range).
 
 ``constant`` (images without content: refused by default) · ``collapse`` (a model that gives the same images
 again and again) · ``likeness`` (which images of a batch look alike) · ``fields`` (which fields are judged).

@@ -1,4 +1,4 @@
-"""What ids, conditions and freshly made batches of a sequence must be."""
+"""Checks ids, conditions and generated batches of a sequence."""
 
 from __future__ import annotations
 

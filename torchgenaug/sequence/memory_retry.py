@@ -14,7 +14,7 @@ from torchgenaug import devices
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
 
-# What torch, its libraries and its devices say, beside the classes torch.OutOfMemoryError and MemoryError.
+# What torch, its libraries and its devices say, apart from the classes torch.OutOfMemoryError and MemoryError.
 _TEXTS = re.compile(
     r"(CUDA|HIP|XPU|MPS backend) out of memory"
     r"|(CUDA|HIP|MPS) error: out of memory"
@@ -44,7 +44,7 @@ class MemoryRetry:
     """Makes batches of a sequence. Where memory runs out, the model is given half as many samples at once.
 
     From 64 samples on, six halvings lead to one. The size that fits is kept for later batches, and a smaller call may
-    change the last bits of a sample (at most 1e-4), so record `call_size` beside the samples. Not for two threads at
+    change the last bits of a sample (at most 1e-4), so record `call_size` with the samples. Not for two threads at
     once.
 
     Args:

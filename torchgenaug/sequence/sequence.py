@@ -1,4 +1,4 @@
-"""`SyntheticSequence`: the infinite, indexed sequence of synthetic samples, and the one place where they are born."""
+"""`SyntheticSequence`: the infinite, indexed sequence of synthetic samples, which generates and checks them."""
 
 from __future__ import annotations
 

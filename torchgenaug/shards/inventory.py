@@ -1,4 +1,4 @@
-"""Which shards of a plan are not there, and which files only seem to be."""
+"""Which shards of a plan are missing, and which files are damaged."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Damage:
         """Removes the damaged files of the shards that are `owned`, but for the names that were just `committed`."""
         for index, names in self._broken.items():
             for name in sorted(names.keys() - committed):
-                # A deterministic model replaced the file under its own name; otherwise an intact one lies beside it.
+                # A deterministic model replaced the file under its own name; otherwise an intact one lies next to it.
                 if owned(index) and not self._intact(index, [name]):
                     (self._folder / name).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""How one field lies in a shard: the stored dtype, and the map between it and the field's own dtype."""
+"""How one field is stored in a shard: the stored dtype, and the conversion to and from the field's own dtype."""
 
 from __future__ import annotations
 

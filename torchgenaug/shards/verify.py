@@ -38,7 +38,7 @@ class ShardReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every sample of the plan is there and intact, and nothing damaged lies beside it."""
+        """Whether every sample of the plan is there and intact, and nothing damaged lies next to it."""
         return not self.damaged and not self.missing_shards
 
     @property

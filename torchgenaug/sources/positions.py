@@ -1,4 +1,4 @@
-"""What a source is asked for, checked: positions (as indices, and as tensors) and scalar fields."""
+"""Checks the positions and scalar fields that a source is read at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mix_pictures`: a few real and synthetic samples of a study, for the eye."""
+"""`mix_pictures`: pictures of a few real and synthetic samples of a study."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class Results:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file beside its place and renames it, so that nobody ever reads half of it."""
+    """Writes a file next to its place and renames it, so that nobody ever reads half of it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)

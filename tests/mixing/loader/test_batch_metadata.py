@@ -1,4 +1,4 @@
-"""What batches say of their images beside the tensors goes with the rows. TorchIO's batches are in `test_batches`."""
+"""Metadata of images in a batch goes with the rows. TorchIO's batches are in `test_batches`."""
 
 from __future__ import annotations
 

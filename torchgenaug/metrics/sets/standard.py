@@ -31,7 +31,7 @@ FEATURE_MEASURES = (
 say."""
 
 COARSE_MEASURES = (PRECISION, RECALL, DENSITY, COVERAGE)
-"""For `CoarseFeatures` beside the features themselves: whether the structure is right, and all of it is there."""
+"""Further measures for `CoarseFeatures`: whether the structure is right, and all of it is there."""
 
 HISTOGRAM_MEASURES = (KLD, REVERSE_KLD, JENSEN_SHANNON, INTENSITY_WASSERSTEIN)
 """For `HistogramFeatures`."""

@@ -1,4 +1,4 @@
-"""What a batch says of its images beside their tensors, and how that is said of a batch of other rows.
+"""TorchIO and MONAI metadata that accompanies the image tensors of a batch, and its selection for other rows.
 
 `torchio.SubjectsLoader` makes of each image a dict of its own: ``{"data": (B, C, W, H, D), "affine": …, "path": […],
 …}``. MONAI's loaders make a `MetaTensor` whose `meta` holds lists and tensors with an entry per row.
@@ -39,8 +39,8 @@ def select_metadata(old: Any, made: Tensor, rows: Int64Array | None, added: int)
     Args:
         old: an image of a TorchIO batch, a `monai.data.MetaTensor`, or any other tensor.
         made: the new tensor.
-        rows: which rows of `old` its first ones are (None: all): they keep what is said of them.
-        added: how many rows follow that are not in `old`. They get what is said of the first row of `old`, such as its
+        rows: which rows of `old` its first ones are (None: all): they keep their metadata.
+        added: how many rows follow that are not in `old`. They get the metadata of the first row of `old`, such as its
             affine, but no path and no history of transforms.
     """
     if is_image(old):
@@ -71,7 +71,7 @@ def _collated(key: str, entry: Any, size: int, rows: Int64Array | None, added: i
 
 
 def _entry(key: str, entry: Any, rows: Int64Array | None, added: int) -> Any:
-    """An entry beside the tensor of an image (one per row of the batch) for the rows kept and the rows added."""
+    """An entry next to the tensor of an image (one per row of the batch) for the rows kept and the rows added."""
     if isinstance(entry, np.ndarray):
         return np.concatenate([entry if rows is None else entry[rows], np.repeat(entry[:1], added, axis=0)])
     if isinstance(entry, Tensor):

@@ -77,7 +77,7 @@ class BatchLayout:
             like: a batch of this layout.
             tensors: one per field.
             rows: which rows of `like` the first ones of `tensors` are (None: all); what TorchIO and MONAI say about an
-                image beside its tensor is taken from there.
+                image next to its tensor is taken from there.
             added: how many rows of `tensors` follow that are not in `like`: they get the affine of its first row, and
                 no path.
         """

@@ -1,4 +1,4 @@
-"""`BatchMixer`: puts synthetic rows beside real ones, into one batch of the loader's own structure."""
+"""`BatchMixer`: joins real and synthetic rows in one batch of the loader's own structure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from torchgenaug.types import Batch
 
 BatchTransform: TypeAlias = Callable[[Any], Any]
 Key: TypeAlias = tuple[int, int, int]
-"""Epoch, rank and batch number: what the random numbers of a batch depend on, beside the seed."""
+"""Epoch, rank and batch number: what the random numbers of a batch depend on, apart from the seed."""
 
 _PROBED = 4  # rows of either kind that are compared at the first batch
 
@@ -180,7 +180,7 @@ class BatchMixer:
                 warn_if_intensities_differ(samples[: len(rows)], samples[len(rows) :], one, name)
 
     def _fits(self, real: Sequence[Tensor]) -> bool:
-        """Whether the source can write its samples beside these; if not, `_joined` converts them, or refuses."""
+        """Whether the source can write its samples into the same batch; if not, `_joined` converts them, or refuses."""
         for tensor, (shape, dtype) in zip(real, self._written, strict=False):
             row = tensor.shape[1:]
             if tensor.dtype != dtype or (row != shape and (len(row) != 4 or row != (*shape, 1))):

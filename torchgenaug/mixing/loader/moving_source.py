@@ -1,4 +1,4 @@
-"""`MovingSource`: a source of synthetic samples that is at the epoch, and the part of it, that a batch belongs to."""
+"""`MovingSource`: a source of synthetic samples, moved to the epoch and process of each batch before it is read."""
 
 from __future__ import annotations
 

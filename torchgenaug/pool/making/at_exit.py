@@ -1,4 +1,4 @@
-"""The interpreter goes down while a thread of ours may be inside the model: it must not take the process with it.
+"""Ends the pool's thread when the interpreter exits, even in the middle of a call of the model.
 
 Python ends a daemon thread that asks for the interpreter's lock after the interpreter has begun to go down by unwinding
 its stack (until Python 3.13). In between lie the C++ functions of torch, some of which must not be unwound: C++ then

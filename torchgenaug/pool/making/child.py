@@ -29,7 +29,7 @@ _PRECISIONS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldn
 
 
 def numeric_settings() -> dict[str, Any]:
-    """What else decides the bits of a sample, beside its batch: taken from this process, for the other one."""
+    """What else decides the bits of a sample, apart from its batch: taken from this process, for the other one."""
     return {
         "threads": torch.get_num_threads(),
         "dtype": torch.get_default_dtype(),

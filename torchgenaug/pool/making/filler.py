@@ -151,7 +151,7 @@ class Filler:
             self._attempt(batch)
 
     def _make_first(self) -> None:
-        """The first batch, in the caller's thread: CUDA graphs are captured there, before training runs beside it."""
+        """The first batch, in the caller's thread: CUDA graphs are captured there, before training runs in parallel."""
         with self._gate.lock:
             batch = self._missing(self._window.batches_ahead(self._ring.get("turn")))
             if batch is not None:

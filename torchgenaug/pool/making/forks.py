@@ -1,4 +1,4 @@
-"""Nothing is made while the process forks.
+"""Pauses the generation of samples while the process forks.
 
 A forked child gets the memory of its parent, but of its threads only the one that forked. A lock that the filler's
 thread holds at that moment, inside torch, oneDNN or an allocator, stays locked in the child for ever, and a DataLoader

@@ -1,4 +1,4 @@
-"""`Staging`: where a process leaves the batch that it made for another."""
+"""`Staging`: shared memory through which one process passes a generated batch to another."""
 
 from __future__ import annotations
 

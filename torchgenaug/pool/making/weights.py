@@ -56,7 +56,7 @@ class Weights:
         self._away: list[tuple[Tensor, torch.device]] = []
         self._devices: set[torch.device] = set()
         self._is_away = False
-        # Pinned memory is slow to get: it is kept for the next time, beside the tensor that it is for.
+        # Pinned memory is slow to get: it is kept for the next time, with the tensor that it is for.
         self._hosts: dict[int, tuple[Tensor, Tensor]] = {}
 
     def take(self) -> None:

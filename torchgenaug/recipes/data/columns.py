@@ -1,4 +1,4 @@
-"""What a scan remembers of each field of all samples, and what it makes of it: value range, classes, errors."""
+"""Collects the values of each field over all samples, and derives its value range, its classes, or an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``package.module:factory`` as DATA: any map-style data set of dicts, tuples or `tio.Subject`s."""
+"""Training data from ``package.module:factory``: any map-style data set of dicts, tuples or `tio.Subject`s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of images or volumes as DATA."""
+"""Training data from a folder of images or volumes."""
 
 from __future__ import annotations
 

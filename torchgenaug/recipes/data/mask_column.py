@@ -1,4 +1,4 @@
-"""What a scan remembers of all masks, and which classes their values are."""
+"""Collects the values of all masks, and derives which classes they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real data split by patient: what a model is trained on, and what it never sees; saved beside the model."""
+"""Real data split by patient: what a model is trained on, and what it never sees; saved with the model."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def unet_arguments(
     Args:
         data: what it is trained on.
         options: condition and width.
-        more_channels: beside the image and its condition.
+        more_channels: next to those of the image and its condition.
         sliced: for slices of volumes, across their last axis.
 
     Raises:

@@ -6,7 +6,7 @@
   one between features of the critic (Wang et al., 2018, "High-resolution image synthesis and semantic manipulation
   with conditional GANs", section 3.3), which does not punish another texture.
 
-Settings of ``pix2pix`` add what translators of medical images use beside: perceptual and style losses
+Settings of ``pix2pix`` add what translators of medical images use in addition: perceptual and style losses
 (`feature_losses`; MedGAN), and a second critic that sees the whole image (Lan et al., 2021, GLA-GAN).
 
 A second image from other latents keeps them from being ignored: Mao et al. (2019), "Mode seeking generative adversarial
@@ -42,7 +42,7 @@ FAMILIES = {
         settings={
             **ada.settings(default=False),
             **feature_losses.SETTINGS,
-            "global_critic": Setting(False, "a second critic, of whole images, beside that of patches (GLA-GAN)"),
+            "global_critic": Setting(False, "a second critic, of whole images, next to that of patches (GLA-GAN)"),
         },
     ),
     "spade": Family(

@@ -1,4 +1,4 @@
-"""`Teacher`: a trained diffusion model that another one is distilled from, and what it asks of data and options."""
+"""`Teacher`: a trained diffusion model that another one is distilled from, and its requirements on data and options."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ FAMILIES = {
         with_mask=True,
         settings={
             "adversarial": Setting(1.0, "weight of the critic of the images; 0: none, smoother images", low=0),
-            "reconstruction": Setting(50.0, "weight of the images' squared error beside the divergence", low=0),
+            "reconstruction": Setting(50.0, "weight of the images' squared error relative to the divergence", low=0),
         },
     )
 }

@@ -34,7 +34,7 @@ _opened: tuple[object, SyntheticSequence] | None = None
 
 
 class RenderSettings(TypedDict):
-    """What decides the bytes of a render beside the sequence: arguments of `torchgenaug.render_shards`."""
+    """What decides the bytes of a render apart from the sequence: arguments of `torchgenaug.render_shards`."""
 
     count: int
     batch_size: int

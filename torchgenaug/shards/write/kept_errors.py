@@ -1,4 +1,4 @@
-"""A file for HDF5 whose errors are not lost.
+"""A file object for HDF5 that keeps the errors of writes, which HDF5 would drop.
 
 HDF5 writes compressed samples and its own tables whenever it likes: when a data set is let go of, in a destructor
 where errors are ignored, and when the file is closed. On a full disk it then leaves chunks out of a file that looks

@@ -165,7 +165,7 @@ class DiTSynthesizer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sampling settings, JSON-ready: what the constructor needs beside networks, scheduler and device."""
+        """The sampling settings, JSON-ready: what the constructor needs apart from networks, scheduler and device."""
         return shared_settings(self)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a diffusion transformer of diffusers says about itself, checked once; and how it is called."""
+"""Reads and checks the configuration of a diffusion transformer of diffusers, and calls it."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def run_folded(steps: tuple[FoldedStep, ...], latents: Tensor, outputs: Callable
 
 
 def _buffers(steps: tuple[FoldedStep, ...]) -> int:
-    """How many tensors like x a run needs at most, beside x."""
+    """How many tensors like x a run needs at most, apart from x."""
     remembered = [0, *(len(step.kept) for step in steps)]
     return max(
         before + len(step.rows) - 1 + (SAMPLE in step.kept) + (OUTPUT in step.kept)

@@ -1,4 +1,4 @@
-"""What a diffusers network says about itself, checked once: shapes, classes, scale of the latents."""
+"""Reads and checks the configuration of a diffusers network: shapes, classes, scale of the latents."""
 
 from __future__ import annotations
 

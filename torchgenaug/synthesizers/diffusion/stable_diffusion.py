@@ -185,7 +185,7 @@ class StableDiffusionSynthesizer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sampling settings, JSON-ready: the constructor's arguments beside networks, scheduler and tensors."""
+        """The sampling settings, JSON-ready: the constructor's arguments apart from networks, scheduler and tensors."""
         own = {"control_scale": self.control_scale, "strength": self.strength}
         return {**self._wiring.settings, **own, **shared_settings(self)}
 

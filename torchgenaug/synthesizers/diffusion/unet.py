@@ -182,7 +182,7 @@ class DiffusersSynthesizer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sampling settings, JSON-ready: what the constructor needs beside networks, scheduler and device."""
+        """The sampling settings, JSON-ready: what the constructor needs apart from networks, scheduler and device."""
         shared = shared_settings(self)
         return {
             "steps": self.steps,

@@ -1,4 +1,4 @@
-"""What MONAI's networks say about themselves, checked once: dimensions, channels, sizes, classes, structure."""
+"""Reads and checks the configuration of MONAI's networks: dimensions, channels, sizes, classes, structure."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class MonaiSynthesizer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sampling settings, JSON-ready: what the constructor needs beside networks and device."""
+        """The sampling settings, JSON-ready: what the constructor needs apart from networks and device."""
         return {
             "scheduler": self._schedule,
             "size": list(self.size),

@@ -18,7 +18,7 @@ from torchgenaug.types import Batch, FieldSpec
 
 
 class ConditionInputs(NamedTuple):
-    """What the networks get beside noisy samples and time; None where they take no such thing.
+    """What the networks get apart from noisy samples and time; None where they take no such thing.
 
     Attributes:
         labels: (batch,) int64 class indices.

@@ -96,5 +96,5 @@ def guided(output: Tensor, guidance_scale: float | None) -> Tensor:
 
 
 def num_labels(embeddings: int | None, null_class: int | None) -> int | None:
-    """How many classes may be asked for of a table of `embeddings`, whose last may stand for "any class"."""
+    """How many classes a table of `embeddings` has, without the last one where that stands for "any class"."""
     return None if embeddings is None else embeddings - (null_class == embeddings - 1)

@@ -107,7 +107,7 @@ def checked_options(
 
     Raises:
         TypeError: an unknown keyword, or another type than the value's.
-        ConfigurationError: a keyword beside the value that holds it.
+        ConfigurationError: a keyword together with the value that holds it.
     """
     _check_known(owner, options, DiffusionSampler, Compute, *own)
     return (
@@ -155,6 +155,6 @@ def _one(cls: type[Any], name: str, given: Any, options: Mapping[str, Any]) -> A
     if own:
         key = min(own)
         raise ConfigurationError(
-            f"`{key}` must be given once, got it as a keyword beside `{name}`. Write {name}={cls.__name__}({key}=…)."
+            f"`{key}` must be given once, got it as a keyword and in `{name}`. Write {name}={cls.__name__}({key}=…)."
         )
     return given

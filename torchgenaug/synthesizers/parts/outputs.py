@@ -1,4 +1,4 @@
-"""From what a diffusion model leaves, [-1, 1] and class scores, to the fields of a sample."""
+"""Converts the output of a diffusion model, [-1, 1] and class scores, to the fields of a sample."""
 
 from __future__ import annotations
 

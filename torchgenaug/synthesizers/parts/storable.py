@@ -1,4 +1,4 @@
-"""What any synthesizer is made of, as file contents and back: settings, networks, numbers, synthesizers inside it."""
+"""The parts of a synthesizer as file contents and back: settings, networks, arrays, synthesizers inside it."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def rewrite_synthesizer(synthesizer: Synthesizer, path: str | Path) -> None:
     """Writes `synthesizer` into the folder `path`, in place of one that may be there; other files are left alone.
 
     Whenever it is interrupted, `load_synthesizer` finds the old synthesizer or the new one, whole: the new one is first
-    written into a folder beside the old files, which counts from its last rename on, and then put in their place.
+    written into a folder next to the old files, which counts from its last rename on, and then put in their place.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)

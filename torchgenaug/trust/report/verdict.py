@@ -113,7 +113,7 @@ def _privacy(facts: Facts) -> list[Finding]:
         have = 0 if copies is None else copies.num_calibration
         needed = 99 if copies is None else round(1 / copies.false_alarm_rate) - 1
         text = (
-            f"Whether images are copies of training images cannot be told: {have} held-out real images or patients, "
+            f"Whether images are copies of training images is unknown: {have} held-out real images or patients, "
             f"{needed} are needed to know how much likeness is chance."
         )
         return [*found, Finding("no held-out images", "cannot judge", text)]
@@ -138,7 +138,7 @@ def _privacy(facts: Facts) -> list[Finding]:
 def _quality(facts: Facts) -> list[Finding]:
     if min(facts.num_real, facts.num_synthetic) < FEWEST:
         text = (
-            f"Quality cannot be told from {facts.num_synthetic} synthetic and {facts.num_real} real images; at least "
+            f"Quality cannot be judged from {facts.num_synthetic} synthetic and {facts.num_real} real images; at least "
             f"{FEWEST} of each are needed."
         )
         return [Finding("few images", "cannot judge", text)]
@@ -216,7 +216,7 @@ def decisive(measures: Mapping[str, Measurement], start: str) -> list[Measuremen
 
 
 def _with_detail(measures: Mapping[str, Measurement], start: str) -> list[Measurement]:
-    """Those that stand beside a result of averaged images."""
+    """Those that accompany a result of averaged images."""
     return [
         each
         for each in measures.values()

@@ -1,4 +1,4 @@
-"""Networks on prompts, a UNet and at most a ControlNet: what they say about themselves, and how they are called."""
+"""Networks on prompts, a UNet and at most a ControlNet: their configuration, checked, and how they are called."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from torchgenaug.types import Batch, FieldSpec
 
 
 class ConditionInputs(NamedTuple):
-    """What the networks get beside noisy latents and time, in the compute dtype and doubled for guidance.
+    """What the networks get apart from noisy latents and time, in the compute dtype and doubled for guidance.
 
     Attributes:
         embeddings: (batch, tokens, dim) of the prompts.
@@ -93,7 +93,7 @@ class Wiring:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the constructor is given of it beside tensors, JSON-ready."""
+        """What the constructor is given of it apart from tensors, JSON-ready."""
         control = None if self.control is None else {self.control[0]: self.control[1].to_json()}
         return {"mode": self.mode, "size": list(self.size), "control": control}
 
