@@ -119,8 +119,8 @@ def _check_indices(folder: Path, names: list[str]) -> None:
         wrong = sorted(file for file in files if not _FILE.fullmatch(file) or not (folder / file).exists())
         if wrong:
             raise SynthesizerLoadError(
-                f"`weight_map` must name {_WEIGHTS}….safetensors files of its folder, got {wrong[0]!r} at {folder / name}. "
-                "Pickled weights can run any code and are not loaded. Nothing was loaded."
+                f"`weight_map` must name {_WEIGHTS}….safetensors files of its folder, got {wrong[0]!r} at "
+                f"{folder / name}. Pickled weights can run any code and are not loaded. Nothing was loaded."
             )
 
 
