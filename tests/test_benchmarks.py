@@ -14,10 +14,21 @@ import pytest
 from benchmarks import __main__ as command
 
 ROOT = Path(__file__).parents[1]
-LONG = {"copies", "diffusion_defaults", "families", "generator", "import_time", "reading", "rendering"}
+LONG = {
+    "copies",
+    "diffusion_defaults",
+    "families",
+    "generator",
+    "import_time",
+    "reading",
+    "rendering",
+    "scale",
+    "transforms",
+}
 NAMES = [pytest.param(each, marks=pytest.mark.slow if each in LONG else ()) for each in command.QUESTIONS]
 
 
+@pytest.mark.filterwarnings("ignore")  # of blank and of alike images, which stand in for samples
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", NAMES)
 def test_tiny_versions_run(name, monkeypatch, capsys):

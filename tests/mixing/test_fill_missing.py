@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchio as tio
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug import (
     FieldSpec,
@@ -154,6 +154,31 @@ def test_in_the_type_of_the_real_modality(kind):
         assert here["label"] == 2
     else:
         assert (get(here).shape, get(here).dtype) == (get(there).shape, get(there).dtype)
+
+
+def test_the_images_of_a_real_sample_are_read_once_for_its_translation(tmp_path):
+    read = []
+
+    def reader(path):
+        read.append(path.name)
+        return image(int(path.stem))[..., None], np.eye(4)
+
+    def scan(seed):
+        (tmp_path / f"{seed}.any").touch()
+        return tio.ScalarImage(tmp_path / f"{seed}.any", reader=reader)
+
+    class Patients(Dataset):
+        def __len__(self):
+            return 7
+
+        def __getitem__(self, k):
+            return tio.Subject(t1=scan(k), **({} if k in WITHOUT else {"t2": scan(100 + k)}))
+
+    made = FillMissing(Patients(), translator(), source="t1", target="t2")
+    assert made[1]["t2"].data.shape == (*SHAPE, 1)  # what is looked at for the first sample
+    read.clear()
+    assert made[2]["t2"].data.shape == (*SHAPE, 1)
+    assert read == ["2.any"]
 
 
 def test_where_no_sample_is_complete_the_source_is_the_template():

@@ -141,6 +141,19 @@ def test_loaded_once_per_path_dtype_and_content(tmp_path, folder):
     assert load_synthesizer(folder).steps == 3
 
 
+def test_the_index_is_read_once(folder, monkeypatch):
+    """So the sha256 by which a loaded synthesizer is found again is that of what was parsed."""
+    read, read_file = [], loading.read_file
+
+    def counting(path, *rest):
+        read.append(path.name)
+        return read_file(path, *rest)
+
+    monkeypatch.setattr(loading, "read_file", counting)
+    load_synthesizer(folder)
+    assert read.count("synthesizer.json") == 1
+
+
 def test_nothing_is_kept_that_nobody_holds(folder):
     before = len(loading._loaded)
     synthesizer = load_synthesizer(folder)
