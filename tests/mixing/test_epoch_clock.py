@@ -8,6 +8,8 @@ import traceback
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
 from by_epoch import ByEpoch
 from torch.utils.data import (
     BatchSampler,
@@ -21,7 +23,7 @@ from torch.utils.data import (
 )
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from torchgenaug.errors import RepeatedEpochWarning
+from torchgenaug.errors import ConfigurationError, RepeatedEpochWarning
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -220,7 +222,81 @@ def test_a_saved_state_goes_on_with_further_passes():
         list(DataLoader(mix, BATCH))
     again = mix_of()
     again.load_state_dict(mix.state_dict())
-    assert_passes_are_epochs(again, DataLoader(Indexed(again), BATCH), first=2, passes=2)
+    assert_passes_are_epochs(again, DataLoader(Indexed(again), BATCH), first=3, passes=2)
+    batches = iter(DataLoader(mix, BATCH))
+    next(batches)
+    again = mix_of()
+    again.load_state_dict(mix.state_dict())
+    assert_passes_are_epochs(again, DataLoader(Indexed(again), BATCH), first=3, passes=2)
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_a_stateful_loader_goes_on_at_the_end_of_an_epoch(between):
+    mix = mix_of()
+    loader = StatefulDataLoader(mix, BATCH, shuffle=True)
+    for _ in range(2):
+        list(loader)
+    for _ in loader:
+        state = loader.state_dict()
+    if between:
+        state = loader.state_dict()
+    again = mix_of()
+    loader = StatefulDataLoader(again, BATCH, shuffle=True)
+    loader.load_state_dict(state)
+    if not between:
+        assert list(loader) == [], "the epoch that was over"
+    list(loader)
+    assert again.epoch == 3
+    list(loader)
+    assert again.epoch == 4
+
+
+@pytest.mark.parametrize("seedable", [False, True])
+@pytest.mark.parametrize("saved", [1, 2, 3])
+def test_a_stateful_loader_of_accelerate_goes_on(seedable, saved):
+    options = {"use_stateful_dataloader": True, "use_seedable_sampler": seedable}
+    accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(**options))
+    mix = mix_of()
+    loader = accelerator.prepare(DataLoader(mix, BATCH, shuffle=True))
+    for epoch in range(3):
+        for step, _ in enumerate(loader):
+            if (epoch, step + 1) == (2, saved):
+                state = mix.state_dict(), loader.state_dict()
+    again = mix_of()
+    loader = accelerator.prepare(DataLoader(again, BATCH, shuffle=True))
+    again.load_state_dict(state[0])
+    loader.load_state_dict(state[1])
+    if saved < 3:  # else accelerate, which reads one batch ahead, has ended the pass
+        assert (len(list(loader)), again.epoch) == (3 - saved, 2)
+    for epoch in (3, 4):
+        list(loader)
+        assert again.epoch == epoch
+
+
+@pytest.mark.parametrize("options", [{}, {"use_seedable_sampler": True}, {"dispatch_batches": True}], ids=str)
+@pytest.mark.parametrize("skipped", [1, 3])
+def test_a_run_under_accelerate_goes_on_where_it_was_though_accelerate_counts_anew(options, skipped):
+    accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(**options))
+    mix = mix_of()
+    loader = accelerator.prepare(DataLoader(mix, BATCH, shuffle=True))
+    for epoch in range(3):
+        for step, _ in enumerate(loader):
+            if (epoch, step + 1) == (2, skipped):
+                state = mix.state_dict()
+        assert mix.epoch == epoch
+    again = mix_of()
+    loader = accelerator.prepare(DataLoader(again, BATCH, shuffle=True))
+    again.load_state_dict(state)
+    if skipped < len(loader) or "dispatch_batches" not in options:  # accelerate fails where nothing is left to dispatch
+        list(accelerator.skip_first_batches(loader, skipped))
+        assert again.epoch == 2
+        for epoch in (3, 4):
+            list(loader)
+            assert again.epoch == epoch
+    loader.set_epoch(7)
+    list(loader)
+    if "use_seedable_sampler" not in options:
+        assert again.epoch == 7, "the training loop has the last word"
 
 
 @pytest.mark.parametrize("workers", ["no worker", "persistent"])
@@ -288,3 +364,13 @@ def test_a_length_that_changes_with_the_epoch():
 
 def ramp(epoch):
     return epoch / (epoch + 1)
+
+
+@pytest.mark.parametrize("epoch", [1 << 43, 1 << 62, (1 << 63) - 1])
+def test_an_epoch_beyond_what_the_clock_holds_is_named(epoch):
+    mix = mix_of()
+    with pytest.raises(ConfigurationError, match=r"`epoch` must be below 2\^43, got \d+\. Count epochs from 0"):
+        mix.set_epoch(epoch)
+    assert mix.epoch == 0
+    mix.set_epoch(epoch >> 21)
+    assert mix.epoch == epoch >> 21

@@ -69,3 +69,9 @@ def test_extending_billions_of_samples_does_not_overflow():
     assert is_synthetic.sum() == 4
     assert (positions[is_synthetic] < 7).all()
     assert positions[~is_synthetic].tolist() == [0, 1, 3 * 10**9 - 2, 3 * 10**9 - 1]
+
+
+@pytest.mark.parametrize("share", [{"count": 1 << 63}, {"count": 1 << 70}, {"ratio": 1 - 2**-53}])
+def test_an_epoch_that_no_sampler_could_count_is_named(share):
+    with pytest.raises(ConfigurationError, match=r"must have fewer than 2\^63 samples"):
+        MixPlan(3 * 10**9, 7, mode="extend", **share)

@@ -89,11 +89,16 @@ class Quota(Disk):
     """A folder that may hold so much and no more, on a disk with plenty of space."""
 
     def fill(self, leave):
-        used = int(self._qgroup("show", "--raw", "-f", "--sync", str(self.place)).splitlines()[-1].split()[1])
-        self._qgroup("limit", str(used + leave), str(self.place))
+        used = self._qgroup("show", "--raw", "-f", "--sync", str(self.place)).splitlines()[-1].split()[1]
+        self._limit(str(int(used) + leave))
 
     def empty(self):
-        self._qgroup("limit", "none", str(self.place))
+        self._limit("none")
+
+    def _limit(self, size):
+        # By its number, from outside: within the subvolume a change of the limit itself needs space.
+        number = self._qgroup("show", "--raw", "-f", str(self.place)).splitlines()[-1].split()[0]
+        self._qgroup("limit", size, number, str(self.place.parent))
 
     @staticmethod
     def _qgroup(*arguments):

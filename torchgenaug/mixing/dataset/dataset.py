@@ -10,11 +10,9 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import (
-    SampleIndexError,
-)
+from torchgenaug.errors import SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_both_sets, check_one_window
-from torchgenaug.mixing.dataset.epoch_clock import EpochClock
+from torchgenaug.mixing.dataset.epoch_clock import EpochClock, checked_epoch, restored_pass, set_by_accelerate
 from torchgenaug.mixing.dataset.labels import read_labels
 from torchgenaug.mixing.dataset.map_source import MapSource, as_source
 from torchgenaug.mixing.dataset.moving_parts import MovingParts, check_at_epoch, warn_of_repetition
@@ -165,8 +163,11 @@ class SyntheticMixDataset(Dataset[Any]):
         Passes then read this epoch, again and again, until the next call, or until a sampler with an epoch of its own
         goes further.
         """
+        move = self._clock.set
+        if set_by_accelerate():
+            epoch, move = self._clock.after_trainer(epoch), self._clock.move_with_trainer
         self._go_to(epoch)
-        self._clock.set(epoch)
+        move(epoch)
 
     def counts(self, epoch: int | None = None) -> Counts:
         """The exact number of real and synthetic samples of an epoch (default: the current one)."""
@@ -241,7 +242,7 @@ class SyntheticMixDataset(Dataset[Any]):
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the samples, and the epoch, JSON-ready; and the state of `real`, if it has a ``state_dict``."""
-        state = {"epoch": self.epoch, **self._settings(self.epoch)}
+        state = {"epoch": self.epoch, **self._clock.ended(), **self._settings(self.epoch)}
         if self.plan.amounts.decided is not None:
             state["drawn"] = self.plan.amounts.decided.to_list()
         own = getattr(self.real, "state_dict", None)  # torchdata's protocol for data sets that know where they are
@@ -276,14 +277,16 @@ class SyntheticMixDataset(Dataset[Any]):
         check_state(state, self._settings, ("epoch",), "the same mix", remedy)
         if "real" in state and callable(getattr(self.real, "load_state_dict", None)):
             self.real.load_state_dict(state["real"])
-        if state["epoch"] != self.epoch and not self._clock.was_just_set:
-            self._go_to(int(state["epoch"]))
-            self._clock.restore(int(state["epoch"]))
+        if not self._clock.was_just_set:
+            was_over = restored_pass()
+            epoch = int(state["epoch"]) + bool(state.get("finished") or was_over)
+            if epoch != self.epoch:
+                self._go_to(epoch)
+            self._clock.restore(epoch, in_pass=was_over is False)
 
     def _go_to(self, epoch: int) -> None:
         """Takes the data sets to an epoch."""
-        self.plan.decide(epoch)
-        self._clock.check(epoch)
+        self.plan.decide(checked_epoch(epoch))
         self._parts.go_to(epoch)
         if self.plan.num_drawn(epoch):
             self._current_members(epoch)  # once, here, rather than in every worker
@@ -293,6 +296,5 @@ class SyntheticMixDataset(Dataset[Any]):
         return None if self._members is None else self._members.at(epoch, self.source, lambda: self.layout)
 
     def __repr__(self) -> str:
-        return (
-            f"SyntheticMixDataset({self.counts().real} real + {self.counts().synthetic} synthetic, epoch {self.epoch})"
-        )
+        counts = self.counts()
+        return f"SyntheticMixDataset({counts.real} real + {counts.synthetic} synthetic, epoch {self.epoch})"

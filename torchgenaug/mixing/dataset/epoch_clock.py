@@ -32,16 +32,26 @@ _PASS_BEGINS = frozenset(
         ("torchdata.stateful_dataloader.sampler", "__init__"),  # of the iterator that its RandomSampler returns
     }
 )
+_ACCELERATE = "accelerate.data_loader"
 _FETCH = ("torch.utils.data._utils.fetch", "fetch")
+_RESTORE_DEPTH = 8  # calls between torchdata's loader and the state of a mix
 _FETCH_DEPTH = 24  # calls between a DataLoader and a mix: subsets, concatenations, caches
 
 _MOVES = 1 << 20  # numbers of moves before they begin anew
 _MOST_EPOCHS = (1 << 63) // _MOVES
-_NOW, _NUM_READ, _IS_SET, _SAMPLER_EPOCH, _SAMPLER_BEGAN, _READ_BY_HAND = range(6)
-_READERS = 6  # the first of the places for readers: one for the main process, the others for workers
+_NOW, _NUM_READ, _IS_SET, _SAMPLER_EPOCH, _SAMPLER_BEGAN, _TRAINER_EPOCH, _TRAINER_BEGAN = range(7)
+_RESUMED, _READ_BY_HAND, _READERS = 7, 8, 9  # what is at the current move from _READ_BY_HAND on was read in it
+# At _READERS is the first of the places for readers: one for the main process, the others for workers.
 _MOST_READERS = 128
 _JUST_SET = -1
 _FREE, _FIXED, _RESTORED = range(3)  # values of _IS_SET
+
+
+def checked_epoch(epoch: int) -> int:
+    """`epoch`; raises `ConfigurationError` for one that an `EpochClock` cannot hold."""
+    if isinstance(epoch, int) and epoch >= _MOST_EPOCHS:
+        raise ConfigurationError(f"`epoch` must be below 2^43, got {epoch!r}. Count epochs from 0.")
+    return epoch
 
 
 class EpochClock:
@@ -56,7 +66,8 @@ class EpochClock:
     def __init__(self, epoch: int) -> None:
         self._cells = shared(torch.zeros(_READERS + _MOST_READERS, dtype=torch.int64))
         self._share()
-        self._shared[_NOW], self._shared[_SAMPLER_EPOCH] = epoch * _MOVES + 1, -1
+        self._shared[_NOW] = epoch * _MOVES + 1
+        self._shared[_SAMPLER_EPOCH] = self._shared[_TRAINER_EPOCH] = -1
 
     @property
     def epoch(self) -> int:
@@ -73,16 +84,19 @@ class EpochClock:
         self.move(epoch)
         self._shared[_IS_SET], self._shared[_NUM_READ] = _FIXED, _JUST_SET
 
-    def restore(self, epoch: int) -> None:
-        """Goes to the epoch of a saved state; further passes move on."""
-        self.move(epoch)
-        self._shared[_IS_SET] = _RESTORED
+    def restore(self, epoch: int, *, in_pass: bool) -> None:
+        """Goes to the epoch of a saved state; further passes move on.
 
-    @staticmethod
-    def check(epoch: int) -> None:
-        """Raises `ConfigurationError` for an epoch that the clock cannot hold."""
-        if epoch >= _MOST_EPOCHS:
-            raise ConfigurationError(f"`epoch` must be below 2^43, got {epoch!r}. Count epochs from 0.")
+        Args:
+            epoch: of the state.
+            in_pass: whether a loader goes on in the middle of it: if nothing is left of it, the next pass is the next
+                epoch all the same.
+        """
+        if epoch != self.epoch:  # else workers that are restored one by one would each begin another pass
+            self.move(epoch)
+        self._shared[_IS_SET], self._shared[_TRAINER_BEGAN] = _RESTORED, 0
+        if in_pass:
+            self._shared[_RESUMED], self._shared[_SAMPLER_BEGAN] = int(self._shared[_NOW]) % _MOVES, 0
 
     def move(self, epoch: int) -> None:
         """Goes to an epoch; all passes that were noticed are over."""
@@ -119,7 +133,13 @@ class EpochClock:
         before = int(shared[_SAMPLER_EPOCH])
         shared[_SAMPLER_EPOCH] = said
         epoch, move = divmod(int(shared[_NOW]), _MOVES)
+        is_second = shared[_SAMPLER_BEGAN] == move
         shared[_SAMPLER_BEGAN] = move
+        is_restored = shared[_IS_SET] == _RESTORED and type(sampler).__module__ == _ACCELERATE
+        if shared[_RESUMED] == move:  # torchdata's own samplers began the pass that goes on before it was restored
+            is_restored, is_second = True, is_second or frame.f_code.co_name == "__init__"
+        if is_second and is_restored:
+            return epoch + 1  # nothing was left of the first
         if (shared[_READ_BY_HAND:] == move).any():
             if said > before >= 0:
                 # The second case: a mix that was set, or a sampler that began elsewhere, goes on by as many epochs.
@@ -127,6 +147,35 @@ class EpochClock:
             return epoch + int(shared[_IS_SET] != _FIXED)
         # The first pass: a run that goes on from a checkpoint begins with the epoch of its sampler.
         return said if said > epoch and before < 0 and shared[_IS_SET] == _FREE else epoch
+
+    def after_trainer(self, passes: int) -> int:
+        """The epoch to be in, where a trainer's loader begins a pass and says how many it has begun before.
+
+        Such a count begins anew in a run that goes on from a checkpoint, and where batches are skipped: it says that
+        there is another pass, not which epoch it is.
+        """
+        cells = self._ints
+        before, cells[_TRAINER_EPOCH] = cells[_TRAINER_EPOCH], passes
+        epoch, move = divmod(cells[_NOW], _MOVES)
+        is_first = cells[_TRAINER_BEGAN] != move and not (self._shared[_READ_BY_HAND:] == move).any()
+        if is_first and cells[_IS_SET] == _FREE:
+            epoch = max(epoch, passes)
+        elif not is_first:
+            epoch += passes - before if passes > before else int(cells[_IS_SET] != _FIXED)
+        return epoch
+
+    def move_with_trainer(self, epoch: int) -> None:
+        """Goes to the epoch that `after_trainer` returned."""
+        if epoch != self.epoch:
+            self._write(epoch, int(self._shared[_NOW]))
+        self._shared[_TRAINER_BEGAN] = int(self._shared[_NOW]) % _MOVES
+
+    def ended(self) -> dict[str, bool]:
+        """What a saved state says if the pass that reads the epoch has ended: nothing where another process reads."""
+        cells = self._ints
+        is_seen = get_worker_info() is None and cells[_READERS] == cells[_NOW] % _MOVES
+        is_over = is_seen and cells[_IS_SET] != _FIXED and self._last_fetcher() is None
+        return {"finished": True} if is_over else {}
 
     def reads(self, count: int) -> tuple[int, int, bool]:
         """To be called before samples are read.
@@ -177,6 +226,31 @@ class EpochClock:
 
 def _nothing() -> None:
     """Stands for a reference to a fetcher before there is one."""
+
+
+def set_by_accelerate() -> bool:
+    """Whether the caller's caller is accelerate's loader at the start of a pass, and no training loop."""
+    frame = sys._getframe(2)
+    outer = frame.f_back
+    return (
+        frame.f_globals.get("__name__") == _ACCELERATE
+        and outer is not None
+        and (outer.f_globals.get("__name__"), outer.f_code.co_name) == (_ACCELERATE, "__iter__")
+    )
+
+
+def restored_pass() -> bool | None:
+    """Whether torchdata's loader, which restores the caller's caller in this process, had ended its pass; else None."""
+    frame: Any = sys._getframe(2)
+    for _ in range(_RESTORE_DEPTH):
+        if frame is None or get_worker_info() is not None:
+            return None
+        if str(frame.f_globals.get("__name__")).startswith("torchdata."):
+            state = frame.f_locals.get("state_dict")
+            if isinstance(state, dict) and "_iterator_finished" in state:
+                return bool(state["_iterator_finished"])
+        frame = frame.f_back
+    return None
 
 
 def _find_fetcher() -> Any:
