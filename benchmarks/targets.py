@@ -90,6 +90,18 @@ def _lead_beside_noise(results: Results) -> float:
     return float(theirs / (table["DiffusersSynthesizer, DDIM"] - table["its noise alone (seeding.normal)"]))
 
 
+def _worst_step(results: Results) -> float:
+    return float(min(family["fit"]["throughput"] for family in results["fit_step"].values()))
+
+
+def _pool_sample(results: Results) -> float:
+    """Bytes that a training with a pool takes per sample of it, over those of the sample; the larger kind of pool."""
+    rows = [row for row in results["pool_cost"]["peak memory"].values() if "over_the_bytes_of_a_sample" in row]
+    if not rows:
+        raise KeyError("peak memory")
+    return float(max(row["over_the_bytes_of_a_sample"] for row in rows))
+
+
 def _flatness(results: Results) -> float:
     """Cost per sample of the largest set over that of the set of 10⁵, in the same number of shards."""
     table = results["scale"]["source"]
@@ -149,6 +161,14 @@ TARGETS = (
            "generator"),
     Target("the same, times less than a diffusers pipeline's", _lead_over_pipeline, 5, False, "×", "generator"),
     Target("the same without the noise of either", _lead_beside_noise, 5, False, "×", "generator"),
+    Target("samples per processor second of a pool that fills, in a thread, over the generator alone",
+           _path("pool_cost", "samples per processor second", "thread", "throughput"), 0.97, False, "×"),
+    Target("the same in a process",
+           _path("pool_cost", "samples per processor second", "process", "throughput"), 0.97, False, "×"),
+    Target("memory that a pool sample takes, a quarter renewed per epoch, over its bytes", _pool_sample, 1.3, True,
+           "×"),
+    Target("`fit` step over the same networks and losses in a loop by hand: throughput (the slowest of the families)",
+           _worst_step, 0.98, False, "×"),
     Target("pool read by 2 workers, over the item loader in memory",
            _read("SyntheticPool", SMALL, "2 workers"), 1, False, "×"),
     Target("start of a source with 1,000 shards and 10⁶ samples",

@@ -145,7 +145,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     sizes: dict[str, Any] = {}
     try:
         for size in list(SIZES)[:1] if quick else SIZES:
-            rounds = 2 if quick else 7 if size == "1×96×96×96" else 31
+            rounds = 2 if quick else 3 if size == "1×96×96×96" else 15
             sizes[size] = {name: compared(size, name, rounds) for name in ("affine", "elastic", "flip", "noise")}
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

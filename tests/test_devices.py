@@ -168,3 +168,18 @@ def test_what_was_not_started_is_not_touched(xpu, monkeypatch):
     devices.empty_cache()
     assert devices.current_number() is None
     assert xpu.log == []
+
+
+@pytest.mark.parametrize("kind", ["xpu", "mps"])
+def test_seeds_are_those_of_manual_seed_on_the_cpu_and_on_the_one_device(kind, request, monkeypatch):
+    accelerator = request.getfixturevalue(kind)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(77)
+        expected = torch.rand(3)
+        monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("visits every device"))
+        devices.seed_generators(CPU, 77)
+        assert torch.equal(torch.rand(3), expected)
+        devices.seed_generators(accelerator.device, 77)
+        assert torch.equal(torch.rand(3), expected)
+        assert torch.equal(torch.rand(3, generator=accelerator.generators[-1]), expected)
+        assert all(each.initial_seed() != 77 for each in accelerator.generators[:-1])

@@ -97,15 +97,35 @@ def seeded_device(device: torch.device, seed: int) -> Iterator[None]:
     module = torch.get_device_module(device)
     where = (device,) if has_streams(device) else ()
     before = module.get_rng_state(*where)
+    _seed(device, seed)
+    try:
+        yield
+    finally:
+        module.set_rng_state(before, *where)
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Sets the global generators of the CPU and of `device`.
+
+    The numbers are those after ``torch.manual_seed``, which visits every kind of device and keeps a stack trace for
+    each that is not in use: up to 0.2 ms, which shows in the steps of a small network.
+
+    Args:
+        device: where a network computes.
+        seed: non-negative.
+    """
+    torch.default_generator.manual_seed(seed)
+    if is_on_accelerator(device):
+        _seed(device, seed)
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    module = torch.get_device_module(device)
     generators = getattr(module, "default_generators", None)
     if generators:
         generators[_number(device)].manual_seed(seed)
     else:
         module.manual_seed(seed)
-    try:
-        yield
-    finally:
-        module.set_rng_state(before, *where)
 
 
 def current_number() -> int | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from torchgenaug.contracts import Synthesizer
+from torchgenaug.devices import seed_generators
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.options import FitOptions
 from torchgenaug.recipes.recipe import Recipe
@@ -90,7 +91,7 @@ class TrainingState:
             self._last_micro_step = micro + 1 == self.options.accumulate
             batch = {name: values.to(self.accelerator.device) for name, values in next(batches).items()}
             keys = (self.options.seed, _STEP_STREAM, self.step, micro, self.accelerator.process_index)
-            torch.manual_seed(int(derive(*keys)))
+            seed_generators(self.accelerator.device, int(derive(*keys)))
             with self.accelerator.autocast():
                 losses = self.recipe.train_step(batch, self.update, progress)
         if self.accelerator.scaler is not None and self._stepped:
