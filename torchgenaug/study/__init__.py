@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from torchgenaug.study.controls import retrieved as retrieved
     from torchgenaug.study.controls import translated as translated
     from torchgenaug.study.elastic import BatchElastic as BatchElastic
+    from torchgenaug.study.engine_jobs import StudyJob as StudyJob
+    from torchgenaug.study.engine_jobs import run_study_job as run_study_job
+    from torchgenaug.study.engine_jobs import study_jobs as study_jobs
     from torchgenaug.study.extent import Extent as Extent
     from torchgenaug.study.filtering import filtered as filtered
     from torchgenaug.study.intensity_maps import RandomIntensityMap as RandomIntensityMap
@@ -53,6 +56,7 @@ _HOMES = {
     "Segmentation": "segmentation",
     "Split": "splits",
     "Study": "study",
+    "StudyJob": "engine_jobs",
     "Translation": "translation",
     "compare": "statistics",
     "filtered": "filtering",
@@ -66,8 +70,10 @@ _HOMES = {
     "real_sample_transformed": "controls",
     "real_transformed": "arms",
     "retrieved": "controls",
+    "run_study_job": "engine_jobs",
     "scheduled": "schedules",
     "standard_arms": "arms",
+    "study_jobs": "engine_jobs",
     "translated": "controls",
 }
 
@@ -84,6 +90,7 @@ __all__ = [
     "Segmentation",
     "Split",
     "Study",
+    "StudyJob",
     "Translation",
     "compare",
     "filtered",
@@ -97,8 +104,10 @@ __all__ = [
     "real_sample_transformed",
     "real_transformed",
     "retrieved",
+    "run_study_job",
     "scheduled",
     "standard_arms",
+    "study_jobs",
     "translated",
 ]
 

@@ -17,7 +17,7 @@ from torchgenaug.study.extent import Extent
 from torchgenaug.study.jobs import Jobs
 from torchgenaug.study.mix_pictures import mix_pictures
 from torchgenaug.study.report import write_report
-from torchgenaug.study.results import Key, Results
+from torchgenaug.study.results import Key, Results, Run
 from torchgenaug.study.run import Score, Train, run_arm
 from torchgenaug.study.shares import share_of
 from torchgenaug.study.splits import Split, check_split, refuse_leaks, test_share
@@ -114,6 +114,18 @@ class Study:
             if share == 1 or arm.role != "oracle"
         ]
 
+    def headroom_keys(self) -> list[Key]:
+        """The runs that show whether anything can be gained, where the study ends if nothing can; none where not."""
+        if self.extent.past_no_headroom or not any(arm.role == "oracle" for arm in self.arms):
+            return []
+        keys, roles = self.keys(), {arm.name: arm.role for arm in self.arms}
+        return [key for key in keys if key[3:] == (keys[0].steps, 1.0) and roles[key.arm] != "synthetic"]
+
+    def lacks_headroom(self, runs: Sequence[Run]) -> bool:
+        """Whether `runs`, those of `headroom_keys`, show that nothing can be gained."""
+        found = summarise(runs, self.arms, self.metric, test_share(self.splits))
+        return found["headroom"] is False
+
     def settings(self) -> dict[str, Any]:
         """What decides a score, JSON-ready; a folder of results belongs to it."""
         return {
@@ -183,14 +195,10 @@ class Study:
             say(f"{results.cut_lines()} lines of results.jsonl are cut off; their runs are repeated.")
         jobs = Jobs(self.arms, self.splits, self.train, self.score, self.metric, results)
         keys = self.keys()
-        stopped = False
-        if any(arm.role == "oracle" for arm in self.arms) and not self.extent.past_no_headroom:
-            roles = {arm.name: arm.role for arm in self.arms}
-            first = [key for key in keys if key[3:] == (keys[0].steps, 1.0) and roles[key.arm] != "synthetic"]
-            if not jobs.run(first, keys, say):
-                found = summarise(jobs.done(first), self.arms, self.metric, test_share(self.splits))
-                stopped = found["headroom"] is False
-                keys = first if stopped else keys
+        stopped, first = False, self.headroom_keys()
+        if first and not jobs.run(first, keys, say):
+            stopped = self.lacks_headroom(jobs.done(first))
+            keys = first if stopped else keys
         failed = jobs.run(keys, keys, say)
         if failed:
             raise DivergenceError("\n".join(failed))
