@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from torchgenaug import ClassLabels, SyntheticMixDataset, SyntheticSequence
-from torchgenaug.errors import FieldMismatchError
+from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
 Image = pytest.importorskip("PIL.Image")
@@ -93,3 +93,22 @@ def test_bare_numbers_and_texts(values):
     for k, synthetic in enumerate(mixed.is_synthetic()):
         assert type(mixed[k]) is type(values[0])
         assert synthetic or mixed[k] is values[k]
+
+
+def test_keys_that_are_no_texts_are_refused():
+    with pytest.raises(ConfigurationError, match=r"keys of a sample must be texts, got 0"):
+        SyntheticMixDataset([{0: torch.rand(1, 8, 8)}] * 4, [{0: torch.rand(1, 8, 8)}] * 2)[0]
+
+
+def test_sparse_tensors_are_refused():
+    real = [(torch.rand(1, 8, 8).to_sparse(),)] * 4
+    with pytest.raises(ConfigurationError, match=r"dense, got torch.sparse_coo for 'image'"):
+        SyntheticMixDataset(real, [(torch.rand(1, 8, 8),)] * 2, fields=("image",))[0]
+
+
+def test_a_dict_of_samples_is_no_data_set_but_its_values_are():
+    real = {f"n{k}": (torch.rand(1, 8, 8),) for k in range(4)}
+    synthetic = [(torch.rand(1, 8, 8),)] * 2
+    with pytest.raises(ConfigurationError, match=r"list\(real.values\(\)\)"):
+        SyntheticMixDataset(real, synthetic, fields=("image",))
+    assert len(SyntheticMixDataset(list(real.values()), synthetic, fields=("image",))) == 4

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torchgenaug import ShardSource, SyntheticSequence
+from torchgenaug.cli.real_data import load_again, reading_of
 from torchgenaug.contracts import Synthesizer, trained_on_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.metrics.features.contract import Features
@@ -82,13 +83,13 @@ def load_real(
     Raises:
         ConfigurationError: data that cannot be read.
     """
-    given = {name: value for name, value in (reading or {}).items() if value is not None}
-    every = load_data(real, size=size, **given)
+    record = trained_on_of(synthetic)
+    every = load_again(real, record, size, reading or {})
     if held_out is not None:
-        return every, load_data(held_out, size=size, **given)
+        given = {name: value for name, value in (reading or {}).items() if value is not None}
+        return every, load_data(held_out, size=size, **{**reading_of(record, real), **given})
     if real in LOADERS:
         return every, load_data(real, split="held_out", size=size)
-    record = trained_on_of(synthetic)
     seen = set(map(str, record.get("samples", ()))) if isinstance(record, Mapping) else set()
     known = is_among(every.ids, seen)
     trained = [row for row, each in enumerate(known) if each]

@@ -63,6 +63,7 @@ def without_copies(sequence: SyntheticSequence, data: str) -> tuple[SyntheticSeq
 
 def _parts(sequence: SyntheticSequence, data: str) -> tuple[TrainingData, TrainingData]:
     """Training and held-out images, at the size of the synthetic ones."""
+    from torchgenaug.cli.real_data import load_again
     from torchgenaug.recipes.data.embedded import LOADERS
     from torchgenaug.recipes.data.load import load_data
 
@@ -71,8 +72,8 @@ def _parts(sequence: SyntheticSequence, data: str) -> tuple[TrainingData, Traini
             f"--no-copies-of needs samples with an 'image', got {sorted(sequence.fields)}. Name the field so."
         )
     size = sequence.fields["image"].shape[1:]
-    every = load_data(data, size=size)
     record = sequence.trained_on or {}
+    every = load_again(data, record, size)
     seen = set(map(str, record.get("samples", ())))
     rows: dict[bool, list[int]] = {True: [], False: []}
     for row, known in enumerate(is_among(every.ids, seen)):

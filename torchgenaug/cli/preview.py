@@ -55,9 +55,9 @@ def draw(source: ShardSource, path: Path, count: int, rotate: int = 0, *, real: 
     fields, marks, columns = _by_percentiles(source.fields), None, None
     names = class_names(source.manifest.trained_on)
     if real is not None:
-        from torchgenaug.recipes import load_data
+        from torchgenaug.cli.real_data import load_again
 
-        data = load_data(real, size=source.fields["image"].shape[1:])
+        data = load_again(real, source.manifest.trained_on, source.fields["image"].shape[1:])
         known = data.labels()
         rows = _spread([0] * len(data) if known is None else known.tolist(), len(samples))
         pairs = list(zip((data.samples[row] for row in rows), samples, strict=False))

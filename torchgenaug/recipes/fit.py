@@ -13,6 +13,7 @@ import torch
 
 from torchgenaug.bare_names import bare_name
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.local_paths import local_path
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
 from torchgenaug.recipes.ancestry import Ancestor
@@ -77,7 +78,7 @@ def fit(
     """
     started = time.monotonic()
     options, recipe = options or FitOptions(), recipe or Options()
-    about = describe_family(family)
+    about, out = describe_family(family), local_path(out)
     _check(recipe, options)
     if about.staged and options.patience is not None:
         raise ConfigurationError(
@@ -89,7 +90,7 @@ def fit(
     recipe = replace(recipe, steps=recipe.steps or about.steps, batch_size=recipe.batch_size or about.batch_size)
     ancestor = _ancestor(about, recipe, out)
     _check_identifiers(data)
-    folder, everything = Path(out) / RUN_FOLDER, data
+    folder, everything = out / RUN_FOLDER, data
     frozen = _frozen(family, data, recipe, options, ancestor) | {"data_sha256": noted_fingerprint(data, folder)}
     if held_out is None:
         data, held_out = data.split(0.1, options.seed)
@@ -100,10 +101,10 @@ def fit(
     with open_accelerator(device, options) as accelerator, torch.random.fork_rng(), stoppable() as stop:
         main = accelerator.is_main_process
         build_recipe(family, data, recipe)  # raises what does not fit, before anything is removed or written
-        with locked(Path(out)) if main else contextlib.nullcontext():
+        with locked(out) if main else contextlib.nullcontext():
             if main:
                 if fresh:
-                    remove_run(Path(out), RUN_FOLDER)
+                    remove_run(out, RUN_FOLDER)
                 checkpoint.begin(folder, frozen | {"processes": accelerator.num_processes})
                 note_fingerprint(everything, folder, frozen["data_sha256"])
             accelerator.wait_for_everyone()
@@ -114,13 +115,13 @@ def fit(
             run = TrainingState(build_recipe(family, data, recipe), accelerator, options)
             run.resume(folder)
             loop = TrainingLoop(
-                *(run, data, judge, recipe, options, Path(out), folder, rotate, started, ancestor),
+                *(run, data, judge, recipe, options, out, folder, rotate, started, ancestor),
                 reports=schedule.reports,
                 report_seconds=schedule.report_seconds,
             )
             result = loop.train(stop, progress)
             if main and result.synthesizer is not None:
-                write_model_card(Path(out), family, data, recipe, result)
+                write_model_card(out, family, data, recipe, result)
             return result
 
 
@@ -145,10 +146,10 @@ def _frozen(
     }
 
 
-def _ancestor(about: Family, recipe: Options, out: str | Path) -> Ancestor | None:
+def _ancestor(about: Family, recipe: Options, out: Path) -> Ancestor | None:
     """The model that this one is made from, if there is one."""
     if recipe.start is not None:
-        if Path(out).resolve() == Path(recipe.start).resolve():
+        if out.resolve() == Path(recipe.start).resolve():
             raise ConfigurationError(
                 f"`out` must be another folder than that of the start, got {str(out)!r}. The model there would be "
                 "overwritten. Choose a new folder."

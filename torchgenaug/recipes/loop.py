@@ -246,6 +246,8 @@ class TrainingLoop:
         }
         if self.data.class_names:
             own["class_names"] = list(self.data.class_names)
+        if self.data.reading:
+            own["reading"] = dict(self.data.reading)
         return own if self.ancestor is None else self.ancestor.trained_on_too(own)
 
     def _exhausted(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
@@ -84,6 +85,8 @@ class SampleLayout:
         container, names = _structure(sample, given)
         template = hollow(sample)
         layout = cls(container, names, template)
+        for name, value in layout.items(sample):
+            _check_dense(name, value)
         return replace(
             layout,
             restricted=container in ("dict", "subject") and given is not None and set(given) != set(sample),
@@ -179,7 +182,13 @@ def checked_fields(fields: Fields | None) -> tuple[str, ...] | None:
 def _structure(sample: Any, given: tuple[str, ...] | None) -> tuple[Container, tuple[str, ...]]:
     """What kind of object a sample is, and the names of its fields."""
     if isinstance(sample, Mapping):
-        names = tuple(str(name) for name in sample)
+        other = [name for name in sample if not isinstance(name, str)]
+        if other:
+            raise ConfigurationError(
+                f"The keys of a sample must be texts, got {other[0]!r}. Fields go by their names. Rename them in the "
+                "data set: {str(key): value for key, value in sample.items()}."
+            )
+        names = tuple(sample)
         unknown = [name for name in given or () if name not in names]
         if unknown:
             raise ConfigurationError(f"`fields` must name fields of the real samples {list(names)}, got {unknown}.")
@@ -195,6 +204,14 @@ def _structure(sample: Any, given: tuple[str, ...] | None) -> tuple[Container, t
             )
         return ("tuple" if isinstance(sample, tuple) else "list"), _positions(given, len(sample), sample)
     return "tensor", _positions(given or ("image",), 1, sample)
+
+
+def _check_dense(name: str, value: Any) -> None:
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        raise ConfigurationError(
+            f"Tensors of a sample must be dense, got {value.layout} for {name!r}. Return value.to_dense() from the "
+            "data set."
+        )
 
 
 def _is_list_of_crops(sample: Any) -> bool:

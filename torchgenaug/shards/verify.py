@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchgenaug.errors import ShardCorruptError
+from torchgenaug.local_paths import folder_of
 from torchgenaug.shards.cache import is_cache
 from torchgenaug.shards.folder import list_shards, read_manifest, some_ranges
-from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
+from torchgenaug.shards.format import MANIFEST_NAME, MAX_SAMPLE_BYTES, Manifest
 from torchgenaug.shards.read.content import ShardFault, on_network
 from torchgenaug.shards.read.opened import OpenShard
 from torchgenaug.shards.read.whole_shard import wrong_content
@@ -98,7 +99,7 @@ def verify_shards(
         ShardVersionError: it was written by a newer version.
         ShardCorruptError: its manifest is damaged.
     """
-    folder = Path(path)
+    folder = folder_of(path, (MANIFEST_NAME,))
     manifest, shards = read_manifest(folder), list_shards(folder)
     manifest.check_sample_bytes(max_sample_bytes, folder)
     damaged, broken = _damaged(folder, manifest, shards, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,6 +34,11 @@ def check_map_style(dataset: object, name: str) -> None:
         raise ConfigurationError(
             f"`{name}` must be a data set, got the network {type(dataset).__name__}. Wrap it as a synthesizer first: "
             "SyntheticPool(SyntheticSequence(ModuleSynthesizer(network, ...)), capacity=256)."
+        )
+    if isinstance(dataset, Mapping):
+        raise ConfigurationError(
+            f"`{name}` must be a data set that is read by the numbers 0, 1, 2, …, got a {type(dataset).__name__} of "
+            f"{len(dataset)} keys. Give its values: list({name}.values())."
         )
     readable = hasattr(dataset, "__getitem__") or (name == "synthetic" and hasattr(dataset, "read"))
     if not (readable and hasattr(dataset, "__len__")):

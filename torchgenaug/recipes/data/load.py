@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
+from torchgenaug.local_paths import local_path
 from torchgenaug.recipes.data.readers.containers import HDF5, MATLAB
 from torchgenaug.recipes.data.selection import Folders, Selection
 from torchgenaug.recipes.data.training_data import Split, TrainingData
 
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
 _STANDS_FOR_ITS_FOLDER = {"dataset.json", "dataset_description.json", "participants.tsv", "labels.csv", "labels.tsv",
                           "labels.txt"}  # fmt: skip
 
@@ -65,7 +68,8 @@ def load_data(
     is_selected = spacing is not None or selection != Selection(volumes=volumes)
     loader = embedded.LOADERS.get(name)
     folder = Path(name).expanduser()
-    is_factory = ":" in name and not folder.exists()
+    folder = folder if folder.exists() else local_path(name)
+    is_factory = ":" in name and not folder.exists() and not _OF_WINDOWS.match(name)
     if is_selected and (loader is not None or is_factory):
         raise ConfigurationError(
             f"`spacing`, `images`, `masks`, `folders` and `table` must be left out but for a folder, got them for "
@@ -84,7 +88,9 @@ def load_data(
     if folder.is_dir():
         from torchgenaug.recipes.data.folder import from_folder
 
-        return from_folder(folder, size, spacing, selection)
+        options = {**asdict(selection), "spacing": spacing}
+        reading = {key: value for key, value in options.items() if value not in (None, False)}
+        return replace(from_folder(folder, size, spacing, selection), reading=reading)
     if folder.suffix.lower() in (".npz", ".npy", *HDF5, MATLAB) and folder.is_file():
         return _array_file(folder, size, spacing)
     if folder.name.lower() in _STANDS_FOR_ITS_FOLDER and folder.is_file():
@@ -122,5 +128,8 @@ def _missing(folder: Path) -> str:
     absolute = Path(os.path.abspath(folder))
     if absolute.is_symlink():
         return f"{absolute} is a link to {os.readlink(absolute)}, which does not exist: fetch the data (dvc pull)"
+    forward = local_path(os.fspath(folder).replace("\\", "/"))
+    if forward != folder and forward.exists():
+        return f"Folders are parted by / here: write {forward}"
     there = next((parent for parent in absolute.parents if parent.exists()), absolute)
     return f"There is no {absolute.relative_to(there).parts[0]} in {there}. Check the path"

@@ -110,11 +110,15 @@ def split_patients(data: TrainingData, held_out: float = 0.2, seed: int = 0) -> 
 
 
 def anonymised(data: TrainingData) -> TrainingData:
-    """The data with pseudonyms in place of ids and patients: everything that is written names these."""
+    """The data with pseudonyms in place of ids and patients: everything that is written names these.
+
+    How a folder was read is left out, too: patterns and paths of tables are texts of the user's.
+    """
     return replace(
         data,
         ids=tuple(anonymous(each) for each in data.ids),
         patients=tuple(anonymous(each) for each in data.patients),
+        reading={},
     )
 
 

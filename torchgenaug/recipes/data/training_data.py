@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,7 @@ class TrainingData:
         remarks: what a user should know about how the data were read, a sentence each.
         varies: whether reading a sample twice gives two things: a data set that augments.
         quarter_turns: counter-clockwise quarter turns that show a slice upright: 1 where the first axis is x.
+        reading: options of `load_data` that a folder was read with, apart from the size.
     """
 
     samples: Samples
@@ -121,6 +122,7 @@ class TrainingData:
     remarks: tuple[str, ...] = ()
     varies: bool = False
     quarter_turns: int = 0
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -149,9 +151,7 @@ class TrainingData:
         samples: object = self.samples
         while isinstance(samples, SelectedSamples):
             samples = samples.samples
-        if isinstance(samples, TensorSamples):
-            return f"{samples.num_bytes / 1e6:.1f} MB in memory"
-        return "read anew each time"
+        return f"{samples.num_bytes / 1e6:.1f} MB in memory" if isinstance(samples, TensorSamples) else "read each time"
 
     @property
     def image_shape(self) -> tuple[int, ...]:

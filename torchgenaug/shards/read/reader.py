@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,8 +14,9 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.local_paths import folder_of
 from torchgenaug.shards.folder import read_manifest, shard_digests, some_ranges
-from torchgenaug.shards.format import MAX_SAMPLE_BYTES, Manifest
+from torchgenaug.shards.format import MANIFEST_NAME, MAX_SAMPLE_BYTES, Manifest
 from torchgenaug.shards.read.content import on_network
 from torchgenaug.shards.read.copying import copy_rows, marks_of
 from torchgenaug.shards.read.layout import corrupt
@@ -52,8 +52,8 @@ class ShardSource(SourceDataset):
     finds, at the price of hashing each sample each time. Files that are not mapped are treated like that anyway.
 
     Args:
-        path: a folder that `torchgenaug.shards.render_shards` finished, or the URL of one (``"s3://…"``), which
-            `torchgenaug.shards.open_remote` fetches into a local cache first.
+        path: a folder that `torchgenaug.shards.render_shards` finished (or its ``manifest.json``), or the URL of one
+            (``"s3://…"``), which `torchgenaug.shards.open_remote` fetches into a local cache first.
         verify: ``"sample"`` compares the checksum of every sample when a process first reads it, and again once its
             file was written to (see below); ``"read"`` each time that it is read; ``"hash"`` compares the sha256 of
             each file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does
@@ -89,7 +89,7 @@ class ShardSource(SourceDataset):
             from torchgenaug.shards.remote import fetch_remote
 
             path, self._hashed = fetch_remote(path), True
-        self.path, self.verify = Path(path), verify
+        self.path, self.verify = folder_of(path, (MANIFEST_NAME,)), verify
         self.manifest: Manifest = read_manifest(self.path)
         self.manifest.check_sample_bytes(max_sample_bytes, self.path)
         self.mmap = not on_network(self.path) if mmap is None else mmap

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.local_paths import local_path
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import list_shards
 from torchgenaug.shards.inventory import Damage, truncated_shards
@@ -131,7 +132,7 @@ def shard_jobs(
     }
     manifest = plan_render(_called(sequence, anew=True), **settings)
     filters(compression)  # an absent package is found now, not after the first shard
-    folder = Path(path).absolute()
+    folder = local_path(path)
     with full_disk_named(folder):
         manifest = lay_down(manifest, folder, resume=resume)
         remove_abandoned(folder)

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.local_paths import folder_of
 from torchgenaug.synthesizers.diffusion.layouts import pipeline_home
 from torchgenaug.synthesizers.parts import storable
 from torchgenaug.synthesizers.parts.building import Construction
@@ -55,7 +56,7 @@ def load_synthesizer(
         SynthesizerLoadError: not such a folder, another one than `sha256`, written by a newer torchgenaug, a file whose
             sha256 is not the recorded one, or one that asks for code, devices or sizes that no model has.
     """
-    folder = Path(path).resolve()
+    folder = folder_of(path, ("synthesizer.json",)).resolve()
     place = torch.device("cpu") if device is None else torch.device(device)
     for _ in range(_ATTEMPTS):
         before = _stamps(folder)
