@@ -13,10 +13,13 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     Absolute, so that it stays the same place where the process, or one that it is sent to, changes its working
     directory, as launchers of training runs do.
     """
+    return expanded(path).absolute()
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` and ``$NAME`` replaced, where nothing of that very name exists."""
     literal = Path(path)
-    if not os.path.lexists(literal):
-        literal = Path(os.path.expandvars(literal)).expanduser()
-    return literal.absolute()
+    return literal if os.path.lexists(literal) else Path(os.path.expandvars(literal)).expanduser()
 
 
 def folder_of(path: str | os.PathLike[str], names: Collection[str]) -> Path:
@@ -25,4 +28,4 @@ def folder_of(path: str | os.PathLike[str], names: Collection[str]) -> Path:
     return found.parent if found.name in names and found.is_file() else found
 
 
-__all__ = ["folder_of", "local_path"]
+__all__ = ["expanded", "folder_of", "local_path"]

@@ -13,7 +13,7 @@ import torch
 
 from torchgenaug.bare_names import bare_name
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.local_paths import local_path
+from torchgenaug.local_paths import expanded
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
 from torchgenaug.recipes.ancestry import Ancestor
@@ -78,7 +78,7 @@ def fit(
     """
     started = time.monotonic()
     options, recipe = options or FitOptions(), recipe or Options()
-    about, out = describe_family(family), local_path(out)
+    about, out = describe_family(family), expanded(out)
     _check(recipe, options)
     if about.staged and options.patience is not None:
         raise ConfigurationError(

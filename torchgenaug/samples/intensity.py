@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ import torch
 from torchgenaug.errors import IntensityMismatchWarning
 from torchgenaug.samples.layout import SampleLayout
 from torchgenaug.samples.pil_images import is_picture
+from torchgenaug.types import FieldKind
 
 _LEAST_OVERLAP = 0.2
+_NO_CLASS = 32  # numbers of masks from which on they are grey levels
 _FEW = 8  # samples of either kind that are compared
 _KEPT_VALUES = 100_000  # of a sample, evenly spaced
 
@@ -23,17 +25,19 @@ class IntensityWatch:
 
     Args:
         layout: layout of both.
-        images: names of the intensity fields.
+        kinds: name → what the field holds.
     """
 
-    def __init__(self, layout: SampleLayout, images: Sequence[str]) -> None:
-        self._layout, self._images = layout, tuple(images)
+    def __init__(self, layout: SampleLayout, kinds: Mapping[str, FieldKind]) -> None:
+        self._layout = layout
+        self._images = tuple(name for name, kind in kinds.items() if kind == "intensity")
+        self._masks = tuple(name for name, kind in kinds.items() if kind == "label_map")
         self._seen: tuple[list[dict[str, torch.Tensor]], list[dict[str, torch.Tensor]]] = ([], [])
 
     @property
     def is_done(self) -> bool:
         """Whether enough samples were seen."""
-        return not self._images or all(len(side) >= _FEW for side in self._seen)
+        return not (self._images or self._masks) or all(len(side) >= _FEW for side in self._seen)
 
     def will_be_done(self, num_synthetic: int, num_samples: int) -> bool:
         """Whether it will have seen enough after these."""
@@ -47,16 +51,38 @@ class IntensityWatch:
             if len(side) < _FEW:
                 values = self._layout.split(sample[0] if self._layout.crops else sample)
                 self._images = tuple(name for name in self._images if _is_image(values[name]))
-                side.append({name: _thinned(values[name]) for name in self._images})
+                self._masks = tuple(name for name in self._masks if _is_image(values[name]))
+                side.append({name: _thinned(values[name]) for name in (*self._images, *self._masks)})
         if self.is_done:
             for name in self._images:
                 real, fake = ([one[name] for one in side] for side in self._seen)
                 warn_if_ranges_differ(real, fake, name, stacklevel + 1)
+            for name in self._masks:
+                real, fake = ([one[name] for one in side] for side in self._seen)
+                _warn_if_numbers_differ(real, fake, name, stacklevel + 1)
 
 
 def _is_image(value: Any) -> bool:
     """Whether a value is an image, and no class, tuple or dict of the user's that holds one."""
     return isinstance(value, (torch.Tensor, np.ndarray)) or is_picture(value)
+
+
+def _warn_if_numbers_differ(
+    real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor], mask: str, stacklevel: int
+) -> None:
+    """Warns when masks of one kind are 0 and 255 (or another number), and those of the other kind 0 and 1."""
+    numbers = [sorted(set(torch.cat(list(samples)).unique().tolist()) - {0.0}) for samples in (real, synthetic)]
+    if any(len(each) != 1 for each in numbers) or min(numbers)[0] != 1 or max(numbers)[0] < _NO_CLASS:
+        return
+    shown = [f"0 and {each[0]:g}" for each in numbers]
+    side, transform = ("real", "real_transform") if numbers[0] > numbers[1] else ("synthetic", "synthetic_transform")
+    warnings.warn(
+        f"Field {mask!r} has other numbers for the same areas: real {shown[0]}, synthetic {shown[1]} (a few samples). "
+        f"A loss would take them for two classes. Divide the {side} ones by {max(numbers)[0]:g}, in `{transform}` or "
+        "in the data set.",
+        IntensityMismatchWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def warn_if_intensities_differ(real: Sequence[Any], synthetic: Sequence[Any], layout: SampleLayout, image: str) -> None:

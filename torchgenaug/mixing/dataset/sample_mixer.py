@@ -286,8 +286,7 @@ class SampleMixer:
         if self._compared or opened is None or opened.synthetic is None:
             return
         if self._watch is None:
-            images = [name for name, kind in opened.synthetic.kinds.items() if kind == "intensity"]
-            self._watch = IntensityWatch(opened.target, images)
+            self._watch = IntensityWatch(opened.target, opened.synthetic.kinds)
         if self._once[_COMPARED]:  # in another process
             self._compared = True
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from torchgenaug.errors import ConfigurationError, describe_error
-from torchgenaug.local_paths import local_path
+from torchgenaug.local_paths import expanded
 from torchgenaug.shards.temporary import TemporaryFile
 
 _BEAT_S = 3.0
@@ -122,4 +122,4 @@ def announce_rank(path: str | os.PathLike[str], ranks: tuple[int, int] | None = 
         >>> with announce_rank(folder, ranks=(0, 1)):
         ...     pass  # load the model, then call render_shards(sequence, folder, count)
     """
-    return Presence(local_path(path), Ranks.from_environment() if ranks is None else Ranks(*ranks))
+    return Presence(expanded(path), Ranks.from_environment() if ranks is None else Ranks(*ranks))

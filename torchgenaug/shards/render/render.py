@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from torchgenaug.local_paths import local_path
+from torchgenaug.local_paths import expanded
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.inventory import Damage, truncated_shards
 from torchgenaug.shards.read.reader import ShardSource
@@ -94,7 +94,7 @@ def render_shards(
     )
     watchdog = Watchdog(timeout_s)
     filters(compression)  # an absent package is found now, not after the first shard
-    folder = local_path(path)
+    folder = expanded(path)
     with full_disk_named(folder):
         if part.rank == 0:
             manifest = lay_down(manifest, folder, resume=resume)

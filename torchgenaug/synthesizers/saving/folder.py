@@ -31,7 +31,7 @@ import torch
 from torchgenaug.bare_names import without_places
 from torchgenaug.contracts import Storable, Stored, Synthesizer, device_of
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.local_paths import local_path
+from torchgenaug.local_paths import expanded
 from torchgenaug.synthesizers.parts import storable
 from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, has_too_many_values
 from torchgenaug.synthesizers.parts.storable import json_bytes
@@ -70,7 +70,7 @@ def save_synthesizer(synthesizer: Synthesizer, path: str | Path, *, weights_dtyp
             f"`weights_dtype` must be torch.float16, bfloat16 or float32, got {weights_dtype!r}. Use None to keep the "
             "dtype."
         )
-    target = local_path(path)
+    target = expanded(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigurationError(
             f"`path` must be a new folder, got {str(target)!r}, which exists. Nothing was written. "
