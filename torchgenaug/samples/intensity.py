@@ -71,7 +71,7 @@ def _warn_if_numbers_differ(
     real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor], mask: str, stacklevel: int
 ) -> None:
     """Warns when masks of one kind are 0 and 255 (or another number), and those of the other kind 0 and 1."""
-    numbers = [sorted(set(torch.cat(list(samples)).unique().tolist()) - {0.0}) for samples in (real, synthetic)]
+    numbers = [sorted(set(torch.unique(torch.cat(list(samples))).tolist()) - {0.0}) for samples in (real, synthetic)]
     if any(len(each) != 1 for each in numbers) or min(numbers)[0] != 1 or max(numbers)[0] < _NO_CLASS:
         return
     shown = [f"0 and {each[0]:g}" for each in numbers]
