@@ -53,7 +53,7 @@ class SetEpoch(Callback):  # type: ignore[misc]
         if loader is not None and not self._found.mixes:
             raise ConfigurationError(
                 "`loader` must be a SyntheticMixLoader, or a DataLoader over a SyntheticMixDataset, got "
-                f"{type(loader).__name__}. Give the mix itself where it is wrapped: SetEpoch(mixed)."
+                f"{type(loader).__name__}. Where the mix is inside another loader, pass the mix: SetEpoch(mixed)."
             )
         self._is_given = loader is not None
         self._next = self._found.mixes[0].epoch if self._is_given else 0

@@ -1,6 +1,5 @@
 """Synthetic sets whose fault is known, judged by `torchgenaug.trust.evaluate`.
 
-A good model, a blurred one, a collapsed one, an unfinished one, one that memorised, and real images that pose as
-synthetic:
-``python -m benchmarks.evaluated --help``.
+A good model, a blurred one, a collapsed one, one that memorised, and real images that pose as synthetic: ``python -m
+benchmarks.evaluated --help``.
 """

@@ -4,7 +4,7 @@ The original game (Goodfellow et al. 2014) with the package's networks: no gradi
 the critic, no augmentation, and a generator that learns faster than its critic. ``torchgenaug fit dcgan`` has all of
 these protections, and did not collapse in any run of ours::
 
-    python -m benchmarks.evaluated.plain_gan MODELS/collapsed --steps 3000
+    python -m benchmarks.evaluated.plain_gan MODELS/collapsed
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def trained(steps: int, *, generator_rate: float, critic_rate: float, seed: int 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--generator-rate", type=float, default=2e-3)
     parser.add_argument("--critic-rate", type=float, default=2e-4)
     arguments = parser.parse_args()

@@ -53,9 +53,7 @@ def fit(
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Stack the slices of each DICOM series into a volume.")
     ] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Use so many samples (of each class): the few-sample setting.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Train on so many samples only (of each class).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the family's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per step; default: the family's.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the widest layers.")] = None,

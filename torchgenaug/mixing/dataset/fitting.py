@@ -205,7 +205,7 @@ def _mismatch(
         + "\n  - ".join(problems)
     ]
     if layout.container in ("dict", "subject") and common:
-        lines.append(f"Hand out only common fields with fields={common!r}")
+        lines.append(f"Leave out the fields that only one side has: fields={common!r}")
     if pairs:
         lines.append(f"say which field is which with fields={pairs!r} (real name: synthetic name)")
     lines.append(

@@ -153,7 +153,7 @@ def raise_mismatch(problems: Sequence[str], common: tuple[str, ...]) -> None:
         raise FieldMismatchError(
             "Synthetic samples must have the fields, shapes and dtypes of the real batches. Differences:\n  - "
             + "\n  - ".join(problems)
-            + f"\nHand out only common fields with fields={common!r} (tuples: name every position), or convert with "
+            + f"\nLeave out the fields that only one side has: fields={common!r} (of tuples, name every position); or convert with "
             "`synthetic_transform` or `real_transform`, functions batch -> batch."
         )
 
