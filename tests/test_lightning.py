@@ -171,7 +171,7 @@ def test_a_checkpoint_of_another_mix_is_refused(tmp_path):
 def test_only_a_mix_has_epochs_to_set():
     from torchgenaug.lightning import SetEpoch
 
-    with pytest.raises(ConfigurationError, match=r"got DataLoader\. Give the mix itself .* SetEpoch\(mixed\)"):
+    with pytest.raises(ConfigurationError, match=r"got DataLoader\. Where the mix is .* SetEpoch\(mixed\)"):
         SetEpoch(DataLoader(IMAGES))
     assert SetEpoch(mixed_dataset()().dataset).mix.epoch == 0
 

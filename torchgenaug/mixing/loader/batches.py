@@ -153,8 +153,8 @@ def raise_mismatch(problems: Sequence[str], common: tuple[str, ...]) -> None:
         raise FieldMismatchError(
             "Synthetic samples must have the fields, shapes and dtypes of the real batches. Differences:\n  - "
             + "\n  - ".join(problems)
-            + f"\nLeave out the fields that only one side has: fields={common!r} (of tuples, name every position); or convert with "
-            "`synthetic_transform` or `real_transform`, functions batch -> batch."
+            + f"\nLeave out the fields that only one side has: fields={common!r} (of tuples, name every position); or "
+            "convert with `synthetic_transform` or `real_transform`, functions batch -> batch."
         )
 
 
