@@ -5,12 +5,12 @@ Train the models first, in the folder that is then given as MODELS (about 12 CPU
     P=benchmarks.evaluated.patients
     torchgenaug fit spade $P:train --condition mask --steps 800 --out MODELS/good
     torchgenaug fit cvae $P:train --condition label --batch-size 32 --steps 300 --out MODELS/blurred
-    python -m benchmarks.evaluated.plain_gan MODELS/collapsed
     torchgenaug fit ae $P:ten --batch-size 10 --no-augment --steps 250 --out MODELS/memorised
     python -m benchmarks.evaluated MODELS --out REPORTS
 
-The collapsed model is a GAN without protection against it (`benchmarks.evaluated.plain_gan`); the last set is a folder
-of PNGs, training images as they are. All are judged against the same real images.
+The collapsed set is constructed: the good model, given one mask again and again. No GAN of ours collapsed by itself, not
+even one without any protection (300 steps). The last set is a folder of PNGs, training images as they are. All are
+judged against the same real images.
 """
 
 from __future__ import annotations
@@ -46,10 +46,12 @@ def synthetic(name: str, models: Path, count: int) -> Any:
             pixels = (each["image"][0].numpy() * 255).round().astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{number:04d}.png")
         return load_data(folder)
-    model = load_synthesizer(models / name)
+    model = load_synthesizer(models / ("good" if name == "collapsed" else name))
     conditions: Any = None
     if name == "good":
         conditions = RealFields(patients("unseen"), "mask")
+    elif name == "collapsed":
+        conditions = RealFields(patients("unseen")[:1], "mask")
     elif name == "blurred":
         conditions = ClassLabels(4)
     return InMemorySource(SyntheticSequence(model, conditions), count)
