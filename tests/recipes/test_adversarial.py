@@ -13,7 +13,6 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit
 from torchgenaug.recipes.build import build_recipe, family_view, given_fields
 from torchgenaug.recipes.families import adversarial
-from torchgenaug.recipes.families.gan import LatentGAN
 from torchgenaug.recipes.report import HeldOutConditions
 
 pytest.importorskip("monai")
@@ -180,7 +179,7 @@ def test_the_lipschitz_penalty_of_a_linear_critic_is_known():
 
 def test_batch_norms_have_the_statistics_of_the_average():
     """Wrong running statistics do not reach the synthesizer."""
-    recipe = LatentGAN("dcgan", blobs(), tiny(width=4))
+    recipe = build_recipe("dcgan", blobs(), tiny(width=4))
     made = recipe.synthesizer(recipe.networks).synthesize([1, 2])["image"]
     for layer in recipe.networks["generator"].modules():
         if isinstance(layer, torch.nn.BatchNorm2d):

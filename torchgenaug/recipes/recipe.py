@@ -23,6 +23,8 @@ Update: TypeAlias = Callable[[Mapping[str, Tensor]], None]
 class Family:
     """What a user should know about a family before choosing it; each family's module has ``FAMILIES``, by name.
 
+    The module also has ``build(family, data, options) -> Recipe``; `options` hold a value for each of `settings`.
+
     Attributes:
         summary: one line: what it is, who made it, what it is good for.
         steps: how long it trains unless the user says otherwise.

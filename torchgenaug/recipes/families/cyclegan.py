@@ -9,7 +9,6 @@ An edge of the source is to be an edge of its translation, whatever the contrast
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +22,6 @@ from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.families.structure import STRUCTURE, edge_distance
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import checked_settings
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -55,8 +53,7 @@ class UnpairedTranslation:
     averaged = frozenset({"to_image"})
 
     def __init__(self, data: TrainingData, options: Options) -> None:
-        settings = checked_settings("cyclegan", FAMILIES["cyclegan"].settings, options.settings)
-        self.data, self.options = data, replace(options, settings=settings)
+        self.data, self.options = data, options
         width, image, source = options.width or 16, list(data.image_shape), list(data.fields["source"].shape)
         self.same_channels = image[0] == source[0]
         self.networks: Mapping[str, nn.Module] = {

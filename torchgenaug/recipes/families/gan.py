@@ -15,7 +15,6 @@ adaptive augmentation (`ada`), and against collapse: self-attention and spectral
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -95,8 +94,8 @@ class LatentGAN:
     averaged = frozenset({"generator"})
 
     def __init__(self, family: str, data: TrainingData, options: Options) -> None:
-        settings = checked_settings(family, FAMILIES[family].settings, options.settings)
-        self.family, self.data, self.options = family, data, replace(options, settings=settings)
+        self.family, self.data, self.options = family, data, options
+        settings = options.settings
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM
         width = options.width or 16

@@ -21,7 +21,7 @@ from torchgenaug.recipes.families import adversarial
 from torchgenaug.recipes.families.latent_losses import divergence, drawn, squared_error
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -58,8 +58,7 @@ class IntrospectiveVAE:
     averaged = frozenset({"decoder"})
 
     def __init__(self, data: TrainingData, options: Options) -> None:
-        settings = checked_settings("introvae", FAMILIES["introvae"].settings, options.settings)
-        self.weights = {name: float(value) for name, value in settings.items()}
+        self.weights = {name: float(value) for name, value in options.settings.items()}
         self.data, self.options = data, options
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torchgenaug.errors import ConfigurationError, missing_extra
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ClassPromptSynthesizer, StableDiffusionSynthesizer, encode_prompts, merge_lora
 from torchgenaug.synthesizers.diffusion.latents import from_vae_scale
 from torchgenaug.synthesizers.diffusion.layouts import Loaded, load_stable_diffusion
@@ -62,8 +61,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
         SynthesizerLoadError: no pipeline there.
         MissingExtraError: peft or transformers is not installed.
     """
-    settings = checked_settings(family, FAMILIES[family].settings, options.settings)
-    return LowRankAdapters(load_stable_diffusion(options.start or ""), data, replace(options, settings=settings))
+    return LowRankAdapters(load_stable_diffusion(options.start or ""), data, options)
 
 
 class Adapters(nn.Module):

@@ -8,7 +8,6 @@ the last one takes two equal parts of the training, one to fade in and one to se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import checked_settings
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -54,8 +52,7 @@ class GrowingGAN:
     averaged = frozenset({"generator"})
 
     def __init__(self, data: TrainingData, options: Options) -> None:
-        settings = checked_settings("pggan", FAMILIES["pggan"].settings, options.settings)
-        self.data, self.options = data, replace(options, settings=settings)
+        self.data, self.options = data, options
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM
         common = {"shape": list(data.image_shape), "width": options.width or 16, "num_classes": self.num_classes}

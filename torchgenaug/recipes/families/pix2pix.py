@@ -16,7 +16,6 @@ networks for diverse image synthesis", eq. 5, as a bounded ratio.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial, feature_losses
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -74,8 +73,8 @@ class PairedTranslation:
     averaged = frozenset({"generator"})
 
     def __init__(self, family: str, data: TrainingData, options: Options) -> None:
-        settings = checked_settings(family, FAMILIES[family].settings, options.settings)
-        self.family, self.data, self.options = family, data, replace(options, settings=settings)
+        self.family, self.data, self.options = family, data, options
+        settings = options.settings
         self.condition = "source" if options.condition == "source" else "mask"
         self.mask_classes = data.num_mask_classes if self.condition == "mask" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM[family]

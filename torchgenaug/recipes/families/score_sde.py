@@ -7,7 +7,6 @@ equation 7), which makes the loss the plain error of the noise. How many steps a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from torchgenaug.recipes.families.conditioned import condition_of, module_synthe
 from torchgenaug.recipes.families.ddpm import denoiser_optimizer
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -48,8 +47,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     Raises:
         ConfigurationError: sizes that the network cannot halve.
     """
-    settings = checked_settings(family, FAMILIES[family].settings, options.settings)
-    return ScoreModel(data, replace(options, settings=settings))
+    return ScoreModel(data, options)
 
 
 class ScoreModel:

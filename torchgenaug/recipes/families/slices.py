@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torchgenaug.recipes.families.conditioned import condition_of, module_synthe
 from torchgenaug.recipes.families.ddpm import denoiser_optimizer
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -49,8 +48,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     Raises:
         ConfigurationError: slices that the network cannot halve.
     """
-    settings = checked_settings(family, FAMILIES[family].settings, options.settings)
-    return SliceDiffusion(data, replace(options, settings=settings))
+    return SliceDiffusion(data, options)
 
 
 class SliceDiffusion:

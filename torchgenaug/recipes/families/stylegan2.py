@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -60,8 +59,7 @@ class StyleGAN:
     averaged = frozenset({"generator"})
 
     def __init__(self, data: TrainingData, options: Options) -> None:
-        settings = checked_settings("stylegan2", FAMILIES["stylegan2"].settings, options.settings)
-        self.data, self.options = data, replace(options, settings=settings)
+        self.data, self.options = data, options
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM
         common = {"shape": list(data.image_shape), "width": options.width or 16, "num_classes": self.num_classes}

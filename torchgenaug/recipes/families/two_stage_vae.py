@@ -23,7 +23,7 @@ from torchgenaug.recipes.families.latent_losses import divergence, drawn, square
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, TwoStageSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -63,8 +63,7 @@ class TwoStageVAE:
     averaged = frozenset({"mask_decoder", "image_decoder"})
 
     def __init__(self, data: TrainingData, options: Options) -> None:
-        settings = checked_settings("two-stage-vae", FAMILIES["two-stage-vae"].settings, options.settings)
-        self.weights = {name: float(value) for name, value in settings.items()}
+        self.weights = {name: float(value) for name, value in options.settings.items()}
         self.data, self.options = data, options
         self.classes, self.latent_dim = data.num_mask_classes or 0, options.latent_dim or _LATENT_DIM
         image, width = list(data.image_shape), options.width or 16

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torchgenaug.recipes.families.adversarial import with_ranges
 from torchgenaug.recipes.families.ddpm import image_range
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.recipes.settings import Setting, checked_settings
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -54,8 +53,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
             f"The images must have sizes that can be halved three times, got {spatial}. Resize or pad them: "
             f"--size {wanted}"
         )
-    settings = checked_settings(family, FAMILIES[family].settings, options.settings)
-    return HierarchicalModel(data, replace(options, settings=settings))
+    return HierarchicalModel(data, options)
 
 
 class HierarchicalModel:
