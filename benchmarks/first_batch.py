@@ -2,7 +2,8 @@
 
 Real images are 1×64×64 in memory, a quarter of a batch of 16 is synthetic. The model is the diffusion model that comes
 with the package (0.45 million parameters), and the pool holds one batch of 16 of it, so that the first window is one
-call of the model. Seconds by the clock, from the first line of the script: medians of fresh processes.
+call of the model. Seconds by the clock, from the first line of the script, in a fresh process for each path; the files
+of the libraries are in memory.
 
 - import: torch and this package;
 - load: the model, with the libraries that it needs (diffusers imports what it can find: every model that it has, and
@@ -16,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -145,15 +145,10 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         sequence = SyntheticSequence(FunctionSynthesizer(noise, fields, fingerprint="0" * 64))
         render_shards(sequence, scratch / "shards", 1024, batch_size=64, progress=False, ranks=(0, 1))
         paths = dict(list(PATHS.items())[2:3]) if quick else PATHS
-        runs: dict[str, list[dict[str, float]]] = {path: [] for path in paths}
-        for turn in range(1 if quick else 3):
-            for path, (imports, code) in paths.items():
-                times = one_run(imports, code, scratch)
-                if turn or quick:  # the first round fills the cache of files
-                    runs[path].append(times)
-    for path, taken in runs.items():
-        row = {f"{stage}_s": statistics.median(one.get(stage, 0.0) for one in taken) for stage in STAGES}
-        table[path] = row | {"all_s": statistics.median(sum(one.values()) for one in taken)}
+        for path, (imports, code) in paths.items():
+            table[path] = {f"{stage}_s": 0.0 for stage in STAGES}
+            times = one_run(imports, code, scratch)
+            table[path] |= {f"{stage}_s": seconds for stage, seconds in times.items()} | {"all_s": sum(times.values())}
     return publish("first_batch", table, quick=quick)
 
 

@@ -145,6 +145,10 @@ def markdown(documents: Mapping[str, Any]) -> str:
         lines.append(
             f"- `{question}`: {document['date'][:10]}, commit {document['commit']}, {document['device']}, "
             f"{document['cores']} cores, torch {document['versions']['torch']}, {document['torch_threads']} thread"
+            + "".join(
+                f"; its {name.replace('_', ' ')}: {about['date'][:10]}, commit {about['commit']}"
+                for name, about in document.get("parts", {}).items()
+            )
         )
     lines += ["", "## Targets", "", *targets_table(documents), ""]
     if "reading" in documents:
