@@ -190,7 +190,7 @@ def compared(before: Path, now: Path, pairs: int, only: str | None = None) -> Ma
                 seconds, count = checkout.seconds(name)
                 turns[id(checkout)].append(seconds)
                 counts.add(count)
-        if len(counts) != 1 or not counts ^ {0 if "ratio 0.0" in name else -1}:
+        if len(counts) != 1:
             raise AssertionError(f"{name}: the checkouts have {sorted(counts)} synthetic samples")
         was, now_is = turns[id(old)], turns[id(new)]
         low, middle, high = statistics.quantiles([b / a for a, b in zip(was, now_is, strict=True)], n=4)

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+_TIMED = ("cold", "0 workers", "2 workers")
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "numpy", "torchio", "diffusers", "h5py", "torchgenaug")
 
@@ -144,11 +145,18 @@ def publish(
     path = folder / f"{question}.json"
     if only is not None and path.is_file():
         old = json.loads(path.read_text())
-        when = {name: {"date": old["date"], "commit": old["commit"]} for name in old["results"]} | old.get("parts", {})
+        when = {name: {"date": old["date"], "commit": old["commit"]} for name in _parts(old["results"])}
+        when |= old.get("parts", {})
         when |= {name: {"date": document["date"], "commit": document["commit"]} for name in _merged(old, results)}
         document |= {"results": old["results"], "parts": when}
     path.write_text(json.dumps(document, indent=2) + "\n")
     return document
+
+
+def _parts(results: Mapping[str, Any]) -> list[str]:
+    cells: Mapping[str, Any] = results.get("cells", {})
+    names = [f"{cell}, {table}" for cell, tables in cells.items() for table in tables if table.startswith(_TIMED)]
+    return names if cells else list(results)
 
 
 def _merged(old: dict[str, Any], results: Mapping[str, Any]) -> list[str]:
@@ -157,9 +165,10 @@ def _merged(old: dict[str, Any], results: Mapping[str, Any]) -> list[str]:
     for name, entry in results.items():
         if name == "cells":
             cells = old["results"].setdefault(name, {})
-            cells.update(entry)
-            names += list(entry)
+            for cell, tables in entry.items():
+                cells.setdefault(cell, {}).update(tables)
+                names += [f"{cell}, {table}" for table in tables if table.startswith(_TIMED)]
         else:
             old["results"][name] = entry
-            names.append(name)
+            names += [] if "cells" in results else [name]
     return names

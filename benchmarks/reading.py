@@ -235,6 +235,10 @@ def write_and_read(cell: Cell, scratch: Path) -> dict[str, Any]:
     return {"cold" if cell.cold else "0 workers": table, "bytes_per_sample": size, "absent": absent}
 
 
+def only_write(cell: Cell, scratch: Path) -> dict[str, str]:
+    return write_all(jobs_of(cell, scratch))
+
+
 def read_by_workers(cell: Cell, scratch: Path, absent: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     absent = dict(absent)
     jobs = {peer: job for peer, job in jobs_of(cell, scratch).items() if peer.name not in absent}
@@ -249,14 +253,20 @@ def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, context) as reader:
         for cell in QUICK if quick else CELLS:
-            if only not in (None, cell.name):
+            alone, by_workers = (only in (None, cell.name, f"{cell.name}, {n} workers") for n in (0, WORKERS))
+            by_workers = by_workers and cell.workers
+            if not alone and not by_workers:
                 continue
             where = None if cell.cold else memory
             print(f"{time.strftime('%T')} {cell.name} …", flush=True)
             with tempfile.TemporaryDirectory(prefix="torchgenaug-reading-", dir=where) as name:
                 scratch = Path(name)
-                result = reader.submit(write_and_read, cell, scratch).result()
-                if cell.workers:
+                result: dict[str, Any] = {"absent": {}}
+                if alone:
+                    result = reader.submit(write_and_read, cell, scratch).result()
+                elif by_workers:
+                    result["absent"] = reader.submit(only_write, cell, scratch).result()
+                if by_workers:
                     with ProcessPoolExecutor(1, context) as clean:
                         table, absent = clean.submit(read_by_workers, cell, scratch, result["absent"]).result()
                     result[f"{WORKERS} workers"], result["absent"] = table, absent

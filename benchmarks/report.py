@@ -32,6 +32,15 @@ def missed(documents: Mapping[str, Any]) -> list[str]:
     return sorted(set(filter(None, names)))
 
 
+def _earlier(document: Mapping[str, Any]) -> str:
+    """The parts of a benchmark that were measured on other days than the latest."""
+    when: dict[str, list[str]] = {}
+    for part, entry in document.get("parts", {}).items():
+        if entry["date"][:10] != document["date"][:10]:
+            when.setdefault(f"{entry['date'][:10]}, commit {entry['commit']}", []).append(part)
+    return "".join(f"; {run}: {', '.join(parts)}" for run, parts in when.items())
+
+
 def targets_table(documents: Mapping[str, Any]) -> Iterable[str]:
     results = {question: document["results"] for question, document in documents.items()}
     yield "| What | Target | Measured | |"
@@ -145,10 +154,7 @@ def markdown(documents: Mapping[str, Any]) -> str:
         lines.append(
             f"- `{question}`: {document['date'][:10]}, commit {document['commit']}, {document['device']}, "
             f"{document['cores']} cores, torch {document['versions']['torch']}, {document['torch_threads']} thread"
-            + "".join(
-                f"; its {name.replace('_', ' ')}: {about['date'][:10]}, commit {about['commit']}"
-                for name, about in document.get("parts", {}).items()
-            )
+            + _earlier(document)
         )
     lines += ["", "## Targets", "", *targets_table(documents), ""]
     if "reading" in documents:

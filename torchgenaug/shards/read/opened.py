@@ -113,6 +113,10 @@ class OpenShard:
         if frames is not None and frame is None and manifest.compression is None:
             frames.update(self._frame(content, manifest))
 
+    def seen_all(self, column: int) -> bool:
+        """Whether all samples of a field were compared since the file was last written."""
+        return self.seen is not None and self.seen.is_complete(column)
+
     def close(self) -> None:
         """Closes the HDF5 file, if one is open. The content goes with the last reference to it."""
         if self._file is not None:

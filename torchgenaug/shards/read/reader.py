@@ -200,8 +200,11 @@ class ShardSource(SourceDataset):
             direct = field.exact and result.device.type == "cpu" and result.is_contiguous()
             stored = result.numpy() if direct else np.empty((len(ids), *field.spec.shape), field.dtype)
             if ids:
-                marks = None if salts is None else marks_of(shards, column, known)
-                wrong = copy_rows(stored, shards, indices, rows, column, salts, marks)
+                done = len(known) == len(shards) and all(
+                    marks is not None and shards[index].seen_all(column) for index, marks in known.items()
+                )
+                marks = None if salts is None or done else marks_of(shards, column, known)
+                wrong = copy_rows(stored, shards, indices, rows, column, None if done else salts, marks)
                 if wrong:
                     first = indices[wrong[0]]
                     shard = shards[first]

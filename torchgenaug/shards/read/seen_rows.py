@@ -28,12 +28,13 @@ class SeenRows:
         columns: fields of a sample.
     """
 
-    __slots__ = ("_count", "_marks", "_path", "_place", "_stamp")
+    __slots__ = ("_count", "_firsts", "_marks", "_path", "_place", "_stamp")
 
     def __init__(self, path: Path, descriptor: int, count: int, columns: int) -> None:
         status = os.fstat(descriptor)
         self._path, self._count, self._place = str(path), count, (status.st_dev, status.st_ino)
         self._marks: list[bytearray] = [bytearray()] * columns
+        self._firsts = [0] * columns  # from where on a sample of the field may not have been compared; -1: nowhere
         self._stamp: Stamp | None = None
 
     def marks(self) -> list[bytearray] | None:
@@ -49,5 +50,12 @@ class SeenRows:
         if stamp[:2] != self._place or age < _SETTLED_NS:
             return None
         marks = [bytearray(self._count) for _ in self._marks]  # zeroed pages: no memory before they are written
-        self._marks, self._stamp = marks, stamp
+        self._marks, self._firsts, self._stamp = marks, [0] * len(marks), stamp
         return marks
+
+    def is_complete(self, column: int) -> bool:
+        """Whether all samples of a field were compared; to be called after `marks` gave its marks."""
+        firsts = self._firsts
+        if firsts[column] >= 0:
+            firsts[column] = self._marks[column].find(0, firsts[column])
+        return firsts[column] < 0
