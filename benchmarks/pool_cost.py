@@ -39,7 +39,7 @@ BARE, SAMPLE_BYTES = "the generator alone", 64 * 64 * 4 + 8
 REFRESH = 0.25
 
 
-def filling(windows: int, capacity: int, rounds: int, steps: int) -> dict[str, Any]:
+def filling(names: Sequence[str], windows: int, capacity: int, rounds: int, steps: int) -> dict[str, Any]:
     """Samples per processor second."""
     sequence, _ = diffusion(16, steps)
     synthesizer, batch_size = sequence.synthesizer, 32
@@ -69,7 +69,7 @@ def filling(windows: int, capacity: int, rounds: int, steps: int) -> dict[str, A
             if pool.stats.generated != (windows + 2) * capacity:
                 raise AssertionError(f"{name}: {pool.stats.generated} samples, expected {(windows + 2) * capacity}")
 
-    contestants = {BARE: bare} | {name: functools.partial(pooled, name) for name in BACKGROUNDS}
+    contestants = {BARE: bare} | {name: functools.partial(pooled, name) for name in names}
     interleaved(contestants, rounds=rounds)
     timings = {name: _Taken(taken[1:]) for name, taken in seconds.items()}  # without the warm-up
     return throughput_ratios(timings, dict.fromkeys(timings, windows * capacity), BARE)  # type: ignore[arg-type]
@@ -90,12 +90,10 @@ def _children_s() -> float:
 
 
 def images(seeds: Sequence[int], conditions: Any) -> dict[str, Tensor]:
-    """Constant images: a generator that takes no memory of its own."""
+    """Ramps: a generator that takes little memory of its own."""
     values = torch.tensor([seed / 2**64 for seed in seeds])
-    return {
-        "image": values.reshape(-1, 1, 1, 1).repeat(1, 1, 64, 64),
-        "label": torch.zeros(len(seeds), dtype=torch.long),
-    }
+    made = values.reshape(-1, 1, 1, 1) * torch.linspace(0, 1, 64 * 64).reshape(64, 64)
+    return {"image": made, "label": torch.zeros(len(seeds), dtype=torch.long)}
 
 
 def sequence() -> SyntheticSequence:
@@ -153,8 +151,10 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an untrained network's images look like nothing
         results = {
-            "samples per processor second": filling(1, 32, 1, 2) if quick else filling(3, 64, 5, 4),
-            "peak memory": memory((), (1, 2), 1) if quick else memory([*BACKGROUNDS], (2048, 8192), 2),
+            "samples per processor second": filling(["thread"], 1, 32, 1, 2)
+            if quick
+            else filling([*BACKGROUNDS], 3, 64, 3, 4),
+            "peak memory": memory(["thread"], (64, 128), 1) if quick else memory([*BACKGROUNDS], (2048, 8192), 1),
         }
     return publish("pool_cost", results, quick=quick)
 
