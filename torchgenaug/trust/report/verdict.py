@@ -144,13 +144,14 @@ def _quality(facts: Facts) -> list[Finding]:
         return [Finding("few images", "cannot judge", text)]
     found = []
     is_collapsed = facts.repeats >= _REPEATS_FAIL
+    # Before repeats: blurred images lie near each other because of the blur.
+    if facts.detail < _SOFT:
+        text = f"The images are blurred: they hold {facts.detail:.0%} of the fine detail (as power) of real ones."
+        found.append(Finding("blur", "do not use" if facts.detail < _BLURRED else "caution", text))
     if facts.repeats >= _REPEATS_WARN:
         text = f"{facts.repeats:.0%} of the images repeat another one; 1% of real images come as near to each other."
         text = f"The model has collapsed: {text}" if is_collapsed else text
         found.append(Finding("collapse", "do not use" if is_collapsed else "caution", text))
-    if facts.detail < _SOFT:
-        text = f"The images are blurred: they hold {facts.detail:.0%} of the fine detail (as power) of real ones."
-        found.append(Finding("blur", "do not use" if facts.detail < _BLURRED else "caution", text))
     if facts.detail > _NOISY:
         text = f"The images are noisy: they hold {facts.detail:.1f} times the fine detail (as power) of real ones."
         found.append(Finding("noise", "caution", text))
