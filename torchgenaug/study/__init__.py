@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from torchgenaug.study.filtering import filtered as filtered
     from torchgenaug.study.intensity_maps import RandomIntensityMap as RandomIntensityMap
     from torchgenaug.study.lightning_training import LightningTraining as LightningTraining
+    from torchgenaug.study.rare_classes import balanced_loss as balanced_loss
+    from torchgenaug.study.rare_classes import oversampled as oversampled
+    from torchgenaug.study.rare_classes import topped_up as topped_up
     from torchgenaug.study.schedules import Ramp as Ramp
     from torchgenaug.study.schedules import pretrained as pretrained
     from torchgenaug.study.schedules import scheduled as scheduled
@@ -58,12 +61,14 @@ _HOMES = {
     "Study": "study",
     "StudyJob": "engine_jobs",
     "Translation": "translation",
+    "balanced_loss": "rare_classes",
     "compare": "statistics",
     "filtered": "filtering",
     "holm": "statistics",
     "interval": "statistics",
     "mixed": "arms",
     "oracle": "arms",
+    "oversampled": "rare_classes",
     "pretrained": "schedules",
     "pseudo_labelled": "controls",
     "real_repeated": "arms",
@@ -74,6 +79,7 @@ _HOMES = {
     "scheduled": "schedules",
     "standard_arms": "arms",
     "study_jobs": "engine_jobs",
+    "topped_up": "rare_classes",
     "translated": "controls",
 }
 
@@ -92,12 +98,14 @@ __all__ = [
     "Study",
     "StudyJob",
     "Translation",
+    "balanced_loss",
     "compare",
     "filtered",
     "holm",
     "interval",
     "mixed",
     "oracle",
+    "oversampled",
     "pretrained",
     "pseudo_labelled",
     "real_repeated",
@@ -108,6 +116,7 @@ __all__ = [
     "scheduled",
     "standard_arms",
     "study_jobs",
+    "topped_up",
     "translated",
 ]
 

@@ -33,6 +33,7 @@ class Classification:
         device: where the network is trained.
         dims: spatial axes, 2 or 3.
         network: another network than `SmallClassifier`, such as `torchgenaug.study.networks.monai_densenet`.
+        rare: classes of the measure ``rare recall``; empty: without it.
     """
 
     num_classes: int
@@ -43,10 +44,19 @@ class Classification:
     device: str = "cpu"
     dims: int = 2
     network: Build | None = None
+    rare: tuple[int, ...] = ()
 
     def train(self, dataset: Any, seed: int, steps: int) -> nn.Module:
-        """Trains a network for exactly `steps` optimizer steps, going over the data as often as needed."""
-        return self._training.fit(self._build, functional.cross_entropy, dataset, seed=seed, steps=steps)
+        """Trains a network for exactly `steps` optimizer steps, going over the data as often as needed.
+
+        An attribute ``class_weights`` (classes,) of the data set weights the loss; see `balanced_loss`.
+        """
+        weights = getattr(dataset, "class_weights", None)
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            return functional.cross_entropy(logits, labels, None if weights is None else weights.to(logits))
+
+        return self._training.fit(self._build, loss, dataset, seed=seed, steps=steps)
 
     def score(self, model: nn.Module, dataset: Any) -> float:
         """Accuracy, the fraction of samples whose class is found: [0, 1]."""
@@ -57,7 +67,7 @@ class Classification:
         """``accuracy``, ``balanced accuracy``, ``AUC``, ``sensitivity``, ``specificity``, all in [0, 1].
 
         With two classes the last three are those of class 1; with more, means over the classes that occur, each against
-        the rest. What is undefined, with one class alone, is NaN.
+        the rest. What is undefined, with one class alone, is NaN. ``rare recall``: the mean over the classes `rare`.
         """
         logits, labels = self._all(model, dataset)
         found, probabilities = logits.argmax(1), logits.softmax(1)
@@ -72,6 +82,7 @@ class Classification:
             "AUC": _mean(areas),
             "sensitivity": _mean([recalls[each] for each in counted]),
             "specificity": _mean(specificities),
+            **({"rare recall": _mean([recalls[each] for each in self.rare if each in recalls])} if self.rare else {}),
         }
 
     def probabilities(self, model: nn.Module, dataset: Any) -> Tensor:

@@ -16,9 +16,15 @@ from torchgenaug.study.few_labels import FewLabels
 from torchgenaug.study.folder_study import ArmsSection, DataSection, FolderStudy, TaskSection
 from torchgenaug.study.generators import Generator
 from torchgenaug.study.lesions import Lesions
+from torchgenaug.study.missing_modality import MissingModality
 from torchgenaug.study.study import Study
 
-_BUILT_IN: Mapping[str, Any] = {"cross_modality": CrossModality, "few_labels": FewLabels, "lesions": Lesions}
+_BUILT_IN: Mapping[str, Any] = {
+    "cross_modality": CrossModality,
+    "few_labels": FewLabels,
+    "lesions": Lesions,
+    "missing_modality": MissingModality,
+}
 
 
 def load_study(path: str | Path, out: str | Path) -> Study:

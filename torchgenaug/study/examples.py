@@ -99,6 +99,75 @@ seeds = 5                # initial weights and orders of samples
 batch_size = 4           # of the segmenter
 lengths = [1]
 """,
+    "rare-class": """\
+# Three digits of which there are five images each, seventy of the others. Do generated images find the rare ones?
+# Run it:  torchgenaug study rare-class.toml --out rare-class-study
+name = "three rare classes"
+steps = 200
+seeds = 5
+
+[data]
+name = "digits"
+per_class = 70
+rare = [3, 5, 8]          # classes of which there are only
+rare_count = 5            # images each
+validation = 0.15
+test = 0.15
+
+[task]
+kind = "classification"
+metric = "rare recall"    # mean over the rare classes of how many of their images are found
+
+[synthetic]
+family = "acgan"          # trained on the same images
+steps = 400
+count = 1000
+
+[arms]
+ratios = [0.5]
+rare_classes = true       # controls: oversampling, balanced loss; rare classes topped up with generated images
+""",
+    "new-masks": """\
+# Sixteen slices with masks: does it help to move the masks, and to have spade paint new slices on them?
+# Slices of one brain, split by slice. Run it:  torchgenaug study new-masks.toml --out new-masks-study
+name = "new masks painted by spade"
+steps = 200
+seeds = 5
+
+[data]
+name = "brain"
+per_class = 4             # of each of four levels; the other training slices are the oracle's
+validation = 0.2
+test = 0.3
+
+[task]
+kind = "segmentation"
+width = 8
+batch_size = 4
+learning_rate = 6e-3
+
+[synthetic]
+family = "spade"          # trained on the sixteen slices
+steps = 300
+count = 64
+
+[arms]
+ratios = [0.5]
+elastic = true            # the control that moves image and mask
+""",
+    "missing-modality": """\
+# A segmenter of T1 and T2; most training slices lost their T2. Does a generated T2 help? Simulated, with lesions.
+# Run it:  torchgenaug study missing-modality.toml --out missing-modality-study
+name = "missing T2"
+
+[missing_modality]
+complete = 4             # slices with both, for segmenter and translator
+incomplete = 60          # slices with T1 alone
+translator_steps = 300   # of pix2pix and of the control regression
+steps = 200              # optimizer steps of the segmenter in every arm
+seeds = 5                # initial weights and orders of samples
+batch_size = 4           # of the segmenter
+""",
     "own": """\
 # Your own data, network and arms: a function without arguments that returns a torchgenaug.study.Study.
 study = "my_package.my_study:build"

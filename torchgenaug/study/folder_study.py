@@ -20,6 +20,7 @@ from torchgenaug.study.extent import Extent
 from torchgenaug.study.filtering import filtered
 from torchgenaug.study.generators import Generator
 from torchgenaug.study.networks import monai_densenet, monai_unet
+from torchgenaug.study.rare_classes import balanced_loss, oversampled, topped_up
 from torchgenaug.study.real_samples import RealSamples
 from torchgenaug.study.schedules import Ramp, pretrained, scheduled
 from torchgenaug.study.segmentation import Segmentation
@@ -34,10 +35,22 @@ _NETWORKS = ("small", "monai")
 
 @dataclass(frozen=True)
 class DataSection:
-    """``[data]``: what is studied, and how it is divided."""
+    """``[data]``: what is studied, and how it is divided.
+
+    Attributes:
+        name: see `load_data`.
+        per_class: real training samples of each class; None: all.
+        rare: classes of which there are fewer.
+        rare_count: real training samples of each of these.
+        validation: fraction of the patients, or of the samples where none are known.
+        test: the same.
+        split: folder of a model by ``fit --split patients``.
+    """
 
     name: str = "digits"
     per_class: int | None = None
+    rare: tuple[int, ...] = ()
+    rare_count: int = 5
     validation: float = 0.2
     test: float = 0.2
     split: str | None = None
@@ -74,6 +87,7 @@ class ArmsSection:
     pretrained: bool = False
     schedule: bool = False
     pseudo_labels: bool = False
+    rare_classes: bool = False
     transforms: str | None = None
 
 
@@ -156,6 +170,8 @@ class FolderStudy:
             tested = len(test) / len(everything)
         train, validation = rest.split(data.validation / (1 - tested), seed=2 * number + 1)
         few = train if data.per_class is None else train.limit(data.per_class, seed=number)
+        if data.rare:
+            few = few.limit(dict.fromkeys(data.rare, data.rare_count), seed=number)
         parts = [RealSamples(part, target) for part in (few, validation, test, train)]
         return Split(f"split-{number}", *parts[:3]), parts[3]
 
@@ -173,6 +189,7 @@ class FolderStudy:
             task.device,
             data.spatial_dims,
             networks[task.kind] if task.network == "monai" else None,
+            **({"rare": self.data.rare} if self.data.rare and task.kind == "classification" else {}),
         )
         return made
 
@@ -185,7 +202,7 @@ class FolderStudy:
         out: Path,
         beside: Path,
     ) -> list[Arm]:
-        arms, few = self.arms, self.data.per_class is not None
+        arms, few = self.arms, self.data.per_class is not None or bool(self.data.rare)
         classes = data.num_classes if target == "label" else None
         made: dict[str, Any] = {}
 
@@ -207,6 +224,14 @@ class FolderStudy:
         if arms.transforms is not None:
             own = call_by_name(arms.transforms, "`transforms`")
             found.append(real_sample_transformed(own, fields=("image", target)))
+        if arms.rare_classes:
+            if target != "label":
+                raise ConfigurationError(
+                    '`rare_classes` must go with classes, got masks. Leave it out, or set kind = "classification".'
+                )
+            found += [oversampled(), oversampled(affine, "oversampled, affine")]
+            found += [balanced_loss(affine, "balanced loss, affine")]
+            found += [topped_up(source), topped_up(source, transform=affine, name="topped up, affine")]
         if arms.filtered:
             rule = self._rule(task, target)
             middle = arms.ratios[len(arms.ratios) // 2]

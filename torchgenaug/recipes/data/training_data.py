@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.limits import limited_rows
 from torchgenaug.seeding import permutation
 from torchgenaug.sources.positions import checked_index
 from torchgenaug.types import FieldSpec
@@ -249,25 +250,17 @@ class TrainingData:
             rows[group in chosen].append(row)
         return self.select(rows[False]), self.select(rows[True])
 
-    def limit(self, count: int, seed: int = 0) -> TrainingData:
+    def limit(self, count: int | Mapping[int, int], seed: int = 0) -> TrainingData:
         """`count` samples drawn by `seed`, per class where there are labels: the few-shot setting.
+
+        Args:
+            count: of each class; or class → how many of it, all samples of classes that are not named.
+            seed: of the draw.
 
         Raises:
             ConfigurationError: fewer than one, or more than a class (without labels: the data) has.
         """
-        labels = self.labels()
-        groups = np.zeros(len(self), np.int64) if labels is None else labels
-        smallest = min(Counter(groups.tolist()).values())
-        if not 1 <= count <= smallest:
-            raise ConfigurationError(
-                f"`count` must be between 1 and {smallest}, how many samples the "
-                f"{'data have' if labels is None else 'smallest class has'}, got {count}. Ask for fewer."
-            )
-        kept: list[int] = []
-        for group in np.unique(groups):
-            members = np.flatnonzero(groups == group)
-            kept += members[permutation(seed, len(members))[:count]].tolist()
-        return self.select(sorted(kept))
+        return self.select(limited_rows(self.labels(), len(self), count, seed))
 
 
 def spread_rows(total: int, most: int) -> list[int]:
