@@ -8,6 +8,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
+from torchgenaug.recipes.options import Options
 from torchgenaug.study.config import load_study
 from torchgenaug.study.examples import EXAMPLES
 from torchgenaug.types import FieldSpec
@@ -70,6 +71,8 @@ def test_segmentation_with_masks_that_were_moved(tmp_path, monkeypatch):
         "blocks",
     )
     monkeypatch.setattr("torchgenaug.study.folder_study.load_data", lambda name: data)
+    small = Options(condition="mask", steps=1, width=8, batch_size=2)
+    monkeypatch.setattr("torchgenaug.study.generators.Generator._options", lambda self, with_masks: small)
     study = load_study(saved(tmp_path, SEGMENTATION), tmp_path / "out")
     split = study.splits[0]
     arm = next(arm for arm in study.arms if arm.name == "mix 50%")
@@ -91,6 +94,18 @@ def test_segmentation_with_masks_that_were_moved(tmp_path, monkeypatch):
         ('family = "spade"', 'family = "dcgan"', "`family` must be one that knows masks"),
         ('name = "brain"', 'name = "digits"', 'a mask for each image .* kind = "classification"'),
         ("seeds = 3", "seeds = 3\nsize = 3", "size"),
+        (
+            "seeds = 3",
+            "seeds = 2.5",
+            "`seeds` in the file must be a whole number or a list, each a whole number, got 2.5",
+        ),
+        ("seeds = 3", "lengths = 3", "`lengths` in the file must be a list, each a whole number, got 3"),
+        ("ratios = [0.5]", 'ratios = ["half"]', r"`ratios` in .arms. must be a list, each a number, got .'half'."),
+        ("schedule = true", "schedule = 1", "`schedule` in .arms. must be true or false, got 1"),
+        ("batch_size = 2", "batch_size = 0", "`batch_size` of .task. must be a multiple of 1, got 0"),
+        ("width = 4", 'metric = "Dice"', "`metric` of .task. must be one of mean Dice, -Hausdorff 95, got 'Dice'"),
+        ("count = 4", "count = 0", "`count` of .synthetic. must be at least 1, got 0"),
+        ('family = "spade"', 'family = "spad"', "spad"),
     ],
 )
 def test_wrong_entries_are_named(tmp_path, old, new, message):

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
 from study_helpers import CLASSES, FIELDS, Images, relabelled, score, split, study, train
@@ -167,6 +168,30 @@ def test_shared_patients_are_refused(tmp_path):
     with pytest.raises(LeakError, match=r"`train` and `test` of split 'all' must share no patients, got 1 in both: p1"):
         study(splits=ill).run(tmp_path)
     assert not (tmp_path / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_patients_in_an_array_are_compared(tmp_path, kind):
+    whole = split()
+    ill = Split("all", Images(6, 0, kind(range(6))), whole.validation, Images(30, 2, kind(range(5, 35))))
+    with pytest.raises(LeakError, match="must share no patients, got 1 in both: 5"):
+        study(splits=ill).run(tmp_path)
+
+
+def test_scores_that_are_no_numbers_are_named(tmp_path):
+    for value in (None, "good", torch.rand(3)):
+        with pytest.raises(ConfigurationError, match="`score` must return a number"):
+            study(score=lambda model, data, value=value: value).run(tmp_path / str(type(value)))
+
+
+def test_a_damaged_folder_is_named(tmp_path):
+    study().run(tmp_path)
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(StateMismatchError, match=r"study.json must be the settings of a study, got a damaged file"):
+        study().run(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="`out` must be a folder that can be written"):
+        study().run(tmp_path / "file")
 
 
 def test_leaks_are_refused_before_they_help(tmp_path):

@@ -11,12 +11,14 @@ from typing import Any
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.study.cross_modality import CrossModality
+from torchgenaug.study.entries import read_entries
 from torchgenaug.study.examples import EXAMPLES as EXAMPLES
 from torchgenaug.study.few_labels import FewLabels
-from torchgenaug.study.folder_study import ArmsSection, DataSection, FolderStudy, TaskSection
+from torchgenaug.study.folder_study import FolderStudy
 from torchgenaug.study.generators import Generator
 from torchgenaug.study.lesions import Lesions
 from torchgenaug.study.missing_modality import MissingModality
+from torchgenaug.study.sections import ArmsSection, DataSection, TaskSection
 from torchgenaug.study.study import Study
 
 _BUILT_IN: Mapping[str, Any] = {
@@ -66,9 +68,8 @@ def load_study(path: str | Path, out: str | Path) -> Study:
     own = [each.name for each in fields(FolderStudy)]
     sections = {"data": DataSection, "task": TaskSection, "synthetic": Generator, "arms": ArmsSection}
     _known(document, own, "the file")
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
-    }
+    plain = {key: value for key, value in document.items() if key not in sections}
+    values: dict[str, Any] = read_entries(plain, FolderStudy, "the file")
     values |= {name: _section(document, name, kind) for name, kind in sections.items()}
     return FolderStudy(**{"name": path.stem, **values}).build(Path(out), path.parent)
 
@@ -78,7 +79,7 @@ def _section(document: Mapping[str, Any], name: str, kind: Any) -> Any:
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"`{name}` must be a table, got {values!r}. Write it as [{name}].")
     _known(values, [each.name for each in fields(kind)], f"[{name}]")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    return kind(**read_entries(values, kind, f"[{name}]"))
 
 
 def _known(values: Mapping[str, Any], known: Any, place: str) -> None:

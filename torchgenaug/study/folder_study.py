@@ -23,72 +23,12 @@ from torchgenaug.study.networks import monai_densenet, monai_unet
 from torchgenaug.study.rare_classes import balanced_loss, oversampled, topped_up
 from torchgenaug.study.real_samples import RealSamples
 from torchgenaug.study.schedules import Ramp, pretrained, scheduled
+from torchgenaug.study.sections import KINDS, ArmsSection, DataSection, TaskSection
 from torchgenaug.study.segmentation import Segmentation
 from torchgenaug.study.splits import Split
 from torchgenaug.study.study import Study
 from torchgenaug.study.transforms import BatchAffine
 from torchgenaug.trust.filters.rules import ClassifierConfidence, SegmentationAgreement
-
-_KINDS = {"classification": "label", "segmentation": "mask"}
-_NETWORKS = ("small", "monai")
-
-
-@dataclass(frozen=True)
-class DataSection:
-    """``[data]``: what is studied, and how it is divided.
-
-    Attributes:
-        name: see `load_data`.
-        per_class: real training samples of each class; None: all.
-        rare: classes of which there are fewer.
-        rare_count: real training samples of each of these.
-        validation: fraction of the patients, or of the samples where none are known.
-        test: the same.
-        split: folder of a model by ``fit --split patients``.
-    """
-
-    name: str = "digits"
-    per_class: int | None = None
-    rare: tuple[int, ...] = ()
-    rare_count: int = 5
-    validation: float = 0.2
-    test: float = 0.2
-    split: str | None = None
-
-
-@dataclass(frozen=True)
-class TaskSection:
-    """``[task]``: the downstream network."""
-
-    kind: str = "classification"
-    network: str = "small"
-    metric: str | None = None
-    width: int = 16
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for name, known in (("kind", tuple(_KINDS)), ("network", _NETWORKS)):
-            if getattr(self, name) not in known:
-                raise ConfigurationError(
-                    f"`{name}` of [task] must be one of {', '.join(known)}, got {getattr(self, name)!r}. For any other "
-                    'task write a function: study = "my_package.my_study:build".'
-                )
-
-
-@dataclass(frozen=True)
-class ArmsSection:
-    """``[arms]``: what is compared beyond the standard arms."""
-
-    ratios: tuple[float, ...] = (0.25, 0.5, 0.75)
-    elastic: bool = False
-    filtered: bool = False
-    pretrained: bool = False
-    schedule: bool = False
-    pseudo_labels: bool = False
-    rare_classes: bool = False
-    transforms: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +73,9 @@ class FolderStudy:
         """
         near = beside / self.data.name
         everything = load_data(near if near.exists() else self.data.name)
-        target = _KINDS[self.task.kind]
+        target = KINDS[self.task.kind]
         if target not in everything.fields:
-            other = next((kind for kind, each in _KINDS.items() if each in everything.fields), None)
+            other = next((kind for kind, each in KINDS.items() if each in everything.fields), None)
             hint = "Give data with classes or masks." if other is None else f'Set kind = "{other}" in [task].'
             raise ConfigurationError(
                 f"`data` must have a {target} for each image in a study of {self.task.kind}, got {everything!r}. {hint}"

@@ -53,12 +53,21 @@ class Generator:
     count: int = 200
 
     def __post_init__(self) -> None:
+        for name in ("steps", "count"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(
+                    f"`{name}` of [synthetic] must be at least 1, got {value}. There would be no synthetic samples. "
+                    f"For example {name} = 200."
+                )
         given = [name for name in ("family", "model", "shards") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ConfigurationError(
                 f"`synthetic` must name one of family, model and shards, got {given or 'none'}. For example: "
                 'family = "acgan".'
             )
+        if self.family is not None:
+            describe_family(self.family)  # a misspelt one is named here, before the data are read
 
     def source(self, split: Split, num_classes: int | None, out: Path, beside: Path) -> Any:
         """The samples for a split; trained and rendered in `out` where they are not there yet.

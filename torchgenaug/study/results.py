@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torchgenaug.errors import StateMismatchError
+from torchgenaug.errors import ConfigurationError, StateMismatchError
 from torchgenaug.recipes.lock import lock_now
 
 _RESULTS, _STUDY, _LOCKS = "results.jsonl", "study.json", "locks"
@@ -79,7 +79,13 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"`out` must be a folder that can be written, got {str(folder)!r}: {error.strerror}. Nothing was "
+                "trained. Name a new folder."
+            ) from error
 
     def open(self, settings: Mapping[str, Any]) -> None:
         """Writes the settings of the study, or compares them with those that the folder was begun with.
@@ -91,7 +97,7 @@ class Results:
         """
         path = self.folder / _STUDY
         with self._locked(_STUDY, wait=True):
-            saved = json.loads(path.read_text()) if path.exists() else None
+            saved = _saved_settings(path)
             now = json.loads(json.dumps(settings))
             differences = [] if saved is None else list(_differences(saved, now))
             if differences:
@@ -154,6 +160,22 @@ class Results:
             yield mine
         finally:
             os.close(descriptor)
+
+
+def _saved_settings(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(saved, dict) or not all(isinstance(saved.get(each), dict) for each in ("arms", "splits")):
+            raise ValueError("no settings of a study")
+    except ValueError as error:
+        raise StateMismatchError(
+            f"{path} must be the settings of a study, got a damaged file: {error}. Whether the results of this folder "
+            "belong to this study is not known. Nothing was changed. Choose another folder, or delete the file if you "
+            "know that they do."
+        ) from error
+    return saved
 
 
 def write_whole(path: Path, text: str) -> None:

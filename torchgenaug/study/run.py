@@ -79,13 +79,25 @@ def run_arm(arm: Arm, split: Split, key: Key, *, train: Train, score: Score, met
 
 def _by_name(scores: Any, metric: str) -> dict[str, float]:
     if not isinstance(scores, Mapping):
-        return {metric: float(scores)}
+        return {metric: _number(scores)}
     if metric not in scores:
         raise ConfigurationError(
             f"`metric` must name one of the scores {list(scores)}, got {metric!r}. No arm could be compared. For "
             f"example Study(..., metric={next(iter(scores), 'accuracy')!r})."
         )
-    return {str(name): float(value) for name, value in scores.items()}
+    return {str(name): _number(value) for name, value in scores.items()}
+
+
+def _number(value: Any) -> float:
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"`score` must return a number, or a dict of several, got {value!r}. No arm could be compared. Return one "
+            "number for the whole data set, larger is better."
+        ) from error
 
 
 def check_alike(runs: Iterable[Run]) -> None:

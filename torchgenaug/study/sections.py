@@ -1,0 +1,89 @@
+"""Tables of a study file: ``[data]``, ``[task]`` and ``[arms]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torchgenaug.errors import ConfigurationError
+
+KINDS = {"classification": "label", "segmentation": "mask"}
+"""Kind of a task → the field that it needs."""
+_NETWORKS = ("small", "monai")
+_METRICS = {
+    "classification": ("accuracy", "balanced accuracy", "AUC", "sensitivity", "specificity", "rare recall"),
+    "segmentation": ("mean Dice", "-Hausdorff 95"),
+}
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """``[data]``: what is studied, and how it is divided.
+
+    Attributes:
+        name: see `load_data`.
+        per_class: real training samples of each class; None: all.
+        rare: classes of which there are fewer.
+        rare_count: real training samples of each of these.
+        validation: fraction of the patients, or of the samples where none are known.
+        test: the same.
+        split: folder of a model by ``fit --split patients``.
+    """
+
+    name: str = "digits"
+    per_class: int | None = None
+    rare: tuple[int, ...] = ()
+    rare_count: int = 5
+    validation: float = 0.2
+    test: float = 0.2
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """``[task]``: the downstream network."""
+
+    kind: str = "classification"
+    network: str = "small"
+    metric: str | None = None
+    width: int = 16
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, known in (("kind", tuple(KINDS)), ("network", _NETWORKS)):
+            if getattr(self, name) not in known:
+                raise ConfigurationError(
+                    f"`{name}` of [task] must be one of {', '.join(known)}, got {getattr(self, name)!r}. For any other "
+                    'task write a function: study = "my_package.my_study:build".'
+                )
+        if self.metric is not None and self.metric not in _METRICS[self.kind]:
+            raise ConfigurationError(
+                f"`metric` of [task] must be one of {', '.join(_METRICS[self.kind])}, got {self.metric!r}. No arm "
+                f'could be compared. For example metric = "{_METRICS[self.kind][0]}".'
+            )
+        for name, least in (("batch_size", 1), ("width", 4)):
+            if getattr(self, name) < least or getattr(self, name) % least:
+                raise ConfigurationError(
+                    f"`{name}` of [task] must be a multiple of {least}, got {getattr(self, name)}. No network could be "
+                    f"trained. For example {name} = 16."
+                )
+        if not 0 < self.learning_rate < float("inf"):
+            raise ConfigurationError(
+                f"`learning_rate` of [task] must be above 0, got {self.learning_rate}. Nothing would be learnt. For "
+                "example learning_rate = 3e-3."
+            )
+
+
+@dataclass(frozen=True)
+class ArmsSection:
+    """``[arms]``: what is compared beyond the standard arms."""
+
+    ratios: tuple[float, ...] = (0.25, 0.5, 0.75)
+    elastic: bool = False
+    filtered: bool = False
+    pretrained: bool = False
+    schedule: bool = False
+    pseudo_labels: bool = False
+    rare_classes: bool = False
+    transforms: str | None = None
