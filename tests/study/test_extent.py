@@ -9,6 +9,7 @@ from study_helpers import CLASSES, FIELDS, Images, score, split, study, train
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.study import Extent, Ramp, Split, mixed, oracle, pretrained, real_repeated, scheduled
+from torchgenaug.study.curve_figure import ratio_points
 from torchgenaug.study.curves import real_equivalent
 from torchgenaug.study.shares import share_of
 
@@ -132,3 +133,19 @@ def test_scores_of_several_measures(tmp_path):
 def test_extents_are_checked(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         Extent(**wrong)
+
+
+def test_curves_of_ratios_have_short_names():
+    point = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    roles = {"real": ("control", {}), "mix": ("synthetic", {"ratio": 0.5})}
+
+    def curves(*transforms):
+        settings, arms = {}, {}
+        for transform in transforms:
+            for name, (role, own) in roles.items():
+                arms[f"{name} {transform}"] = {"role": role, **point}
+                settings[f"{name} {transform}"] = {**own, "transform": transform}
+        return list(ratio_points({"arms": arms}, {"arms": settings}))
+
+    assert curves("Affine(degrees=12)", "Elastic(knots=7)") == ["Affine", "Elastic"]
+    assert curves("Affine(degrees=12)", "Affine(degrees=3)") == ["Affine(degrees=12)", "Affine(degrees=3)"]

@@ -99,8 +99,11 @@ def ratio_points(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
         curves.setdefault(kind, []).append(
             {"x": own.get("ratio", 0.0), **{key: arm[key] for key in ("mean", "low", "high")}}
         )
-    return {
+    drawn = {
         kind: sorted(points, key=lambda point: float(point["x"]))
         for kind, points in curves.items()
         if len({point["x"] for point in points}) > 1
     }
+    short = [kind.split("(")[0] for kind in drawn]
+    # Settings of a transform are too long for a legend, and needed where two transforms differ by them alone.
+    return dict(zip(short, drawn.values(), strict=True)) if len(set(short)) == len(short) else drawn

@@ -77,7 +77,8 @@ def topped_up(
     def build(split: Split, seed: int) -> Any:
         rows = balanced_rows(_labels(split.train))
         seen: dict[int, int] = {}
-        kept, wanted = [], []
+        kept: list[int] = []
+        wanted: list[int] = []
         for row in rows:
             seen[row] = seen.get(row, 0) + 1
             # Real and synthetic in turns, beginning with real: every second repetition.

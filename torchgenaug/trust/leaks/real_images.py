@@ -74,7 +74,7 @@ def names_of(dataset: Any, kind: str) -> tuple[str, ...]:
     if isinstance(dataset, ConcatDataset):
         parts = [names_of(part, kind) for part in dataset.datasets]
         return tuple(name for part in parts for name in part) if all(parts) else ()
-    stated = getattr(dataset, kind, None)
+    stated: Any = getattr(dataset, kind, None)
     if hasattr(stated, "tolist"):  # an array, a tensor or a column of a table
         stated = stated.tolist()
     if isinstance(stated, Sequence) and not isinstance(stated, str) and len(stated) == len(dataset):
