@@ -72,13 +72,13 @@ def brains_computed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
-def _shared(compute: Callable[[str], tuple[Tensor, ...]], folder: Path) -> Callable[[str], tuple[Tensor, ...]]:
-    def load(split: str) -> tuple[Tensor, ...]:
-        file = folder / f"{compute.__name__}-{split}.pt"
+def _shared(compute: Callable[..., tuple[Tensor, ...]], folder: Path) -> Callable[..., tuple[Tensor, ...]]:
+    def load(*arguments: object) -> tuple[Tensor, ...]:
+        file = folder / f"{compute.__name__}-{'-'.join(map(str, arguments))}.pt"
         with file.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not file.exists():
-                torch.save(compute(split), file.with_suffix(".draft"))
+                torch.save(compute(*arguments), file.with_suffix(".draft"))
                 file.with_suffix(".draft").rename(file)
         tensors: tuple[Tensor, ...] = torch.load(file, weights_only=True)
         return tensors
