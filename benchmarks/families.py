@@ -150,8 +150,11 @@ def measure(*, quick: bool = False, effort: float = 1.0, out: Path | None = None
 def _published() -> dict[str, Mapping[str, Any]]:
     """The rows of the last results, which stay unless they are measured again."""
     path = RESULTS / "families.json"
-    rows = json.loads(path.read_text())["results"]["rows"] if path.exists() else []
-    return {_identity(row): row for row in rows}
+    if not path.exists():
+        return {}
+    document = json.loads(path.read_text())
+    before = {"measured": f"{document['date']}, commit {document['commit']}"}
+    return {_identity(row): before | row for row in document["results"]["rows"]}
 
 
 def _identity(row: Mapping[str, Any]) -> str:

@@ -89,6 +89,13 @@ def families_table(results: Mapping[str, Any]) -> Iterable[str]:
     """Quality, variety and speed of each family."""
     yield "![Samples of each family](families.png)"
     yield ""
+    yield "![Samples of the families that came later](later_families.png)"
+    earlier = {row["measured"] for row in results["rows"] if "measured" in row}
+    if earlier:
+        fresh = ", ".join(f"{row['family']} {row['data']}" for row in results["rows"] if "measured" not in row)
+        yield ""
+        yield f"Measured on {'; '.join(sorted(earlier))}; in the latest run: {fresh}."
+    yield ""
     yield (
         "Trained from the start on one core; minutes and samples/s are CPU time. Distance: sliced Wasserstein distance "
         "to held-out real images, over that of real training images to them (1: as near as real ones); beside it that "

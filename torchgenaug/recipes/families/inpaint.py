@@ -29,7 +29,7 @@ from torchgenaug.seeding import derive, uniform
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch, FieldSpec
 
-_DISTANCE_WEIGHT, _VARIETY_WEIGHT = 10.0, 0.1
+_DISTANCE_WEIGHT, _VARIETY_WEIGHT = 10.0, 1.0  # with 0.1 two latents made the same region
 _LATENT_DIM = 16
 PLACED = "PlacedLesions(healthy images with organ masks, lesion masks, value_range=(low, high))"
 

@@ -33,7 +33,7 @@ FAMILIES = {
         conditions=(None, "label"),
         dims=(2, 3),
         settings={
-            "reconstruction": Setting(20.0, "weight of the squared error relative to the divergence", low=0),
+            "reconstruction": Setting(2.0, "weight of the squared error relative to the divergence", low=0),
             "rejection": Setting(256.0, "weight of a generated image's divergence in the encoder's loss", low=0),
         },
     )
