@@ -165,7 +165,7 @@ def test_large_folders_are_read_when_needed(tmp_path, monkeypatch):
     again = pickle.loads(pickle.dumps(lazy.samples))
     for k in range(6):
         assert torch.equal(kept.samples[k]["image"], again[k]["image"])
-    assert "read anew" in repr(lazy)
+    assert "read each time" in repr(lazy)
 
 
 def test_mixed_sizes_want_a_size(tmp_path):

@@ -148,8 +148,8 @@ def test_a_loader_reads_the_samples(workers):
     same({name: torch.cat([batch[name] for batch in batches]) for name in expected}, expected)
 
 
-def test_a_source_as_the_real_set_of_a_mix():
-    mixed = SyntheticMixDataset(SOURCE, SOURCE, 0.5)
+def test_a_source_in_a_mix():
+    mixed = SyntheticMixDataset([SOURCE[k] for k in range(12)], SOURCE, 0.5)
     batch = next(iter(DataLoader(mixed, batch_size=12)))
     assert type(batch) is dict
     assert batch["image"].shape == (12, 1, 4, 4)
