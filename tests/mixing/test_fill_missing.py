@@ -324,6 +324,10 @@ def test_several_modalities_rendered_and_read_back(tmp_path):
     again = FillMissing(partial_dicts(), ShardSource(tmp_path / "filled"), source=MODALITIES)
     for k in range(3):
         assert all(torch.equal(made[k][name], again[k][name]) for name in MODALITIES)
+    mixed = SyntheticMixDataset(
+        again, ShardSource(tmp_path / "filled"), 0, fields=MODALITIES
+    )  # filled samples are real
+    assert all(torch.equal(mixed[k][name], again[k][name]) for k in range(3) for name in MODALITIES)
 
 
 def test_one_modality_from_any_of_several_in_tuples():

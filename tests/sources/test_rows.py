@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from torchgenaug import SyntheticMixDataset, SyntheticSequence
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.sources.rows import Row, Rows
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
 
@@ -159,3 +160,9 @@ def test_a_source_in_a_mix():
 
 def test_no_indices_no_samples():
     assert list(SOURCE.__getitems__([])) == []
+
+
+@pytest.mark.parametrize("wrap", [lambda part: part, lambda part: Subset(part, [0]), lambda part: part + part])
+def test_a_source_is_no_real_data(wrap):
+    with pytest.raises(ConfigurationError, match="Its synthetic samples would be called real"):
+        SyntheticMixDataset(wrap(SOURCE), SOURCE, 0.5)

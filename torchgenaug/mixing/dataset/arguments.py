@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.utils.data import ConcatDataset, Subset
 
 from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
@@ -62,7 +63,7 @@ def check_both_sets(real: Any, synthetic: Any, mix: type) -> None:
         EmptyDatasetError: no real samples.
     """
     check_map_style(real, "real")
-    found = find_inside(real, (mix, SyntheticSource))
+    found = find_inside(real, (mix,)) or _source_handed_on(real)
     if found is not None:
         raise ConfigurationError(
             f"`real` must hold real samples, got a {type(found).__name__}{_place(found, real)}. Its synthetic samples "
@@ -78,6 +79,19 @@ def check_both_sets(real: Any, synthetic: Any, mix: type) -> None:
             f"`synthetic` must hold synthetic samples only, got a {type(found).__name__}{_place(found, synthetic)}. "
             "Its real samples would be called synthetic. Give what it mixes in instead: its `source`."
         )
+
+
+def _source_handed_on(dataset: Any) -> SyntheticSource | None:
+    """The synthetic source that a data set is, or whose samples torch's own wrappers hand on as theirs.
+
+    Not one inside a class of another kind: `FillMissing` completes real samples from it, and a class of the user's may
+    paste a lesion from it into a real image.
+    """
+    if isinstance(dataset, SyntheticSource):
+        return dataset
+    inner = dataset.datasets if isinstance(dataset, ConcatDataset) else ()
+    inner = (dataset.dataset,) if isinstance(dataset, Subset) else inner
+    return next(filter(None, map(_source_handed_on, inner)), None)
 
 
 def _place(found: object, dataset: object) -> str:
