@@ -89,8 +89,8 @@ def _source_handed_on(dataset: Any) -> SyntheticSource | None:
     """
     if isinstance(dataset, SyntheticSource):
         return dataset
-    inner = dataset.datasets if isinstance(dataset, ConcatDataset) else ()
-    inner = (dataset.dataset,) if isinstance(dataset, Subset) else inner
+    inner: list[Any] = [*dataset.datasets] if isinstance(dataset, ConcatDataset) else []
+    inner += [dataset.dataset] if isinstance(dataset, Subset) else []
     return next(filter(None, map(_source_handed_on, inner)), None)
 
 
