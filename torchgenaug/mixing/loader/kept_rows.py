@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,12 +32,10 @@ class Read(NamedTuple):
 
     Attributes:
         size: samples that the loader's batch has.
-        rows: how many of them were read.
         draws: the synthetic samples that replace the others; None: all were read, and nothing is decided yet.
     """
 
     size: int
-    rows: int
     draws: range | None
 
 
@@ -82,10 +80,11 @@ def part_of(plan: EpochPlan, batch: int, seen: int, arrived: int, read: Read | N
 class KeptRows:
     """A `DataLoader` like the user's, with the same samplers, that leaves out the indices of rows that are replaced.
 
-    Which rows of a batch are kept is known before it is read. So where samples are read one by one and stacked by
-    torch's own `default_collate`, or whole batches by a list of indices, the others need not be read. The batches that
-    come out are the same if a sample depends on its index alone. The first batches are read whole, until one has
-    arrived with one row for each index.
+    Which rows of a batch are kept is known before it is read. So where samples are read one by one, or by
+    ``__getitems__``, and stacked by torch's own `default_collate`, the others need not be read. The batches that come
+    out are the same if a sample depends on its index alone. Which rows are left out depends on the plan alone, never
+    on what was read before: a resumed run reads the same rows in the same workers, so that transforms which draw from
+    a worker's random state draw the same numbers, too.
 
     Args:
         loader: for which `applies` is true; it is left as it is.
@@ -96,17 +95,18 @@ class KeptRows:
         self._settings: dict[str, Any] = {}
         self._plan: tuple[EpochPlan, int, int] | None = None
         self._reads: deque[Read | None] = deque()
-        self._row_per_index: bool | None = None
 
     @staticmethod
     def applies(loader: Any) -> bool:
         """Whether rows of a loader may stay unread: a plain `DataLoader` over a map-style data set, torch's collating.
 
-        Subclasses, other functions that collate, and `torchio.Queue`, whose samples do not depend on the index, may do
-        anything with the rows that they see.
+        Without torch's batches (``batch_size=None``) a list of indices may give any number of rows. Subclasses, other
+        functions that collate, and `torchio.Queue`, whose samples do not depend on the index, may do anything with the
+        rows that they see.
         """
         return (
             type(loader) is DataLoader
+            and loader.batch_sampler is not None
             and not isinstance(loader.dataset, IterableDataset)
             and loader.collate_fn in (default_collate, default_convert)
             and loader.in_order
@@ -124,34 +124,9 @@ class KeptRows:
         batches = iter(self._same_loader())
         return ((batch, reads.popleft()) for batch in batches)
 
-    def arrived(self, read: Read, rows: int) -> None:
-        """Takes note of how many rows a batch has."""
-        if rows != read.rows:
-            self._row_per_index = False
-        elif self._row_per_index is None:
-            self._row_per_index = True
-
-    def thinned(self, lists: Iterable[Any]) -> Iterator[Any]:
+    def thinned(self, lists: Iterator[Any]) -> Iterator[Any]:
         """The lists of indices of a pass without those that are not kept; notes what is read."""
-        plan, reads, seen = self._plan, self._reads, 0
-        for batch, indices in enumerate(lists):
-            if plan is None or type(indices) is not list or not indices:
-                reads.append(None)
-                yield indices
-                continue
-            epoch, first, seen_before = plan
-            seen = seen_before if batch == first else seen
-            size = len(indices)
-            draws = epoch.draws(seen, size) if self._row_per_index else range(0)
-            seen += size
-            if not draws:
-                reads.append(Read(size, size, None))
-                yield indices
-                continue
-            # One row at least: it shows what the synthetic ones must look like.
-            kept = epoch.kept(batch, size, size - len(draws)).tolist() or [0]
-            reads.append(Read(size, len(kept), draws))
-            yield [indices[row] for row in kept]
+        return _thinned(lists, self._plan, self._reads)  # those of the pass that begins now
 
     def _same_loader(self) -> DataLoader[Any]:
         """A loader with the settings of the user's, as they are now; the same one again, for workers that persist."""
@@ -160,13 +135,30 @@ class KeptRows:
         if settings != self._settings:
             self._settings = settings
             options = {name: value for name, value in settings.items() if name != "batch_size"}
-            if loader.batch_sampler is None:
-                self._twin = DataLoader(
-                    loader.dataset, batch_size=None, sampler=_Thinned(self, loader.sampler), **options
-                )
-            else:
-                self._twin = DataLoader(loader.dataset, batch_sampler=_Thinned(self, loader.batch_sampler), **options)
+            self._twin = DataLoader(loader.dataset, batch_sampler=_Thinned(self, loader.batch_sampler), **options)
         return self._twin
+
+
+def _thinned(lists: Iterator[Any], plan: tuple[EpochPlan, int, int] | None, reads: deque[Read | None]) -> Iterator[Any]:
+    seen = 0
+    for batch, indices in enumerate(lists):
+        if plan is None or type(indices) is not list or not indices:
+            reads.append(None)
+            yield indices
+            continue
+        epoch, first, seen_before = plan
+        seen = seen_before if batch == first else seen
+        size = len(indices)
+        draws = epoch.draws(seen, size)
+        seen += size
+        if not draws:
+            reads.append(Read(size, None))
+            yield indices
+            continue
+        # One row at least: it shows what the synthetic ones must look like.
+        kept = epoch.kept(batch, size, size - len(draws)).tolist() or [0]
+        reads.append(Read(size, draws))
+        yield [indices[row] for row in kept]
 
 
 class _Thinned:

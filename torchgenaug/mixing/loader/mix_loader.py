@@ -40,9 +40,9 @@ class SyntheticMixLoader:
     epoch always, and over epochs if the loader knows its length and its batch size.
 
     Synthetic samples are read in whole batches where the loop runs: no worker and no transport between processes. Real
-    samples that are replaced are not read if `loader` is a plain `DataLoader` of a map-style data set without a
-    `collate_fn`: one with its settings and samplers is iterated in its place. Else they are thrown away. Under
-    `torch.distributed` each rank draws others. A batch is a function of (seed, epoch, batch number, rank, the loader's
+    samples that are replaced are not read if `loader` is a plain `DataLoader` of a map-style data set with a batch size
+    and without a `collate_fn`: one with its settings and samplers is iterated in its place. Else they are thrown away.
+    Under `torch.distributed` each rank draws others. A batch is a function of (seed, epoch, batch number, rank, the loader's
     batches).
 
     Each pass is an epoch: 0, 1, …; `set_epoch` says which one comes next. It also moves a pool, and tells the loader,
@@ -290,9 +290,7 @@ class SyntheticMixLoader:
             self._mixer = BatchMixer(layout, self.source, self._transforms, provenance=self._provenance)
         runs_ahead = self.device is not None and has_streams(self.device)
         state = self._wrapped.state(under_way=True) if runs_ahead and self._wrapped.is_stateful else None
-        tensors = self._mixer.layout.tensors(batch)
-        self._wrapped.arrived(read, tensors[0].shape[0])
-        return (batch, self._mixer, state, read), tensors
+        return (batch, self._mixer, state, read), self._mixer.layout.tensors(batch)
 
     def __repr__(self) -> str:
         what = f"{self.loader!r}, {self.source!r}, {self.plan.ratio!r}, mode={self.plan.mode!r}"

@@ -117,11 +117,6 @@ class WrappedLoader:
         if self._kept is not None:
             self._kept.begin(plan, batch, seen)
 
-    def arrived(self, read: Read | None, rows: int) -> None:
-        """Takes note of how many rows a batch has, of which so much was read."""
-        if read is not None and self._kept is not None:
-            self._kept.arrived(read, rows)
-
     def _new_pass(self) -> Iterator[tuple[Any, Read | None]]:
         if self._kept is not None:
             return iter(self._kept)
