@@ -42,8 +42,8 @@ class SyntheticMixLoader:
     Synthetic samples are read in whole batches where the loop runs: no worker and no transport between processes. Real
     samples that are replaced are not read if `loader` is a plain `DataLoader` of a map-style data set with a batch size
     and without a `collate_fn`: one with its settings and samplers is iterated in its place. Else they are thrown away.
-    Under `torch.distributed` each rank draws others. A batch is a function of (seed, epoch, batch number, rank, the loader's
-    batches).
+    Under `torch.distributed` each rank draws others. A batch is a function of (seed, epoch, batch number, rank, the
+    loader's batches).
 
     Each pass is an epoch: 0, 1, …; `set_epoch` says which one comes next. It also moves a pool, and tells the loader,
     its sampler and its data set, as far as they have ``set_epoch``. A pool with ``refreshes_per_epoch=P`` moves within
