@@ -51,7 +51,7 @@ def fit(
         str | None, typer.Option(help="Table of the classes of a folder: FILE, FILE:COLUMN, FILE:COLUMN=VALUE, none.")
     ] = None,
     volumes: Annotated[
-        bool, typer.Option("--volumes", help="Stack the slices of each DICOM series into a volume.")
+        bool, typer.Option("--volumes", help="Slices of each DICOM series are a volume, and arrays of three axes are.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Train on so many samples only (of each class).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the family's.")] = None,

@@ -63,6 +63,32 @@ def test_jpeg(quality, subsampled):
         assert (mask.numpy() != disc(centre=(18 + k, 25))).mean() < 0.01
 
 
+@pytest.mark.parametrize("quality", [5, 20, 50, 80])
+@pytest.mark.parametrize("kind", ["WEBP", "JPEG"])
+def test_strong_compression(quality, kind):
+    """WebP moves whole blocks by a level or more: areas near the ends are no classes."""
+    image = pytest.importorskip("PIL.Image")
+    shapes, masks = [], []
+    for k in range(4):
+        shapes.append(disc(9, (14 + k, 18)) | disc(6, (36, 38)))
+        file = io.BytesIO()
+        image.fromarray(shapes[-1].astype(np.uint8) * 255).save(file, kind, quality=quality)
+        masks.append(np.array(image.open(file).convert("RGB"))[..., 1])
+    count, found = classes(*masks)
+    assert count == 2
+    assert max((mask.numpy() != shape).mean() for mask, shape in zip(found, shapes, strict=True)) < 0.02
+
+
+def test_classes_next_to_0_are_not_taken_for_compression():
+    """0, 1, 2 and a 255 with interpolated edges are never read as binary."""
+    mask = np.zeros(SIZE, np.uint8)
+    mask[2:12, 2:40], mask[14:24, 2:40], mask[29:39, 4:40] = 1, 2, 255
+    assert classes(mask)[0] == 4
+    for row, value in ((26, 20), (27, 110), (28, 200), (39, 230), (40, 128), (41, 40), (42, 12)):
+        mask[row, 4:40] = value
+    assert classes(mask)[0] > 4
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from([1.0, 255.0, 65535.0]),
@@ -122,6 +148,35 @@ def test_colours():
     assert "#000000, #0000ff, #ff0000, #ffffff became classes 0 to 3" in found.remarks[0]
     assert found.classes()(torch.from_numpy(mask)[None]).unique().tolist() == [0, 1, 2]
     assert found.classes()(torch.from_numpy(white)[None]).unique().tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("colours", "numbers"),
+    [
+        ((0x00FF00, 0xFF0000, 0x0000FF), (1, 2, 0)),  # ascending
+        ((0xFFFFFF, 0xFF0000, 0x0000FF), (0, 2, 1)),  # white is the background
+        ((0xFFFFFF, 0xFF0000), (0, 1)),
+        ((0x000000, 0xFFFFFF, 0xFF0000), (0, 2, 1)),
+    ],
+)
+def test_colours_without_black_leave_no_class_empty(colours, numbers):
+    mask = np.full(SIZE, COLOUR | colours[0], np.int32)
+    for k, colour in enumerate(colours[1:], 1):
+        mask[9 * k : 9 * k + 7] = COLOUR | colour
+    found = column(mask)
+    assert found.spec(SIZE).value_range == (0, len(colours) - 1)
+    result = found.classes()(torch.from_numpy(mask)[None])[0].numpy()
+    for colour, number in zip(colours, numbers, strict=True):
+        assert np.array_equal(result == number, mask == (COLOUR | colour))
+    assert found.classes()(torch.zeros(1, 2, 2, dtype=torch.int32)).max() == 0  # with which masks are padded
+    assert ("none is black" in found.remarks[0]) == (0 not in colours)
+
+
+def test_greys_without_0_leave_no_class_empty():
+    found = column(np.where(disc(), 200, 100).astype(np.uint8))
+    assert found.spec(SIZE).value_range == (0, 1)
+    assert "100, 200 became classes 0 to 1: none is 0" in found.remarks[0]
+    assert column(np.full(SIZE, 255, np.uint8)).spec(SIZE).value_range == (0, 1)  # everything is covered
 
 
 @pytest.mark.parametrize(

@@ -115,3 +115,39 @@ def test_unequal_numbers_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", images=GREY, labels=CLASSES[:5])
     with pytest.raises(ConfigurationError, match="one entry for each of the 12 images"):
         load_data(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "h5"])
+def test_few_slices_are_channels_or_a_volume_by_choice(tmp_path, ending):
+    """Four planes: a short axis is channels, which is stated with the option that says otherwise."""
+    for k in range(3):
+        image, mask = VOLUME[k][:4].astype(np.float32) + k, (MASKS[:4] > 0).astype(np.uint8)
+        if ending == "npy":
+            np.save(tmp_path / f"case{k}.npy", image)
+        elif ending == "npz":
+            np.savez(tmp_path / f"case{k}.npz", image=image, mask=mask)
+        else:
+            with pytest.importorskip("h5py").File(tmp_path / f"case{k}.h5", "w") as file:
+                file["image"], file["mask"] = image, mask
+    if ending == "npy":
+        data = load_data(tmp_path)
+        assert data.image_shape == (4, 16, 16)
+        assert any("an axis of 4 was read as channels" in text for text in map(str.lower, data.remarks))
+    for options in ({"volumes": True}, {"size": (8, 16, 16)}):
+        data = load_data(tmp_path, **options)
+        assert data.image_shape == (1, 8, 16, 16)
+        assert data.fields.get("mask", data.fields["image"]).shape == (1, 8, 16, 16)
+        assert not any("as channels" in text for text in data.remarks)
+
+
+def test_options_are_heeded_for_arrays_of_many_samples(tmp_path):
+    np.savez(tmp_path / "busi.npz", train_images=GREY, train_masks=MASKS)
+    np.savez(tmp_path / "more.npz", train_images=GREY[:5], train_masks=MASKS[:5])
+    with pytest.raises(ConfigurationError, match="one data set, got 2"):
+        load_data(tmp_path)
+    data = load_data(tmp_path, images="more.npz", masks="none")
+    assert (len(data), sorted(data.fields)) == (5, ["image"])
+    assert any("not chosen: 1" in text for text in data.remarks)
+    assert "mask" not in load_data(tmp_path / "busi.npz", masks="none").fields
+    with pytest.raises(ConfigurationError, match=r"must be left out for arrays .*folders='classes'"):
+        load_data(tmp_path / "busi.npz", folders="classes")

@@ -123,7 +123,7 @@ def _decode(part: Part, *, of_mask: bool) -> Decoded:
         if isinstance(part, Segmentation):
             return read_segmentation(part)
         if isinstance(part, ArrayRow):
-            return one_array(load_row(path, part.member, part.row, part.axis))
+            return one_array(load_row(path, part.member, part.row, part.axis), is_volume=part.is_volume)
         reader = READERS.get(suffix_of(path), read_dicom)
         if of_mask and holds_several(path):
             return one_array(load_array(path, choose_member(path, MASK_MEMBERS)))

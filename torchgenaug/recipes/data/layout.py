@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
+from torchgenaug.recipes.data.array_volumes import as_volumes
 from torchgenaug.recipes.data.channels import join_channels
 from torchgenaug.recipes.data.files import READERS, read_image, stem_of, suffix_of, unreadable
 from torchgenaug.recipes.data.groups import read_groups
@@ -23,7 +24,7 @@ from torchgenaug.recipes.data.roles import OUTSIDE, Roles, assign_roles, splits_
 from torchgenaug.recipes.data.segmentations import chosen_segmentations, with_segmentations
 from torchgenaug.recipes.data.selection import NO_MASKS, Selection
 from torchgenaug.recipes.data.series import stack_series, unstacked_remark
-from torchgenaug.recipes.data.stacks import read_stacks
+from torchgenaug.recipes.data.stacks import read_chosen_stacks
 from torchgenaug.recipes.data.suspicion import are_masks_of, doubt, looks_like_mask, num_levels
 from torchgenaug.recipes.data.table_choice import FoundLabels, find_labels, tables_of
 from torchgenaug.recipes.data.unreadable_kinds import remedies
@@ -41,7 +42,7 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     """
     selection = selection or Selection()
     listing = list_folder(folder)
-    stacked = read_stacks(listing)
+    stacked = read_chosen_stacks(listing, selection)
     if stacked is not None:
         return stacked
     headers = _dicom_headers(listing)
@@ -108,7 +109,10 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
         )
         records, segmented_remarks = with_segmentations(stack[0], headers, listing, wanted)
         group_remarks += (*stack[1], *segmented_remarks)
-    remarks = (_summary(records, roles), *channel_remarks, *mask_remarks, *group_remarks, *listing.unused())
+    summary = _summary(records, roles)
+    if selection.volumes:
+        records = as_volumes(records)
+    remarks = (summary, *channel_remarks, *mask_remarks, *group_remarks, *listing.unused())
     return Layout(tuple(records), names, (*remarks, *table.remarks, *remedies(listing.others.get(OTHER_KINDS, []))))
 
 

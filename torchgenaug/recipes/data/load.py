@@ -53,8 +53,9 @@ def load_data(
             column of classes, ``"FILE:COLUMN=VALUE"`` means two classes, files with that value (perhaps among others,
             ``a|b``) and without; ``"none"``: no table. None: ``labels.csv``, or the only table that names the images
             and their classes.
-        volumes: of a folder: whether the single-slice DICOM files of each series are stacked into one volume, sorted
-            by their positions. Three numbers in `size` or `spacing` mean so, too.
+        volumes: whether the single-slice DICOM files of each series are stacked into one volume, sorted by their
+            positions, and arrays of three axes (.npy, .npz, .h5, .mat) are volumes even where one of them is short
+            enough for channels. Three numbers in `size` or `spacing` mean so, too.
 
     Raises:
         ConfigurationError: an unknown name, or data that cannot be trained on.
@@ -85,14 +86,14 @@ def load_data(
             f"`split` must be 'train' for data of your own, got {split!r} for {name!r}. "
             "Part them: load_data(…).split()."
         )
+    options = {**asdict(selection), "spacing": spacing}
+    reading = {key: value for key, value in options.items() if value not in (None, False)}
     if folder.is_dir():
         from torchgenaug.recipes.data.folder import from_folder
 
-        options = {**asdict(selection), "spacing": spacing}
-        reading = {key: value for key, value in options.items() if value not in (None, False)}
         return replace(from_folder(folder, size, spacing, selection), reading=reading)
     if folder.suffix.lower() in (".npz", ".npy", *HDF5, MATLAB) and folder.is_file():
-        return _array_file(folder, size, spacing)
+        return replace(_array_file(folder, size, spacing, selection), reading=reading)
     if folder.name.lower() in _STANDS_FOR_ITS_FOLDER and folder.is_file():
         data = load_data(folder.parent, size=size, spacing=spacing, images=images, masks=masks, folders=folders,
                          table=table, volumes=volumes)  # fmt: skip
@@ -108,13 +109,15 @@ def load_data(
     )
 
 
-def _array_file(path: Path, size: int | Sequence[int] | None, spacing: float | Sequence[float] | None) -> TrainingData:
+def _array_file(
+    path: Path, size: int | Sequence[int] | None, spacing: float | Sequence[float] | None, selection: Selection
+) -> TrainingData:
     from torchgenaug.recipes.data.folder import from_layout
     from torchgenaug.recipes.data.listing import Listing
-    from torchgenaug.recipes.data.stacks import read_stacks
+    from torchgenaug.recipes.data.stacks import read_chosen_stacks
 
     path = Path(os.path.abspath(path))
-    layout = read_stacks(Listing(path.parent, [path]))
+    layout = read_chosen_stacks(Listing(path.parent, [path]), selection)
     if layout is None:
         raise ConfigurationError(
             f"DATA must be a folder, or an array file of many images (train_images and train_labels, or images and "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,8 @@ _MOST_BETWEEN = 0.25  # fraction of pixels that soft edges take at most
 _FLAT = 0.3  # a value is a class where so many of its pixels lie in areas of it, 3 x 3 at least
 _EVEN, _EVEN_PART = 32, 0.1  # an edge climbs by more than so many levels within 3 pixels, but for a part of it
 _NOISE = 12  # levels by which compression moves a class at most, where it moves it little
+_SPECKS = 3  # levels near each end, in specks, that compression leaves at least
+_WHITE = 0xFFFFFF
 _ROUNDING = 1e-3
 _LEVELS = 64  # classes are numbered from 0; where the largest value is at least this, values are levels of grey
 
@@ -32,10 +34,13 @@ class Classes:
     Args:
         table: the value of each class, ascending; None: values are the classes.
         threshold: class 1 from here on, in place of a table.
+        white_first: whether white, the last colour of the table, is class 0, and so is black, with which masks are
+            padded.
     """
 
     table: tuple[int, ...] | None = None
     threshold: float | None = None
+    white_first: bool = False
 
     def __call__(self, values: Tensor) -> Tensor:
         """(1, *spatial) int64."""
@@ -46,7 +51,10 @@ class Classes:
             return whole
         if self.table[-1] >= COLOUR:
             whole = torch.where(whole < COLOUR, COLOUR + whole * 0x010101, whole)  # a mask that is all grey
-        return torch.searchsorted(torch.tensor(self.table), whole)
+        found = torch.searchsorted(torch.tensor(self.table), whole)
+        if not self.white_first:
+            return found
+        return torch.where(whole == COLOUR, 0, (found + 1) % len(self.table))
 
 
 class MaskColumn:
@@ -64,7 +72,7 @@ class MaskColumn:
     def __init__(self, name: str, places: Callable[[int], str], count: int) -> None:
         self.name, self.places = name, places
         self.remarks: list[str] = []
-        self._values: set[int] = {0}
+        self._values: set[int] = set()
         self._full: int | None = None  # what stands for 1 where masks are soft: 1, 255 or 65535
         self._pixels, self._flat = Counter[int](), Counter[int]()  # by level, 0 to 255
         self._even_between = 0  # pixels between the ends that are not part of an edge
@@ -173,11 +181,16 @@ class MaskColumn:
             return Classes()
         colours = max(self._values) >= COLOUR
         table = tuple(sorted({_as_colour(value) for value in self._values} if colours else self._values))
-        if len(table) > 2:
+        if len(table) == 1:  # one class everywhere, and a background that no mask shows
+            table = (COLOUR if colours else 0, *table)
+        white_first = table[0] != COLOUR and table[-1] == COLOUR | _WHITE
+        if len(table) > 2 or table[0] not in (0, COLOUR):
             what = "colours" if colours else "values"
-            shown = ", ".join(f"#{value - COLOUR:06x}" if colours else str(value) for value in table)
-            self.remarks.append(f"Mask {what} {shown} became classes 0 to {len(table) - 1}.")
-        return Classes(table)
+            classes = (table[-1], *table[:-1]) if white_first else table
+            shown = ", ".join(f"#{value - COLOUR:06x}" if colours else str(value) for value in classes)
+            none = "" if table[0] in (0, COLOUR) else f": none is {'black' if colours else '0'}"
+            self.remarks.append(f"Mask {what} {shown} became classes 0 to {len(table) - 1}{none}.")
+        return Classes(table, white_first=white_first)
 
     def _is_soft(self) -> bool:
         levels = sorted(self._pixels)
@@ -192,8 +205,20 @@ class MaskColumn:
         if len(levels) < 4 and num_between < 16 and not (self._fraction and not num_between):
             return False
         ends = ([level for level in levels if level <= _LOW], [level for level in levels if level >= _HIGH])
-        others = [level for end in ends for level in end if level != max(end, key=lambda each: self._pixels[each])]
+        main = [max(end, key=lambda each: self._pixels[each]) for end in ends]
+        others = [level for end in ends for level in end if level not in main]
+        if self._is_noisy(ends, num_between):
+            others = [level for level in others if all(abs(level - each) > _NOISE for each in main)]
         return not any(self._is_area(level) for level in [*between, *others])
+
+    def _is_noisy(self, ends: Sequence[Sequence[int]], num_between: int) -> bool:
+        """Whether compression moved the values at both ends: WebP moves whole blocks by a few levels.
+
+        Specks of it lie near the ends, while half of an interpolated edge and more lies between them.
+        """
+        specks = [[level for level in end if not self._is_area(level)] for end in ends]
+        near = sum(self._pixels[level] for end in specks for level in end)
+        return min(map(len, specks)) >= _SPECKS and num_between < near / 2
 
     def _check_lines(self) -> None:
         """Refuses classes between which compression or interpolation wrote other values."""
@@ -219,10 +244,12 @@ class MaskColumn:
             shown = ", ".join(f"#{value - COLOUR:06x}" for value in values[:8]) + ", …"
         else:
             shown = _some(values)
+        compressed = "Colours between those of the classes come from compression: write masks as PNG. "
         return ConfigurationError(
-            f"Masks must hold at most {_MAX_VALUES} different values, got more by {self._too_many}: {shown}. Numbers "
-            "of cells are no classes: write mask > 0. A grey image is no mask: leave it out with --masks none, state "
-            "which files are masks (--masks GLOB), or, where folders are classes: --images '**' --folders classes."
+            f"Masks must hold at most {_MAX_VALUES} different values, got more by {self._too_many}: {shown}. "
+            f"{compressed if values[-1] >= COLOUR else ''}Numbers of cells are no classes: write mask > 0. A grey "
+            "image is no mask: leave it out with --masks none, state which files are masks (--masks GLOB), or, where "
+            "folders are classes: --images '**' --folders classes."
         )
 
 

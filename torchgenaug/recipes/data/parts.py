@@ -18,12 +18,14 @@ class ArrayRow:
         member: name of the array in a file of several.
         row: which sample; None: the whole array.
         axis: 0, or -1: the samples lie along the last axis.
+        is_volume: whether three axes are a volume, however short one of them is, and not channels and a picture.
     """
 
     path: Path
     member: str | None
     row: int | None
     axis: int = 0
+    is_volume: bool = False
 
     def __str__(self) -> str:
         row = "" if self.row is None else f" row {self.row}"

@@ -25,7 +25,7 @@ class Selection:
         table: the table of classes, a path below the folder; ``FILE:COLUMN`` names its column of classes, and
             ``FILE:COLUMN=VALUE`` means two classes, files with that value and without; ``"none"``: no table. None:
             ``labels.csv``, or the only table that names the images and their classes.
-        volumes: whether the slices of a DICOM series are one volume.
+        volumes: whether the slices of a DICOM series are one volume, and arrays of three axes volumes.
     """
 
     images: str | None = None

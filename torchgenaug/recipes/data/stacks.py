@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.array_volumes import as_volumes
 from torchgenaug.recipes.data.files import unreadable
 from torchgenaug.recipes.data.listing import Listing, some
 from torchgenaug.recipes.data.naming import folder_tokens, split_word
@@ -18,6 +19,7 @@ from torchgenaug.recipes.data.readers.arrays import holds_several, load_array, m
 from torchgenaug.recipes.data.readers.containers import MATLAB, is_container
 from torchgenaug.recipes.data.readers.decoded import MAX_CHANNELS, Array
 from torchgenaug.recipes.data.records import FileRecord, Layout
+from torchgenaug.recipes.data.selection import NO_MASKS, NO_TABLE, Glob, Selection
 
 _IMAGES = {"images", "imgs", "x", "image", "img", "data", "volumes", "scans"}
 _ONE_IMAGE = {"image", "img", "data"}
@@ -42,6 +44,39 @@ class _Array:
     @property
     def name(self) -> str:
         return self.member or self.path.name
+
+
+def read_chosen_stacks(listing: Listing, selection: Selection) -> Layout | None:
+    """What `read_stacks` finds among the files that the user's options name.
+
+    Raises:
+        ConfigurationError: as `read_stacks`, or an option that means nothing for such arrays.
+    """
+    patterns = [pattern for pattern in (selection.images, selection.masks) if pattern not in (None, NO_MASKS)]
+    if not patterns:
+        layout, chosen = read_stacks(listing), None
+    else:
+        keys = [listing.key(path) for path in listing.files]
+        named = {key for pattern in patterns if pattern for key in Glob(pattern).keep(keys)}
+        chosen = replace(listing, files=[path for path, key in zip(listing.files, keys, strict=True) if key in named])
+        layout = read_stacks(chosen)
+    if layout is None:
+        return None
+    if selection.folders is not None or selection.table not in (None, NO_TABLE):
+        option = f"folders={selection.folders!r}" if selection.folders else f"table={selection.table!r}"
+        raise ConfigurationError(
+            f"`folders` and `table` must be left out for arrays of many samples, got {option} for "
+            f"{layout.records[0].image[0]}. Their classes are an array of their own. Leave the option out."
+        )
+    records, remarks = layout.records, layout.remarks
+    if chosen is not None and len(chosen.files) < len(listing.files):
+        remarks = (*remarks, f"Not used: files that were not chosen: {len(listing.files) - len(chosen.files)}.")
+    if selection.masks == NO_MASKS and any(record.mask for record in records):
+        records = tuple(replace(record, mask=()) for record in records)
+        remarks = (*remarks, "Masks were left out.")
+    if selection.volumes:
+        records = tuple(as_volumes(records))
+    return replace(layout, records=records, remarks=remarks)
 
 
 def read_stacks(listing: Listing) -> Layout | None:

@@ -13,6 +13,7 @@ from torchgenaug.recipes.data.listing import some
 from torchgenaug.recipes.data.selection import Glob
 
 _FEW = 16  # distinct values
+_ANYWHERE = 4  # so few values may lie as they will; more are classes where they lie in areas
 _NEAR = 0.12  # of the range: how far from an end values of a soft or compressed binary mask lie
 _BETWEEN = 0.03  # fraction of pixels between the ends that a binary mask may have
 _BLACK = 5
@@ -32,14 +33,23 @@ def looks_like_mask(values: Tensor) -> bool:
     if not high > low:
         return False
     sampled = flat[0, :: max(1, flat.shape[1] // 4096)]
-    if _num_values(sampled) <= _FEW and _num_values(flat) <= _FEW:
-        return True
+    if _num_values(sampled) <= _FEW and (found := _num_values(flat)) <= _FEW:
+        return found <= _ANYWHERE or _in_areas(values[:1])
     if values.dtype != torch.uint8 or low > _BLACK or high < 255 - _BLACK:
         return False  # compression leaves black and white where they were
     sampled, margin = sampled.double(), _NEAR * (high - low)
     between = ((sampled > low + margin) & (sampled < high - margin)).double().mean()
     ends = min(float((sampled <= low + margin).double().mean()), float((sampled >= high - margin).double().mean()))
     return float(between) < _BETWEEN and ends > 0.005
+
+
+def _in_areas(values: Tensor) -> bool:
+    """Whether most of the values continue in the next row for the most part: greys of small digits do not."""
+    upper, lower = values[..., :-1, :], values[..., 1:, :]
+    found, rows = torch.unique(upper, return_inverse=True)
+    counts = torch.bincount(rows.reshape(-1), minlength=len(found))
+    continued = torch.bincount(rows[upper == lower], minlength=len(found))
+    return bool((continued > 0.5 * counts).double().mean() > 0.5)
 
 
 def num_levels(values: Tensor) -> int:

@@ -32,22 +32,44 @@ def deep_png(path, array, colour_type):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
 
 
-@pytest.mark.parametrize(("colour_type", "samples", "kept"), [(0, 1, 1), (2, 3, 3), (6, 4, 3)])
+@pytest.mark.parametrize(("colour_type", "samples", "kept"), [(0, 1, 1), (2, 3, 3), (4, 2, 1), (6, 4, 3)])
 def test_png_of_16_bits(tmp_path, colour_type, samples, kept):
-    """Grey, colours, colours and alpha: nothing is reduced to 8 bits, alpha is left out."""
-    array = np.random.default_rng(0).integers(0, 4095, (12, 16, samples)).astype(np.uint16)
+    """Grey and colours, also with alpha: all bits are kept, alpha is left out, stated where it varies."""
+    array = np.random.default_rng(0).integers(0, 65536, (12, 16, samples)).astype(np.uint16)
     deep_png(tmp_path / "a.png", array, colour_type)
-    values = read_picture(tmp_path / "a.png").values
-    assert values.dtype == np.uint16
-    assert np.array_equal(values, np.moveaxis(array, -1, 0)[:kept])
+    decoded = read_picture(tmp_path / "a.png")
+    assert decoded.values.dtype == np.uint16
+    assert np.array_equal(decoded.values, np.moveaxis(array, -1, 0)[:kept])
+    assert decoded.notes == (("transparency, which varies, was left out",) if samples > kept else ())
+    array[..., kept:] = 65535
+    deep_png(tmp_path / "b.png", array, colour_type)
+    assert read_picture(tmp_path / "b.png").notes == ()
+
+
+def test_png_of_16_bits_is_turned(tmp_path):
+    """By EXIF, as the same picture of 8 bits is."""
+    array = np.random.default_rng(0).integers(0, 65536, (12, 16, 2)).astype(np.uint16)
+    deep_png(tmp_path / "a.png", array, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = (tmp_path / "a.png").read_bytes()
+    body = b"eXIf" + exif.tobytes()[6:]
+    part = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(content[:33] + part + content[33:])
+    decoded = read_picture(tmp_path / "a.png")
+    assert np.array_equal(decoded.values[0], np.rot90(array[..., 0], -1))
+    assert any("EXIF" in note for note in decoded.notes)
+
+
+def test_ppm_of_12_bits_keeps_its_unit(tmp_path):
+    array = np.random.default_rng(0).integers(0, 4096, (12, 16, 3)).astype(">u2")
+    (tmp_path / "a.ppm").write_bytes(b"P6\n# 16 x 12\n16 12\n4095\n" + array.tobytes())
+    assert np.array_equal(read_picture(tmp_path / "a.ppm").values, np.moveaxis(array, -1, 0))
 
 
 def test_a_reduction_to_8_bits_is_stated(tmp_path):
-    array = np.random.default_rng(0).integers(0, 65535, (12, 16, 2)).astype(np.uint16)
-    deep_png(tmp_path / "a.png", array, 4)
-    (tmp_path / "b.ppm").write_bytes(b"P6\n# 16 x 12\n16 12\n4095\n" + bytes(12 * 16 * 6))
-    for name in ("a.png", "b.ppm"):
-        assert "8 bits" in read_picture(tmp_path / name).notes[0]
+    (tmp_path / "a.ppm").write_text("P3\n2 1\n4095\n1 2 3 4095 5 6\n")
+    assert "8 bits" in read_picture(tmp_path / "a.ppm").notes[0]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -109,13 +131,6 @@ def test_what_colours_lose_is_stated(tmp_path, mode, channels, note):
         opaque[..., -1] = 255
         Image.frombytes(mode, (20, 16), opaque.tobytes()).save(tmp_path / "b.png")
         assert read_picture(tmp_path / "b.png").notes == ()
-
-
-def test_grey_of_16_bits_with_alpha_is_grey(tmp_path):
-    deep_png(tmp_path / "a.png", np.random.default_rng(0).integers(0, 65536, (16, 20, 2)), 4)
-    decoded = read_picture(tmp_path / "a.png")
-    assert decoded.values.shape == (1, 16, 20)
-    assert any("8 bits" in note for note in decoded.notes)
 
 
 def test_an_animation_is_a_volume(tmp_path):

@@ -10,8 +10,12 @@ import numpy as np
 
 from torchgenaug.recipes.data.naming import is_mask_word
 from torchgenaug.recipes.data.readers.containers import container_shapes, is_container, load_from_container
-from torchgenaug.recipes.data.readers.decoded import Array, Decoded, channels_first, fill_nan
+from torchgenaug.recipes.data.readers.decoded import MAX_CHANNELS, Array, Decoded, channels_first, fill_nan
 
+AXIS_OF_CHANNELS = "an axis of {} was read as channels (as slices of a volume: --volumes)"
+"""The note where nothing states what a short axis of an array is."""
+
+_COLOURS = 3
 IMAGE_MEMBERS = ("image", "images", "img", "x", "data", "volume", "arr_0")
 _HEADERS: Any = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 MASK_MEMBERS = ("mask", "masks", "label", "labels", "seg", "segmentation", "gt", "y", "arr_1")
@@ -24,10 +28,19 @@ def read_array(path: Path) -> Decoded:
     return one_array(load_array(path))
 
 
-def one_array(array: Array) -> Decoded:
-    """An array in memory as an image: channels in front, NaN replaced."""
+def one_array(array: Array, *, is_volume: bool = False) -> Decoded:
+    """An array in memory as an image: channels in front, NaN replaced.
+
+    Args:
+        array: of two to four axes.
+        is_volume: whether three axes are a volume, of which a short one may be channels otherwise.
+    """
+    if is_volume and array.ndim == 3:
+        array = array[None]
     values, notes = fill_nan(channels_first(array))
-    return Decoded(values, notes=notes)
+    is_colour = len(values) == _COLOURS and array.dtype == np.uint8
+    short = array.ndim == 3 and 1 < len(values) <= MAX_CHANNELS and not is_colour
+    return Decoded(values, notes=(*notes, AXIS_OF_CHANNELS.format(len(values))) if short else notes)
 
 
 def holds_several(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,17 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 MAX_CHANNELS = 4  # a first or last axis of at most so many is channels where nothing states what it is
+
+TURNS: Mapping[int, Callable[[Array], Array]] = {
+    2: lambda image: image[..., ::-1],
+    3: lambda image: image[..., ::-1, ::-1],
+    4: lambda image: image[..., ::-1, :],
+    5: lambda image: image.swapaxes(-1, -2),
+    6: lambda image: np.rot90(image, -1, (-2, -1)),
+    7: lambda image: image[..., ::-1, ::-1].swapaxes(-1, -2),
+    8: lambda image: np.rot90(image, 1, (-2, -1)),
+}
+"""What brings row 0 to the top and column 0 to the left, by the tag Orientation (274) of TIFF and EXIF."""
 
 
 @dataclass(frozen=True)

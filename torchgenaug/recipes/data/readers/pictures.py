@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from torchgenaug.errors import missing_extra
-from torchgenaug.recipes.data.readers.decoded import Array, Decoded
+from torchgenaug.recipes.data.readers.decoded import TURNS, Array, Decoded
 
 _ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # the second frame of a telephone's JPEG is its preview
 _TRANSPOSED = "EXIF orientation was applied"
+_TRANSPARENT = "transparency, which varies, was left out"
+_PIXMAP = re.compile(rb"P6(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)\s")
 
 
 def read_picture(path: Path) -> Decoded:
@@ -32,6 +37,11 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
     depth, colour_type = _png_header(path)
     if depth == 16 and colour_type in (2, 6):  # Pillow reduces colours to 8 bits
         return _deep_png(path)
+    if depth == 16 and colour_type == 4:
+        return _deep_grey(path)
+    deep = _deep_colours(path)
+    if deep is not None:
+        return Decoded(deep)
     with Image.open(path) as opened:
         if getattr(opened, "n_frames", 1) > 1 and opened.format in _ANIMATED:
             frames = _alike([_plain(frame.copy(), numbers) for frame in ImageSequence.Iterator(opened)])
@@ -41,8 +51,7 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
         notes = []
         orientation = opened.getexif().get(0x0112, 1)
         maximum = _maximum(path) if opened.format == "PPM" else 0
-        is_deep_grey = depth == 16 and colour_type == 4  # and alpha, which SimpleITK does not read
-        if is_deep_grey or (maximum > 255 and opened.mode == "RGB"):
+        if maximum > 255 and opened.mode == "RGB":  # text; what is binary was read above
             notes.append("values of more than 8 bits were read as 8 bits")
         notes += _colour_notes(opened)
         picture: Any = opened
@@ -50,7 +59,6 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
             opened.load()  # newer versions of Pillow turn a TIFF here, and forget its orientation
             picture = ImageOps.exif_transpose(opened)
             notes.append(_TRANSPOSED)
-        picture = picture.convert("L") if is_deep_grey else picture
         values = _first(np.asarray(_plain(picture, numbers)), axes=2)
         if maximum > 255 and opened.mode == "I":  # Pillow stretches what the file holds to 16 bits
             values = np.round(values * (maximum / 65535)).astype(values.dtype)
@@ -63,7 +71,7 @@ def _colour_notes(picture: Any) -> list[str]:
         return ["CMYK was converted to RGB"]
     if picture.mode in ("RGBA", "LA", "PA"):
         low, high = picture.getchannel("A").getextrema()
-        return [] if low == high else ["transparency, which varies, was left out"]
+        return [] if low == high else [_TRANSPARENT]
     return []
 
 
@@ -103,8 +111,48 @@ def _png_header(path: Path) -> tuple[int, int]:
 def _deep_png(path: Path) -> Decoded:
     import SimpleITK
 
-    array: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="PNGImageIO"))
-    return Decoded(np.moveaxis(array[..., :3], -1, 0))
+    pixels: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="PNGImageIO"))
+    return _without_alpha(np.moveaxis(pixels, -1, 0), 3, path)
+
+
+def _deep_grey(path: Path) -> Decoded:
+    """A PNG of 16-bit grey with alpha, which neither Pillow nor SimpleITK reads whole.
+
+    Its four bytes a pixel are those of 8-bit colours with alpha, and filters and interlacing of PNG know bytes alone:
+    with another header Pillow decodes them.
+    """
+    from PIL import Image
+
+    content = bytearray(path.read_bytes())
+    content[24:26] = 8, 6
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    with Image.open(io.BytesIO(content)) as opened:
+        pixels = np.asarray(opened).view(">u2").astype(np.uint16)
+    return _without_alpha(np.moveaxis(pixels, -1, 0), 1, path)
+
+
+def _without_alpha(pixels: Array, colours: int, path: Path) -> Decoded:
+    """The first channels, turned as the file states, and what was changed."""
+    from PIL import Image
+
+    varies = bool((np.ptp(pixels[colours:], (1, 2)) > 0).any())
+    with Image.open(path) as opened:
+        turn = TURNS.get(opened.getexif().get(0x0112, 1))
+    notes = [_TRANSPARENT] * varies + [_TRANSPOSED] * (turn is not None)
+    values = pixels[:colours]
+    return Decoded(values if turn is None else turn(values), notes=tuple(notes))
+
+
+def _deep_colours(path: Path) -> Array | None:
+    """(3, height, width) uint16 of a binary PPM of more than 8 bits, which Pillow reduces; None of other files."""
+    with path.open("rb") as file:
+        head = _PIXMAP.match(file.read(4096))
+        if head is None or int(head[3]) < 256:
+            return None
+        width, height = int(head[1]), int(head[2])
+        file.seek(head.end())
+        values = np.frombuffer(file.read(6 * width * height), ">u2").astype(np.uint16)
+    return np.moveaxis(values.reshape(height, width, 3), -1, 0)
 
 
 def _maximum(path: Path) -> int:

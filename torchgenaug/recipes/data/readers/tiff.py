@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,9 @@ from typing import Any
 import numpy as np
 
 from torchgenaug.errors import MissingExtraError, missing_extra
-from torchgenaug.recipes.data.readers.decoded import Array, Decoded, channels_first, fill_nan
+from torchgenaug.recipes.data.readers.decoded import TURNS, Array, Decoded, channels_first, fill_nan
 
 _SPATIAL, _CHANNELS, _CMYK = "YX", "CS", 5
-_TURNS: Mapping[int, Callable[[Array], Array]] = {
-    2: lambda image: image[..., ::-1],
-    3: lambda image: image[..., ::-1, ::-1],
-    4: lambda image: image[..., ::-1, :],
-    5: lambda image: image.swapaxes(-1, -2),
-    6: lambda image: np.rot90(image, -1, (-2, -1)),
-    7: lambda image: image[..., ::-1, ::-1].swapaxes(-1, -2),
-    8: lambda image: np.rot90(image, 1, (-2, -1)),
-}
-"""What brings row 0 to the top and column 0 to the left, by TIFF's tag Orientation (274)."""
 
 
 def read_tiff(path: Path) -> Decoded:
@@ -71,7 +60,7 @@ def _read(path: Path, *, numbers: bool) -> Decoded:
         keep = array.shape[axes.index("S")] - alphas
         array = np.take(array, range(keep), axes.index("S"))
     values, nan_notes = fill_nan(_by_axes(array, axes))
-    turn = _TURNS.get(0 if orientation is None else int(orientation.value))
+    turn = TURNS.get(0 if orientation is None else int(orientation.value))
     if turn is not None and "Y" in axes and "X" in axes:
         values = turn(values)
         notes.append("the orientation that the file states was applied")
