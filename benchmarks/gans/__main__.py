@@ -25,12 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.gans.stripes import stripes
 from benchmarks.harness import RESULTS, publish
+from torchgenaug.metrics import COVERAGE, PRECISION, FeatureSets, RadiomicsFeatures, compare_sets
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes import report as report_module
-from torchgenaug.recipes.data.training_data import TensorSamples
+from torchgenaug.recipes.data.training_data import TensorSamples, spread_rows
 from torchgenaug.tasks.classification import Classifier
+from torchgenaug.tasks.translation import translation_quality
 from torchgenaug.types import FieldSpec
 
 _MODES, _JUDGED, _COUNTED = 100, 256, 1000
@@ -53,28 +54,55 @@ class Row(NamedTuple):
 
 
 SAGAN = {"attention": True, "spectral": True}
-FEATURES = {"perceptual": 10.0, "style": 100.0}
-MASK = {"condition": "mask"}
+MASK, SOURCE = {"condition": "mask"}, {"condition": "source"}
+
+
+def _arms(base: Row, **options: Mapping[str, Any]) -> tuple[Row, ...]:
+    """A row, and one for each option that is added to it."""
+    arms = (
+        base._replace(name=f"{base.name} {name}", settings={**base.settings, **settings}, base=base.name)
+        for name, settings in options.items()
+    )
+    return base, *arms
+
+
+_LOSSES: dict[str, Mapping[str, Any]] = {
+    "ada": {"ada": True},
+    "perceptual": {"perceptual": 10.0},
+    "style": {"style": 100.0},
+    "global": {"global_critic": True},
+}
+_GAN_OPTIONS: dict[str, Mapping[str, Any]] = {
+    "ada": {"ada": True},
+    "attention": {"attention": True},
+    "spectral": {"spectral": True},
+    "discrimination": {"batch": "discrimination"},
+    "without_r1": {"r1": 0.0},
+}
+_STYLE_OPTIONS: dict[str, Mapping[str, Any]] = {
+    "without_ada": {"ada": False},
+    "without_path": {"path_length": 0.0},
+    "without_r1": {"r1": 0.0},
+    "truncated": {"truncation": 0.7},
+}
 ROWS = (
-    Row("dcgan modes", "dcgan", "modes", 500, {"batch": "none"}),
-    Row("dcgan modes spread", "dcgan", "modes", 500, {}, "dcgan modes"),
-    Row("dcgan modes discrimination", "dcgan", "modes", 500, {"batch": "discrimination"}, "dcgan modes"),
-    Row("dcgan modes SAGAN", "dcgan", "modes", 500, {"batch": "none", **SAGAN}, "dcgan modes"),
-    Row("dcgan few", "dcgan", "digits", 600, {}, limit=10),
-    Row("dcgan few ada", "dcgan", "digits", 600, {"ada": True}, "dcgan few", limit=10),
-    Row("stylegan2 few", "stylegan2", "digits", 600, {}, "dcgan few", limit=10),
-    Row("stylegan2 few without ada", "stylegan2", "digits", 600, {"ada": False}, "stylegan2 few", limit=10),
+    *_arms(
+        Row("dcgan modes", "dcgan", "modes", 500, {"batch": "none"}),
+        spread={"batch": "spread"},
+        discrimination={"batch": "discrimination"},
+        attention={"attention": True},
+        spectral={"spectral": True},
+        SAGAN=SAGAN,
+    ),
+    *_arms(Row("dcgan few", "dcgan", "digits", 600, {}, limit=10), **_GAN_OPTIONS),
+    *_arms(Row("dcgan nuclei", "dcgan", "nuclei", 400, {}), **_GAN_OPTIONS),
+    *_arms(Row("stylegan2 few", "stylegan2", "digits", 600, {}, limit=10), **_STYLE_OPTIONS),
+    *_arms(Row("stylegan2 nuclei", "stylegan2", "nuclei", 400, {}), **_STYLE_OPTIONS),
     Row("pggan few", "pggan", "digits", 600, {}, "dcgan few", limit=10),
-    Row("dcgan digits", "dcgan", "digits", 600, {}),
-    Row("pggan digits", "pggan", "digits", 600, {}, "dcgan digits"),
-    Row("stylegan2 digits", "stylegan2", "digits", 600, {}, "dcgan digits"),
+    *_arms(Row("pix2pix brain", "pix2pix", "brain", 250, {}, None, MASK, size=32), **_LOSSES),
+    *_arms(Row("pix2pix contrasts", "pix2pix", "brain-t1-t2", 250, {}, None, SOURCE, size=32), **_LOSSES),
     Row("vae digits", "vae", "digits", 600, {}),
     Row("introvae digits", "introvae", "digits", 600, {}, "vae digits"),
-    Row("pix2pix brain", "pix2pix", "brain", 250, {}, None, MASK, size=32),
-    Row("pix2pix brain ada", "pix2pix", "brain", 250, {"ada": True}, "pix2pix brain", MASK, size=32),
-    Row("pix2pix brain features", "pix2pix", "brain", 250, FEATURES, "pix2pix brain", MASK, size=32),
-    Row("pix2pix brain global", "pix2pix", "brain", 250, {"global_critic": True}, "pix2pix brain", MASK, size=32),
-    Row("two-stage-vae brain", "two-stage-vae", "brain", 250, {}, None, {"batch_size": 8}, size=32),
 )
 
 
@@ -123,10 +151,23 @@ def _measured(row: Row, seed: int, out: Path) -> None:
     }
     if row.data == "modes":
         numbers |= _modes(_samples(result.synthesizer, _COUNTED))
-    if len(data.image_shape) == 4:
-        real = torch.stack([held_out.samples[k]["image"] for k in range(min(32, len(held_out)))])
-        numbers["stripes"] = stripes(_samples(result.synthesizer, 32), real)
+    elif row.options.get("condition") == "source":
+        numbers["psnr_db"] = translation_quality(result.synthesizer, data, held_out)["psnr_db"]
+    elif "condition" not in row.options:
+        numbers |= _precision_and_coverage(_samples(result.synthesizer, _JUDGED), held_out)
     path.write_text(json.dumps(numbers))
+
+
+def _precision_and_coverage(images: Tensor, held_out: TrainingData) -> dict[str, float | None]:
+    """Of radiomics-like features: how many samples are near real ones, and how many real ones near samples."""
+    real = torch.stack([held_out.samples[k]["image"] for k in spread_rows(len(held_out), len(images))])
+    sets = FeatureSets.extract(RadiomicsFeatures(), real, images, value_range=held_out.fields["image"].value_range)
+    return {
+        measure.name: result.value
+        for measure, result in zip(
+            (PRECISION, COVERAGE), compare_sets(sets, (PRECISION, COVERAGE), splits=2).values(), strict=True
+        )
+    }
 
 
 def _samples(synthesizer: Any, count: int) -> Tensor:

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import build_network
 
+R1 = Setting(0.2, "weight of the R1 penalty (Mescheder 2018) on the critic's gradient; 0: none", low=0)
 _SHIFT, _HOLE, _BRIGHTNESS = 0.125, 0.4, 0.25  # of the side; of the side; in units of [-1, 1]
 _STANDING_BATCHES = 16
 

@@ -31,7 +31,7 @@ from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch
 
 
-def _settings(batch: str) -> dict[str, Setting]:
+def _settings(batch: str, **more: Setting) -> dict[str, Setting]:
     return {
         **ada.settings(default=False),
         "attention": Setting(False, "self-attention in generator and critic (SAGAN, Zhang 2019)"),
@@ -43,6 +43,7 @@ def _settings(batch: str) -> dict[str, Setting]:
             "are (minibatch discrimination, Salimans 2016)",
             choices=("none", "spread", "discrimination"),
         ),
+        **more,
     }
 
 
@@ -53,7 +54,7 @@ FAMILIES = {
         batch_size=32,
         conditions=(None, "label"),
         dims=(2, 3),
-        settings=_settings(batch="spread"),
+        settings=_settings(batch="spread", r1=adversarial.R1),
     ),
     "wgan-gp": Family(
         "Wasserstein GAN with gradient penalty (Gulrajani 2017): steadier than dcgan, slower to train",
@@ -69,10 +70,10 @@ FAMILIES = {
         batch_size=32,
         conditions=("label",),
         dims=(2, 3),
-        settings=_settings(batch="spread"),
+        settings=_settings(batch="spread", r1=adversarial.R1),
     ),
 }
-_R1_WEIGHT, _LIPSCHITZ_WEIGHT, _CLASS_WEIGHT = 0.2, 10.0, 1.0
+_LIPSCHITZ_WEIGHT, _CLASS_WEIGHT = 10.0, 1.0
 _VARIETY_WEIGHT = 1.0
 _CRITIC_STEPS = 3  # of wgan-gp, for each of the generator
 _LATENT_DIM = 64
@@ -159,13 +160,13 @@ class LatentGAN:
             # A Wasserstein critic's scores have no zero.
             self._observe(real_scores, middle=(fake_scores.mean() + real_scores.mean()) / 2)
             return {"critic": fake_scores.mean() - real_scores.mean(), "penalty": _LIPSCHITZ_WEIGHT * penalty}
-        real = real.detach().requires_grad_()
+        real = real.detach().requires_grad_(self.options.settings["r1"] > 0)
         scores, classes = critic(real, labels)
         self._observe(scores)
-        losses = {
-            "critic": adversarial.real_loss(scores) + adversarial.fake_loss(critic(fake, labels)[0]),
-            "penalty": _R1_WEIGHT / 2 * adversarial.squared_gradient(scores, real).mean(),
-        }
+        losses = {"critic": adversarial.real_loss(scores) + adversarial.fake_loss(critic(fake, labels)[0])}
+        weight = float(self.options.settings["r1"])
+        if weight:
+            losses["penalty"] = weight / 2 * adversarial.squared_gradient(scores, real).mean()
         if classes is not None:
             losses["critic_class"] = _CLASS_WEIGHT * functional.cross_entropy(classes, _given(labels))
         return losses

@@ -33,13 +33,14 @@ FAMILIES = {
         dims=(2, 3),
         settings={
             **ada.settings(default=True),
+            "r1": adversarial.R1,
             "path_length": Setting(2.0, "weight of path length regularisation; 0: none", low=0),
             "mixing": Setting(0.9, "share of images with two styles in training", low=0, high=1),
             "truncation": Setting(1.0, "share of a style's distance to the mean that samples keep", low=0, high=1),
         },
     )
 }
-_R1_WEIGHT, _R1_EVERY, _PATH_EVERY = 0.2, 16, 4
+_R1_EVERY, _PATH_EVERY = 16, 4
 _PATH_DECAY = 0.01
 _LATENT_DIM = 64
 
@@ -83,7 +84,8 @@ class StyleGAN:
         generator, critic = self.networks["generator"], self.networks["critic"]
         styles = self._mixed_styles(len(real), labels)
         fake = generator.images(styles)
-        losses = self._critic_losses(real, fake.detach(), labels, penalised=step % _R1_EVERY == 0)
+        penalised = self.options.settings["r1"] != 0 and step % _R1_EVERY == 0
+        losses = self._critic_losses(real, fake.detach(), labels, penalised)
         update({"critic": torch.stack(list(losses.values())).sum()})
         made = {"generator": adversarial.real_loss(critic(self._shown(fake), labels))}
         weight = float(self.options.settings["path_length"])
@@ -114,7 +116,7 @@ class StyleGAN:
         losses = {"critic": adversarial.real_loss(scores) + adversarial.fake_loss(fakes)}
         if penalised:
             penalty = adversarial.squared_gradient(scores, real).mean()
-            losses["penalty"] = _R1_WEIGHT / 2 * _R1_EVERY * penalty
+            losses["penalty"] = float(self.options.settings["r1"]) / 2 * _R1_EVERY * penalty
         return losses
 
     def _shown(self, images: Tensor) -> Tensor:
