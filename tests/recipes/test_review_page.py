@@ -1,4 +1,4 @@
-"""Every command on the page of the review's systems names a family, conditions and settings that exist."""
+"""Every command on the page of the review's systems runs, with ``--dry-run``, on tiny images or volumes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from fit_helpers import blobs, tiny
+from typer.testing import CliRunner
 
 import torchgenaug
+from torchgenaug import save_synthesizer
 from torchgenaug.cli import app
-from torchgenaug.recipes.build import describe_family
-from torchgenaug.recipes.settings import parse_settings
+from torchgenaug.recipes import load_data
+from torchgenaug.recipes.build import build_recipe, describe_family
 
 PAGE = Path(__file__).parents[2] / "docs" / "review-systems.md"
 COMMANDS = sorted(set(re.findall(r"`fit ([^`]+)`", PAGE.read_text())) - {"NAME", "NAME DATA --out MODEL"})
@@ -26,16 +29,45 @@ def test_the_page_has_the_systems_of_three_tables():
     assert "{" not in text.replace("{doc}", "")
 
 
+@pytest.fixture(scope="module")
+def places(request, tmp_path_factory):
+    """Folders for the placeholders of the page."""
+    recipe = build_recipe("ddpm", load_data(f"{__name__}:some_blobs"), tiny(sampling_steps=4))
+    teacher = tmp_path_factory.mktemp("teacher") / "ddpm"
+    save_synthesizer(recipe.synthesizer(recipe.networks), teacher)
+    return {"MODEL": str(teacher), "PIPELINE": str(request.getfixturevalue("pipeline"))}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_its_commands_can_be_given(command):
-    family, *rest = command.split()
-    given = parsed("fit", [family, "digits", "--out", "model", *rest])
+def test_its_commands_run(command, places, tmp_path, monkeypatch):
+    monkeypatch.setattr("torchgenaug.cli.dry_run._TIMED", 1)
+    monkeypatch.setattr("torchgenaug.cli.dry_run._draw", lambda train, picture: "")
+    family, *rest = [places.get(word, word) for word in command.split()]
+    data = {"slices": "slabs", "lora": "small_blobs"}.get(family, "some_blobs")
+    chosen = [] if family in ("progressive", "lora") else ["--width", "4"]
+    arguments = ["fit", family, f"{__name__}:{data}", "--out", str(tmp_path / "model"), "--dry-run", *chosen, *rest]
     about = describe_family(family)
-    assert given["condition"].value in ("none", *about.conditions)
-    parse_settings(family, about.settings, list(given["chosen"]))
-    assert about.with_mask or not given["with_mask"]
-    assert about.pretrained == (given["start"] is not None)
-    assert about.teacher == (given["teacher"] is not None)
+    result = CliRunner().invoke(app, [*arguments, "--batch-size", "2"])
+    assert result.exit_code == 0, result.output
+    assert "M parameters" in result.output
+    assert f"{about.steps} steps" in result.output
+    assert not (tmp_path / "model").exists()
+
+
+def some_blobs():
+    """Images that have all fields."""
+    return blobs(8)
+
+
+def small_blobs():
+    """Images of the pipeline's size."""
+    return blobs(8, (8, 8))
+
+
+def slabs():
+    """Volumes."""
+    return blobs(8, (8, 8, 4))
 
 
 @pytest.mark.parametrize("command", RENDERS)
