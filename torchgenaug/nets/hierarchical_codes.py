@@ -108,6 +108,8 @@ class HierarchicalSampler(nn.Module):
         num_codes: likewise.
         code_dim: likewise.
         num_classes: classes of the upper codes' prior; None for none.
+        classes_below: whether the prior of the lower codes is given the class, too: four upper codes of a small image
+            do not hold all of it.
         value_range: the images' intensities.
 
     Attributes:
@@ -122,13 +124,16 @@ class HierarchicalSampler(nn.Module):
         num_codes: int = 128,
         code_dim: int = 16,
         num_classes: int | None = None,
+        classes_below: bool = False,
         value_range: Sequence[float] = (-1.0, 1.0),
     ) -> None:
         super().__init__()
         spatial = [int(size) for size in shape[1:]]
         self.autoencoder = HierarchicalCodes(shape, width, num_codes, code_dim)
         self.upper_prior = CodePrior(len(spatial), num_codes, 2 * width, num_classes=num_classes)
-        self.lower_prior = CodePrior(len(spatial), num_codes, 2 * width, given=code_dim)
+        self.classes_below = classes_below
+        below = num_classes if classes_below else None
+        self.lower_prior = CodePrior(len(spatial), num_codes, 2 * width, given=code_dim, num_classes=below)
         self.grids = [[size // factor for size in spatial] for factor in (UPPER, LOWER)]
         self.latent_shape = (sum(math.prod(grid) for grid in self.grids),)
         self.low, self.high = value_range
@@ -138,7 +143,8 @@ class HierarchicalSampler(nn.Module):
         uniform = torch.special.ndtr(latents.float())
         above, below = uniform.split([math.prod(grid) for grid in self.grids], 1)
         upper = self.upper_prior.draw(above, self.grids[0], labels=labels)
-        lower = self.lower_prior.draw(below, self.grids[1], self.autoencoder.maps(upper))
+        given = labels if self.classes_below else None
+        lower = self.lower_prior.draw(below, self.grids[1], self.autoencoder.maps(upper), given)
         return to_intensities(self.autoencoder.decode(upper, lower).clamp(-1, 1), self.low, self.high)
 
 

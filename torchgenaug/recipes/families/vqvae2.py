@@ -71,6 +71,7 @@ class HierarchicalModel:
             num_codes=options.settings["codes"],
             code_dim=options.latent_dim or 16,
             num_classes=self.num_classes,
+            classes_below=self.num_classes is not None,
         )
         self._sampler = sampler
         self.networks: Mapping[str, nn.Module] = {
@@ -98,7 +99,7 @@ class HierarchicalModel:
         labels = None if self.num_classes is None else batch["label"]
         losses = {
             "upper_codes": functional.cross_entropy(self.networks["upper_prior"](upper, labels=labels), upper),
-            "lower_codes": functional.cross_entropy(self.networks["lower_prior"](lower, maps), lower),
+            "lower_codes": functional.cross_entropy(self.networks["lower_prior"](lower, maps, labels), lower),
         }
         update({"priors": losses["upper_codes"] + losses["lower_codes"]})
         return losses
