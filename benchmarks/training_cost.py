@@ -16,7 +16,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -43,7 +43,7 @@ def measure(*, quick: bool = False) -> None:
         options = Options(batch_size=batch_size, width=8 if quick else 16, steps=1000)
         plain, net = fit_steps(data, options, augment=False)
         contestants = {
-            "theirs": _repeat(theirs(copy.deepcopy(net), data, batch_size), steps),
+            "theirs": _repeat(theirs(copy.deepcopy(net), data, batch_size).step, steps),
             "fit": _repeat(plain, steps),
             "fit, augmenting": _repeat(fit_steps(data, options, augment=True)[0], steps),
         }
@@ -71,18 +71,25 @@ def fit_steps(data: TrainingData, options: Options, *, augment: bool) -> tuple[C
     return lambda: state.losses.add(state.train_step(batches, 0.0)), recipe.networks["unet"]
 
 
-def diffusers_loop(model: Any, data: TrainingData, batch_size: int) -> Callable[[], Any]:
-    """A step of diffusers' script."""
+class Loop(NamedTuple):
+    """A training loop: `step` takes one step, `trained` returns the network that would be sampled."""
+
+    step: Callable[[], Any]
+    trained: Callable[[], nn.Module]
+
+
+def diffusers_loop(model: Any, data: TrainingData, batch_size: int, rate: float = 1e-4) -> Loop:
+    """Training as diffusers' script does."""
     from diffusers import DDPMScheduler
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import EMAModel
 
     accelerator, scheduler = Accelerator(cpu=True), DDPMScheduler(num_train_timesteps=1000)
     average = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True)
-    optimizer: Any = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
-    rate: Any = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=500, num_training_steps=1000)
+    optimizer: Any = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.95, 0.999), weight_decay=1e-6)
+    rates: Any = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=500, num_training_steps=1000)
     loader: Any = DataLoader(_Images(data), batch_size, shuffle=True)
-    model, optimizer, loader, rate = accelerator.prepare(model, optimizer, loader, rate)
+    model, optimizer, loader, rates = accelerator.prepare(model, optimizer, loader, rates)
     batches = _endless(loader)
 
     def step() -> None:
@@ -94,21 +101,26 @@ def diffusers_loop(model: Any, data: TrainingData, batch_size: int) -> Callable[
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            rate.step()
+            rates.step()
             optimizer.zero_grad()
         average.step(model.parameters())
         loss.detach().item()
 
-    return step
+    def trained() -> nn.Module:
+        network: nn.Module = copy.deepcopy(model)
+        average.copy_to(network.parameters())
+        return network
+
+    return Loop(step, trained)
 
 
-def monai_loop(model: Any, data: TrainingData, batch_size: int) -> Callable[[], Any]:
-    """A step of MONAI's tutorial."""
+def monai_loop(model: Any, data: TrainingData, batch_size: int, rate: float = 5e-5) -> Loop:
+    """Training as MONAI's tutorial does."""
     from monai.inferers import DiffusionInferer
     from monai.networks.schedulers import DDPMScheduler
 
     scheduler = DDPMScheduler(num_train_timesteps=1000, schedule="scaled_linear_beta", beta_start=5e-4, beta_end=0.0195)
-    inferer, optimizer = DiffusionInferer(scheduler), torch.optim.Adam(model.parameters(), lr=5e-5)
+    inferer, optimizer = DiffusionInferer(scheduler), torch.optim.Adam(model.parameters(), lr=rate)
     batches = _endless(DataLoader(_Images(data), batch_size, shuffle=True))
     model.train()
 
@@ -123,7 +135,7 @@ def monai_loop(model: Any, data: TrainingData, batch_size: int) -> Callable[[], 
         optimizer.step()
         loss.item()
 
-    return step
+    return Loop(step, lambda: model)
 
 
 class _Images:

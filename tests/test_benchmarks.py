@@ -23,6 +23,7 @@ LONG = {
     "reading",
     "rendering",
     "scale",
+    "time_to_distance",
     "transforms",
 }
 NAMES = [pytest.param(each, marks=pytest.mark.slow if each in LONG else ()) for each in command.QUESTIONS]
