@@ -118,7 +118,6 @@ def train_variant(
         samples = judge.samples(synthesizer)
         picture = out / f"{dataset}-{size}-{name}-{each}.png".replace(" ", "_")
         draw_samples(samples, synthesizer, data, picture, rotate=int(dataset == "brain"))
-        copied, _ = judge.copied(samples)
         rows.append(
             {
                 "data": dataset,
@@ -131,7 +130,6 @@ def train_variant(
                 "noise": judge.noise / judge.floor,
                 "shape": shape(samples["image"], data, held_out),
                 "shape_of_noise": shape(torch.rand(samples["image"].shape), data, held_out),
-                "copied": copied,
             }
         )
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def judge_synthesizer(folder: Path, judge: Judge) -> dict[str, Any]:
         "distance": judge.distance(samples) / judge.floor,
         "distance_noise": judge.noise / judge.floor,
         "variety": _variety(samples["image"], samples.get("label")) / _variety_of(judge.data),
-        "copied": copied,
+        "copied": None if math.isnan(copied) else copied,
         "copies_too_much": too_much,
         "samples_per_cpu_second": len(samples["image"]) / sampling,
         "measures": _measures(samples["image"], judge.held_out),

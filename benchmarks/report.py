@@ -100,7 +100,8 @@ def families_table(results: Mapping[str, Any]) -> Iterable[str]:
         "Trained from the start on one core; minutes and samples/s are CPU time. Distance: sliced Wasserstein distance "
         "to held-out real images, over that of real training images to them (1: as near as real ones); beside it that "
         "of the untrained networks and of noise. Variety: mean distance of two samples of a condition, over that "
-        "of two real images. Copies: by the copy test, 5 % by chance. PSNR: of held-out pairs, beside that of the "
+        "of two real images. Copies: by the copy test, 5 % by chance; –: not measured (held-out "
+        "images are one block of slices). PSNR: of held-out pairs, beside that of the "
         "mean training image."
     )
     yield ""
@@ -120,9 +121,13 @@ def families_table(results: Mapping[str, Any]) -> Iterable[str]:
         psnr = f"{row['psnr_db']:.1f} ({row['psnr_mean_image_db']:.1f})" if "psnr_db" in row else ""
         yield (
             f"| {row['family']} | {row['data']}, {size} | {told} | {trained} | {row['distance']:.2f} | {untrained} | "
-            f"{row['distance_noise']:.1f} | {row['variety']:.2f} | {row['copied']:.0%} | {psnr} | "
+            f"{row['distance_noise']:.1f} | {row['variety']:.2f} | {_percent(row['copied'])} | {psnr} | "
             f"{_number(row['samples_per_cpu_second'])} |"
         )
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def plain_tables(question: str, results: Mapping[str, Any]) -> Iterable[str]:

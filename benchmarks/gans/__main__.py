@@ -146,7 +146,6 @@ def _measured(row: Row, seed: int, out: Path) -> None:
     numbers = {
         "distance": result.distance / result.floor,
         "noise": result.noise / result.floor,
-        "copied": result.copied,
         "cpu_minutes": (time.process_time() - began) / 60,
     }
     if row.data == "modes":

@@ -92,6 +92,28 @@ def test_a_few_copies_among_many_are_found():
     assert test.alarming(test.fraction(mixed), 64)
 
 
+def test_a_block_of_held_out_images_tells_nothing():
+    """Slices that were held out together resemble each other more than any others: noise would count as copies."""
+    block = pictures(1, 30) + 0.1 * pictures(20, 31)
+    test = CopyTest(TRAIN, block)
+    assert not test.comparable
+    fraction = test.fraction(torch.rand(64, 1, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert fraction != fraction
+    assert not test.alarming(fraction, 64)
+
+
+def test_images_of_one_patient_are_not_compared_with_each_other():
+    """Four nearly equal images of each of twenty held-out patients."""
+    held_out = pictures(20, 32).repeat_interleave(4, 0) + 0.1 * pictures(80, 33)
+    whose = [f"patient {k // 4}" for k in range(80)]
+    assert not CopyTest(TRAIN, held_out).comparable
+    test = CopyTest(TRAIN, held_out, whose)
+    assert test.comparable
+    assert test.fraction(TRAIN[::6]) > 0.9
+    assert not test.alarming(test.fraction(pictures(64, 34)), 64)
+    assert not CopyTest(TRAIN, held_out, ["one"] * 80).comparable
+
+
 def test_conditions_of_held_out_samples_come_mixed_and_each_once_a_round():
     """Data lie sorted by class or by subject; sixteen shown samples must not be all of one."""
     labels = torch.arange(40) // 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -241,14 +242,25 @@ def _summary(family: str, result: FitResult, train: TrainingData, recipe: Option
             f"Distance of {result.num_judged} samples to as many held-out images {result.distance:.3f}: real training "
             f"images {result.floor:.3f}, noise {result.noise:.3f} (sliced Wasserstein). It compares local structure "
             "and contrast; whether anatomy, labels and masks are right it cannot see, and few images make it unsure.",
-            f"Samples that count as copies of training images: {result.copied:.0%}; by chance "
-            f"{result.copied_reference:.0%}.",
+            _copies(result),
             f"Fingerprint {result.synthesizer.fingerprint}",
             f"Pin it from outside: load_synthesizer({str(out)!r}, sha256={synthesizer_sha256(out)!r})",
             f"Look at {out}/training/samples and {out}/training/losses.png, then:",
             f"  {_render_command(family, train, recipe, out)}",
         ]
     say(*lines)
+
+
+def _copies(result: FitResult) -> str:
+    if math.isnan(result.copied):
+        return (
+            "Copies of training images were not looked for: held-out images lie nearer to each other than to training "
+            "images (neighbouring slices, one patient), so that even noise would count as a copy."
+        )
+    return (
+        f"Samples that count as copies of training images: {result.copied:.0%}; by chance "
+        f"{result.copied_reference:.0%}."
+    )
 
 
 def _render_command(family: str, train: TrainingData, recipe: Options, out: Path) -> str:

@@ -1,6 +1,6 @@
 """`SliceSampler`: a volume from a 2D diffusion model, slice after slice, each conditioned on the one before.
 
-The slices of a volume share a part of their noise (Ge et al., 2023, "Preserve your own correlation: a noise prior for
+The slices of a volume can share a part of their noise (Ge et al., 2023, "Preserve your own correlation: a noise prior for
 video diffusion models", equation 4, for frames of a video), and each is given the slice before it, its place, and
 whether it is the first. Volokitin et al. (2020), "Modelling the distribution of 3D brain MRI using a 2D slice VAE",
 make volumes of slices that are correlated in their latents. Networks predict v (Salimans and Ho, 2022); noise levels
@@ -32,8 +32,6 @@ class SliceSampler(nn.Module):
         unet: arguments of `ConditionedUNet`'s network, 2D.
         steps: denoising steps of a slice.
         shared: variance of the noise that all slices of a volume share, from 0 to 1.
-        levels: whether the network is given how much noise is on the slice before (a channel more); None: it is not;
-            a number: what it is given when it samples.
         value_range: the volumes' intensities.
         source_range: those of a source volume, see `ConditionedUNet`.
     """
@@ -45,24 +43,17 @@ class SliceSampler(nn.Module):
         unet: Mapping[str, Any],
         steps: int = 10,
         shared: float = 0.5,
-        levels: float | None = None,
         value_range: Sequence[float] = (-1.0, 1.0),
         source_range: Sequence[float] = (-1.0, 1.0),
     ) -> None:
         super().__init__()
         self.network = ConditionedUNet(unet, source_range)
-        self.slices, self.steps, self.shared, self.levels = int(shape[-1]), steps, shared, levels
+        self.slices, self.steps, self.shared = int(shape[-1]), steps, shared
         self.low, self.high = value_range
         self.latent_shape = (self.slices + 1, *shape[:-1])
 
     def velocity(
-        self,
-        noisy: Tensor,
-        time: Tensor,
-        before: Tensor | None,
-        place: Tensor,
-        condition: Tensor | None,
-        level: Tensor | None = None,
+        self, noisy: Tensor, time: Tensor, before: Tensor | None, place: Tensor, condition: Tensor | None
     ) -> Tensor:
         """V of noisy slices (batch, channels, rows, columns) at times (batch,) in [0, 1].
 
@@ -72,15 +63,11 @@ class SliceSampler(nn.Module):
             before: the slices before them, in [-1, 1]; those at place 0 have none, and theirs is not looked at.
             place: (batch,) int64 numbers of the slices.
             condition: one-hot masks or sources of the slices; or None.
-            level: (batch,) deviation of the noise on the slices before them; None: as in sampling.
         """
         shape = (-1, 1, 1, 1)
         known = (place > 0).view(shape).to(noisy.dtype)
         given = -torch.ones_like(noisy) if before is None else known * before + known - 1
         maps = [(2 * place.view(shape) / max(1, self.slices - 1) - 1).to(noisy.dtype), known]
-        if self.levels is not None:
-            amount = torch.full_like(time, self.levels) if level is None else level
-            maps.append(amount.view(shape) * known)
         planes = [each.expand(len(noisy), 1, *noisy.shape[2:]) for each in maps]
         made: Tensor = self.network(noisy, time, condition, [given, *planes])
         return made

@@ -105,7 +105,10 @@ def _quality(result: FitResult) -> str:
 
 def _copies(result: FitResult) -> str:
     if math.isnan(result.copied):
-        return "Whether it does was not measured."
+        why = (
+            "" if math.isnan(result.distance) else ": held-out images are nearer to each other than to training images"
+        )
+        return f"Whether it does was not measured{why}."
     return (
         f"{result.copied:.0%} of {result.num_judged} images count as copies; by chance {result.copied_reference:.0%}."
     )

@@ -7,13 +7,16 @@ end, and a good model from noise; they are no substitute for judging a downstrea
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 _PATCH, _PATCHES, _DIRECTIONS = 7, 64, 128
 _POOLED = 16  # side of the small images whose distances say "copy"
+_SHARE_NEAREST = 0.5  # of what chance gives: digits of other writers have 0.83, the block of brain slices has 0
 
 
 def sliced_wasserstein(images: Tensor, others: Tensor) -> float:
@@ -52,22 +55,40 @@ class CopyTest:
     the three samples of Meehan, Chaudhuri, Dasgupta (2020), "A non-parametric test to detect data-copying in generative
     models". Distances are Euclidean, between images averaged down to at most 16 pixels a side.
 
+    Held-out images must be drawn as the training images were. A block of neighbouring slices is not: its images are
+    nearer to each other than to any others, and noise would count as a copy.
+
     Args:
         train: training images (count, channels, *spatial), all or many; `thumbnails` of them do as well.
         held_out: images of the same kind that the model does not see, at least 2.
+        patients: whose each held-out image is; images of one patient are not compared with each other.
+
+    Attributes:
+        comparable: False where less than half as many held-out images as by chance have a training image as their
+            nearest, or all are of one patient: nothing is measured.
     """
 
     expected = 0.05
     """Fraction of "copies" among samples of an honest model."""
 
-    def __init__(self, train: Tensor, held_out: Tensor) -> None:
+    def __init__(self, train: Tensor, held_out: Tensor, patients: Sequence[str] = ()) -> None:
         self._train, self._held_out = _small(train), _small(held_out)
-        among = torch.cdist(self._held_out, self._held_out).fill_diagonal_(math.inf).min(1).values
-        ratios = torch.cdist(self._held_out, self._train).min(1).values / among.clamp(min=1e-12)
-        self.threshold = float(ratios.quantile(self.expected))
+        among = torch.cdist(self._held_out, self._held_out).fill_diagonal_(math.inf)
+        if patients:
+            _, number = np.unique(np.asarray(patients), return_inverse=True)
+            whose = torch.from_numpy(number)
+            among = among.masked_fill(whose[:, None] == whose, math.inf)
+        others = among.isfinite().sum(1)
+        nearest = torch.cdist(self._held_out, self._train).min(1).values
+        self.threshold = float((nearest / among.min(1).values.clamp(min=1e-12)).quantile(self.expected))
+        share = len(self._train) / (len(self._train) + others)  # of nearest images that are training images, by chance
+        found = int((nearest <= among.min(1).values).sum())
+        self.comparable = bool(others.all()) and found >= _SHARE_NEAREST * float(share.sum())
 
     def fraction(self, images: Tensor) -> float:
-        """Fraction of `images` (count, channels, *spatial) that count as copies."""
+        """Fraction of `images` (count, channels, *spatial) that count as copies; NaN if not `comparable`."""
+        if not self.comparable:
+            return math.nan
         small = _small(images)
         to_train, to_held_out = (torch.cdist(small, real).min(1).values for real in (self._train, self._held_out))
         return float((to_train < self.threshold * to_held_out).float().mean())

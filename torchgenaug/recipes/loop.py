@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
@@ -44,7 +45,8 @@ class FitResult:
             local structure and contrast; it does not see whether anatomy, labels or masks are right.
         floor: that of training images to held-out ones.
         noise: that of noise to held-out ones.
-        copied: fraction of samples that count as copies of training images, see `CopyTest`.
+        copied: fraction of samples that count as copies of training images, see `CopyTest`; NaN where held-out images
+            are nearer to each other than to training images, so that noise would count as copies.
         copied_reference: how many would by chance.
         seconds: time of this call.
     """
@@ -205,9 +207,11 @@ class TrainingLoop:
         synthesizer = self.run.synthesizer()
         samples = judge.samples(synthesizer)
         row["distance"] = judge.distance(samples)
-        row["copied"], too_much = judge.copied(samples)
+        copied, too_much = judge.copied(samples)
+        if not math.isnan(copied):
+            row["copied"] = copied
         if too_much:
-            warnings.warn(self._copy_warning(row["copied"]), stacklevel=2)
+            warnings.warn(self._copy_warning(copied), stacklevel=2)
         self.report_seconds = max(self.report_seconds, time.monotonic() - started)
         return synthesizer, samples
 

@@ -55,7 +55,7 @@ class Judge:
         uniform = torch.rand(self._real.shape, generator=torch.Generator().manual_seed(0)) * (high - low) + low
         self.floor = sliced_wasserstein(_images(self.data, NUM_JUDGED), self._real)
         self.noise = sliced_wasserstein(uniform, self._real)
-        self._copies = CopyTest(_thumbnails(self.data), _thumbnails(self.held_out))
+        self._copies = CopyTest(_thumbnails(self.data), _thumbnails(self.held_out), _patients(self.held_out))
         self.reference = self._copies.expected
 
     def samples(self, synthesizer: Synthesizer) -> Batch:
@@ -85,7 +85,10 @@ class Judge:
         return sliced_wasserstein(samples["image"], self._real)
 
     def copied(self, samples: Batch) -> tuple[float, bool]:
-        """Fraction of the samples that copy training images, and whether that is too much."""
+        """Fraction of the samples that copy training images, and whether that is too much.
+
+        NaN where the held-out images cannot tell: see `CopyTest.comparable`.
+        """
         fraction = self._copies.fraction(samples["image"])
         return fraction, self._copies.alarming(fraction, len(samples["image"]))
 
@@ -154,6 +157,11 @@ def _draw_curves(history: Sequence[Mapping[str, float]], names: Sequence[str], p
 def _thumbnails(data: TrainingData) -> Tensor:
     """Small images of all samples, or of `_MOST_COMPARED` spread evenly over them, for the copy test."""
     return torch.cat([thumbnails(data.samples[row]["image"][None]) for row in spread_rows(len(data), _MOST_COMPARED)])
+
+
+def _patients(data: TrainingData) -> list[str]:
+    """Whose the images of `_thumbnails` are; empty where unknown."""
+    return [data.patients[row] for row in spread_rows(len(data), _MOST_COMPARED)] if data.patients else []
 
 
 def _images(data: TrainingData, count: int) -> Tensor:
