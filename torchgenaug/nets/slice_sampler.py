@@ -1,7 +1,7 @@
 """`SliceSampler`: a volume from a 2D diffusion model, slice after slice, each conditioned on the one before.
 
-The slices of a volume can share a part of their noise (Ge et al., 2023, "Preserve your own correlation: a noise prior for
-video diffusion models", equation 4, for frames of a video), and each is given the slice before it, its place, and
+The slices of a volume can share a part of their noise (Ge et al., 2023, "Preserve your own correlation: a noise prior
+for video diffusion models", equation 4, for frames of a video), and each is given the slice before it, its place, and
 whether it is the first. Volokitin et al. (2020), "Modelling the distribution of 3D brain MRI using a 2D slice VAE",
 make volumes of slices that are correlated in their latents. Networks predict v (Salimans and Ho, 2022); noise levels
 are cos and sin of a quarter turn, and steps are those of DDIM (Song, Meng, Ermon, 2021).

@@ -34,8 +34,8 @@ FAMILIES = {
         conditions=(None, "mask", "source"),
         dims=(3,),
         settings={
-            # 0: the network learns from noise that says nothing about the slice before; with 0.5 distances were 0.94 to 1.13
-            # times as large in four trainings of 60 CPU seconds, in three of them larger.
+            # 0: the network learns from noise that says nothing about the slice before. With 0.5 distances were 0.94 to
+            # 1.13 times as large in four trainings of 60 CPU seconds, in three of them larger.
             "shared_noise": Setting(0.0, "part of the noise that the slices of a volume share", low=0.0, high=1.0),
             "slices_per_volume": Setting(8, "slices of each volume that a step trains on", low=1),
         },
