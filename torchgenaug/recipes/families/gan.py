@@ -160,7 +160,7 @@ class LatentGAN:
             # A Wasserstein critic's scores have no zero.
             self._observe(real_scores, middle=(fake_scores.mean() + real_scores.mean()) / 2)
             return {"critic": fake_scores.mean() - real_scores.mean(), "penalty": _LIPSCHITZ_WEIGHT * penalty}
-        real = real.detach().requires_grad_(self.options.settings["r1"] > 0)
+        real = real.detach().requires_grad_(self.options.settings["r1"] != 0)
         scores, classes = critic(real, labels)
         self._observe(scores)
         losses = {"critic": adversarial.real_loss(scores) + adversarial.fake_loss(critic(fake, labels)[0])}
