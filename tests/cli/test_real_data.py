@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import tomllib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +20,8 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, Options, fit
 from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.data.patient_split import anonymised
+from torchgenaug.study.entries import read_entries
+from torchgenaug.study.sections import DataSection
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -73,15 +79,45 @@ def test_commands_read_as_fit_did(scans, tmp_path, capsys):
 
 
 def test_what_the_user_states_counts_first(scans, capsys):
-    data = load_again("set", record_of(scans), 16, {"masks": "none", "folders": None})
+    data = load_again("set", record_of(scans), 16, {"masks": "none"})
     assert "mask" not in data.fields
     assert "--masks" not in capsys.readouterr().out
 
 
-def test_commands_without_options_name_what_to_do(scans):
-    with pytest.raises(ConfigurationError, match="few values") as caught:
-        load_again("set", None, 16)
-    assert "package.module:function" in " ".join(caught.value.__notes__)
+READING = ("--images", "scans/*.png", "--masks", "none")
+SCREENED = {
+    "preview": ("preview", "shards", "--real", "set", "--count", "2"),
+    "render": ("render", "noises_of_scans:noise", "--out", "screened", "--count", "4", "--no-copies-of", "set"),
+}
+
+
+@pytest.mark.parametrize("command", SCREENED)
+def test_options_state_how_data_are_read_without_a_record(scans, tmp_path, monkeypatch, command):
+    """The advice of the refusal, executed."""
+    record = {"samples": list(scans.ids[:12]), "patients": []}  # no name, no options
+    monkeypatch.setitem(sys.modules, "noises_of_scans", SimpleNamespace(noise=lambda: model(record)))
+    render_shards(SyntheticSequence(model(record)), tmp_path / "shards", count=8, batch_size=4)
+    with pytest.raises(ConfigurationError, match=r"--images 'scans/\*\.png' --masks none"):
+        CliRunner().invoke(app, [*SCREENED[command]], catch_exceptions=False)
+    result = CliRunner().invoke(app, [*SCREENED[command], *READING], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_study_reads_with_the_same_options(scans, tmp_path):
+    text = "[data]\nname = 'set'\nimages = 'scans/*.png'\nmasks = 'outlines/*.png'\nsize = 8\n"
+    values = tomllib.loads(text)["data"]
+    data = DataSection(**read_entries(values, DataSection, "[data]")).load(tmp_path)
+    assert data.image_shape == (1, 8, 8)
+    assert "mask" in data.fields
+
+
+def test_options_of_reading_need_something_to_read(scans, tmp_path):
+    for command, missing in (("preview", "--real"), ("render", "--no-copies-of")):
+        arguments = list(SCREENED[command])
+        place = arguments.index(missing)
+        result = CliRunner().invoke(app, [*arguments[:place], *arguments[place + 2 :], *READING])
+        assert result.exit_code == 2
+        assert missing in result.output
 
 
 @pytest.mark.parametrize(

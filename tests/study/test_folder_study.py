@@ -70,7 +70,7 @@ def test_segmentation_with_masks_that_were_moved(tmp_path, monkeypatch):
         tuple(f"image {k}" for k in range(12)),
         "blocks",
     )
-    monkeypatch.setattr("torchgenaug.study.folder_study.load_data", lambda name: data)
+    monkeypatch.setattr("torchgenaug.study.sections.load_data", lambda name, **options: data)
     small = Options(condition="mask", steps=1, width=8, batch_size=2)
     monkeypatch.setattr("torchgenaug.study.generators.Generator._options", lambda self, with_masks: small)
     study = load_study(saved(tmp_path, SEGMENTATION), tmp_path / "out")

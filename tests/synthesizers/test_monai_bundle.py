@@ -69,6 +69,10 @@ def write(folder, content):
     (folder / "configs" / "inference.json").write_text(json.dumps(content))
 
 
+def config_of(folder):
+    return json.loads((folder / "configs" / "inference.json").read_text())
+
+
 def changed(folder, key, **changes):
     content = json.loads((folder / "configs" / "inference.json").read_text())
     content[key] = {**content[key], **changes}
@@ -118,7 +122,43 @@ def test_a_pickle_that_wants_to_run_code_is_refused(bundle, tmp_path, monkeypatc
     assert not os.path.exists("evil")
 
 
-@pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}])
+def moved(content):
+    """The same with its networks in a table."""
+    return {"networks": {"a": content["network_def"], "b": content["autoencoder_def"]}} | {
+        key: content[key] for key in content if key not in ("network_def", "autoencoder_def")
+    }
+
+
+@pytest.mark.parametrize("layout", ["common and infer", "nested", "named", "two schedulers", "disabled"])
+def test_layouts_of_bundles(bundle, networks, layout):
+    """As the GenerativeModels package and tutorials have them."""
+    content, configs, config = config_of(bundle), bundle / "configs", None
+    (configs / "metadata.json").write_text('{"version": "0.1.0"}')
+    if layout == "nested":
+        write(bundle, moved(content))
+    elif layout == "two schedulers":
+        other = {**content["noise_scheduler"], "_target_": "monai.networks.schedulers.DDPMScheduler"}
+        inferer = {"_target_": "monai.inferers.DiffusionInferer", "scheduler": "@noise_scheduler"}
+        write(bundle, {"train_scheduler": other, **content, "inferer": inferer})
+    elif layout == "disabled":
+        write(bundle, {**content, "old": {**content["network_def"], "_disabled_": True}})
+    else:
+        (configs / "inference.json").unlink()
+        program = {key: content.pop(key) for key in ("sampler", "run", "noise_scheduler")}
+        names = ("common.yaml", "infer.yaml") if layout == "common and infer" else ("a.json", "b.json")
+        for name, part in zip(names, (content, program), strict=True):
+            (configs / name).write_text(json.dumps(part))  # which is YAML, too
+        config = None if layout == "common and infer" else [f"configs/{name}" for name in names]
+    parts = load_monai_bundle(bundle, allow_pickle=True, config=config)
+    assert type(parts["scheduler"]).__name__ == "DDIMScheduler"
+    made, expected = (
+        MonaiSynthesizer(unet, parts["scheduler"], autoencoder=autoencoder, **OPTIONS)
+        for unet, autoencoder in ((parts["unet"], parts["autoencoder"]), networks)
+    )
+    assert made.fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s}, lambda s: {"net": s, "epoch": 3}])
 def test_checkpoints_of_trainers_are_unwrapped(bundle, networks, wrap):
     state = {f"module.{name}": value for name, value in networks[0].state_dict().items()}
     torch.save(wrap(state), bundle / "models" / "model.pt")

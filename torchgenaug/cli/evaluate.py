@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchgenaug.cli.choices import Folders
+from torchgenaug.cli.numbers import whole_numbers
+from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, reading_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,21 +63,15 @@ def evaluate(
         ),
     ] = None,
     size: Annotated[
-        list[int] | None,
-        typer.Option(help="Size to read folders at, as in fit; once, or once per axis.", show_default=False),
+        list[str] | None,
+        typer.Option(help="Size to read folders at, as in fit: 64, or one per axis: 64,64,32.", show_default=False),
     ] = None,
-    images: Annotated[
-        str | None, typer.Option(help="Which files of the real folders are images, as in fit.", show_default=False)
-    ] = None,
-    masks: Annotated[
-        str | None, typer.Option(help="Which files of the real folders are masks, as in fit.", show_default=False)
-    ] = None,
-    folders: Annotated[
-        Folders | None, typer.Option(help="What the subfolders of the real folders are, as in fit.", show_default=False)
-    ] = None,
-    table: Annotated[
-        str | None, typer.Option(help="The table of the real folders, as in fit.", show_default=False)
-    ] = None,
+    images: Images = None,
+    masks: Masks = None,
+    folders: FoldersAre = None,
+    table: Table = None,
+    volumes: Volumes = False,
+    spacing: SpacingMm = None,
     count: Annotated[int, typer.Option(min=2, help="Images that a synthesizer generates.")] = 1000,
     most: Annotated[int, typer.Option(min=2, help="Images of each set that measures look at.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Of generated images and of random halves.")] = 0,
@@ -109,9 +104,9 @@ def evaluate(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("loading", total=NUM_STEPS + 2)
         extractors = load_features(features or ["radiomics"])
-        side = None if not size else size[0] if len(size) == 1 else size
+        side = whole_numbers("--size", ",".join(size) if size else None)
         made = load_synthetic(synthetic, real, size=side, count=count, seed=seed)
-        reading = {"images": images, "masks": masks, "folders": folders and folders.value, "table": table}
+        reading = reading_options(images, masks, folders, table, volumes, spacing)
         train, others = load_real(real, held_out, made, size=side, model=Path(synthetic), reading=reading)
 
         def tell(step: str) -> None:

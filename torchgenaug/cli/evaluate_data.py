@@ -21,7 +21,7 @@ from torchgenaug.sources.in_memory import InMemorySource
 
 Size = int | Sequence[int] | None
 Reading = Mapping[str, Any]
-"""Further arguments of `load_data` for a folder of real images: `images`, `masks`, `folders`, `table`."""
+"""Further arguments of `load_data` for real images: `images`, `masks`, `folders`, `table`, `volumes`, `spacing`."""
 
 
 def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -> Any:
@@ -84,10 +84,9 @@ def load_real(
         ConfigurationError: data that cannot be read.
     """
     record = trained_on_of(synthetic)
-    every = load_again(real, record, size, reading or {})
+    every = load_again(real, record, size, reading)
     if held_out is not None:
-        given = {name: value for name, value in (reading or {}).items() if value is not None}
-        return every, load_data(held_out, size=size, **{**reading_of(record, real), **given})
+        return every, load_data(held_out, size=size, **{**reading_of(record, real), **(reading or {})})
     if real in LOADERS:
         return every, load_data(real, split="held_out", size=size)
     seen = set(map(str, record.get("samples", ()))) if isinstance(record, Mapping) else set()

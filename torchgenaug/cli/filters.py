@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,16 @@ FALSE_ALARMS = 0.01
 _MOST_FALSE_ALARMS = 0.1
 
 
-def without_copies(sequence: SyntheticSequence, data: str) -> tuple[SyntheticSequence, str]:
+def without_copies(
+    sequence: SyntheticSequence, data: str, reading: Mapping[str, Any] | None = None
+) -> tuple[SyntheticSequence, str]:
     """The sequence with a `CopyScreen`, and a line about it.
 
     Args:
         sequence: what is to be rendered.
         data: the real data, as for `fit`. What the model was trained on are the training images; the others are the
             held-out ones that the screen is calibrated on.
+        reading: further arguments of `load_data` for them.
 
     Raises:
         ConfigurationError: nobody knows which of the data the model was trained on, or too few others.
@@ -31,7 +35,7 @@ def without_copies(sequence: SyntheticSequence, data: str) -> tuple[SyntheticSeq
     from torchgenaug.trust import CopyDetector, CopyScreen
     from torchgenaug.trust.leaks.real_images import RealImages
 
-    train, held_out = _parts(sequence, data)
+    train, held_out = _parts(sequence, data, reading or {})
     judged = len(set(held_out.patients)) if held_out.patients else len(held_out)
     rate = max(FALSE_ALARMS, 1 / (judged + 1))
     if rate > _MOST_FALSE_ALARMS:
@@ -61,7 +65,7 @@ def without_copies(sequence: SyntheticSequence, data: str) -> tuple[SyntheticSeq
     )
 
 
-def _parts(sequence: SyntheticSequence, data: str) -> tuple[TrainingData, TrainingData]:
+def _parts(sequence: SyntheticSequence, data: str, reading: Mapping[str, Any]) -> tuple[TrainingData, TrainingData]:
     """Training and held-out images, at the size of the synthetic ones."""
     from torchgenaug.cli.real_data import load_again
     from torchgenaug.recipes.data.embedded import LOADERS
@@ -73,7 +77,7 @@ def _parts(sequence: SyntheticSequence, data: str) -> tuple[TrainingData, Traini
         )
     size = sequence.fields["image"].shape[1:]
     record = sequence.trained_on or {}
-    every = load_again(data, record, size)
+    every = load_again(data, record, size, reading)
     seen = set(map(str, record.get("samples", ())))
     rows: dict[bool, list[int]] = {True: [], False: []}
     for row, known in enumerate(is_among(every.ids, seen)):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchgenaug.cli.choices import CONDITIONS, Condition, Folders, Precision, SplitBy
+from torchgenaug.cli.choices import CONDITIONS, Condition, Precision, SplitBy
 from torchgenaug.cli.families import show_families
-from torchgenaug.cli.numbers import numbers, whole_numbers
+from torchgenaug.cli.numbers import whole_numbers
+from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, reading_options
 from torchgenaug.cli.output import say
 from torchgenaug.cli.panels import FIT, in_panels
 
@@ -36,24 +37,12 @@ def fit(
     size: Annotated[
         str | None, typer.Option(help="Resize images to this many pixels: one number, or one per axis: 64,64,32.")
     ] = None,
-    spacing: Annotated[
-        str | None, typer.Option(help="Resample a folder's images to this spacing in mm first: 1 or 1,1,1.")
-    ] = None,
-    images: Annotated[
-        str | None, typer.Option(help="Which files of a folder are images, where names do not show it: 'scans/*.png'.")
-    ] = None,
-    masks: Annotated[
-        str | None, typer.Option(help="Which files of a folder are masks: '*_mask.png'; none: there are none.")
-    ] = None,
-    folders: Annotated[
-        Folders | None, typer.Option(help="What the subfolders of a folder are, where names do not show it.")
-    ] = None,
-    table: Annotated[
-        str | None, typer.Option(help="Table of the classes of a folder: FILE, FILE:COLUMN, FILE:COLUMN=VALUE, none.")
-    ] = None,
-    volumes: Annotated[
-        bool, typer.Option("--volumes", help="Slices of each DICOM series are a volume, and arrays of three axes are.")
-    ] = False,
+    spacing: SpacingMm = None,
+    images: Images = None,
+    masks: Masks = None,
+    folders: FoldersAre = None,
+    table: Table = None,
+    volumes: Volumes = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Train on so many samples only (of each class).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the family's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per step; default: the family's.")] = None,
@@ -154,17 +143,8 @@ def fit(
     from torchgenaug.recipes.data.embedded import LOADERS
     from torchgenaug.recipes.data.patient_split import anonymised, split_patients, write_split
 
-    sides, spacing_mm = whole_numbers("--size", size), numbers("--spacing", spacing)
-    train = load_data(
-        data,
-        size=sides,
-        spacing=spacing_mm,
-        images=images,
-        masks=masks,
-        folders=None if folders is None else folders.value,
-        table=table,
-        volumes=volumes,
-    )
+    sides = whole_numbers("--size", size)
+    train = load_data(data, size=sides, **reading_options(images, masks, folders, table, volumes, spacing))
     others = load_data(data, split="held_out", size=sides) if data in LOADERS else None
     if split is not None:
         train, others = split_patients(train, 0.2 if held_out is None else held_out, seed)

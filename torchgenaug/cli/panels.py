@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import TypeVar, get_type_hints
+from typing import Annotated, TypeVar, get_type_hints
 
 FIT = {
     "Data": "size spacing images masks folders table volumes limit augment balance exchange",
@@ -15,6 +16,7 @@ FIT = {
 RENDER = {
     "Samples": "count seed classes class_weights conditions steps truncation value_range",
     "Selection": "no_copies_of keep keep_best keep_above",
+    "Real data of --no-copies-of": "images masks folders table volumes spacing",
     "Files": "out shard_size dtype compression extend repair",
     "Run": "batch_size device threads timeout dry_run list_jobs job",
 }
@@ -33,7 +35,9 @@ def in_panels(panels: Mapping[str, str]) -> Callable[[Command], Command]:
         hints = get_type_hints(command, include_extras=True)
         for heading, names in panels.items():
             for name in names.split():
-                hints[name].__metadata__[0].rich_help_panel = heading
+                option = copy.copy(hints[name].__metadata__[0])  # several commands share some of them
+                option.rich_help_panel = heading
+                hints[name] = Annotated[hints[name].__origin__, option]
         command.__annotations__ = hints  # what typer reads: evaluated anew, they would be other objects
         return command
 

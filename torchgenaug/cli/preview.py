@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, check_read, reading_options
+
 if TYPE_CHECKING:
     from torchgenaug import FieldSpec, ShardSource
 
@@ -20,6 +22,12 @@ def preview(
         str | None,
         typer.Option(help="Real data to compare with, as for fit: each synthetic image follows a real one."),
     ] = None,
+    images: Images = None,
+    masks: Masks = None,
+    folders: FoldersAre = None,
+    table: Table = None,
+    volumes: Volumes = False,
+    spacing: SpacingMm = None,
     rotate: Annotated[int, typer.Option(help="Counter-clockwise quarter turns; 1 turns (x, y) arrays upright.")] = 0,
 ) -> None:
     """Draws a contact sheet of a shard folder, sorted by class.
@@ -31,14 +39,26 @@ def preview(
         torchgenaug preview shards --out preview.png --count 25
 
         torchgenaug preview shards --real my_images/
+
+        torchgenaug preview shards --real scans/ --images '*_t1.png' --masks none
     """
     from torchgenaug import ShardSource
     from torchgenaug.cli.output import say
 
-    say(f"Look at {draw(ShardSource(path), out, count, rotate, real=real)}.")
+    reading = reading_options(images, masks, folders, table, volumes, spacing)
+    check_read(reading, "--real", real)
+    say(f"Look at {draw(ShardSource(path), out, count, rotate, real=real, reading=reading)}.")
 
 
-def draw(source: ShardSource, path: Path, count: int, rotate: int = 0, *, real: str | None = None) -> Path:
+def draw(
+    source: ShardSource,
+    path: Path,
+    count: int,
+    rotate: int = 0,
+    *,
+    real: str | None = None,
+    reading: Mapping[str, Any] | None = None,
+) -> Path:
     """Writes a contact sheet of `count` samples of a source, sorted by class, with their ids and seeds.
 
     Args:
@@ -47,6 +67,7 @@ def draw(source: ShardSource, path: Path, count: int, rotate: int = 0, *, real: 
         count: at most so many synthetic samples, evenly spaced over the source.
         rotate: counter-clockwise quarter turns.
         real: data as in `load_data`, of which as many samples are drawn, each before a synthetic one of its rank.
+        reading: further arguments of `load_data` for these.
     """
     from torchgenaug.pictures import contact_sheet
 
@@ -57,7 +78,7 @@ def draw(source: ShardSource, path: Path, count: int, rotate: int = 0, *, real: 
     if real is not None:
         from torchgenaug.cli.real_data import load_again
 
-        data = load_again(real, source.manifest.trained_on, source.fields["image"].shape[1:])
+        data = load_again(real, source.manifest.trained_on, source.fields["image"].shape[1:], reading)
         known = data.labels()
         rows = _spread([0] * len(data) if known is None else known.tolist(), len(samples))
         pairs = list(zip((data.samples[row] for row in rows), samples, strict=False))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from torchgenaug.bare_names import bare_name
 from torchgenaug.cli.output import say
-from torchgenaug.errors import ConfigurationError
 from torchgenaug.local_paths import local_path
 
 if TYPE_CHECKING:
@@ -26,27 +25,18 @@ def load_again(
         name: the data. Options in the record count only where it names data of this name.
         record: ``trained_on`` of the model or of its shards; anything else counts as none.
         size: as in `load_data`.
-        given: options that the user states, which count before those in the record; None values are not stated.
+        given: options that the user states, which count before those in the record.
 
     Raises:
-        ConfigurationError: as `load_data`, with what to do where a command has no options for it.
+        ConfigurationError: as `load_data`.
     """
     from torchgenaug.recipes.data.load import load_data
 
-    stated = {key: value for key, value in (given or {}).items() if value is not None}
+    stated = dict(given or {})
     known = reading_of(record, name)
     if known.get("table") and not (local_path(name) / known["table"].partition(":")[0]).is_file():
         known["table"] = "none"  # a table elsewhere, whose place the record does not hold
-    try:
-        data = load_data(name, size=size, **{**known, **stated})
-    except ConfigurationError as error:
-        if given is None and " --" in str(error):
-            error.add_note(
-                "Options named here are those of `torchgenaug fit`, which keeps them in the model that it trains. For "
-                "other data, name a function of your own that returns load_data(FOLDER, images=..., masks=...): "
-                "package.module:function."
-            )
-        raise
+    data = load_data(name, size=size, **{**known, **stated})
     kept = {key: value for key, value in known.items() if key not in stated}
     if kept:
         shown = " ".join(f"--{key}" if value is True else f"--{key} {_shown(value)}" for key, value in kept.items())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, check_read, reading_options
 from torchgenaug.cli.output import counted, num_bytes, open_console, stoppable
 from torchgenaug.cli.panels import RENDER, in_panels
 from torchgenaug.cli.render_cost import state_cost
@@ -92,6 +93,12 @@ def render(
         str | None,
         typer.Option(help="The data that the model was fitted on: copies are generated again.", show_default=False),
     ] = None,
+    images: Images = None,
+    masks: Masks = None,
+    folders: FoldersAre = None,
+    table: Table = None,
+    volumes: Volumes = False,
+    spacing: SpacingMm = None,
     keep: Annotated[
         str | None,
         typer.Option(help="package.module:factory of a rule: writes which samples it keeps.", show_default=False),
@@ -161,6 +168,8 @@ def render(
     """
     from torchgenaug.shards.render.presence import Presence, Ranks
 
+    reading = reading_options(images, masks, folders, table, volumes, spacing)
+    check_read(reading, "--no-copies-of", no_copies_of)
     ranks = Ranks.from_environment()
     if not (dry_run or list_jobs or job is not None):
         # Before anything is loaded, so that the others miss a rank that is killed while it loads.
@@ -205,7 +214,7 @@ def render(
         low, high = DIFFUSERS_RANGE
         console.print(f"Intensities: -1 and 1 of the model become {low:g} and {high:g}; set others with --value-range.")
     if no_copies_of is not None:
-        sequence, remark = without_copies(sequence, no_copies_of)
+        sequence, remark = without_copies(sequence, no_copies_of, reading)
         console.print(printable(remark), soft_wrap=True, markup=False)
     stored = None if dtype is StorageDtype.own else dtype.value
     codec = None if compression is Compression.none else compression.value

@@ -9,7 +9,6 @@ from typing import Any
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.import_name import call_by_name
-from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.data.patient_split import read_split
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.study.arms import Arm, real_transformed, standard_arms
@@ -71,8 +70,7 @@ class FolderStudy:
         Raises:
             ConfigurationError: data without the classes or masks that the task needs.
         """
-        near = beside / self.data.name
-        everything = load_data(near if near.exists() else self.data.name)
+        everything = self.data.load(beside)
         target = KINDS[self.task.kind]
         if target not in everything.fields:
             other = next((kind for kind, each in KINDS.items() if each in everything.fields), None)

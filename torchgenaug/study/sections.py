@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.data.training_data import TrainingData
 
 KINDS = {"classification": "label", "segmentation": "mask"}
 """Kind of a task → the field that it needs."""
@@ -20,7 +24,7 @@ class DataSection:
     """``[data]``: what is studied, and how it is divided.
 
     Attributes:
-        name: see `load_data`.
+        name: see `load_data`, as are `size`, `spacing`, `images`, `masks`, `folders`, `table` and `volumes`.
         per_class: real training samples of each class; None: all.
         rare: classes of which there are fewer.
         rare_count: real training samples of each of these.
@@ -30,12 +34,30 @@ class DataSection:
     """
 
     name: str = "digits"
+    size: int | tuple[int, ...] | None = None
+    spacing: float | tuple[float, ...] | None = None
+    images: str | None = None
+    masks: str | None = None
+    folders: str | None = None
+    table: str | None = None
+    volumes: bool = False
     per_class: int | None = None
     rare: tuple[int, ...] = ()
     rare_count: int = 5
     validation: float = 0.2
     test: float = 0.2
     split: str | None = None
+
+    def load(self, beside: Path) -> TrainingData:
+        """The data.
+
+        Args:
+            beside: folder of the study file, to which a folder that it names may be relative.
+        """
+        names = ("size", "spacing", "images", "masks", "folders", "table", "volumes")
+        near = beside / self.name
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return load_data(near if near.exists() else self.name, **options)
 
 
 @dataclass(frozen=True)

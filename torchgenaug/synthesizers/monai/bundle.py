@@ -8,8 +8,7 @@ not looked at.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import SynthesizerLoadError, missing_extra
 from torchgenaug.nets.one_pass import NETWORKS
-from torchgenaug.synthesizers.monai.config import expand, read_config
+from torchgenaug.synthesizers.monai.config import find_configuration, inside
+from torchgenaug.synthesizers.monai.definitions import find_definition
 from torchgenaug.synthesizers.monai.networks import AUTOENCODERS, CONTROLNETS, UNETS
 from torchgenaug.synthesizers.monai.one_pass import one_pass_arguments
 from torchgenaug.synthesizers.monai.schedulers import SCHEDULERS
@@ -33,10 +33,8 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "controlnet": ("model_controlnet", "controlnet"),
     "generator": ("model", "generator", "model_generator", "netG", "decoder", "vae"),
 }
-# Keys that serve the bundle's own parser, or training only.
-_IGNORED = ("_target_", "_requires_", "_disabled_", "_desc_", "_mode_", "use_checkpoint", "use_checkpointing")
-# The first networks of this kind came in a package of their own, where this argument had another name.
-_RENAMED = {"num_channels": "channels"}
+# Under which keys checkpoints of trainers keep the weights.
+_WRAPPED = ("state_dict", "model", "network", "net", "model_state_dict", "ema", "g_net", "netG", "generator")
 
 
 class MonaiParts(TypedDict):
@@ -51,7 +49,7 @@ class MonaiParts(TypedDict):
 def load_monai_bundle(
     path: str | Path,
     *,
-    config: str | None = None,
+    config: str | Sequence[str] | None = None,
     weights: Mapping[str, str] | None = None,
     allow_pickle: bool = False,
 ) -> MonaiParts:
@@ -61,8 +59,9 @@ def load_monai_bundle(
 
     Args:
         path: the bundle's folder.
-        config: its configuration, JSON or YAML, inside the folder; default: ``configs/inference.json``, ``.yaml`` or
-            ``.yml``.
+        config: its configuration, JSON or YAML, inside the folder; or several, of which later ones count first, as in
+            ``monai.bundle run --config_file``. Default: ``configs/inference.json`` or ``configs/infer.json`` (or
+            ``.yaml``, ``.yml``) over ``configs/common`` with one of these endings.
         weights: ``unet``, ``autoencoder``, ``controlnet``, ``generator`` → file inside the folder; default:
             ``models/model.pt`` and the other usual names, ``.safetensors`` before ``.pt``.
         allow_pickle: read ``.pt`` files, by ``torch.load(weights_only=True)``: an unpickler that builds tensors and
@@ -89,14 +88,13 @@ def load_monai_bundle(
             )
     """
     folder = Path(path)
-    place = _configuration(folder, config)
-    content = read_config(place)
-    scheduler = _definition(content, SCHEDULERS, "schedulers", place)
-    one_pass = None if scheduler else _definition(content, NETWORKS, "nets", place)
+    place, content = find_configuration(folder, config)
+    scheduler = find_definition(content, SCHEDULERS, "schedulers", place)
+    one_pass = None if scheduler else find_definition(content, NETWORKS, "nets", place)
     if one_pass is not None:
         return _one_pass_parts(folder, one_pass, content, place, weights or {}, allow_pickle)
-    alone = scheduler is None and _definition(content, UNETS, "nets", place) is None
-    if alone and _definition(content, AUTOENCODERS, "nets", place) is not None:
+    alone = scheduler is None and find_definition(content, UNETS, "nets", place) is None
+    if alone and find_definition(content, AUTOENCODERS, "nets", place) is not None:
         raise SynthesizerLoadError(
             f"{place} must define a scheduler and a diffusion model with its autoencoder, got the autoencoder alone. "
             "Its latents follow no known distribution: decoded noise would be no images. Name the configuration of the "
@@ -109,7 +107,7 @@ def load_monai_bundle(
         )
     networks: dict[str, nn.Module | None] = {}
     for role, allowed in _ROLES.items():
-        found = _definition(content, allowed, "nets", place)
+        found = find_definition(content, allowed, "nets", place)
         if found is None:
             if role == "unet":
                 raise SynthesizerLoadError(
@@ -151,38 +149,6 @@ def _one_pass_parts(
     return MonaiParts(unet=network, scheduler=None, autoencoder=None, controlnet=None)
 
 
-def _definition(
-    content: Mapping[str, Any], allowed: tuple[str, ...], package: str, place: Path
-) -> tuple[str, dict[str, Any]] | None:
-    """(class name, arguments) of the one definition at the top of `content` whose class is in `allowed`."""
-    homes = re.compile(rf"((monai|generative)\.networks\.{package}\.(\w+\.)?)?({'|'.join(allowed)})")
-    found = []
-    for key, value in content.items():
-        target = value.get("_target_") if isinstance(value, dict) else None
-        if isinstance(target, str) and target.rpartition(".")[2] in allowed:
-            if not homes.fullmatch(target):
-                raise SynthesizerLoadError(
-                    f"`_target_` must be a class of monai.networks.{package}, got {target!r} at {place}, {key!r}. Code "
-                    "that comes with a model is never run. Build the networks yourself and pass them to "
-                    "MonaiSynthesizer(unet, scheduler, …)."
-                )
-            found.append((key, target.rpartition(".")[2], value))
-    if len(found) > 1:
-        raise SynthesizerLoadError(
-            f"{place} must define one of {', '.join(allowed)}, got {[key for key, _, _ in found]}. Build the networks "
-            "yourself and pass them to MonaiSynthesizer(unet, scheduler, …)."
-        )
-    if not found:
-        return None
-    key, name, value = found[0]
-    arguments = {
-        _RENAMED.get(argument, argument): expand(setting, content, f"{place}, {key!r}, {argument!r}")
-        for argument, setting in value.items()
-        if argument not in _IGNORED
-    }
-    return name, arguments
-
-
 def _scheduler(name: str, arguments: Mapping[str, Any], place: Path) -> Any:
     try:
         from monai.networks import schedulers
@@ -200,7 +166,7 @@ def _scheduler(name: str, arguments: Mapping[str, Any], place: Path) -> Any:
 def _tensors(folder: Path, role: str, file: str | None, allow_pickle: bool) -> dict[str, Tensor]:
     """The weights of one network, on the CPU."""
     tried = [file] if file else list(_candidates(role))
-    path = next((found for found in (_inside(folder, name) for name in tried) if found.exists()), None)
+    path = next((found for found in (inside(folder, name) for name in tried) if found.exists()), None)
     if path is None:
         raise SynthesizerLoadError(
             f"{folder} must hold the weights of the {role}, got none of {tried}. Name the file: "
@@ -217,7 +183,7 @@ def _tensors(folder: Path, role: str, file: str | None, allow_pickle: bool) -> d
             "allow_pickle=True (it is read with weights_only=True), and keep the result with save_synthesizer."
         )
     content = read_pickle(path, "Save the state_dict alone.")
-    for key in ("state_dict", "model", "network", role):
+    for key in (*_WRAPPED, role):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
@@ -232,19 +198,6 @@ def _candidates(role: str) -> Iterator[str]:
     for suffix in ("safetensors", "pt"):
         for name in _FILES[role]:
             yield f"models/{name}.{suffix}"
-
-
-def _configuration(folder: Path, config: str | None) -> Path:
-    names = [config] if config else [f"configs/inference.{suffix}" for suffix in ("json", "yaml", "yml")]
-    found = next((path for path in (_inside(folder, name) for name in names) if path.exists()), None)
-    return _inside(folder, names[0]) if found is None else found
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise SynthesizerLoadError(f"Files of a bundle must be inside it, got {name!r}, which is not in {folder}.")
-    return path
 
 
 def _load_weights(network: nn.Module, tensors: dict[str, Tensor], place: str) -> None:

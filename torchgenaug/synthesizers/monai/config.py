@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torchgenaug.synthesizers.parts.model_files import read_file, read_json
 _REFERENCE = re.compile(r"@([A-Za-z_]\w*)((?:(?:::|#)\w+)*)")
 _MAX_YAML_BYTES = 64 << 10  # parsed in Python; configurations of the model zoo have at most 20 kB
 _MAX_BRACKETS = 2000  # each nested one costs the parser a level of recursion
+_PROGRAMS, _ENDINGS = ("inference", "infer"), (".json", ".yaml", ".yml")
 _MAX_DEPTH, _MAX_VALUES = 20, 10_000
 
 
@@ -40,6 +41,40 @@ def read_config(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise SynthesizerLoadError(f"{path} must hold named definitions, got {str(content)[:40]!r}. Check `config`.")
     return content
+
+
+def find_configuration(folder: Path, config: str | Sequence[str] | None) -> tuple[Path, Mapping[str, Any]]:
+    """The configuration of a bundle and its content: that of several files, of which later ones count first.
+
+    Args:
+        folder: of the bundle.
+        config: one path inside it, or several; None: the usual names.
+
+    Raises:
+        SynthesizerLoadError: as `read_config`, or a path that leads outside.
+    """
+    if config:
+        paths = [inside(folder, name) for name in ([config] if isinstance(config, str) else config)]
+    else:
+        programs = [path for name in _PROGRAMS for path in _existing(folder, name)]
+        common = _existing(folder, "common")
+        paths = [*common[:1], *programs[:1]] or [inside(folder, f"configs/{_PROGRAMS[0]}{_ENDINGS[0]}")]
+    content: dict[str, Any] = {}
+    for path in paths:
+        content |= read_config(path)
+    return paths[-1], content
+
+
+def _existing(folder: Path, name: str) -> list[Path]:
+    return [path for ending in _ENDINGS if (path := inside(folder, f"configs/{name}{ending}")).exists()]
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file of a bundle; `SynthesizerLoadError` where it leads outside."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise SynthesizerLoadError(f"Files of a bundle must be inside it, got {name!r}, which is not in {folder}.")
+    return path
 
 
 def expand(value: Any, content: Mapping[str, Any], place: str) -> Any:
