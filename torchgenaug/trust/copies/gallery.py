@@ -1,4 +1,4 @@
-"""The search for the most similar image of a set, by each of two descriptors."""
+"""The search for the most similar image of a set, by each of three descriptors."""
 
 from __future__ import annotations
 
@@ -26,30 +26,36 @@ class Frame:
     """What descriptors are compared in: centred on a mean, so that what all images share does not count.
 
     Attributes:
-        means: of the spectra, and of the block means.
+        means: of the spectra, of the tapered spectra, and of the block means.
         bases: (features, axes) principal axes of each descriptor; None: it is compared as it is. Noise lies in all
             directions, images in few: what lies along the others is left out.
     """
 
-    means: tuple[Tensor, Tensor]
-    bases: tuple[Tensor | None, Tensor | None] = (None, None)
+    means: tuple[Tensor, Tensor, Tensor]
+    bases: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
 
     @classmethod
     def of(cls, described: Described, *, reduced: bool = False) -> Frame:
         """The frame of a set; `reduced`: of its principal axes, where there are images enough to know them."""
-        means = described.spectra.mean(0), described.blocks.mean(0)
+        means = described.spectra.mean(0), described.tapered.mean(0), described.blocks.mean(0)
         if not reduced:
             return cls(means)
-        spectra, blocks = described.spectra - means[0], (described.blocks - means[1]).flatten(1)
-        return cls(means, (_axes(spectra, _SPECTRUM_AXES), _axes(blocks, _BLOCK_AXES)))
+        spectra, tapered = described.spectra - means[0], described.tapered - means[1]
+        blocks = (described.blocks - means[2]).flatten(1)
+        bases = _axes(spectra, _SPECTRUM_AXES), _axes(tapered, _SPECTRUM_AXES), _axes(blocks, _BLOCK_AXES)
+        return cls(means, bases)
 
     def spectra(self, spectra: Tensor) -> Tensor:
         """(n, features) → (n, axes) of length 1."""
         return _compared(spectra - self.means[0], self.bases[0])
 
+    def tapered(self, spectra: Tensor) -> Tensor:
+        """(n, features) → (n, axes) of length 1."""
+        return _compared(spectra - self.means[1], self.bases[1])
+
     def blocks(self, blocks: Tensor) -> Tensor:
         """(n, *blocks) → (n, axes) of length 1."""
-        return _compared((blocks - self.means[1]).flatten(1), self.bases[1])
+        return _compared((blocks - self.means[2]).flatten(1), self.bases[2])
 
 
 def _axes(rows: Tensor, count: int) -> Tensor | None:
@@ -71,28 +77,32 @@ class Gallery:
     Attributes:
         frame: what they are compared in.
         spectra: (n, features) float32 of length 1.
+        tapered: (n, features) float32 of length 1.
         blocks: (n, blocks) float32 of length 1.
     """
 
     frame: Frame
     spectra: Tensor
+    tapered: Tensor
     blocks: Tensor
 
     @classmethod
     def of(cls, described: Described, frame: Frame | None = None) -> Gallery:
         """A gallery of `described`, centred on its own mean or compared in another `frame`."""
         frame = Frame.of(described) if frame is None else frame
-        return cls(frame, frame.spectra(described.spectra), frame.blocks(described.blocks))
+        return cls(
+            frame, frame.spectra(described.spectra), frame.tapered(described.tapered), frame.blocks(described.blocks)
+        )
 
     def __len__(self) -> int:
         return len(self.spectra)
 
     def rows(self, index: Tensor) -> Gallery:
         """A gallery of some of the images."""
-        return Gallery(self.frame, self.spectra[index], self.blocks[index])
+        return Gallery(self.frame, self.spectra[index], self.tapered[index], self.blocks[index])
 
     def nearest(self, described: Described, *, own: Groups = None, mine: Groups = None) -> Nearest:
-        """The most similar image of the gallery for each of `described`, by each descriptor; exact.
+        """The most similar image of the gallery for each of `described`, by spectrum and by block means; exact.
 
         Args:
             described: n images.
@@ -104,10 +114,16 @@ class Gallery:
         by_blocks = _search([self.frame.blocks(each) for each in turned], self.blocks, own, mine)
         return Nearest(*by_spectrum, *by_blocks)
 
+    def nearest_tapered(
+        self, described: Described, *, own: Groups = None, mine: Groups = None
+    ) -> tuple[Tensor, Tensor]:
+        """Distance to the most similar image by tapered spectrum, and its row, as `nearest`."""
+        return _search([self.frame.tapered(described.tapered)], self.tapered, own, mine)
+
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The nearest images by each descriptor.
+    """The nearest images by two descriptors.
 
     Attributes:
         spectrum_distance: (n,) 1 - cosine, in [0, 2].

@@ -4,9 +4,15 @@ The magnitude of the Fourier transform does not change with a shift; its logarit
 a circle of frequencies a rotation is a shift and a flip a reversal, and neither changes the magnitude of a second
 Fourier transform along the circle.
 
+What lies at the border of an image changes all of its spectrum as soon as it is cut off. `tapered` images fade out
+towards their border: their spectrum stays under small rotations and changes of scale, and under shifts of images that
+are full to their border.
+
 References:
     Casasent, Psaltis (1976). Position, rotation, and scale invariant optical correlation. Applied Optics 15, 1795-1799
         (the Fourier-Mellin transform; here without its scale axis).
+    Harris (1978). On the use of windows for harmonic analysis with the discrete Fourier transform. Proc. IEEE 66,
+        51-83 (the cosine window, section V C).
 """
 
 from __future__ import annotations
@@ -28,13 +34,27 @@ _HIGHEST = 0.35
 """Cycles per pixel. Beyond are the corners of pixels, and noise."""
 _FLOOR = 0.02
 """Added to the magnitude before its logarithm, as a fraction of the root mean square: weaker frequencies are noise."""
+_FLOOR_TAPERED = 0.2
+"""The same of tapered images. Among brains, copies with 5 % noise then lie 6.3 times nearer than strangers, not 4.8."""
 
 
-def spectrum(images: Tensor) -> Tensor:
+def tapered(images: Tensor) -> Tensor:
+    """Images without their weighted mean, times half a sine along each axis: (n, *spatial) → the same."""
+    window = torch.ones(images.shape[1:], device=images.device)
+    for axis, length in enumerate(images.shape[1:]):
+        along = ((torch.arange(length, device=images.device) + 0.5) * (math.pi / length)).sin()
+        window = window * along.view(-1, *[1] * (images.ndim - 2 - axis))
+    axes = tuple(range(1, images.ndim))
+    values = images.float()
+    return (values - (values * window).sum(axes, keepdim=True) / window.sum()) * window
+
+
+def spectrum(images: Tensor, *, taper: bool = False) -> Tensor:
     """Invariant spectrum of single-channel images.
 
     Args:
         images: (n, *spatial) float, two or three spatial axes. A volume may be turned about its first axis only.
+        taper: see `tapered`.
 
     Returns:
         (n, features) float32: 480 features of an image, 840 of a volume.
@@ -42,14 +62,14 @@ def spectrum(images: Tensor) -> Tensor:
     dims = images.ndim - 1
     axes = tuple(range(1, dims + 1))
     values = images.float()
-    values = values - values.mean(axes, keepdim=True)
+    values = tapered(values) if taper else values - values.mean(axes, keepdim=True)
     # Padded to twice the size: content that a shift moves out at one side does not come in at the other.
     size = tuple(2 * length for length in images.shape[1:])
     magnitude = torch.fft.rfftn(values, size, dim=axes).abs().flatten(1)
     index, weight = _circles(size, str(images.device))
     # Normalised where it is read: the root mean square of an image with a bright border would be that of its border.
     rms = magnitude.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12)
-    level = (magnitude / rms + _FLOOR).log()
+    level = (magnitude / rms + (_FLOOR_TAPERED if taper else _FLOOR)).log()
     sampled = level[:, index[0].flatten()] * weight[0].flatten()
     for corner in range(1, len(index)):
         sampled = sampled + level[:, index[corner].flatten()] * weight[corner].flatten()
