@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-import torchgenaug
+from tests import interpreter
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 NEEDS = {
@@ -26,22 +23,14 @@ def run(name, tmp_path, processes):
     package = NEEDS.get(name)
     if package and importlib.util.find_spec(package) is None:
         pytest.skip(f"needs {package}")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    done = subprocess.run(
-        [sys.executable, *(launch if processes > 1 else []), FOLDER / f"{name}.py"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(torchgenaug.__file__).parents[1]),
-            "OMP_NUM_THREADS": "1",
-            "EXAMPLE_FOLDER": str(tmp_path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "to the bit" in done.stdout or name in ("nnunet_folder", "da_fusion"), done.stdout
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "EXAMPLE_FOLDER": str(tmp_path)}
+    script = [FOLDER / f"{name}.py"]
+    if processes == 1:
+        ends = [interpreter.run(script, cwd=tmp_path, env=environment)]
+    else:
+        ends = interpreter.run_ranks(script, processes, cwd=tmp_path, env=environment)
+    assert [end.returncode for end in ends] == [0] * processes, "\n".join(end.stderr[-3000:] for end in ends)
+    assert "to the bit" in ends[0].stdout or name in ("nnunet_folder", "da_fusion"), ends[0].stdout
 
 
 @pytest.mark.parametrize("name", sorted({path.stem for path in FOLDER.glob("*.py")} - set(PROCESSES)))
