@@ -46,7 +46,7 @@ def start(
                 os.close(int(number))
         os._exit(_run(texts, environment))
 
-    return subprocess.Popen([sys.executable, *texts], text=True, preexec_fn=program, **options)  # noqa: PLW1509
+    return subprocess.Popen([sys.executable, *texts], preexec_fn=program, **{"text": True, **options})
 
 
 def run(
@@ -77,7 +77,10 @@ def run_ranks(arguments: Sequence[object], world_size: int, **options: Any) -> l
     finally:
         for child in children:
             child.kill()
-    return [subprocess.CompletedProcess(each.args, each.returncode, *output) for each, output in zip(children, outputs)]
+    return [
+        subprocess.CompletedProcess(each.args, each.returncode, *output)
+        for each, output in zip(children, outputs, strict=True)
+    ]
 
 
 def _without_env(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,11 +97,9 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> int:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             sys.stderr.write(end.code + "\n")
-    except KeyboardInterrupt:
-        status = 130
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
-        status = 1
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -113,7 +114,10 @@ def _forget_the_parent(environment: Mapping[str, str]) -> None:
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdin, sys.stdout, sys.stderr = open(os.devnull), open(1, "w", closefd=False), open(2, "w", closefd=False)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, closefd=False)  # noqa: SIM115
+        for number, mode in ((0, "r"), (1, "w"), (2, "w"))
+    )
     warnings.resetwarnings()
     logging.root.handlers.clear()
     multiprocessing.process._children.clear()  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import torchgenaug.demo
+from tests import interpreter
 from torchgenaug import ClassLabels, DiffusersSynthesizer, ShardSource, SyntheticSequence, load_synthesizer
 from torchgenaug.cli import app, main
 from torchgenaug.errors import ShardError
@@ -232,8 +233,7 @@ def test_errors_are_one_message_and_status_1(here, monkeypatch, capsys, argument
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_renders_say_how_to_go_on(here, number):
     arguments = ["render", "factories_for_cli:slow", "--out", "shards", "--count", "4000", "--batch-size", "1"]
-    command = [sys.executable, "-m", "torchgenaug.cli", *arguments, "--shard-size", "1"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = interpreter.start(["-m", "torchgenaug.cli", *arguments, "--shard-size", "1"], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(here.glob("shards/shard-*")):
         assert time.monotonic() < deadline

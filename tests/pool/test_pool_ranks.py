@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import interpreter
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.pool.storage.window import Window
@@ -129,12 +129,9 @@ torch.distributed.destroy_process_group()
 """
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=environment,
-        )
+        interpreter.start(["-c", code, rank], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     try:
         outputs = [process.communicate(timeout=100) for process in ranks]
     finally:

@@ -2,8 +2,6 @@
 
 import gc
 import os
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -14,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tests import interpreter
 from torchgenaug.errors import PoolError
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -209,6 +208,6 @@ os._exit(0)
 
 def run_script(code):
     script = code.replace("{folder!r}", repr(str(Path(__file__).parent)))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    done = interpreter.run(["-c", script])
     assert done.returncode == 0, done.stderr
     return done.stdout

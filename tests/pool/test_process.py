@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import interpreter
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -246,7 +247,9 @@ def test_precision_is_handed_on_however_it_was_set(tmp_path, setting):
     told = []
     for first in (f"torch.{setting}", "pass"):
         text = textwrap.dedent(code.format(first))
-        told.append(subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True).stdout)
+        done = interpreter.run(["-c", text])
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout)
     assert told[0] != told[1]
 
 

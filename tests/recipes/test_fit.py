@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 import warnings
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 from fit_helpers import blobs, tiny
 
+from tests import interpreter
 from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError, DivergenceError, SynthesizerLoadError
 from torchgenaug.recipes import FitOptions, fit, report, state
@@ -137,7 +136,7 @@ def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(tmp_path):
         state.TrainingState.train_step = deadly
         run({str(tmp_path / "model")!r}, family="dcgan")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
+    done = interpreter.run(["-c", textwrap.dedent(program)])
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert load_synthesizer(tmp_path / "model").trained_on["steps"] == 2
     result = run(tmp_path / "model", family="dcgan")
@@ -244,16 +243,15 @@ def test_two_processes_train_the_same_weights(tmp_path):
     """
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(program))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, str(script)], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    lines = sorted(line.split() for line in done.stdout.splitlines() if line.startswith("weights"))
+    ends = interpreter.run_ranks([script], 2)
+    assert [end.returncode for end in ends] == [0, 0], [end.stderr for end in ends]
+    output = "".join(end.stdout for end in ends)
+    lines = sorted(line.split() for line in output.splitlines() if line.startswith("weights"))
     assert len(lines) == 4
     for one, other in (lines[:2], lines[2:]):
         assert one[1] == other[1]
         assert one[3] == other[3]
-    assert done.stdout.count("finished True 2") == 2
+    assert output.count("finished True 2") == 2
     assert load_synthesizer(tmp_path / "model").trained_on["steps"] == 2
 
 

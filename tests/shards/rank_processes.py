@@ -8,6 +8,8 @@ import sys
 import zlib
 from pathlib import Path
 
+from tests import interpreter
+
 CHILD = """
 import os, signal, sys, time, torch
 torch.set_num_threads(1)
@@ -49,21 +51,27 @@ def _options(path, count, **given):
     return repr({**defaults, "path": str(path), "count": count, **given})
 
 
-def _start(command: list[str], **environment: str) -> subprocess.Popen[str]:
-    inherited = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**inherited, **environment}
-    )
+def _without_ranks() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
 
 
-def start_rank(path: Path, rank: int, world_size: int, count: int, **options: object) -> subprocess.Popen[str]:
-    """One rank, as a launcher on another machine would start it; the ranks of one folder are one job."""
-    return _start(
-        [sys.executable, "-c", CHILD, _options(path, count, **options)],
-        RANK=str(rank),
-        WORLD_SIZE=str(world_size),
-        MASTER_PORT=str(zlib.crc32(str(path).encode())),
-    )
+def start_rank(
+    path: Path, rank: int, world_size: int, count: int, *, forked: bool = True, **options: object
+) -> subprocess.Popen[str]:
+    """One rank, as a launcher on another machine would start it; the ranks of one folder are one job.
+
+    Where the ranks are looked for in ``/proc``, or take their time to load, they must not be `forked` from this process.
+    """
+    environment = _without_ranks() | {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "MASTER_PORT": str(zlib.crc32(str(path).encode())),
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    program = ["-c", CHILD, _options(path, count, **options)]
+    if forked:
+        return interpreter.start(program, env=environment, **pipes)
+    return subprocess.Popen([sys.executable, *program], env=environment, text=True, **pipes)
 
 
 def launch(
@@ -79,7 +87,13 @@ def launch(
         command = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
         command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         command += ["--main_process_port", "0"]
-    return _start([sys.executable, "-m", *command, str(script), _options(path, count, gloo=True, **options)])
+    return subprocess.Popen(
+        [sys.executable, "-m", *command, str(script), _options(path, count, gloo=True, **options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_without_ranks(),
+    )
 
 
 def stop_all(children: list[subprocess.Popen[str]]) -> None:

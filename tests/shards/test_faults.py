@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import h5py
 import pytest
 from shards_helpers import contents, render
 
+from tests import interpreter
 from torchgenaug.errors import ShardError
 from torchgenaug.shards import folder, temporary
 from torchgenaug.shards import inventory as damage
@@ -220,13 +220,7 @@ def disk(tmp_path):
 @pytest.mark.parametrize("sizes", [[1, 2, 3, 7, 12, 17], pytest.param(range(1, 26), marks=pytest.mark.slow)])
 def test_a_disk_that_is_really_full(tmp_path, disk, sizes):
     here = os.path.dirname(__file__)
-    child = subprocess.run(
-        [sys.executable, "-c", TMPFS, here, str(disk), str(tmp_path), repr([*sizes])],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
+    child = interpreter.run(["-c", TMPFS, here, disk, tmp_path, repr([*sizes])])
     # The exit status, too: an HDF5 file that could not be closed may take the interpreter down at its end.
     assert child.returncode == 0, child.stderr
     failures = int(child.stdout.split()[-1])

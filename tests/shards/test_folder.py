@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from shards_helpers import shard
 
+from tests import interpreter
 from torchgenaug import ShardSource
 from torchgenaug.errors import ShardCorruptError, ShardNotFoundError
 from torchgenaug.shards import verify_shards
@@ -45,7 +44,7 @@ def test_only_files_of_dead_processes_are_removed(tmp_path):
         "import os, sys; from pathlib import Path; from torchgenaug.shards.temporary import TemporaryFile; "
         "TemporaryFile(Path(sys.argv[1])); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=300)
+    assert interpreter.run(["-c", code, tmp_path]).returncode == 0
     assert len(os.listdir(tmp_path)) == 2
     assert remove_abandoned(tmp_path) == 1
     assert os.listdir(tmp_path) == [ours.path.name]

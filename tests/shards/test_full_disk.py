@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from shards_helpers import contents, render
 
+from tests import interpreter
 from torchgenaug import verify_shards
 from torchgenaug.errors import ShardCorruptError, ShardError
 from torchgenaug.shards import temporary
@@ -128,8 +129,7 @@ from shards_helpers import render
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 render(sys.argv[2])
 """
-    command = [sys.executable, "-c", code, str(SCRIPT.parent), str(tmp_path / "shards")]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    child = interpreter.run(["-c", code, SCRIPT.parent, tmp_path / "shards"])
     assert child.returncode == 1
     assert (
         "takes no file as large as a shard. Raise the limit (ulimit -f), or use a smaller `shard_size`" in child.stderr

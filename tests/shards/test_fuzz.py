@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -19,6 +17,7 @@ import pytest
 from hdf5_checksums import metadata, rechecked
 from shards_helpers import render, shard
 
+from tests import interpreter
 from torchgenaug import ShardSource
 
 COMPRESSIONS = {"plain": None, "gzip": "gzip", "lz4": "lz4"}
@@ -67,13 +66,8 @@ class Child:
 
     def read(self, folder):
         if self.process is None:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", CHILD],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            self.process = interpreter.start(
+                ["-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         self.process.stdin.write(f"{folder}\n")
         self.process.stdin.flush()

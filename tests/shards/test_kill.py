@@ -8,11 +8,12 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 from shards_helpers import contents, render
+
+from tests import interpreter
 
 CHILD = """
 import sys, time, torch
@@ -33,8 +34,8 @@ print("done", flush=True)
 
 
 def start(path, pause=0.004, compression=""):
-    arguments = [sys.executable, "-c", CHILD, str(path), str(pause), compression]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return interpreter.start(["-c", CHILD, path, pause, compression], **pipes)
 
 
 NURSERY = CHILD.replace(
@@ -59,8 +60,8 @@ def campaign(tmp_path, kills, compression, seed):
     render(tmp_path / "whole", 120, compression=compression or None)
     expected, moments = contents(tmp_path / "whole"), random.Random(seed)
     path, committed = tmp_path / "shards", set()
-    arguments = [sys.executable, "-c", NURSERY, str(path), "0.004", compression]
-    nursery = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    nursery = interpreter.start(["-c", NURSERY, path, 0.004, compression], **pipes)
     killed = redone = 0
     while killed < kills or (not redone and killed < 5 * kills):
         nursery.stdin.write("go\n")

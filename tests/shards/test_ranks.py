@@ -16,6 +16,7 @@ from rank_processes import launch, start_rank, stop_all
 from shards_helpers import contents, render, shard
 from typer.testing import CliRunner
 
+from tests import interpreter
 from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, announce_rank, verify_shards
 from torchgenaug.cli import app
 from torchgenaug.errors import ConfigurationError, ShardError, ShardIncompleteError
@@ -344,7 +345,7 @@ def test_only_rank_0_speaks(tmp_path, monkeypatch):
 def test_a_rank_killed_before_it_appears_leaves_nobody_waiting(tmp_path, whole):
     """As when it runs out of memory while it loads its model: it has left no sign in the folder."""
     paths = [tmp_path / f"without-{dead}" for dead in (0, 1)]  # both at once: each has to wait for long
-    pairs = [[start_rank(path, rank, 2, COUNT) for rank in range(2)] for path in paths]
+    pairs = [[start_rank(path, rank, 2, COUNT, forked=False) for rank in range(2)] for path in paths]
     for dead, pair in enumerate(pairs):
         pair[dead].kill()
     for dead, (path, pair) in enumerate(zip(paths, pairs, strict=True)):
@@ -491,8 +492,8 @@ with announce_rank(sys.argv[1]):
 def test_a_script_that_dies_while_it_loads_is_missed_if_it_announced_itself(tmp_path, monkeypatch):
     """As on another machine: that the process is gone cannot be seen, but that it beats no more."""
     environment = os.environ | {"RANK": "1", "WORLD_SIZE": "2"}
-    command = [sys.executable, "-c", SCRIPT_THAT_DIES_WHILE_IT_LOADS, str(tmp_path / "shards")]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+    program = ["-c", SCRIPT_THAT_DIES_WHILE_IT_LOADS, tmp_path / "shards"]
+    with interpreter.start(program, env=environment, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == "announced\n"
         for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}.items():
             monkeypatch.setenv(name, str(value))

@@ -5,7 +5,6 @@ import http.server
 import os
 import pickle
 import subprocess
-import sys
 import threading
 import traceback
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import torch
 from shards_helpers import contents, render, shard, small_sequence
 
+from tests import interpreter
 from torchgenaug import ShardSource, render_shards, verify_shards
 from torchgenaug.errors import (
     ConfigurationError,
@@ -167,9 +167,8 @@ import sys
 from torchgenaug.shards import open_remote
 print(open_remote(sys.argv[1], cache=sys.argv[2]).path)
 """
-    arguments = [sys.executable, "-c", code, f"file://{folder}", str(tmp_path / "cache")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    program = ["-c", code, f"file://{folder}", tmp_path / "cache"]
+    processes = [interpreter.start(program, stdout=subprocess.PIPE) for _ in range(2)]
     paths = {process.communicate(timeout=300)[0].strip() for process in processes}
     assert paths == {str(cached(tmp_path / "cache"))}
     assert contents(cached(tmp_path / "cache")).items() >= contents(folder).items()

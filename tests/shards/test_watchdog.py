@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import pytest
 from shards_helpers import contents, render, small_sequence
 
+from tests import interpreter
 from torchgenaug import ClassLabels, SyntheticSequence, verify_shards
 from torchgenaug.errors import ConfigurationError, ShardError
 from torchgenaug.shards.render import watchdog
@@ -84,8 +83,7 @@ render(sys.argv[2], sequence=made, timeout_s=0.3)
 
 
 def test_a_model_that_does_not_react_takes_its_process_with_it(tmp_path):
-    arguments = [sys.executable, "-c", STUCK, str(Path(__file__).parent), str(tmp_path / "shards")]
-    child = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    child = interpreter.run(["-c", STUCK, Path(__file__).parent, tmp_path / "shards"])
     assert child.returncode == 70, child.stderr
     assert "has not returned samples 6 to 7 (seeds " in child.stderr
     assert "It did not react, so this process ends" in child.stderr

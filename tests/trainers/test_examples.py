@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tests import interpreter
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
