@@ -60,7 +60,7 @@ def start_rank(
 ) -> subprocess.Popen[str]:
     """One rank, as a launcher on another machine would start it; the ranks of one folder are one job.
 
-    Where the ranks are looked for in ``/proc``, or take their time to load, they must not be `forked` from this process.
+    Where the ranks are looked for in ``/proc``, or take their time to load, they must not be `forked` from here.
     """
     environment = _without_ranks() | {
         "RANK": str(rank),
