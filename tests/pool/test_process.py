@@ -231,9 +231,9 @@ def is_running(number):
 @pytest.mark.parametrize(
     "setting",
     ["backends.cuda.matmul.fp32_precision = 'tf32'", "backends.cudnn.conv.fp32_precision = 'ieee'",
-     "set_float32_matmul_precision('high')"],
+     "set_float32_matmul_precision('high')", "use_deterministic_algorithms(True, warn_only=True)"],
 )  # fmt: skip
-def test_precision_is_handed_on_however_it_was_set(tmp_path, setting):
+def test_settings_are_handed_on_however_they_were_set(setting):
     """torch forbids to ask in the old words after the new ones were used."""
     code = """
         import torch

@@ -33,10 +33,14 @@ def numeric_settings() -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         "dtype": torch.get_default_dtype(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "deterministic": _deterministic(),
         "cudnn": {name: getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic")},
         "precision": _precision(),
     }
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def _precision() -> dict[str, str] | tuple[str, bool]:
@@ -134,6 +138,8 @@ def _apply(settings: Mapping[str, Any]) -> None:
         matmul, torch.backends.cudnn.allow_tf32 = settings["precision"]
         torch.set_float32_matmul_precision(matmul)
     torch.set_default_dtype(settings["dtype"])
-    torch.use_deterministic_algorithms(settings["deterministic"])
+    if settings["deterministic"] != _deterministic():  # the call imports torch.compile: a second and 100 MB
+        enabled, warn_only = settings["deterministic"]
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
     for name, value in settings["cudnn"].items():
         setattr(torch.backends.cudnn, name, value)
