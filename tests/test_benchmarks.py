@@ -20,6 +20,7 @@ LONG = {
     "families",
     "generator",
     "import_time",
+    "pool_cost",
     "reading",
     "rendering",
     "scale",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import interpreter
 
 README = Path(__file__).parents[1] / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
@@ -15,16 +15,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTAL
 
 def test_first_example_runs_as_a_script(tmp_path):
     (tmp_path / "example.py").write_text(EXAMPLES[0])
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "example.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = interpreter.run(["example.py"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "SyntheticMixDataset(" in done.stdout, done.stdout
+    assert "Warning" not in done.stderr
 
 
 def test_second_example_runs(tmp_path, monkeypatch):
