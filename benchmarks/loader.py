@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,25 @@ def noise(seeds: Sequence[int], conditions: Any) -> dict[str, Tensor]:
     images = (torch.tensor([seed % 1000 for seed in seeds]) / 1000).reshape(-1, 1, 1, 1).expand(-1, 1, 64, 64)
     images = images * torch.linspace(0, 1, 64)
     return {"image": images.contiguous(), "label": torch.ones(len(seeds), dtype=torch.int64)}
+
+
+class ByHand:
+    """Whole batches with a quarter of their rows replaced, of the batch's own, as one writes it for one source only."""
+
+    def __init__(self, loader: Iterable[Any], source: InMemorySource) -> None:
+        self.loader, self.source = loader, source
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        position = 0
+        for images, labels in self.loader:
+            rows = torch.randperm(len(images))[: len(images) // 4]
+            ids = torch.arange(position, position + len(rows)) % len(self.source.images)
+            position += len(rows)
+            # The loader's batch may be its data set's own memory, so it is copied.
+            yield (
+                images.index_copy(0, rows, self.source.images.index_select(0, ids)),
+                labels.index_fill(0, rows, 1),
+            )
 
 
 def sequence() -> SyntheticSequence:
@@ -137,6 +156,9 @@ def over_whole_batches(real: InMemory, source: Any, rounds: int) -> dict[str, An
     batched = DataLoader(whole, sampler=BatchSampler(RandomSampler(whole), BATCH, False), batch_size=None)
     contestants: dict[str, Iterable[Any]] = {"item by item, unmixed": item, "whole batches, unmixed": batched}
     expected = dict.fromkeys(contestants, 0.0)
+    if isinstance(source, InMemorySource):
+        contestants["whole batches, by hand 0.25"] = ByHand(batched, source)
+        expected["whole batches, by hand 0.25"] = 0.25
     for ratio in RATIOS:
         name = f"item by item, replace {ratio}"
         contestants[name] = SyntheticMixLoader(item, source, ratio, fields=FIELDS)

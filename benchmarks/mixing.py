@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, WeightedRandomSampler
 
 from benchmarks.harness import interleaved, is_wanted, publish, ratios
 from torchgenaug import FieldSpec, SyntheticMixDataset
@@ -162,6 +162,8 @@ def compared(kind: str, size: int, workers: int, rounds: int) -> dict[str, Any]:
     if kind == "tuple":
         by_hand = ByHand(real, synthetic, 0.25)
         contestants["0.25 by hand: two sets and a list"] = lambda: epoch(by_hand, workers)
+        subset = Subset(base, range(size))
+        contestants["Subset of torch"] = lambda: epoch(subset, workers)
         both: ConcatDataset[Any] = ConcatDataset([real, synthetic])
         weights = [0.75] * size + [0.25] * size
         contestants["ConcatDataset + WeightedRandomSampler"] = lambda: epoch(
