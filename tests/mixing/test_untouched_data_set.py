@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import random
 import threading
+import weakref
 import zipfile
 
 import numpy as np
@@ -93,9 +95,70 @@ def test_matching_reads_a_copy(path):
         def __getitem__(self, index):
             return super().__getitem__(index)["image"], index % 2
 
-    real = Labelled(path)
-    SyntheticMixDataset(real, [(torch.zeros(SHAPE), 0), (torch.zeros(SHAPE), 1)], 0.5, fields=FIELDS, match="label")
+    real, synthetic = Labelled(path), Labelled(path)
+    mixed = SyntheticMixDataset(real, synthetic, 0.5, fields=FIELDS, match="label")
+    assert len(mixed.is_synthetic()) == 40
+    for each in (real, synthetic):
+        assert (each.handle, each.reads) == (None, 0)
+
+
+def test_a_set_with_a_lock_is_copied_too(path):
+    """It cannot be pickled, so only forked workers read it: with a handle that none of them shares."""
+
+    class Locked(Archive):
+        def __init__(self, path):
+            super().__init__(path)
+            self.lock, self.local, self.scale = threading.RLock(), threading.local(), lambda value: value
+
+        def __getitem__(self, index):
+            with self.lock:
+                return super().__getitem__(index)
+
+    real = Locked(path)
+    RealFields(real, ["mask"])
+    mixed = SyntheticMixDataset(real, SOURCE, ratio=0.25)
+    mixed.is_synthetic()
+    look_at(real, 3)
     assert (real.handle, real.reads) == (None, 0)
+    assert own_copy(real).lock is not real.lock
+    real[0]
+    with contextlib.closing(real.handle):
+        assert own_copy(real) is real, "an open handle is neither moved nor closed by a copy"
+
+
+OPENED: weakref.WeakSet = weakref.WeakSet()
+
+
+class Handle:
+    """One that LMDB would refuse to open twice in a process."""
+
+    def __init__(self):
+        assert len(OPENED) == 0
+        OPENED.add(self)
+
+
+class OpenedOnce(Dataset):
+    def __init__(self):
+        self.handle = None
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        self.handle = self.handle or Handle()
+        image = torch.full(SHAPE, float(index))
+        return {"image": image} if index % 2 else {"image": image, "mask": torch.zeros(SHAPE).long()}
+
+
+def test_what_a_copy_opened_is_let_go():
+    real = OpenedOnce()
+    conditions = RealFields(real, ["image"])
+    assert conditions.fingerprint
+    filled = FillMissing(real, ToMask(), source="image", target="mask", field="mask")
+    look_at(real, 0)
+    assert len(OPENED) == 0
+    assert len(filled[1]["image"]) == 1
+    assert len(OPENED) == 1
 
 
 @pytest.mark.parametrize("kind", [Archive, CachedArchive])
@@ -257,6 +320,8 @@ def test_a_copy_shares_arrays_and_long_lists_but_no_handles():
     copy[1]
     assert mine.cache == {}
     mine.lock = threading.Lock()
+    assert own_copy(mine).lock is not mine.lock
+    mine.running = (number for number in range(3))
     assert own_copy(mine) is mine, "what cannot be copied is read itself"
     reader = OwnCopy(Local())
     assert reader[1] == 1

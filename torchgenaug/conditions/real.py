@@ -112,6 +112,7 @@ class RealFields:
                 )
             self._transform = ConditionTransform(transform, taken, seed)
             self([0])  # a transform that does not fit is found now
+        self._own.release()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -123,6 +124,7 @@ class RealFields:
             for name, value in self._extract(parent).items():
                 digest.update(f"{parent} {name} {value.dtype} {tuple(value.shape)}".encode())
                 digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        self._own.release()
         return digest.hexdigest()
 
     def parents(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

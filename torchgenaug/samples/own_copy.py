@@ -23,12 +23,21 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torchgenaug.samples.random_state import random_state_restored
 
 _SHARED = (Tensor, np.ndarray, type, ModuleType, FunctionType, BuiltinFunctionType, CodeType)
+_FRESH: dict[type, Any] = {
+    type(threading.Lock()): threading.Lock,
+    type(threading.RLock()): threading.RLock,
+    threading.local: threading.local,
+}
+"""What keeps a set from being pickled, but no sample depends on → what makes another."""
 _PERSISTENT = "monai.data.dataset.PersistentDataset"
 _LARGE = 4096  # entries of a list, tuple or dict: a copy of the whole list of files would take its time
 
 
 def own_copy(dataset: Any) -> Any:
-    """A copy of a data set that shares its arrays; the object itself where it cannot be copied (an open handle)."""
+    """A copy of a data set that shares its arrays and has locks of its own.
+
+    The object itself where it cannot be copied: it holds an open handle, which a copy must neither move nor close.
+    """
     references: list[Any] = []
     visited: list[Any] = []
 
@@ -42,7 +51,8 @@ def own_copy(dataset: Any) -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             visited.append(obj)
-            return NotImplemented
+            fresh = _FRESH.get(type(obj))
+            return NotImplemented if fresh is None else (fresh, ())
 
     class Reader(pickle.Unpickler):
         def persistent_load(self, pid: Any) -> Any:
@@ -126,9 +136,18 @@ class OwnCopy:
     def __getitem__(self, index: int) -> Any:
         with self._lock:
             if self._process != os.getpid():
+                self._copy = None  # what was inherited is closed first: LMDB opens a file once in a process
                 self._copy = self.dataset if is_in_memory(self.dataset) else own_copy(self.dataset)
                 self._process = os.getpid()
         return self._copy[index]  # type: ignore[index]
+
+    def release(self) -> None:
+        """Lets the copy go, with whatever it opened; the next read makes another one.
+
+        Workers that are forked later then inherit no open file: LMDB refuses to open one that a process has open.
+        """
+        with self._lock:
+            self._copy, self._process = None, -1
 
     def __getstate__(self) -> dict[str, Any]:
         return {"dataset": self.dataset}

@@ -131,6 +131,7 @@ class FillMissing(Dataset[Any]):
                 translations,
                 rendered_positions(translations, self.missing, self._wanted, condition, self.read_source),
             )
+        self._own.release()
 
     def __len__(self) -> int:
         return len(self.real)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.mixing.dataset.labels import whole_labels
 from torchgenaug.samples.layout import SampleLayout
+from torchgenaug.samples.own_copy import OwnCopy
+from torchgenaug.samples.random_state import random_state_restored
 
 
 class MapSource:
@@ -40,12 +42,14 @@ class MapSource:
         return [dataset[place] for place in positions]
 
     def labels(self, name: str, layout: SampleLayout) -> npt.NDArray[np.int64]:
-        """A scalar field of all samples; reads every one of them."""
+        """A scalar field of all samples; reads every one of them, through a copy of the data set."""
         return whole_labels(self._values(name, layout), name)
 
     def _values(self, name: str, layout: SampleLayout) -> Iterator[Any]:
-        for k in range(len(self)):
-            yield layout.split(self.dataset[k])[name]
+        copy = OwnCopy(self.dataset)
+        with random_state_restored():
+            for k in range(len(self)):
+                yield layout.split(copy[k])[name]
 
 
 def reads_batches(dataset: object) -> bool:

@@ -41,6 +41,7 @@ def from_factory(name: str, size: int | Sequence[int] | None = None) -> Training
     samples, count = FactorySamples(dataset), len(dataset)
     raw = RawData(samples, name, tuple(f"{name} row {k}" for k in range(count)), _place)
     data = conform(raw, size)
+    samples.release()
     remarks = data.remarks
     if samples.ignored:
         remarks = (f"Fields that no family uses were left out: {', '.join(samples.ignored)}.", *remarks)
@@ -70,6 +71,11 @@ class FactorySamples:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def release(self) -> None:
+        """Lets go what this process opened, before workers are started."""
+        if isinstance(self.dataset, OwnCopy):
+            self.dataset.release()
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         try:
