@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.trust.copies.describe import Described, Images, check_same_shape, describe
 from torchgenaug.trust.copies.gallery import Gallery, Nearest
+from torchgenaug.trust.copies.spacing import Spacing
 
 _SURE = 8.0
 """How many spreads of log distance below its middle a pair must lie. Of 300 clean splits of handwritten digits 8 raised
@@ -67,7 +69,9 @@ def find_duplicates(images: Images) -> list[Duplicate]:
 def find_overlap(first: Images, second: Images, *, names: tuple[str, str] = ("first", "second")) -> list[Duplicate]:
     """Images of `second` whose content is in `first`: a leak, where these are a training and a test set.
 
-    What distances are usual is measured on the nearest neighbours within `first`, as in `find_duplicates`.
+    What distances are usual is measured on the nearest neighbours within `first`, as in `find_duplicates`; and of 30
+    images or more, on those around each of them: a pair also counts where it is far nearer than these. So images that
+    were saved as JPEG, resized a little or changed in contrast are found, too.
 
     Args:
         first: the set that is searched in, usually the training images.
@@ -87,18 +91,43 @@ def find_overlap(first: Images, second: Images, *, names: tuple[str, str] = ("fi
     if not isinstance(names, tuple) or len(names) != 2:
         raise ConfigurationError(f"`names` must be two names, got {names!r}. For example ('train', 'test').")
     searched, looked_up = describe(first, name=names[0]), describe(second, name=names[1])
-    return overlap_of(searched, looked_up, names)
+    return overlap_of(searched, looked_up, names, around_each=True)
 
 
-def overlap_of(searched: Described, looked_up: Described, names: tuple[str, str]) -> list[Duplicate]:
-    """`find_overlap` of sets that are described already."""
+def overlap_of(
+    searched: Described, looked_up: Described, names: tuple[str, str], *, around_each: bool = False
+) -> list[Duplicate]:
+    """`find_overlap` of sets that are described already.
+
+    `around_each`: by the distances around each image, too. Not for synthetic images: one that was made from the mask of
+    a real image lies near this one, and is no copy for that.
+    """
     check_same_shape(searched, looked_up, names)
     gallery = Gallery.of(searched)
     own = np.arange(len(searched))
     usual = gallery.nearest(searched, own=own, mine=own)
     found = gallery.nearest(looked_up)
     pairs = _below(found, _limits(usual), looked_up)
+    if around_each:
+        known = {pair.first for pair in pairs}
+        pairs += [pair for pair in _around_each(gallery, searched, looked_up, found) if pair.first not in known]
     return sorted((Duplicate(pair.second, pair.first, pair.distance) for pair in pairs), key=lambda pair: pair.distance)
+
+
+def _around_each(gallery: Gallery, searched: Described, looked_up: Described, found: Nearest) -> list[Duplicate]:
+    spacing = Spacing.of(gallery, searched)
+    if spacing is None:
+        return []
+    tapered = gallery.nearest_tapered(looked_up)
+    is_copy, rows = spacing.is_copy(
+        torch.stack([found.spectrum_distance, tapered[0], found.block_distance]),
+        torch.stack([found.spectrum_index, tapered[1], found.block_index]),
+    )
+    nearest = torch.minimum(found.spectrum_distance, found.block_distance)
+    return [
+        Duplicate(k, int(rows[k]), float(nearest[k]))
+        for k in torch.nonzero(is_copy & ~looked_up.constant).flatten().tolist()
+    ]
 
 
 def _limits(usual: Nearest) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,20 @@ class Gallery:
         """Distance to the most similar image by tapered spectrum, and its row, as `nearest`."""
         return _search([self.frame.tapered(described.tapered)], self.tapered, own, mine)
 
+    def neighbours(self, described: Described, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of the images of the gallery itself, by spectrum, tapered spectrum and block means: the nearest others.
+
+        Yields:
+            (n, count) distances in rising order, rounded to about 1e-7, and (n, count) rows.
+        """
+        turned = [each for each in orientations(described.blocks) if each.shape == described.blocks.shape]
+        for variants, keys in (
+            ([self.spectra], self.spectra),
+            ([self.tapered], self.tapered),
+            ([self.frame.blocks(each) for each in turned], self.blocks),
+        ):
+            yield _nearest_others(variants, keys, count)
+
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
@@ -177,3 +192,24 @@ def _search(variants: list[Tensor], keys: Tensor, own: Groups, mine: Groups) -> 
         distance[rows] = torch.where(where < 0, torch.full_like(exact, torch.inf), exact).float()
         index[rows] = where
     return distance, index
+
+
+def _nearest_others(variants: list[Tensor], keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(distances, rows) of the `count` keys with the largest cosines to any variant of each other key."""
+    distances, rows = torch.empty((len(keys), count)), torch.empty((len(keys), count), dtype=torch.int64)
+    for start in range(0, len(keys), _QUERIES):
+        queries = [variant[start : start + _QUERIES] for variant in variants]
+        best = torch.full((len(queries[0]), count), -torch.inf)
+        where = torch.zeros((len(queries[0]), count), dtype=torch.int64)
+        for first in range(0, len(keys), _KEYS):
+            part = keys[first : first + _KEYS]
+            largest = queries[0] @ part.T
+            for query in queries[1:]:
+                torch.maximum(largest, query @ part.T, out=largest)
+            if first == start:  # blocks of queries and of keys are of one size
+                largest.fill_diagonal_(-torch.inf)
+            value, place = largest.topk(min(count, len(part)), dim=1)
+            best, order = torch.cat([best, value], 1).topk(count, dim=1)
+            where = torch.cat([where, place + first], 1).gather(1, order)
+        distances[start : start + _QUERIES], rows[start : start + _QUERIES] = 1 - best, where
+    return distances, rows

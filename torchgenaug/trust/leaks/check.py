@@ -146,7 +146,8 @@ def check_leaks(
             if looked_up is None:
                 continue
             try:
-                pairs = overlap_of(described, looked_up, ("train" if kind == "content" else "synthetic", name))
+                names = ("train" if kind == "content" else "synthetic", name)
+                pairs = overlap_of(described, looked_up, names, around_each=kind == "content")
             except FieldMismatchError as error:
                 notes.append(f"{kind.capitalize()} was not compared with {name!r}: {error}")
                 continue
