@@ -1,6 +1,6 @@
 """A GAN as in 2014, fully connected and without any protection against collapse, trained until it has collapsed.
 
-``python -m benchmarks.evaluated.collapsing MODELS/collapsed``: some seconds. Nothing in it asks for a collapse: it is
+``python -m benchmarks.evaluated.collapsing MODELS/collapsed``: some seconds. Nothing in it aims at a collapse: it is
 the minimax game of Goodfellow et al. (2014), section 3, with the non-saturating loss, at a learning rate of 0.002.
 """
 
@@ -58,7 +58,7 @@ def trained(steps: int, learning_rate: float, batch_size: int = 32) -> nn.Module
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.trust.test_copy_detector import CHANGES, blobs
+from torchgenaug.datasets import digits
 from torchgenaug.errors import FieldMismatchError
 from torchgenaug.trust import find_duplicates, find_overlap
 
@@ -56,3 +61,17 @@ def test_constant_images_are_no_duplicates_of_each_other():
 def test_other_shapes():
     with pytest.raises(FieldMismatchError, match="`train` and `test` must have images of one shape"):
         find_overlap(blobs(10, 1), blobs(10, 1, (16, 16)), names=("train", "test"))
+
+
+def test_images_saved_as_jpeg_are_found():
+    draw = np.random.default_rng(3)
+    images = torch.cat([digits.Digits(part).images for part in ("train", "held_out")])[:900]
+    order = draw.permutation(900)
+    train, test = images[order[:600]], images[order[600:]].clone()
+    planted = dict(zip(draw.permutation(300)[:20].tolist(), draw.permutation(600)[:20].tolist(), strict=True))
+    for row, seen in planted.items():
+        encoded = io.BytesIO()
+        pixels = (train[seen, 0].numpy() * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(encoded, "JPEG", quality=50)
+        test[row] = torch.from_numpy(np.array(Image.open(encoded))) / 255
+    assert {pair.second: pair.first for pair in find_overlap(train, test)} == planted
