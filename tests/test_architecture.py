@@ -20,6 +20,7 @@ FLOORS = {
     "devices": 0,
     "types": 1,
     "bare_names": 1,
+    "checksums": 1,
     "local_paths": 1,
     "seeding": 1,
     "texts": 1,

@@ -21,3 +21,4 @@ def test_what_inspect_prints_pins_the_folder(tmp_path):
     assert rows["fingerprint"].strip() == synthesizer.fingerprint
     assert load_synthesizer(tmp_path / "gan", sha256=rows["sha256"].split()[0])
     assert "\x1b[31m" not in result.output
+    assert "do not fit their checksum" in rows["damaged"]

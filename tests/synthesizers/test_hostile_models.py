@@ -231,6 +231,10 @@ def test_a_pin_from_outside(gan):
     edited(gan, lambda index: index.update(trained_on={"samples": ["another"]}))
     with pytest.raises(SynthesizerLoadError, match=r"must have the sha256 that was given.*nothing of it was used"):
         load_synthesizer(gan, sha256=pin)
+    with pytest.raises(SynthesizerLoadError, match=r"damaged, or edited.*remove its entry \"sha256\""):
+        load_synthesizer(gan)
+    assert load_synthesizer(gan, sha256=synthesizer_sha256(gan)).trained_on == {"samples": ["another"]}
+    edited(gan, lambda index: index.pop("sha256"))
     assert load_synthesizer(gan).trained_on == {"samples": ["another"]}
 
 

@@ -13,6 +13,7 @@ def describe_synthesizer(path: Path) -> list[str]:
     """
     import json
 
+    from torchgenaug.checksums import fits_checksum
     from torchgenaug.synthesizers import synthesizer_sha256
     from torchgenaug.synthesizers.parts.model_files import read_json
 
@@ -22,6 +23,7 @@ def describe_synthesizer(path: Path) -> list[str]:
         "family": index.get("family"),
         "fingerprint": index.get("fingerprint"),
         "sha256": f"{pin}  (pin it from outside: load_synthesizer(path, sha256=…))",
+        **({} if fits_checksum(index) else {"damaged": "entries do not fit their checksum; it will not be loaded"}),
         "files": len(index.get("files") or ()),
         "settings": json.dumps(index.get("settings")),
         "trained on": "unknown" if index.get("trained_on") is None else json.dumps(index["trained_on"]),

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from torchgenaug.checksums import read_entries, with_checksum
 from torchgenaug.contracts import SyntheticSource, trained_on_of
 from torchgenaug.errors import ConfigurationError, IntensityMismatchWarning, StateMismatchError
 from torchgenaug.export.card import write_card
@@ -236,7 +237,12 @@ def _adopt(plan: Plan, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(plan.settings))
     if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            known = read_entries(path)
+        except (OSError, ValueError) as error:
+            raise StateMismatchError(
+                f"{path} must hold the settings of an export, got {error}. Nothing was written. Give another folder."
+            ) from error
         differences = [
             f"{key}: {known.get(key)!r} there, {settings.get(key)!r} here"
             for key in sorted({*known, *settings})
@@ -254,7 +260,7 @@ def _adopt(plan: Plan, folder: Path) -> None:
             "Give another folder."
         )
     draft = folder / f".{EXPORT_NAME}.part"
-    draft.write_text(json.dumps(plan.settings, indent=2) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(with_checksum(plan.settings), indent=2) + "\n", encoding="utf-8")
     draft.replace(path)
 
 

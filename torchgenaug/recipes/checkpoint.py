@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from torchgenaug.checksums import fits_checksum, with_checksum
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, free_memory, read_file
 
@@ -33,7 +34,7 @@ def begin(folder: Path, run: Mapping[str, Any]) -> bool:
     new = json.loads(json.dumps(run))
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(path, (json.dumps(new | {"sha256": _digest(new)}, indent=2) + "\n").encode())
+        replace_file(path, (json.dumps(with_checksum(new), indent=2) + "\n").encode())
         return False
     old = _settings(path)
     differences = [
@@ -125,8 +126,9 @@ class _Hashing:
 def _settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(read_file(path, MAX_JSON_BYTES))
-        if settings.pop("sha256", None) != _digest(settings):
+        if "sha256" not in settings or not fits_checksum(settings):
             raise ValueError("content and sha256 disagree")
+        del settings["sha256"]
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise SynthesizerLoadError(
             f"{path} must hold the settings of a run, got {error!r}. It was damaged, edited or written by an older "

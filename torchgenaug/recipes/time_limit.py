@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from torchgenaug import devices
+from torchgenaug.checksums import read_entries, with_checksum
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.batches import training_batches
@@ -166,7 +167,7 @@ def plan_run(
 
 
 def _note(folder: Path, steps: int) -> None:
-    checkpoint.replace_file(folder / _PLAN, json.dumps({"steps": steps}).encode())
+    checkpoint.replace_file(folder / _PLAN, json.dumps(with_checksum({"steps": steps})).encode())
 
 
 def _noted(folder: Path, steps: int) -> int:
@@ -175,7 +176,7 @@ def _noted(folder: Path, steps: int) -> int:
     if not path.exists():
         return steps
     try:
-        noted = int(json.loads(path.read_bytes())["steps"])
+        noted = int(read_entries(path)["steps"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise SynthesizerLoadError(
             f"{path} must hold the number of steps, got {error!r}. It was damaged. Begin again with --fresh."

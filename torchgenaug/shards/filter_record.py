@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torchgenaug.checksums import with_checksum
 from torchgenaug.shards.folder import read_manifest
 from torchgenaug.shards.format import MANIFEST_NAME, Manifest
 from torchgenaug.shards.temporary import TemporaryFile
@@ -28,7 +29,7 @@ def record_filter(folder: Path, record: Mapping[str, Any]) -> Manifest:
     Raises:
         ShardError: no manifest that can be read.
     """
-    manifest = dataclasses.replace(read_manifest(folder), filter=dict(record))
+    manifest = dataclasses.replace(read_manifest(folder), filter=with_checksum(record))
     temporary = TemporaryFile(folder)
     try:
         temporary.write(manifest.to_bytes())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchgenaug.checksums import fits_checksum
 from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardVersionError
 from torchgenaug.shards.storage import StoredField
 
@@ -227,6 +228,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"compression must be None or one of {COMPRESSIONS}, got {values['compression']!r}")
     if not isinstance(values.get("filter", {}), dict):
         raise ValueError("filter must be an object")
+    if not fits_checksum(values.get("filter", {})):
+        raise ValueError("the entries of filter do not fit their sha256")
     if not isinstance(values["device"], str) or not isinstance(values["versions"], dict):
         raise ValueError("device must be a string, versions an object")
     if not all(version is None or isinstance(version, str) for version in values["versions"].values()):

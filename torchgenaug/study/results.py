@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torchgenaug.checksums import fits_checksum, read_entries, with_checksum
 from torchgenaug.errors import ConfigurationError, StateMismatchError
 from torchgenaug.recipes.lock import lock_now
 
@@ -108,7 +109,7 @@ class Results:
                 )
             merged = now if saved is None else _merged(saved, now)
             if merged != saved:
-                write_whole(path, json.dumps(merged, indent=2) + "\n")
+                write_whole(path, json.dumps(with_checksum(merged), indent=2) + "\n")
 
     def runs(self) -> dict[Key, Run]:
         """All finished runs; a line that a kill cut off is passed over, and its run counts as not done."""
@@ -126,8 +127,8 @@ class Results:
             if not line.strip():
                 continue
             try:
-                run = Run(**json.loads(line))
-            except (ValueError, TypeError):
+                run = _run(json.loads(line))
+            except (ValueError, TypeError, RecursionError):
                 cut += 1
             else:
                 found.setdefault(run.key, run)
@@ -139,7 +140,7 @@ class Results:
             path = self.folder / _RESULTS
             whole = not path.exists() or not path.stat().st_size or path.read_bytes().endswith(b"\n")
             with path.open("ab") as file:
-                file.write((b"" if whole else b"\n") + json.dumps(asdict(run)).encode() + b"\n")
+                file.write((b"" if whole else b"\n") + json.dumps(with_checksum(asdict(run))).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -162,14 +163,20 @@ class Results:
             os.close(descriptor)
 
 
+def _run(entries: Any) -> Run:
+    if not isinstance(entries, dict) or not fits_checksum(entries):
+        raise ValueError("no entries of a run, or damaged ones")
+    return Run(**{name: value for name, value in entries.items() if name != "sha256"})
+
+
 def _saved_settings(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = read_entries(path)
         if not isinstance(saved, dict) or not all(isinstance(saved.get(each), dict) for each in ("arms", "splits")):
             raise ValueError("no settings of a study")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise StateMismatchError(
             f"{path} must be the settings of a study, got a damaged file: {error}. Whether the results of this folder "
             "belong to this study is not known. Nothing was changed. Choose another folder, or delete the file if you "

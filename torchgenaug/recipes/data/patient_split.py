@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from torchgenaug.bare_names import bare_name
+from torchgenaug.checksums import read_entries, with_checksum
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.pseudonyms import anonymous, is_among
 from torchgenaug.recipes.data.training_data import TrainingData
@@ -148,7 +149,7 @@ def write_split(
         )
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{SPLIT_NAME}.{os.getpid()}"
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(with_checksum(content), indent=2) + "\n", encoding="utf-8")
     draft.replace(folder / SPLIT_NAME)
 
 
@@ -162,11 +163,11 @@ def read_split(path: Path) -> SavedSplit | None:
     if file.name != SPLIT_NAME or not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_entries(file)
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']!r}")
         parts = [frozenset(map(str, _samples(content[name]))) for name in ("train", "held_out")]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"{file} must be a split that `torchgenaug fit --split patients` wrote, got {error!r}. Nothing was read. "
             "Restore it, or split the data anew."

@@ -3,7 +3,8 @@
 ::
 
     folder/
-      synthesizer.json                              format, version, family, settings, sha256 of all files, trained_on
+      synthesizer.json                              format, version, family, settings, sha256 of all files and of
+                                                    itself, trained_on
       unet/config.json                              family "diffusers": the layout of a diffusers pipeline
       unet/diffusion_pytorch_model.safetensors
       scheduler/scheduler_config.json
@@ -29,6 +30,7 @@ from typing import Any
 import torch
 
 from torchgenaug.bare_names import without_places
+from torchgenaug.checksums import with_checksum
 from torchgenaug.contracts import Storable, Stored, Synthesizer, device_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.local_paths import expanded
@@ -155,7 +157,7 @@ def _contents(synthesizer: Any, weights_dtype: torch.dtype | None) -> dict[str, 
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in sorted(contents.items())},
         "trained_on": without_places(synthesizer.trained_on),
     }
-    return contents | {INDEX: _readable(json_bytes(index))}
+    return contents | {INDEX: _readable(json_bytes(with_checksum(index)))}
 
 
 def _readable(index: bytes) -> bytes:

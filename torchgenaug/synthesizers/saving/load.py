@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from torchgenaug.checksums import fits_checksum
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.local_paths import folder_of
 from torchgenaug.synthesizers.diffusion.layouts import pipeline_home
@@ -86,6 +87,13 @@ def _load(folder: Path, place: torch.device, dtype: torch.dtype | None, sha256: 
         if synthesizer is None:
             contents = VerifiedFiles(home, index["files"])
             synthesizer = _loaded[key] = _assembled(index, contents, str(folder), place, dtype, trust_code)
+    # Last: where an entry is not allowed, the error says which, rather than that some entry was changed.
+    if sha256 is None and not fits_checksum(index):
+        raise SynthesizerLoadError(
+            f"{folder / INDEX} must hold the entries of its own sha256, got others. It was damaged, or edited; nothing "
+            "of it was used. Fetch or save the synthesizer again; if you edited it on purpose, remove its entry "
+            '"sha256".'
+        )
     return synthesizer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchgenaug.checksums import read_entries, with_checksum
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, StateMismatchError
 from torchgenaug.shards.filter_record import record_filter
@@ -172,16 +173,21 @@ def load_kept(source: SyntheticSource, path: str | os.PathLike[str]) -> KeptSour
         path: the file, or the folder of shards that holds ``kept.json``.
 
     Raises:
-        StateMismatchError: it is of another source.
+        StateMismatchError: it is of another source, or damaged.
     """
-    saved = json.loads(_file(path).read_text())
+    saved = _read(_file(path), ("source", "length", "rule", "condition", "positions", "scores"))
     if (saved["source"], saved["length"]) != (source.fingerprint, len(source)):
         raise StateMismatchError(
             f"`source` must be the one that was filtered, {saved['length']} samples of {saved['source'][:12]}…, got "
             f"{len(source)} of {source.fingerprint[:12]}…. Filter this one: keep(source, rule, best=0.5)."
         )
-    scores = np.array(saved["scores"], np.float64)
-    return KeptSource(source, saved["positions"], scores, saved["rule"], saved["condition"])
+    try:
+        scores = np.array(saved["scores"], np.float64)
+        if scores.shape != (len(source),) or any(type(each) is not int for each in saved["positions"]):
+            raise ValueError("other positions or scores than a filter writes")
+        return KeptSource(source, saved["positions"], scores, str(saved["rule"]), str(saved["condition"]))
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise _unreadable(_file(path), error) from error
 
 
 def fingerprint_of(rule: Rule | Callable[[Batch], Tensor]) -> str:
@@ -201,7 +207,7 @@ def _scored(
     done: list[float] = []
     is_bool = False
     if progress is not None and progress.exists():
-        saved = json.loads(progress.read_text())
+        saved = _read(progress, (*head, "bool", "scores"))
         if {key: saved.get(key) for key in head} != head:
             raise StateMismatchError(
                 f"`progress` must hold scores of this source and rule, got {str(progress)!r} of others. Nothing was "
@@ -238,9 +244,26 @@ def _file(path: str | os.PathLike[str]) -> Path:
     return path / KEPT_NAME if path.is_dir() else path
 
 
+def _read(path: Path, entries: Iterable[str]) -> dict[str, Any]:
+    try:
+        saved = read_entries(path)
+        if missing := sorted(set(entries) - saved.keys()):
+            raise ValueError(f"no {', '.join(missing)} in it")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return saved
+
+
+def _unreadable(path: Path, error: Exception) -> StateMismatchError:
+    return StateMismatchError(
+        f"{path} must hold scores of a filter, got {error}. Nothing was kept. Filter anew, under another name: "
+        "keep(source, rule, best=0.5)."
+    )
+
+
 def _write(path: Path, content: dict[str, Any]) -> Path:
     """Writes under another name first: an interrupted write leaves the old file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content))
+    temporary.write_text(json.dumps(with_checksum(content)))
     temporary.replace(path)
     return path
