@@ -3,7 +3,8 @@
 Rombach et al. (2022), "High-resolution image synthesis with latent diffusion models"; in 3D Pinaya et al. (2022),
 "Brain imaging generation with latent diffusion models". The networks are MONAI's `AutoencoderKL` and
 `DiffusionModelUNet`. The first 40 % of the steps train the autoencoder, on |x - x'| and a small Kullback-Leibler term,
-the rest the denoiser, on latents of unit variance.
+the rest the denoiser, on latents of unit variance. With ``adversarial`` a critic of patches judges what the autoencoder
+rebuilds, as in Rombach et al. (2022), equation 25.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.batches import to_symmetric
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
+from torchgenaug.recipes.families import adversarial
 from torchgenaug.recipes.families.ddpm import (
     build_monai_unet,
     ddim_scheduler,
@@ -27,8 +29,10 @@ from torchgenaug.recipes.families.ddpm import (
     image_range,
 )
 from torchgenaug.recipes.families.objective import VelocityObjective
+from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
+from torchgenaug.recipes.settings import Setting
 from torchgenaug.synthesizers import MonaiSynthesizer, build_network
 from torchgenaug.types import Batch
 
@@ -40,6 +44,9 @@ FAMILIES = {
         batch_size=8,
         conditions=(None, "label"),
         dims=(2, 3),
+        settings={
+            "adversarial": Setting(0.0, "weight of a critic of what the autoencoder rebuilds: sharper images", low=0)
+        },
     )
 }
 _AUTOENCODER_SHARE = 0.4
@@ -107,16 +114,22 @@ class LatentDiffusion:
             ),
             "scale": self.scale,
         }
+        self.adversarial = float(options.settings.get("adversarial", 0.0))
+        if self.adversarial:
+            self.networks = {**self.networks, "critic": patch_critic(data, channels, width)}
         self.scheduler = ddim_scheduler()
         self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for the autoencoder, AdamW for the denoiser."""
         rate = self.options.learning_rate or 1e-3
-        return {
+        optimizers: dict[str, Optimizer] = {
             "autoencoder": Adam(self.networks["autoencoder"].parameters(), lr=rate),
             "unet": denoiser_optimizer(self.networks["unet"], self.options),
         }
+        if self.adversarial:
+            optimizers["critic"] = Adam(self.networks["critic"].parameters(), lr=rate / 2, betas=(0.5, 0.99))
+        return optimizers
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """One step of the autoencoder, or later of the denoiser."""
@@ -144,8 +157,17 @@ class LatentDiffusion:
         error = (rebuilt.float() - images).abs().mean()
         square_mean, square = mean.float().square(), deviation.float().square()
         divergence = 0.5 * (square_mean + square - square.clamp(min=1e-12).log() - 1).flatten(1).sum(1).mean()
-        update({"autoencoder": error + _KL_WEIGHT * divergence})
-        return {"reconstruction": error, "divergence": divergence}
+        losses = {"reconstruction": error, "divergence": divergence}
+        if not self.adversarial:
+            update({"autoencoder": error + _KL_WEIGHT * divergence})
+            return losses
+        critic = self.networks["critic"]
+        losses["realism"] = self.adversarial * adversarial.real_loss(critic(rebuilt)[-1])
+        update({"autoencoder": error + _KL_WEIGHT * divergence + losses["realism"]})
+        losses["critic"] = adversarial.real_loss(critic(images)[-1])
+        losses["critic"] = losses["critic"] + adversarial.fake_loss(critic(rebuilt.detach())[-1])
+        update({"critic": losses["critic"]})
+        return losses
 
     def _denoiser_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         # MONAI's networks name their methods; nn.Module's type does not know them.
