@@ -11,9 +11,11 @@ from fit_helpers import blobs, tiny
 from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit
-from torchgenaug.recipes.build import build_recipe, family_view, given_fields
+from torchgenaug.recipes.batches import training_batches
+from torchgenaug.recipes.build import build_recipe, describe_family, family_view, given_fields
 from torchgenaug.recipes.families import adversarial
 from torchgenaug.recipes.report import HeldOutConditions
+from torchgenaug.recipes.settings import checked_settings
 
 pytest.importorskip("monai")
 
@@ -122,6 +124,21 @@ def test_every_network_learns(family, condition, spatial):
         if not before[name]:
             continue  # adaptive augmentation, a running mean: buffers only
         assert any(not torch.equal(old, new) for old, new in zip(before[name], net.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("family", ["dcgan", "stylegan2"])
+def test_the_penalty_of_r1_has_its_weight(family):
+    """Weights of 1 and 2 give penalties of 1 and 2 times the same gradient; 0 gives none."""
+    data, penalties = blobs(8), []
+    for weight in (1.0, 2.0, 0.0):
+        torch.manual_seed(0)
+        settings = dict(checked_settings(family, describe_family(family).settings, {"r1": weight}))
+        recipe = build_recipe(family, data, tiny(settings=settings))
+        batch = next(training_batches(data, 4))
+        penalties.append(recipe.train_step(batch, lambda losses: None, 0.0).get("penalty"))
+    assert penalties[2] is None
+    assert float(penalties[1].detach()) == pytest.approx(2 * float(penalties[0].detach()), rel=1e-4)
+    assert penalties[0] > 0
 
 
 def test_the_generator_of_wgan_gp_learns_in_every_third_step():

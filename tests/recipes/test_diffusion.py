@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import copy
 import os
 import signal
 
 import pytest
 import torch
+from accelerate import Accelerator
 from fit_helpers import blobs, tiny
 from torch import nn
 
 from torchgenaug import SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit, state
+from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe
 from torchgenaug.recipes.families.objective import VelocityObjective
 from torchgenaug.recipes.report import HeldOutConditions
@@ -24,7 +27,7 @@ CASES = [
     ("ddpm", (16, 16, 16), {"condition": "label"}),
     ("ddpm", (16, 16, 16), {"with_mask": True}),
     ("ldm", (16, 16), {"condition": "label"}),
-    ("ldm", (16, 24, 16), {}),
+    ("ldm", (16, 24, 16), {"settings": {"adversarial": 0.1}}),
 ]
 
 
@@ -93,6 +96,23 @@ def test_latent_diffusion_resumes_on_both_sides_of_its_phase_change(tmp_path, mo
     assert result.finished
     assert result.synthesizer.fingerprint == whole.synthesizer.fingerprint
     assert result.synthesizer.scale_factor != 1.0
+
+
+def test_the_critic_of_an_autoencoder_learns_and_pulls_at_it():
+    """Its weights change, and so does the step of the autoencoder."""
+    data, rebuilt = blobs(), []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        recipe = build_recipe("ldm", data, tiny(settings={"adversarial": weight}))
+        run = state.TrainingState(recipe, Accelerator(cpu=True), FitOptions())
+        before = {name: copy.deepcopy(network.state_dict()) for name, network in recipe.networks.items()}
+        losses = run.train_step(training_batches(data, 4), 0.0)
+        assert ("critic" in losses) == bool(weight)
+        if weight:
+            after = recipe.networks["critic"].state_dict()
+            assert any(not torch.equal(after[name], each) for name, each in before["critic"].items())
+        rebuilt.append(torch.cat([each.flatten() for each in recipe.networks["autoencoder"].parameters()]))
+    assert not torch.equal(*rebuilt)
 
 
 def test_the_objective_is_zero_for_the_true_velocity():

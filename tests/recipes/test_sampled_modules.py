@@ -85,3 +85,14 @@ def test_what_cannot_be():
         build_recipe("slices", blobs(), tiny())
     with pytest.raises(ConfigurationError, match="`equation` must be one of vp, ve for score-sde"):
         build_recipe("score-sde", blobs(), tiny(settings={"equation": "sub-vp"}))
+
+
+def test_both_priors_of_vqvae2_are_given_the_class():
+    """Four codes of a small image do not hold all of its class: the codes below must know it, too."""
+    torch.manual_seed(0)
+    recipe = build_recipe("vqvae2", blobs(12), tiny(condition="label", settings={"codes": 8}))
+    codes = torch.zeros((1, 2, 2), dtype=torch.int64), torch.zeros((1, 4, 4), dtype=torch.int64)
+    maps = recipe.networks["autoencoder"].maps(codes[0])
+    for name, given in (("upper_prior", (codes[0], None)), ("lower_prior", (codes[1], maps))):
+        one, other = (recipe.networks[name](*given, torch.tensor([k])) for k in (0, 1))
+        assert not torch.equal(one, other)
