@@ -21,6 +21,7 @@ LONG = {
     "generator",
     "import_time",
     "pool_cost",
+    "pretrained",
     "reading",
     "rendering",
     "scale",
