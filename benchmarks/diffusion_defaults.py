@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -31,14 +30,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.harness import publish
 from torchgenaug.recipes import FitOptions, Options, TrainingData, load_data
-from torchgenaug.recipes.augment import mild_affine
-from torchgenaug.recipes.batches import training_batches
+from torchgenaug.recipes.batches import AUGMENTATION, training_batches
 from torchgenaug.recipes.families.ddpm import PixelDiffusion
 from torchgenaug.recipes.judge import thumbnails
-from torchgenaug.recipes.recipe import Update
 from torchgenaug.recipes.report import Judge, draw_samples
 from torchgenaug.recipes.state import TrainingState
-from torchgenaug.seeding import TRANSFORM, derive, uniform
 from torchgenaug.synthesizers import build_network
 from torchgenaug.types import Batch
 
@@ -53,7 +49,7 @@ class Variant(NamedTuple):
     augment: bool = True
     widths: Sequence[float] = ()
     shift: float = 1.0
-    told: bool = False
+    given: bool = True
 
 
 VARIANTS = {
@@ -66,7 +62,7 @@ VARIANTS = {
     "more noise": Variant(shift=0.5),
     "less noise": Variant(shift=2.0),
     "no augmentation": Variant(augment=False),
-    "augmentation as a condition": Variant(told=True),
+    "augmentation not given": Variant(given=False),
 }
 AVERAGES: Mapping[str, Callable[[int], float]] = {
     "last weights": lambda step: 0.0,
@@ -90,18 +86,16 @@ def train_variant(
         ),
     )
     if variant.widths:
-        recipe.networks = {"unet": _with_widths(recipe.networks["unet"], variant.widths)}
+        recipe.networks = {**recipe.networks, "unet": _with_widths(recipe.networks["unet"], variant.widths)}
     if variant.shift != 1:
         _shift_noise(recipe, variant.shift)
     if not variant.weighted:
         _weigh_equally(recipe)
-    if variant.told:
-        _condition_on_augmentation(recipe)
     averages = {each: copy.deepcopy(recipe.networks["unet"]) for each in AVERAGES}
     state = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
     batches: Iterator[Batch] = training_batches(data, variant.batch_size, augment=variant.augment)
-    if variant.told:
-        batches = _with_augmentation(data, variant.batch_size)
+    if not variant.given:
+        batches = ({name: each for name, each in batch.items() if name != AUGMENTATION} for batch in batches)
     progress, limit = 0.0, 60 * minutes
     rates = LambdaLR(state.optimizers["unet"], lambda _: _factor(progress) if variant.falls else 1.0)
     began = time.process_time()
@@ -187,36 +181,6 @@ def _weigh_equally(recipe: PixelDiffusion) -> None:
         return (denoise(keep * clean + add * noise, time_) - (keep * noise - add * clean)).square().mean()
 
     recipe.objective = _Objective(loss)  # type: ignore[assignment]
-
-
-def _with_augmentation(data: TrainingData, batch_size: int) -> Iterator[Batch]:
-    """Batches in which what was drawn for each sample is a field, too; half of the samples are left alone."""
-    for step, batch in enumerate(training_batches(data, batch_size)):
-        seeds = derive(0, TRANSFORM, np.full(batch_size, step), np.arange(batch_size))
-        moved = mild_affine(batch, data.fields, seeds)
-        alone = (torch.arange(batch_size) % 2 == 0).view(-1, 1, 1, 1)
-        drawn = torch.from_numpy(2 * uniform(seeds, 5) - 1).float() * ~alone.view(-1, 1)
-        yield {**batch, "image": torch.where(alone, batch["image"], moved["image"]), "augmentation": drawn}
-
-
-def _condition_on_augmentation(recipe: PixelDiffusion) -> None:
-    """The network is given the parameters of the augmentation, zeros when it samples (Karras 2022, appendix F.2)."""
-    embedding: Any = recipe.networks["unet"].time_embedding
-    embedding.given, embedding.more = None, nn.Linear(5, embedding.linear_2.out_features, bias=False)
-    nn.init.zeros_(embedding.more.weight)
-    embedding.register_forward_hook(
-        lambda module, _, made: made if module.given is None else made + module.more(module.given)
-    )
-    train_step = recipe.train_step
-
-    def conditioned(batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
-        embedding.given = batch["augmentation"]
-        try:
-            return train_step(batch, update, progress)
-        finally:
-            embedding.given = None
-
-    recipe.train_step = conditioned  # type: ignore[method-assign]
 
 
 class _Objective(NamedTuple):

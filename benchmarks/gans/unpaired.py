@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from benchmarks.harness import publish
 from torchgenaug.recipes import FitOptions, Options, load_data
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--seconds", type=float, default=18.0, help="CPU seconds of training for each")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--publish", action="store_true", help="keep all rows of the file as results/unpaired.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for seed in range(arguments.seeds):
@@ -60,6 +62,10 @@ def main() -> None:
             row = measure_arm(family, settings, arguments.seconds, seed)
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+    if arguments.publish:
+        publish(
+            "unpaired", {"rows": [json.loads(line) for line in arguments.out.read_text().splitlines()]}, quick=False
+        )
 
 
 if __name__ == "__main__":

@@ -48,6 +48,14 @@ def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Arra
     return moved
 
 
+def drawn_numbers(seeds: UInt64Array, dims: int) -> Tensor:
+    """What `mild_affine` draws for each seed: (len(seeds), 1 + 2 · `dims`) float32 in [-1, 1).
+
+    The turn, the scale of each axis and its shift, as parts of the largest; zeros are an image left as it is.
+    """
+    return torch.from_numpy(2 * uniform(seeds, 1 + 2 * dims) - 1).float()
+
+
 def _matrices(seeds: UInt64Array, spatial: tuple[int, ...]) -> Tensor:
     """(batch, d, d + 1) maps from places in the new image to places in the old one, in units of half a side."""
     dims = len(spatial)

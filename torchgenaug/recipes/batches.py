@@ -17,10 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.augment import mild_affine
+from torchgenaug.recipes.augment import drawn_numbers, mild_affine
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.seeding import TRANSFORM, derive, permutation
 from torchgenaug.types import Batch, FieldSpec
+
+AUGMENTATION = "augmentation"
+"""The field of what was drawn to augment each sample, see `drawn_numbers`; absent without augmentation."""
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -66,7 +69,9 @@ class TrainingBatches(Dataset[Batch]):
         batch = {name: torch.stack([each[name] for each in samples]) for name in self.data.fields}
         if self.augment:
             epochs, indices = (np.array(column) for column in zip(*drawn, strict=True))
-            batch = mild_affine(batch, self.data.fields, derive(self.seed, TRANSFORM, epochs, indices))
+            seeds = derive(self.seed, TRANSFORM, epochs, indices)
+            batch = mild_affine(batch, self.data.fields, seeds)
+            batch[AUGMENTATION] = drawn_numbers(seeds, self.data.spatial_dims)
         for name in self.ranges:
             batch[name] = to_symmetric(batch[name], self.data.fields[name])
         return batch
@@ -106,7 +111,8 @@ def training_batches(
 
     Returns:
         An iterator without end over dicts: ``image`` and ``source`` float32, their value range mapped linearly to
-        [-1, 1] (and cut there, since an augmentation may overshoot); ``mask`` and ``label`` int64.
+        [-1, 1] (and cut there, since an augmentation may overshoot); ``mask`` and ``label`` int64; with `augment` also
+        ``augmentation`` float32 (batch, 1 + 2 · axes), see `drawn_numbers`.
 
     Raises:
         ConfigurationError: a batch size, rank, first step or number of workers outside its domain.

@@ -86,6 +86,8 @@ class Start:
             if difference is not None:
                 raise self._refused(name, difference)
             network.load_state_dict(weights)
+        # One that begins at zero changes nothing.
+        untrained = [name for name in untrained if any(bool(each.any()) for each in wanted[name].parameters())]
         if untrained:
             warnings.warn(
                 f"{self.folder!r} holds no weights for {', '.join(untrained)}, which begin untrained: the first steps "

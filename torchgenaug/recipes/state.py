@@ -14,6 +14,7 @@ from torch.nn import Parameter
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.devices import seed_generators
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.options import FitOptions
 from torchgenaug.recipes.recipe import Recipe
@@ -144,6 +145,12 @@ class TrainingState:
         state = checkpoint.load(folder, self.accelerator.device)
         if state is None:
             return
+        if state["networks"].keys() != self.recipe.networks.keys():
+            raise ConfigurationError(
+                f"`out` must hold a run of these networks, {sorted(self.recipe.networks)}, got one of "
+                f"{sorted(state['networks'])} in {str(folder)!r}, of an earlier version. It cannot go on. Begin again "
+                "with --fresh, or with its weights: --from FOLDER --out ANOTHER"
+            )
         self.step, self.history = state["step"], state["history"]
         self.best, self.since_best = state["best"], state["since_best"]
         self.losses = MeanLosses(state["losses"])

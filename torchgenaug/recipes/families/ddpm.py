@@ -2,7 +2,8 @@
 
 Ho, Jain, Abbeel (2020), "Denoising diffusion probabilistic models", with the cosine schedule of Nichol and Dhariwal
 (2021, eq. 17) and labels dropped for classifier-free guidance (Ho and Salimans, 2022). Masks and source images are
-concatenated to the noisy image, as in Palette (Saharia et al., 2022). Without them, in 2D, the network is diffusers'
+concatenated to the noisy image, as in Palette (Saharia et al., 2022). Without them, the network is given how each image
+was augmented (`AugmentationEmbedding`), so that samples are not. Without them, in 2D, the network is diffusers'
 `UNet2DModel`, sampled by DPM-Solver++ (Lu et al., 2022); otherwise MONAI's `DiffusionModelUNet`, sampled by DDIM (Song,
 Meng, Ermon, 2021).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -19,7 +21,9 @@ from torch.optim import AdamW, Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families.augmented import AugmentationEmbedding
 from torchgenaug.recipes.families.objective import NUM_TIMES, VelocityObjective
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -69,15 +73,18 @@ class PixelDiffusion:
             else build_monai_unet(len(spatial), made + given, made, spatial, width, self.num_classes)
         )
         self.networks: Mapping[str, nn.Module] = {"unet": unet}
+        if options.condition in (None, "label"):  # a mask or a source shows how the image was augmented
+            self.networks = {**self.networks, AUGMENTATION: AugmentationEmbedding(len(spatial), unet)}
         self.scheduler = _dpm_solver() if self.by_diffusers else ddim_scheduler()
         self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """AdamW, as in most published diffusion models."""
-        return {"unet": denoiser_optimizer(self.networks["unet"], self.options)}
+        return {"unet": denoiser_optimizer(nn.ModuleList(self.networks.values()), self.options)}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """One denoising step at a random time for every sample."""
+        embedding: Any = self.networks.get(AUGMENTATION)
         labels, unet = dropped_labels(batch, self.num_classes), self.networks["unet"]
         given = condition_maps(batch, self.data, self.options)
 
@@ -86,7 +93,9 @@ class PixelDiffusion:
             made: Tensor = velocity.sample if self.by_diffusers else velocity
             return made
 
-        loss = self.objective.loss(denoise, with_scores(batch, self.mask_classes))
+        drawn = None if embedding is None else batch.get(AUGMENTATION)
+        with nullcontext() if embedding is None else embedding.given(unet, drawn):
+            loss = self.objective.loss(denoise, with_scores(batch, self.mask_classes))
         update({"unet": loss})
         return {"denoising": loss}
 

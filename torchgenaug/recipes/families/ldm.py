@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,10 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.batches import to_symmetric
+from torchgenaug.recipes.batches import AUGMENTATION, to_symmetric
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
 from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families.augmented import AugmentationEmbedding
 from torchgenaug.recipes.families.ddpm import (
     build_monai_unet,
     ddim_scheduler,
@@ -114,6 +116,8 @@ class LatentDiffusion:
             ),
             "scale": self.scale,
         }
+        embedding = AugmentationEmbedding(len(spatial), self.networks["unet"])
+        self.networks = {**self.networks, AUGMENTATION: embedding}
         self.adversarial = float(options.settings.get("adversarial", 0.0))
         if self.adversarial:
             self.networks = {**self.networks, "critic": patch_critic(data, channels, width)}
@@ -125,7 +129,9 @@ class LatentDiffusion:
         rate = self.options.learning_rate or 1e-3
         optimizers: dict[str, Optimizer] = {
             "autoencoder": Adam(self.networks["autoencoder"].parameters(), lr=rate),
-            "unet": denoiser_optimizer(self.networks["unet"], self.options),
+            "unet": denoiser_optimizer(
+                nn.ModuleList(self.networks[name] for name in ("unet", AUGMENTATION)), self.options
+            ),
         }
         if self.adversarial:
             optimizers["critic"] = Adam(self.networks["critic"].parameters(), lr=rate / 2, betas=(0.5, 0.99))
@@ -178,9 +184,11 @@ class LatentDiffusion:
             if not self.scale.value:
                 self.scale.value.copy_(1 / self._latent_spread())
         labels, unet = dropped_labels(batch, self.num_classes), self.networks["unet"]
-        loss = self.objective.loss(
-            lambda noisy, time: unet(noisy, time, class_labels=labels), latents * self.scale.value
-        )
+        embedding: Any = self.networks[AUGMENTATION]
+        with embedding.given(unet, batch.get(AUGMENTATION)):
+            loss = self.objective.loss(
+                lambda noisy, time: unet(noisy, time, class_labels=labels), latents * self.scale.value
+            )
         update({"unet": loss})
         return {"denoising": loss}
 

@@ -1,0 +1,54 @@
+"""Augmentation that does not leak: a denoiser is given how each image was augmented, and zeros when it samples.
+
+Karras, Aittala, Aila, Laine (2022), "Elucidating the design space of diffusion-based generative models", appendix F.2.
+A model of augmented images makes augmented images: turned, stretched and cut ones, of 70 brain slices hardly one with
+the shape of a brain. As the numbers come in through a linear layer without a bias, which begins at zero, the network
+that samples is the denoiser alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class AugmentationEmbedding(nn.Module):
+    """Numbers of `drawn_numbers` → what is added to a denoiser's embedding of time.
+
+    Args:
+        dims: axes of the images.
+        denoiser: a `UNet2DModel` of diffusers or a `DiffusionModelUNet` of MONAI.
+    """
+
+    def __init__(self, dims: int, denoiser: nn.Module) -> None:
+        super().__init__()
+        features = [each for each in time_embedding(denoiser).modules() if isinstance(each, nn.Linear)][-1].out_features
+        self.linear = nn.Linear(1 + 2 * dims, features, bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, drawn: Tensor) -> Tensor:
+        """(batch, 1 + 2 · dims) → (batch, features)."""
+        made: Tensor = self.linear(drawn)
+        return made
+
+    @contextmanager
+    def given(self, denoiser: nn.Module, drawn: Tensor | None) -> Iterator[None]:
+        """Within it `denoiser` is given `drawn`; None: nothing, as when it samples."""
+        if drawn is None:
+            yield
+            return
+        added = self(drawn)
+        handle = time_embedding(denoiser).register_forward_hook(lambda module, inputs, made: made + added)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def time_embedding(denoiser: Any) -> nn.Module:
+    """The layers of `denoiser` that make its embedding of time."""
+    layers: nn.Module = denoiser.time_embedding if hasattr(denoiser, "time_embedding") else denoiser.time_embed
+    return layers
