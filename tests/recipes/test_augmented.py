@@ -1,0 +1,90 @@
+"""A denoiser that is given how its images were augmented makes images that are not augmented."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from accelerate import Accelerator
+from fit_helpers import blobs, tiny
+
+from torchgenaug import save_synthesizer
+from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes import FitOptions
+from torchgenaug.recipes.augment import drawn_numbers, mild_affine
+from torchgenaug.recipes.batches import AUGMENTATION, training_batches
+from torchgenaug.recipes.build import build_recipe
+from torchgenaug.recipes.start import load_start
+from torchgenaug.recipes.state import TrainingState
+
+pytest.importorskip("monai")
+
+
+def test_equal_numbers_are_equal_augmentations():
+    data = blobs(4)
+    batch = {"image": torch.stack([data.samples[k]["image"] for k in (0, 0)])}
+    moved = mild_affine(batch, {"image": data.fields["image"]}, torch.tensor([3, 4]).numpy().astype("uint64"))
+    drawn = drawn_numbers(torch.tensor([3, 4]).numpy().astype("uint64"), 2)
+    assert drawn.shape == (2, 5)
+    assert drawn.abs().max() <= 1
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(moved["image"][0], moved["image"][1])
+    assert AUGMENTATION in next(training_batches(data, 2, augment=True))
+    assert AUGMENTATION not in next(training_batches(data, 2))
+
+
+@pytest.mark.parametrize("spatial", [(16, 16), (8, 8, 8)])
+def test_the_network_that_samples_is_the_one_that_is_given_zeros(spatial):
+    torch.manual_seed(0)
+    recipe = build_recipe("ddpm", blobs(4, spatial), tiny())
+    unet, embedding = recipe.networks["unet"].eval(), recipe.networks[AUGMENTATION]
+    for weight in (*unet.parameters(), *embedding.parameters()):  # MONAI's last layer begins at zero
+        torch.nn.init.normal_(weight, std=0.1)
+    images, times = torch.randn(2, 1, *spatial), torch.tensor([3, 500])
+
+    def called(drawn):
+        with torch.no_grad(), embedding.given(unet, drawn):
+            made = unet(images, times)
+        return getattr(made, "sample", made)
+
+    numbers = 1 + 2 * len(spatial)
+    plain = called(None)
+    assert torch.equal(called(torch.zeros(2, numbers)), plain)
+    assert not torch.allclose(called(torch.ones(2, numbers)), plain)
+    assert torch.equal(called(None), plain)
+
+
+@pytest.mark.parametrize(("family", "condition"), [("ddpm", "label"), ("ldm", None)])
+def test_it_is_learned_next_to_the_denoiser(family, condition):
+    torch.manual_seed(0)
+    data = blobs(8)
+    recipe = build_recipe(family, data, tiny(condition=condition))
+    run = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
+    weight = recipe.networks[AUGMENTATION].linear.weight
+    for augment in (False, True):
+        batches = training_batches(data, 4, augment=augment)
+        for _ in range(2):
+            run.train_step(batches, 0.9)
+        assert bool(weight.any()) == augment
+
+
+def test_masks_and_sources_show_it_already():
+    for condition in ("mask", "source"):
+        assert AUGMENTATION not in build_recipe("ddpm", blobs(4), tiny(condition=condition)).networks
+
+
+def test_runs_and_models_of_an_earlier_version(tmp_path):
+    """A run without this layer cannot go on; its model can be trained further, without a warning."""
+    recipe = build_recipe("ddpm", blobs(4), tiny())
+    save_synthesizer(recipe.synthesizer(recipe.networks), tmp_path / "model")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_start(str(tmp_path / "model")).begin(build_recipe("ddpm", blobs(4), tiny()), blobs(4))
+    assert not [each for each in caught if "begin untrained" in str(each.message)]
+    run = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
+    recipe.networks = {"unet": recipe.networks["unet"]}
+    run.save(tmp_path)
+    again = TrainingState(build_recipe("ddpm", blobs(4), tiny()), Accelerator(cpu=True), FitOptions())
+    with pytest.raises(ConfigurationError, match="of an earlier version"):
+        again.resume(tmp_path)
