@@ -93,7 +93,7 @@ def train_variant(
         _weigh_equally(recipe)
     averages = {each: copy.deepcopy(recipe.networks["unet"]) for each in AVERAGES}
     state = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
-    batches: Iterator[Batch] = training_batches(data, variant.batch_size, augment=variant.augment)
+    batches: Iterator[Batch] = training_batches(data, variant.batch_size, augment=variant.augment, spare=variant.given)
     if not variant.given:
         batches = ({name: each for name, each in batch.items() if name != AUGMENTATION} for batch in batches)
     progress, limit = 0.0, 60 * minutes

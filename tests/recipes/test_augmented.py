@@ -27,11 +27,23 @@ def test_equal_numbers_are_equal_augmentations():
     moved = mild_affine(batch, {"image": data.fields["image"]}, torch.tensor([3, 4]).numpy().astype("uint64"))
     drawn = drawn_numbers(torch.tensor([3, 4]).numpy().astype("uint64"), 2)
     assert drawn.shape == (2, 5)
-    assert drawn.abs().max() <= 1
-    assert not torch.equal(drawn[0], drawn[1])
+    assert abs(drawn).max() <= 1
+    assert (drawn[0] != drawn[1]).all()
     assert not torch.equal(moved["image"][0], moved["image"][1])
     assert AUGMENTATION in next(training_batches(data, 2, augment=True))
     assert AUGMENTATION not in next(training_batches(data, 2))
+
+
+def test_half_of_the_images_are_left_as_they_are():
+    """And the numbers say which: zeros, for the very image."""
+    data = blobs(40)
+    batch = next(training_batches(data, 40, augment=True, spare=True))
+    plain, moved = (next(training_batches(data, 40, augment=each)) for each in (False, True))
+    alone = ~batch[AUGMENTATION].any(1)
+    assert 10 <= int(alone.sum()) <= 30
+    for name in ("image", "mask", "source"):
+        assert torch.equal(batch[name][alone], plain[name][alone])
+        assert torch.equal(batch[name][~alone], moved[name][~alone])
 
 
 @pytest.mark.parametrize("spatial", [(16, 16), (8, 8, 8)])

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from torchgenaug.types import Batch, FieldSpec
 _DEGREES, _SCALE, _SHIFT = 7.0, 0.06, 0.04
 
 
-def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Array) -> Batch:
+def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Array, *, spare: bool = False) -> Batch:
     """Turns by up to 7°, scales by up to 6 %, shifts by up to 4 % of the side; image, mask and source alike.
 
     No flips: a mirrored body is another body (heart on the right), and a mirrored digit none. What comes in from
@@ -30,12 +31,14 @@ def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Arra
         batch: tensors (batch, channels, *spatial) and scalars.
         fields: what they are: intensities are interpolated linearly, label maps take the nearest value.
         seeds: (batch,) one per sample.
+        spare: leave one sample in two as it is.
     """
     images = {name: spec for name, spec in fields.items() if spec.kind != "scalar" and name in batch}
     if not images:
         return batch
     spatial = next(iter(images.values())).shape[1:]
-    matrices = _matrices(seeds, spatial)
+    drawn = drawn_numbers(seeds, len(spatial), spare=spare)
+    matrices, moves = _matrices(drawn, spatial), torch.from_numpy(drawn.any(1))
     moved = dict(batch)
     for name, spec in images.items():
         values = batch[name]
@@ -44,22 +47,23 @@ def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Arra
         sampled = nn.functional.grid_sample(
             values.float(), grid, mode=mode, padding_mode="reflection", align_corners=False
         )
-        moved[name] = sampled.to(values.dtype)
+        moved[name] = torch.where(moves.view(-1, *[1] * (values.ndim - 1)), sampled.to(values.dtype), values)
     return moved
 
 
-def drawn_numbers(seeds: UInt64Array, dims: int) -> Tensor:
-    """What `mild_affine` draws for each seed: (len(seeds), 1 + 2 · `dims`) float32 in [-1, 1).
+def drawn_numbers(seeds: UInt64Array, dims: int, *, spare: bool = False) -> npt.NDArray[np.float64]:
+    """What `mild_affine` draws for each seed: (len(seeds), 1 + 2 · `dims`) in [-1, 1).
 
     The turn, the scale of each axis and its shift, as parts of the largest; zeros are an image left as it is.
     """
-    return torch.from_numpy(2 * uniform(seeds, 1 + 2 * dims) - 1).float()
+    numbers = uniform(seeds, 2 + 2 * dims)
+    drawn: npt.NDArray[np.float64] = 2 * numbers[:, :-1] - 1
+    return np.where(numbers[:, -1:] < 0.5, 0.0, drawn) if spare else drawn
 
 
-def _matrices(seeds: UInt64Array, spatial: tuple[int, ...]) -> Tensor:
+def _matrices(drawn: npt.NDArray[np.float64], spatial: tuple[int, ...]) -> Tensor:
     """(batch, d, d + 1) maps from places in the new image to places in the old one, in units of half a side."""
     dims = len(spatial)
-    drawn = 2 * uniform(seeds, 1 + 2 * dims) - 1  # (batch, 1 + 2 d) in [-1, 1)
     angles = drawn[:, 0] * math.radians(_DEGREES)
     # affine_grid counts axes from the last one: x is the last spatial axis. The turn is in the plane of the image's
     # first two, which are the last two of x, y, z.

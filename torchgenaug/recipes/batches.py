@@ -39,6 +39,7 @@ class TrainingBatches(Dataset[Batch]):
         *,
         seed: int = 0,
         augment: bool = False,
+        spare: bool = False,
         balance: bool = False,
         rank: int = 0,
         world_size: int = 1,
@@ -54,7 +55,7 @@ class TrainingBatches(Dataset[Batch]):
             for name, spec in data.fields.items()
             if spec.kind == "intensity" and spec.value_range is not None
         }
-        self.augment = augment
+        self.augment, self.spare = augment, spare
         self._rows = balanced_rows(data) if balance else np.arange(len(data), dtype=np.int64)
         self._epoch = -1
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
@@ -70,8 +71,9 @@ class TrainingBatches(Dataset[Batch]):
         if self.augment:
             epochs, indices = (np.array(column) for column in zip(*drawn, strict=True))
             seeds = derive(self.seed, TRANSFORM, epochs, indices)
-            batch = mild_affine(batch, self.data.fields, seeds)
-            batch[AUGMENTATION] = drawn_numbers(seeds, self.data.spatial_dims)
+            batch = mild_affine(batch, self.data.fields, seeds, spare=self.spare)
+            drawn = drawn_numbers(seeds, self.data.spatial_dims, spare=self.spare)
+            batch[AUGMENTATION] = torch.from_numpy(drawn).float()
         for name in self.ranges:
             batch[name] = to_symmetric(batch[name], self.data.fields[name])
         return batch
@@ -90,6 +92,7 @@ def training_batches(
     seed: int = 0,
     first_step: int = 0,
     augment: bool = False,
+    spare: bool = False,
     balance: bool = False,
     rank: int = 0,
     world_size: int = 1,
@@ -104,6 +107,7 @@ def training_batches(
         first_step: where to begin: the batches are those that would follow after `first_step` others.
         augment: move every sample a little, by a draw of its own for every (seed, epoch, index): `mild_affine`. Other
             transforms, TorchIO's for example, belong into the data set.
+        spare: leave one sample in two as it is, for a model that is given which.
         balance: show every class equally often: see `balanced_rows`.
         rank: which of `world_size` processes this is: together their batches at a step are one batch, without overlap.
         world_size: how many processes train together.
@@ -122,7 +126,7 @@ def training_batches(
             f"`first_step` and `workers` must not be negative, got first_step={first_step!r}, workers={workers!r}."
         )
     batches = TrainingBatches(
-        data, batch_size, seed=seed, augment=augment, balance=balance, rank=rank, world_size=world_size
+        data, batch_size, seed=seed, augment=augment, spare=spare, balance=balance, rank=rank, world_size=world_size
     )
     steps = itertools.count(first_step)
     if not workers:
