@@ -4,8 +4,8 @@ Karras, Aittala, Aila, Laine (2022), "Elucidating the design space of diffusion-
 A model of augmented images makes augmented images: turned, stretched and cut ones, of 70 brain slices hardly one with
 the shape of a brain. Half of the images are left as they are: with all of them augmented the zeros of sampling are a
 case that the network has rarely seen (shape 2.13 in place of 1.73, without this layer 2.25; see
-`benchmarks.diffusion_defaults`). As the numbers come in through a linear layer without a bias, which begins at zero, the network
-that samples is the denoiser alone.
+`benchmarks.diffusion_defaults`). As the numbers come in through a linear layer without a bias, which begins at zero,
+the network that samples is the denoiser alone.
 """
 
 from __future__ import annotations
