@@ -72,8 +72,8 @@ class TrainingBatches(Dataset[Batch]):
             epochs, indices = (np.array(column) for column in zip(*drawn, strict=True))
             seeds = derive(self.seed, TRANSFORM, epochs, indices)
             batch = mild_affine(batch, self.data.fields, seeds, spare=self.spare)
-            drawn = drawn_numbers(seeds, self.data.spatial_dims, spare=self.spare)
-            batch[AUGMENTATION] = torch.from_numpy(drawn).float()
+            numbers = drawn_numbers(seeds, self.data.spatial_dims, spare=self.spare)
+            batch[AUGMENTATION] = torch.from_numpy(numbers).float()
         for name in self.ranges:
             batch[name] = to_symmetric(batch[name], self.data.fields[name])
         return batch
