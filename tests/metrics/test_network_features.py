@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError, SynthesizerLoadError
-from torchgenaug.metrics import NetworkFeatures
+from torchgenaug.metrics import FeatureSets, NetworkFeatures
 from torchgenaug.metrics.features.weights import file_sha256
 
 
@@ -78,3 +78,13 @@ def test_bad_networks_are_refused():
 
     with pytest.raises(FieldMismatchError, match="must return a tensor, got tuple"):
         NetworkFeatures(Pair(), name="pair")(torch.zeros(1, 1, 4, 4))
+
+
+def test_a_network_that_returns_one_vector_for_all_images_is_refused():
+    class Dead(nn.Module):
+        def forward(self, images):
+            return torch.zeros(len(images), 4)
+
+    images = torch.rand(6, 1, 8, 8)
+    with pytest.raises(FieldMismatchError, match="the same ones for all 6 real images"):
+        FeatureSets.extract(NetworkFeatures(Dead(), name="dead"), images, images, value_range=(0, 1))

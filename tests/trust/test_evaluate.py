@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
 
@@ -210,3 +211,24 @@ def test_images_and_features_that_are_not_finite_are_refused():
         evaluate(images[:30], images[30:60], images[60:], features=[NanFeatures()])
     with pytest.raises(EmptyDatasetError, match="`synthetic` must hold at least one image"):
         evaluate(images[:0], images[30:60])
+
+
+@pytest.mark.parametrize("wrong", ["synthetic", "held_out"])
+def test_the_upper_half_of_the_real_range_is_another_scale(wrong):
+    images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = 0, 1
+    sets = {name: images if name == wrong else images * 2 - 1 for name in ("synthetic", "held_out")}
+    with pytest.raises(FieldMismatchError, match=rf"`{wrong}` must be on the scale .*\* 2 \+ -1, "):
+        evaluate(sets["synthetic"], images * 2 - 1, sets["held_out"])
+
+
+def test_arrays_are_images():
+    images = np.random.default_rng(0).random((30, 1, 16, 16), np.float32)
+    assert evaluate(images[:10], images[10:20], images[20:]).counts == {"real": 10, "synthetic": 10, "held_out": 10}
+
+
+def test_held_out_images_that_were_trained_on_calibrate_nothing():
+    images = torch.rand(200, 1, 16, 16)
+    found = evaluate(images[:60], images[60:200], images[60:200])
+    assert found.verdict == "cannot judge"
+    assert "cannot be recognised" in found.reasons[0]

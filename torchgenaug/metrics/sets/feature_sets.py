@@ -15,6 +15,7 @@ from torchgenaug.metrics.features.contract import (
     extract_features,
     to_unit_range,
 )
+from torchgenaug.metrics.features.network import NetworkFeatures
 from torchgenaug.metrics.resampling import largest_group, numbered, shuffled_rows
 from torchgenaug.metrics.sets.degrade import Ceiling, degrade
 
@@ -90,6 +91,12 @@ class FeatureSets:
             extract_features(features, each, value_range=value_range, batch_size=batch_size)
             for each in (real, synthetic)
         )
+        # A histogram of images that are alike is rightly the same.
+        if isinstance(features, NetworkFeatures) and len(vectors) > 1 and bool((vectors == vectors[0]).all()):
+            raise FieldMismatchError(
+                f"Features {features.name!r} must differ between images, got the same ones for all {len(vectors)} real "
+                "images. No distance can be computed from them. Check the network's weights and its input range."
+            )
         worse = rows = None
         half = (len(real) - largest_group(groups) + 1) // 2
         if ceiling is not None and half:

@@ -68,6 +68,8 @@ def names_of(dataset: Any, kind: str) -> tuple[str, ...]:
     They are read off an attribute of that name (as `torchgenaug.recipes.data.load.load_data` gives it), through
     `Subset` and `ConcatDataset`, or off the entries ``id``, ``path``, ``patient``, … of dict samples.
     """
+    if isinstance(dataset, (Tensor, np.ndarray)):
+        return ()
     if isinstance(dataset, Subset):
         names = names_of(dataset.dataset, kind)
         return tuple(names[index] for index in dataset.indices) if names else ()
@@ -98,7 +100,9 @@ def _column(samples: Sequence[Any], kind: str) -> tuple[str, ...]:
 
 
 def images_or_view(dataset: Any, field: str | int | None = None) -> Any:
-    """`dataset` where it is a tensor of images; else a view of its images."""
+    """`dataset` where it is a tensor of images (an array: as a tensor); else a view of its images."""
+    if isinstance(dataset, np.ndarray) and dataset.dtype.kind in "biuf":
+        dataset = torch.as_tensor(dataset)
     if isinstance(dataset, Tensor) and field is None:
         return dataset
     samples = getattr(dataset, "samples", None)  # TrainingData

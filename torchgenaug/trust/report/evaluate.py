@@ -109,7 +109,7 @@ def evaluate(
     for name, other in sets.items():
         if name != "real":
             check_alike(train, other)
-    limits = common_range(train, made, value_range)
+    limits = common_range(train, [each for name, each in sets.items() if name != "real"], value_range)
     notes = [
         f"Measures look at {most} of {len(each)} {each.name} images, evenly spread."
         for each in (train, made)
@@ -137,6 +137,7 @@ def evaluate(
         measures=measures,
         num_real=len(train),
         num_synthetic=len(made),
+        num_held_out=len(sets["held_out"]) if "held_out" in sets else 0,
         copies=copying.report,
         similar=copying.similar,
         identical=copying.identical,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torchgenaug.trust.leaks.real_images import images_or_view, names_of
 
 _IN_MEMORY = 1 << 29  # bytes of one set
 _LOOKED_AT = 256  # images of which the range is taken
-_SLACK, _NARROW = 0.1, 0.01  # of the width of the real range
+_SLACK, _NARROW, _HALF = 0.1, 0.01, 0.45  # of the width of the real range
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,38 +127,56 @@ def check_alike(real: ImageSet, other: ImageSet) -> None:
         )
 
 
-def common_range(real: ImageSet, synthetic: ImageSet, stated: tuple[float, float] | None) -> tuple[float, float]:
-    """The intensities that mean black and white in both sets.
+def common_range(real: ImageSet, others: Sequence[ImageSet], stated: tuple[float, float] | None) -> tuple[float, float]:
+    """The intensities that mean black and white in all sets.
 
     Args:
         real: decides, by what it states or else by its smallest and largest intensity.
-        synthetic: checked against it.
+        others: checked against it.
         stated: by the user; None: taken from `real`.
 
     Raises:
-        ConfigurationError: the real images hold a single intensity.
-        FieldMismatchError: the synthetic images are on another scale, with the transform that aligns them.
+        ConfigurationError: the real images hold a single intensity, or `stated` is no range.
+        FieldMismatchError: another set is on another scale, with the transform that aligns it.
     """
+    if stated is not None and not stated[0] < stated[1]:
+        raise ConfigurationError(f"`value_range` must be (low, high) with low < high, got {stated!r}. Pass (0.0, 1.0).")
     low, high = stated or real.stated_range or (real.smallest, real.largest)
-    width = high - low
-    if not width > 0:
+    if not high > low:
         raise ConfigurationError(
             f"`real` must hold more than one intensity, got {low:g} alone. Nothing can be compared with it. Check how "
             "the images are read, or pass value_range=(0, 1)."
         )
-    own = synthetic.stated_range
-    is_outside = synthetic.smallest < low - _SLACK * width or synthetic.largest > high + _SLACK * width
-    spread_of = synthetic.largest - synthetic.smallest
-    is_narrow = 0 < spread_of < _NARROW * width
-    if is_outside or is_narrow:
-        first, last = own or (synthetic.smallest, synthetic.largest)
-        factor = width / (last - first) if last > first else 1.0
-        raise FieldMismatchError(
-            f"`synthetic` must be on the scale of the real images, [{low:g}, {high:g}], got [{synthetic.smallest:g}, "
-            f"{synthetic.largest:g}]. Measures would compare scales. Rescale them: (images - {first:g}) * {factor:g} + "
-            f"{low:g}, which is torchio.RescaleIntensity(({low:g}, {high:g}), in_min_max=({first:g}, {last:g}))."
-        )
+    for each in others:
+        _check_scale(each, real, (low, high), stated)
     return low, high
+
+
+def _check_scale(
+    other: ImageSet, real: ImageSet, limits: tuple[float, float], stated: tuple[float, float] | None
+) -> None:
+    low, high = limits
+    width, spread_of = high - low, other.largest - other.smallest
+    own = other.stated_range
+    is_outside = other.smallest < low - _SLACK * width or other.largest > high + _SLACK * width
+    is_narrow = 0 < spread_of < _NARROW * width
+    # [0, 1] inside of [-1, 1]: nothing darker than the middle, where real images are black.
+    is_upper_half = (
+        stated is None
+        and (own is None or own != real.stated_range)
+        and spread_of > 0
+        and other.smallest >= low + _HALF * width
+        and real.smallest < low + _SLACK * width
+    )
+    if is_outside or is_narrow or is_upper_half:
+        first, last = own or (other.smallest, other.largest)
+        factor = width / (last - first) if last > first else 1.0
+        more = " If they are on it, state it: value_range=(low, high)." if is_upper_half else ""
+        raise FieldMismatchError(
+            f"`{other.name}` must be on the scale of the real images, [{low:g}, {high:g}], got [{other.smallest:g}, "
+            f"{other.largest:g}]. Measures would compare scales. Rescale them: (images - {first:g}) * {factor:g} + "
+            f"{low:g}, which is torchio.RescaleIntensity(({low:g}, {high:g}), in_min_max=({first:g}, {last:g})).{more}"
+        )
 
 
 def _labels(dataset: Any) -> npt.NDArray[np.int64] | None:

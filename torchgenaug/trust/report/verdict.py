@@ -29,6 +29,7 @@ _REPEATS_FAIL, _REPEATS_WARN = 0.2, 0.05  # 0.01 is expected
 _BLURRED, _SOFT, _NOISY = 0.2, 0.5, 2.0  # power of fine detail, synthetic over real
 _LABEL_FAILS, _LABEL_WARNS = 0.5, 0.2  # of the images, outside of the central 98 % of real ones; 0.02 is expected
 _TOLD_APART = 0.8  # area under the curve; 0.5 is guessing
+_BLIND = 0.05  # of the held-out images are training images: a copy of one is as near to held-out as to training images
 _NEARER = -5.0  # Z_U of the whole set
 
 
@@ -63,6 +64,7 @@ class Facts:
         repeats: share of the synthetic images that repeat another one; 0.01 is expected of real images.
         detail: power of fine detail, synthetic over real.
         label_intensities: median intensity in each class of the masks; empty without masks.
+        num_held_out: held-out images.
         leaks: held-out images that training, or the synthetic set, has seen.
     """
 
@@ -75,6 +77,7 @@ class Facts:
     repeats: float
     detail: float
     leaks: LeakReport
+    num_held_out: int = 0
     label_intensities: tuple[LabelIntensity, ...] = ()
 
 
@@ -104,7 +107,12 @@ def _privacy(facts: Facts) -> list[Finding]:
         )
         by = f" (by {kind})" if kind in ("id", "patient") else ""
         text = f"{who.capitalize()} {count} of the held-out images{by}: a score on held-out data would prove nothing."
-        found.append(Finding("leak", "caution" if kind == "content" else "do not use", text))
+        verdict: Verdict = "do not use"
+        if kind == "content":
+            is_blind = count > _BLIND * facts.num_held_out
+            verdict = "cannot judge" if is_blind else "caution"
+            text += " Copies of these images cannot be recognised as such." if is_blind else ""
+        found.append(Finding("leak", verdict, text))
     copies = facts.copies
     if copies is None or not copies.can_judge:
         if facts.similar > facts.identical:
