@@ -40,8 +40,9 @@ from torchgenaug.metrics import (
 from torchgenaug.recipes import TrainingData, load_data
 from torchgenaug.recipes.data.training_data import spread_rows
 from torchgenaug.recipes.report import HeldOutConditions, Judge
-from torchgenaug.tasks.classification import Classifier
-from torchgenaug.tasks.translation import psnr, translation_quality
+from torchgenaug.study.networks import SmallClassifier
+from torchgenaug.metrics.pairs.differences import peak_signal_to_noise_ratio
+from torchgenaug.recipes.pairs import translation_quality
 from torchgenaug.types import Batch
 
 _SHOWN = 8
@@ -153,7 +154,7 @@ def _classifier(name: str, size: int) -> Any:
     images, labels = _stacked(load_data(name, size=size), ("image", "label"))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = Classifier(int(labels.max()) + 1)
+        network = SmallClassifier(int(labels.max()) + 1)
         optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
         for _ in range(_CLASSIFIER_STEPS):
             rows = torch.randint(len(images), (64,))
@@ -179,7 +180,11 @@ def _filled(synthesizer: Synthesizer, judge: Judge, channels: int) -> dict[str, 
 
 
 def _psnr_in(images: Tensor, truth: Tensor, hidden: Tensor) -> float:
-    return float(np.mean([psnr(a[m][None], b[m][None], 1.0) for a, b, m in zip(images, truth, hidden, strict=True)]))
+    return float(np.mean([_psnr(a[m], b[m]) for a, b, m in zip(images, truth, hidden, strict=True)]))
+
+
+def _psnr(image: Tensor, truth: Tensor) -> float:
+    return float(peak_signal_to_noise_ratio(truth[None], image[None], (0.0, 1.0)))
 
 
 def _stacked(data: TrainingData, names: Sequence[str]) -> list[Tensor]:

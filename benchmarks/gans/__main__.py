@@ -30,8 +30,8 @@ from torchgenaug.metrics import COVERAGE, PRECISION, FeatureSets, RadiomicsFeatu
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes import report as report_module
 from torchgenaug.recipes.data.training_data import TensorSamples, spread_rows
-from torchgenaug.tasks.classification import Classifier
-from torchgenaug.tasks.translation import translation_quality
+from torchgenaug.study.networks import SmallClassifier
+from torchgenaug.recipes.pairs import translation_quality
 from torchgenaug.types import FieldSpec
 
 _MODES, _JUDGED, _COUNTED = 100, 256, 1000
@@ -211,7 +211,7 @@ def _classifier() -> nn.Module:
         labels = torch.from_numpy(digits.labels()).long()
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(0)
-            network = Classifier()
+            network = SmallClassifier(10)
             optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
             for _ in range(_CLASSIFIER_STEPS):
                 rows = torch.randint(len(images), (64,))

@@ -22,7 +22,7 @@ from torchgenaug.recipes import FitOptions, Options, load_data
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe
 from torchgenaug.recipes.state import TrainingState
-from torchgenaug.tasks.translation import translation_quality
+from torchgenaug.recipes.pairs import translation_quality
 
 ARMS = (
     ("cyclegan", {"structure": 0.0}),

@@ -213,6 +213,7 @@ def fit(
 
 
 def _summary(family: str, result: FitResult, train: TrainingData, recipe: Options, out: Path) -> None:
+    from torchgenaug.recipes.pairs import pairs_text
     from torchgenaug.synthesizers import synthesizer_sha256
 
     state = "Finished" if result.finished else "Stopped: the same command goes on"
@@ -222,6 +223,7 @@ def _summary(family: str, result: FitResult, train: TrainingData, recipe: Option
             f"Distance of {result.num_judged} samples to as many held-out images {result.distance:.3f}: real training "
             f"images {result.floor:.3f}, noise {result.noise:.3f} (sliced Wasserstein). It compares local structure "
             "and contrast; whether anatomy, labels and masks are right it cannot see, and few images make it unsure.",
+            *([text] if (text := pairs_text(result.pairs)) else []),
             _copies(result),
             f"Fingerprint {result.synthesizer.fingerprint}",
             f"Pin it from outside: load_synthesizer({str(out)!r}, sha256={synthesizer_sha256(out)!r})",

@@ -9,6 +9,7 @@ from typing import Any
 
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.loop import FitResult
+from torchgenaug.recipes.pairs import pairs_text
 from torchgenaug.recipes.options import Options
 from torchgenaug.shards.card import CARD_NAME, MARK, trained_on_text
 
@@ -99,8 +100,13 @@ def _quality(result: FitResult) -> str:
     return (
         f"Sliced Wasserstein distance of {result.num_judged} of its images to as many held-out real ones: "
         f"{result.distance:.3f}. Real training images have {result.floor:.3f}, noise {result.noise:.3f}. It compares "
-        "local structure and contrast, not anatomy."
+        f"local structure and contrast, not anatomy.{_pairs(result)}"
     )
+
+
+def _pairs(result: FitResult) -> str:
+    text = pairs_text(result.pairs)
+    return f" {text}" if text else ""
 
 
 def _copies(result: FitResult) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class FitResult:
             are nearer to each other than to training images, so that noise would count as copies.
         copied_reference: how many would by chance.
         seconds: time of this call.
+        pairs: of a translator, ``psnr_db`` and ``ssim`` of held-out sources that it translated, against their images,
+            and those of the mean training image; see `torchgenaug.recipes.pairs`. Empty for others.
     """
 
     synthesizer: Any
@@ -62,6 +64,7 @@ class FitResult:
     copied: float
     copied_reference: float
     seconds: float
+    pairs: Mapping[str, float] = field(default_factory=dict)
 
 
 class TrainingLoop:
@@ -169,6 +172,7 @@ class TrainingLoop:
             copied=last.get("copied", float("nan")),
             copied_reference=self.judge.reference if self.judge else float("nan"),
             seconds=time.monotonic() - self.started,
+            pairs={name: value for name, value in last.items() if name.startswith(("psnr_db", "ssim"))},
         )
 
     def _has_model(self) -> bool:
@@ -208,6 +212,7 @@ class TrainingLoop:
         synthesizer = self.run.synthesizer()
         samples = judge.samples(synthesizer)
         row["distance"] = judge.distance(samples)
+        row |= judge.pairs(samples)
         copied, too_much = judge.copied(samples)
         if not math.isnan(copied):
             row["copied"] = copied

@@ -20,6 +20,7 @@ from torchgenaug.pictures import contact_sheet
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
 from torchgenaug.recipes.data_fingerprint import data_fingerprint
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein, thumbnails
+from torchgenaug.recipes.pairs import PairJudge
 from torchgenaug.seeding import permutation
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
@@ -47,6 +48,7 @@ class Judge:
     noise: float = field(init=False)
     reference: float = field(init=False)
     _conditions: HeldOutConditions | None = field(init=False, default=None)
+    _pairs: PairJudge | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._real = _images(self.held_out, NUM_JUDGED)
@@ -83,6 +85,19 @@ class Judge:
     def distance(self, samples: Batch) -> float:
         """Sliced Wasserstein distance of the samples' images to held-out ones."""
         return sliced_wasserstein(samples["image"], self._real)
+
+    def pairs(self, samples: Batch) -> dict[str, float]:
+        """PSNR and SSIM of the samples against the images of their sources; empty without the condition ``source``.
+
+        See `PairJudge.measures`. Data whose sources show something else than their images have values like those of
+        the mean training image.
+        """
+        if "source" not in ((self.condition,) if isinstance(self.condition, str) else self.condition or ()):
+            return {}
+        if self._pairs is None:
+            truth = HeldOutConditions(self.held_out, "image")(range(len(samples["image"])))["image"]
+            self._pairs = PairJudge(self.data, truth)
+        return self._pairs.measures(samples["image"])
 
     def copied(self, samples: Batch) -> tuple[float, bool]:
         """Fraction of the samples that copy training images, and whether that is too much.

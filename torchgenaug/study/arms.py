@@ -129,7 +129,8 @@ def standard_arms(
         transform: the classic transforms; default: `BatchAffine`.
         fields: as in `SyntheticMixDataset`.
         match: as in `SyntheticMixDataset`.
-        oracle_data: see `oracle`; None: without one, and then the study cannot tell whether there was headroom.
+        oracle_data: see `oracle`; its samples are trained on as they are and under `transform`. None: without an oracle
+            the study cannot tell whether there was headroom.
     """
     if not ratios or not all(0 < ratio < 1 for ratio in ratios):
         raise ConfigurationError(
@@ -139,7 +140,8 @@ def standard_arms(
     chosen, supply = transform or BatchAffine(), per_split(synthetic)
     arms = [real_repeated(), real_transformed(chosen)]
     if oracle_data is not None:
-        arms.append(oracle(oracle_data, chosen))
+        # Each transform of a control has its oracle: one under a transform that harms would hide headroom.
+        arms += [oracle(oracle_data), oracle(oracle_data, chosen, "oracle, affine")]
     described = describe(synthetic)
     mixes = [mixed(supply, ratio, fields=fields, match=match) for ratio in (1.0, *ratios)]
     middle = ratios[len(ratios) // 2]

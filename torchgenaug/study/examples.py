@@ -10,7 +10,7 @@ name = "digits, 3 per class"
 steps = 300        # optimizer steps of every arm
 seeds = 5          # initial weights and orders of samples
 splits = 1         # how often the data are divided anew; 5 or more for an interval over patients
-lengths = [1]      # [1, 3] trains three times as long, too: does a verdict depend on it?
+lengths = [1, 3]   # multiples of the steps: does a verdict depend on them? The first one decides
 shares = [1.0]     # [0.1, 0.5] trains with these parts of the real data, too: learning curves
 
 [data]
@@ -33,7 +33,7 @@ count = 200
 
 [arms]
 ratios = [0.25, 0.5, 0.75]
-# Further arms, each five runs more; set them to true.
+# Further arms, each ten runs more; set them to true.
 elastic = false        # a further control: elastic deformation
 filtered = false       # the half of the samples that a network of the real ones is surest of; and a random half
 pretrained = false     # synthetic samples first, real ones then
@@ -154,6 +154,63 @@ count = 64
 [arms]
 ratios = [0.5]
 elastic = true            # the control that moves image and mask
+""",
+    "nuclei": """\
+# Twelve tiles of fluorescent nuclei with masks: do a diffusion model's tiles, image and mask together, help?
+# One field of one dish; tested on its lower part. Run it:  torchgenaug study nuclei.toml --out nuclei-study
+name = "nuclei and their masks by ddpm"
+steps = 200        # optimizer steps of every arm
+seeds = 5          # initial weights and orders of samples
+
+[data]
+name = "nuclei"
+per_class = 12     # training tiles; the other ones are the oracle's
+held_out = true    # validation and test tiles are of another place
+
+[task]
+kind = "segmentation"
+metric = "mean Dice"
+width = 8
+batch_size = 8
+learning_rate = 6e-3
+
+[synthetic]
+family = "ddpm"    # trained on the twelve tiles
+steps = 400
+count = 48
+
+[arms]
+ratios = [0.5]
+elastic = true     # the control that moves image and mask
+""",
+    "volumes": """\
+# Four brain volumes with tissue masks: does it help to move the masks, and to have spade in 3D paint on them?
+# One template, deformed. Run it:  torchgenaug study volumes.toml --out volumes-study
+name = "3D brain volumes painted by spade"
+steps = 100        # optimizer steps of every arm
+seeds = 5          # initial weights and orders of samples
+
+[data]
+name = "brain-3d"
+per_class = 4      # training volumes; the others are the oracle's
+validation = 0.15
+test = 0.25
+
+[task]
+kind = "segmentation"
+metric = "mean Dice"
+width = 8
+batch_size = 2
+learning_rate = 1e-2
+
+[synthetic]
+family = "spade"   # trained on the four volumes
+steps = 200
+count = 12
+
+[arms]
+ratios = [0.5]
+elastic = true     # the control that moves image and mask
 """,
     "missing-modality": """\
 # A segmenter of T1 and T2; most training slices lost their T2. Does a generated T2 help? Simulated, with lesions.

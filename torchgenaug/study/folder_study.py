@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.data.embedded import LOADERS
 from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.recipes.data.patient_split import read_split
 from torchgenaug.recipes.data.training_data import TrainingData
@@ -100,13 +101,17 @@ class FolderStudy:
     def _divide(self, everything: TrainingData, number: int, target: str, beside: Path) -> tuple[Split, RealSamples]:
         """Split `number`, and all its training samples, which are the oracle's."""
         data = self.data
-        if data.split is None:
-            rest, test = everything.split(data.test, seed=2 * number)
-            tested = data.test
+        if data.held_out:
+            train = everything
+            validation, test = _embedded_held_out(data).split(0.5, seed=2 * number)
         else:
-            rest, test = _saved_split(everything, beside / data.split)
-            tested = len(test) / len(everything)
-        train, validation = rest.split(data.validation / (1 - tested), seed=2 * number + 1)
+            if data.split is None:
+                rest, test = everything.split(data.test, seed=2 * number)
+                tested = data.test
+            else:
+                rest, test = _saved_split(everything, beside / data.split)
+                tested = len(test) / len(everything)
+            train, validation = rest.split(data.validation / (1 - tested), seed=2 * number + 1)
         few = train if data.per_class is None else train.limit(data.per_class, seed=number)
         if data.rare:
             few = few.limit(dict.fromkeys(data.rare, data.rare_count), seed=number)
@@ -213,6 +218,16 @@ class FolderStudy:
 
 def _with_source(arm: Arm, generator: Generator) -> Arm:
     return Arm(arm.name, arm.role, arm.build, arm.source, {**arm.settings, "synthetic": repr(generator)})
+
+
+def _embedded_held_out(data: DataSection) -> TrainingData:
+    """The held-out part of an embedded set."""
+    if data.name not in LOADERS or data.split is not None:
+        raise ConfigurationError(
+            f"`held_out` must go with an embedded set ({', '.join(LOADERS)}) and without `split`, got {data.name!r}. "
+            "Other data have no such part. Leave it out to divide the data."
+        )
+    return load_data(data.name, split="held_out")
 
 
 def _saved_split(everything: TrainingData, path: Path) -> tuple[TrainingData, TrainingData]:

@@ -80,6 +80,9 @@ class MissingModality:
             share = len(lost) / total
             return mixed(lambda split: filled(how), share, fields=_FIELDS, transform=affine, name=what)
 
+        def true(split: Split) -> Slices:
+            return _slices(data, full + lost, data.images)
+
         arms = [
             real_repeated("complete slices repeated"),
             real_transformed(affine, "complete slices, affine"),
@@ -87,7 +90,8 @@ class MissingModality:
             replace(arm("table", "T2 by look-up table, affine"), role="control"),
             replace(arm("regression", "T2 by regression, affine"), role="control"),
             arm("pix2pix", "T2 by pix2pix, affine"),
-            oracle(lambda split: _slices(data, full + lost, data.images), affine, "oracle: true T2, affine"),
+            oracle(true, name="oracle: true T2"),
+            oracle(true, affine, "oracle: true T2, affine"),
         ]
         task = Segmentation(_CLASSES, 2, width=8, batch_size=self.batch_size, learning_rate=6e-3)
         return Study(

@@ -31,6 +31,8 @@ class DataSection:
         validation: fraction of the patients, or of the samples where none are known.
         test: the same.
         split: folder of a model by ``fit --split patients``.
+        held_out: validation and test samples are halves of the held-out part of an embedded set, which lies elsewhere;
+            `validation` and `test` do not count.
     """
 
     name: str = "digits"
@@ -47,6 +49,7 @@ class DataSection:
     validation: float = 0.2
     test: float = 0.2
     split: str | None = None
+    held_out: bool = False
 
     def load(self, beside: Path) -> TrainingData:
         """The data.
