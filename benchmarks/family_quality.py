@@ -37,12 +37,12 @@ from torchgenaug.metrics import (
     RadiomicsFeatures,
     compare_sets,
 )
+from torchgenaug.metrics.pairs.differences import peak_signal_to_noise_ratio
 from torchgenaug.recipes import TrainingData, load_data
 from torchgenaug.recipes.data.training_data import spread_rows
+from torchgenaug.recipes.pairs import translation_quality
 from torchgenaug.recipes.report import HeldOutConditions, Judge
 from torchgenaug.study.networks import SmallClassifier
-from torchgenaug.metrics.pairs.differences import peak_signal_to_noise_ratio
-from torchgenaug.recipes.pairs import translation_quality
 from torchgenaug.types import Batch
 
 _SHOWN = 8

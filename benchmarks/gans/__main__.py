@@ -30,8 +30,8 @@ from torchgenaug.metrics import COVERAGE, PRECISION, FeatureSets, RadiomicsFeatu
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes import report as report_module
 from torchgenaug.recipes.data.training_data import TensorSamples, spread_rows
-from torchgenaug.study.networks import SmallClassifier
 from torchgenaug.recipes.pairs import translation_quality
+from torchgenaug.study.networks import SmallClassifier
 from torchgenaug.types import FieldSpec
 
 _MODES, _JUDGED, _COUNTED = 100, 256, 1000

@@ -21,8 +21,8 @@ from benchmarks.harness import publish
 from torchgenaug.recipes import FitOptions, Options, load_data
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe
-from torchgenaug.recipes.state import TrainingState
 from torchgenaug.recipes.pairs import translation_quality
+from torchgenaug.recipes.state import TrainingState
 
 ARMS = (
     ("cyclegan", {"structure": 0.0}),

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from torchgenaug.cli.output import say
+
 
 class Task(StrEnum):
     """What ``--task`` accepts."""
@@ -22,25 +24,20 @@ def demo(
     out: Annotated[
         Path, typer.Option(help="Folder for shards, picture and summary.", envvar="TORCHGENAUG_DEMO_OUT")
     ] = Path("torchgenaug-demo"),
-    task: Annotated[
-        Task | None, typer.Option(help="Train a generator on real data and compare, for this task; minutes.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of each training; default: 6, or the task's.")
-    ] = None,
+    task: Annotated[Task | None, typer.Option(help="Run the built-in studies of this task in place; minutes.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training (without --task).")] = None,
     ratio: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Synthetic fraction of an epoch (without --task).")
-    ] = 0.4,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of the generator (with --task).")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How often to train each network (with --task).")] = None,
-    synthetic: Annotated[
-        int | None, typer.Option(min=1, help="Synthetic samples added to an epoch (with --task).")
+        float | None, typer.Option(min=0.0, max=1.0, help="Synthetic fraction of an epoch (without --task).")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How often to train each network (with --task); default: 5.")
     ] = None,
 ) -> None:
     """The main job on real brain MR, in about two minutes: sample, render, mix, train, and look.
 
-    With --task: a generator is trained on few real samples, rendered and pooled, and the mix is compared with real data
-    only, real data repeated, and real data with TorchIO, on real test data. The results are in OUT/TASK.
+    With --task: a generator is trained on few real samples, and studies compare mixes of its samples with real data
+    repeated, with transforms, and with what more real data would give, on real test data. The results are in
+    OUT/TASK; the same files are printed by `torchgenaug study --example NAME`.
 
     Examples:
 
@@ -48,15 +45,20 @@ def demo(
 
         torchgenaug demo --out /tmp/demo --ratio 0.25
 
-        torchgenaug demo --task classification --seeds 5
+        torchgenaug demo --task classification --seeds 3
     """
     if task is None:
-        if (steps, seeds, synthetic) != (None, None, None):
-            raise typer.BadParameter("they need a task.", param_hint="--steps, --seeds, --synthetic")
+        if seeds is not None:
+            raise typer.BadParameter("needs a task.", param_hint="--seeds")
         from torchgenaug.demo.run import run_demo
 
-        run_demo(out, epochs=epochs or 6, ratio=ratio)
+        run_demo(out, epochs=epochs or 6, ratio=0.4 if ratio is None else ratio)
         return
-    from torchgenaug.tasks import Effort, run_task
+    if (epochs, ratio) != (None, None):
+        raise typer.BadParameter(
+            "a study has its own: edit the file that `torchgenaug study --example NAME` prints.",
+            param_hint="--epochs, --ratio",
+        )
+    from torchgenaug.tasks import run_task
 
-    run_task(task.value, out / task.value, effort=Effort(steps, seeds, epochs, synthetic))
+    run_task(task.value, out / task.value, seeds=seeds, report=say)

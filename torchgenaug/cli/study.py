@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,6 +39,7 @@ def study(
         torchgenaug study digits.toml --out digits-study --jobs 4
     """
     from torchgenaug.study.config import load_study
+    from torchgenaug.study.rows import lines_of
 
     if example is not None:
         if example not in EXAMPLES:
@@ -68,7 +69,7 @@ def study(
         for process in others:
             process.terminate()
             process.wait()
-    _print(summary)
+    say(*lines_of(summary))
     say(f"Written: {out / 'report.html'}")
 
 
@@ -86,13 +87,3 @@ def _start(count: int, file: Path, out: Path, jobs: int) -> list[subprocess.Pope
         subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 (this very command)
         for _ in range(count)
     ]
-
-
-def _print(summary: dict[str, Any]) -> None:
-    from torchgenaug.study.rows import rows_of
-
-    for name, _, score, own, difference, interval, p, verdict in rows_of(summary):
-        compared = f"; {difference} ({interval}), adjusted p {p or 'none'}" if difference else ""
-        say(f"{name}: {score} ({own}){compared}{': ' if verdict else ''}{verdict}")
-    for line in summary["conclusion"]:
-        say(line)

@@ -9,8 +9,8 @@ from typing import Any
 
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.loop import FitResult
-from torchgenaug.recipes.pairs import pairs_text
 from torchgenaug.recipes.options import Options
+from torchgenaug.recipes.pairs import pairs_text
 from torchgenaug.shards.card import CARD_NAME, MARK, trained_on_text
 
 _LIBRARIES = ("torchgenaug", "torch", "diffusers", "monai", "pythae")

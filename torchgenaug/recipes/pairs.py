@@ -1,4 +1,4 @@
-"""How near translated images are to the true ones: PSNR and SSIM of held-out pairs, which a distance of sets is blind to.
+"""How near translated images are to the true ones: PSNR and SSIM of held-out pairs.
 
 A set of translations may look like real images as a set while each shows the wrong anatomy or contrast. Pairs can tell,
 where `source` and `image` of a held-out sample show the same thing.
@@ -11,7 +11,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,8 +60,10 @@ class PairJudge:
         if min(images.shape[2:]) < _WINDOW:
             return found
         try:
-            parts = zip(self.truth.split(_BATCH), images.split(_BATCH), strict=True)
-            similar = [structural_similarity(true, image, self.value_range) for true, image in parts]
+            similar = [
+                structural_similarity(self.truth[k : k + _BATCH], images[k : k + _BATCH], self.value_range)
+                for k in range(0, len(images), _BATCH)
+            ]
         except MissingExtraError:
             return found
         return {**found, "ssim": float(torch.cat(similar).mean())}
@@ -78,9 +79,8 @@ def translation_quality(synthesizer: Synthesizer, train: TrainingData, held_out:
     """
     rows = [held_out.samples[k] for k in range(len(held_out))]
     truth, sources = (torch.stack([row[name] for row in rows]) for name in ("image", "source"))
-    made: list[Any] = []
-    for part in torch.split(torch.arange(len(rows)), _BATCH):
-        made.append(synthesizer.synthesize(part.tolist(), {"source": sources[part]})["image"])
+    seeds = [range(len(rows))[k : k + _BATCH] for k in range(0, len(rows), _BATCH)]
+    made = [synthesizer.synthesize(each, {"source": sources[each.start : each.stop]})["image"] for each in seeds]
     return PairJudge(train, truth).measures(torch.cat(made))
 
 

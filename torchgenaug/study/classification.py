@@ -9,42 +9,32 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from torchgenaug.metrics.auc import roc_auc
-from torchgenaug.study.networks import Build, SmallClassifier
-from torchgenaug.study.training import Training
+from torchgenaug.study.label_task import LabelTask
+from torchgenaug.study.networks import SmallClassifier
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(LabelTask):
     """A task: `train`, and `score` or `measures`, fit `Study`. Samples are ``(image, label)`` or dicts of these.
 
+    Settings are those of `LabelTask`, and:
+
     Attributes:
-        num_classes: how many classes.
-        channels: of the images.
-        width: of `SmallClassifier`, a multiple of 4.
-        batch_size: samples per step.
-        learning_rate: of Adam at its start; it falls to 0 along a cosine over the steps.
-        device: where the network is trained.
-        dims: spatial axes, 2 or 3.
-        network: another network than `SmallClassifier`, such as `torchgenaug.study.networks.monai_densenet`.
         rare: classes of the measure ``rare recall``; empty: without it.
     """
 
-    num_classes: int
-    channels: int = 1
-    width: int = 16
     batch_size: int = 32
-    learning_rate: float = 3e-3
-    device: str = "cpu"
-    dims: int = 2
-    network: Build | None = None
     rare: tuple[int, ...] = ()
+
+    target: ClassVar[str] = "label"
+    small_network = SmallClassifier
 
     def train(self, dataset: Any, seed: int, steps: int) -> nn.Module:
         """Trains a network for exactly `steps` optimizer steps, going over the data as often as needed.
@@ -92,15 +82,6 @@ class Classification:
     def _all(self, model: nn.Module, dataset: Any) -> tuple[Tensor, Tensor]:
         pairs = list(self._training.outputs(model, dataset, 256))
         return torch.cat([logits for logits, _ in pairs]).cpu(), torch.cat([labels for _, labels in pairs]).cpu()
-
-    def _build(self) -> nn.Module:
-        if self.network is not None:
-            return self.network(self.dims, self.channels, self.num_classes)
-        return SmallClassifier(self.num_classes, self.channels, self.width, self.dims)
-
-    @property
-    def _training(self) -> Training:
-        return Training(self.batch_size, self.learning_rate, self.device, ("image", "label"))
 
 
 def _mean(values: list[float]) -> float:

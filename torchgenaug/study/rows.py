@@ -31,6 +31,15 @@ def rows_of(summary: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def lines_of(summary: Mapping[str, Any]) -> list[str]:
+    """A line of text for each arm, and the conclusion."""
+    lines = []
+    for name, _, score, own, difference, interval, p, verdict in rows_of(summary):
+        compared = f"; {difference} ({interval}), adjusted p {p or 'none'}" if difference else ""
+        lines.append(f"{name}: {score} ({own}){compared}{': ' if verdict else ''}{verdict}")
+    return [*lines, *summary["conclusion"]]
+
+
 def _interval(values: Mapping[str, Any], sign: str = "") -> str:
     if values["low"] is None:
         return "none"

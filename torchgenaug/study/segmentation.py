@@ -11,40 +11,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from torchgenaug.metrics.labels.hausdorff import hausdorff
-from torchgenaug.study.networks import Build, SmallUNet
-from torchgenaug.study.training import Training
+from torchgenaug.study.label_task import LabelTask
+from torchgenaug.study.networks import SmallUNet
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(LabelTask):
     """A task: `train`, and `score` or `measures`, fit `Study`. Samples are ``(image, mask)`` or dicts of these.
 
-    Attributes:
-        num_classes: background, class 0, included.
-        channels: of the images.
-        width: of `SmallUNet`, a multiple of 4.
-        batch_size: samples per step.
-        learning_rate: of Adam at its start; it falls to 0 along a cosine over the steps.
-        device: where the network is trained.
-        dims: spatial axes, 2 or 3.
-        network: another network than `SmallUNet`, such as `torchgenaug.study.networks.monai_unet`.
+    Settings are those of `LabelTask`.
     """
 
-    num_classes: int
-    channels: int = 1
-    width: int = 16
-    batch_size: int = 8
-    learning_rate: float = 3e-3
-    device: str = "cpu"
-    dims: int = 2
-    network: Build | None = None
+    target: ClassVar[str] = "mask"
+    small_network = SmallUNet
 
     def train(self, dataset: Any, seed: int, steps: int) -> nn.Module:
         """Trains a network on `segmentation_loss` for exactly `steps` optimizer steps."""
@@ -85,15 +71,6 @@ class Segmentation:
     def probabilities(self, model: nn.Module, dataset: Any) -> Tensor:
         """(samples, classes, *spatial) of a data set; its masks do not count."""
         return torch.cat([logits.softmax(1).cpu() for logits, _ in self._training.outputs(model, dataset)])
-
-    def _build(self) -> nn.Module:
-        if self.network is not None:
-            return self.network(self.dims, self.channels, self.num_classes)
-        return SmallUNet(self.num_classes, self.channels, self.width, self.dims)
-
-    @property
-    def _training(self) -> Training:
-        return Training(self.batch_size, self.learning_rate, self.device, ("image", "mask"))
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:

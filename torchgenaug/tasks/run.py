@@ -12,7 +12,7 @@ from torchgenaug.demo.threads import torch_threads
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.study.config import load_study
 from torchgenaug.study.examples import EXAMPLES
-from torchgenaug.study.rows import rows_of
+from torchgenaug.study.rows import lines_of
 
 TASKS: Mapping[str, tuple[str, ...]] = {
     "classification": ("digits",),
@@ -58,17 +58,8 @@ def run_task(
         file.write_text(text, encoding="utf-8")
         with torch_threads(1):
             summaries[name] = load_study(file, out / name).run(out / name, report=report)
-        for line in study_lines(summaries[name]):
+        for line in lines_of(summaries[name]):
             report(line)
         report(f"Look at {out / name / 'report.html'}.")
     report(f"Done in {(time.perf_counter() - began) / 60:.1f} min.")
     return summaries
-
-
-def study_lines(summary: dict[str, Any]) -> list[str]:
-    """A line for each arm of a study, and its conclusion."""
-    lines = []
-    for name, _, score, own, difference, interval, p, verdict in rows_of(summary):
-        compared = f"; {difference} ({interval}), adjusted p {p or 'none'}" if difference else ""
-        lines.append(f"{name}: {score} ({own}){compared}{': ' if verdict else ''}{verdict}")
-    return [*lines, *summary["conclusion"]]
