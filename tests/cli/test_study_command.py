@@ -60,7 +60,7 @@ def test_the_digits_example_is_a_study(tmp_path):
     path.write_text(EXAMPLES["digits"].replace("splits = 1 ", "splits = 3 "))
     study = load_study(path, tmp_path / "out")
     assert (len(study.splits), len(study.seeds), study.steps) == (3, 5, 300)
-    assert [arm.role for arm in study.arms] == ["control", "control", "oracle", *["synthetic"] * 5]
+    assert [arm.role for arm in study.arms] == ["control", "control", "oracle", "oracle", *["synthetic"] * 5]
     for split in study.splits:
         few, test = set(split.train.ids), set(split.test.ids)
         assert len(few) == 30
