@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from torchgenaug import load_synthesizer
 from torchgenaug.cli import app
+from torchgenaug.cli.numbers import class_limits
 from torchgenaug.errors import ConfigurationError
 
 FACTORY = """
@@ -205,3 +208,15 @@ def test_threads(discs):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("50", 50), ("dog=5", {1: 5}), ("cat=3, dog=20", {0: 3, 1: 20})])
+def test_limits_of_single_classes(text, expected):
+    data = SimpleNamespace(class_names=("cat", "dog"), num_classes=2)
+    assert class_limits("--limit", text, data) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "x", "cow=3", "dog=0", "dog=1,dog=2", "dog"])
+def test_limits_that_cannot_be_meant(text):
+    with pytest.raises(typer.BadParameter):
+        class_limits("--limit", text, SimpleNamespace(class_names=("cat", "dog"), num_classes=2))

@@ -10,7 +10,7 @@ import typer
 
 from torchgenaug.cli.choices import CONDITIONS, Condition, Precision, SplitBy
 from torchgenaug.cli.families import show_families
-from torchgenaug.cli.numbers import whole_numbers
+from torchgenaug.cli.numbers import class_limits, whole_numbers
 from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, reading_options
 from torchgenaug.cli.output import say
 from torchgenaug.cli.panels import FIT, in_panels
@@ -43,7 +43,13 @@ def fit(
     folders: FoldersAre = None,
     table: Table = None,
     volumes: Volumes = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Train on so many samples only (of each class).")] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option(help="Train on so many samples only (of each class): 50; or of single classes: cat=5,dog=20."),
+    ] = None,
+    labelled_only: Annotated[
+        bool, typer.Option("--labelled-only", help="Leave out images whose class is not known.")
+    ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the family's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per step; default: the family's.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the widest layers.")] = None,
@@ -154,8 +160,10 @@ def fit(
     if exchange:
         train, others = train.exchanged(), None if others is None else others.exchanged()
     parts = train, others
+    if labelled_only:
+        train, others = train.labelled(), None if others is None else others.labelled()
     if limit is not None:
-        train = train.limit(limit, seed)
+        train = train.limit(class_limits("--limit", limit, train), seed)
     recipe = Options(
         condition=CONDITIONS[condition],
         with_mask=with_mask,

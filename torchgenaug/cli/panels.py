@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, TypeVar, get_type_hints
 
 FIT = {
-    "Data": "size spacing images masks folders table volumes limit augment balance exchange",
+    "Data": "size spacing images masks folders table volumes limit labelled_only augment balance exchange",
     "Held-out data and privacy": "split held_out anonymous",
     "Model": "condition with_mask width latent_dim sampling_steps guidance_scale teacher start chosen",
     "Training": "steps batch_size learning_rate precision accumulate patience max_minutes seed",

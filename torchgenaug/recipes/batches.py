@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.augment import drawn_numbers, mild_affine
-from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.data.training_data import UNLABELLED, TrainingData
 from torchgenaug.seeding import TRANSFORM, derive, permutation
 from torchgenaug.types import Batch, FieldSpec
 
@@ -145,6 +145,8 @@ def training_batches(
 def balanced_rows(data: TrainingData) -> npt.NDArray[np.int64]:
     """Positions of an epoch in which every class occurs as often as the largest one; samples of others are repeated.
 
+    Samples whose class is not known occur once.
+
     Raises:
         ConfigurationError: data without labels.
     """
@@ -153,9 +155,10 @@ def balanced_rows(data: TrainingData) -> npt.NDArray[np.int64]:
         raise ConfigurationError(
             f"`balance` must go with data that have classes, got {data!r}. There is nothing to balance. Leave it out."
         )
-    groups = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+    groups = [np.flatnonzero(labels == value) for value in np.unique(labels[labels != UNLABELLED])]
     largest = max(map(len, groups))
-    return np.concatenate([np.resize(group, largest) for group in groups]).astype(np.int64)
+    unknown = np.flatnonzero(labels == UNLABELLED)
+    return np.concatenate([*(np.resize(group, largest) for group in groups), unknown]).astype(np.int64)
 
 
 def to_symmetric(values: Tensor, spec: FieldSpec) -> Tensor:

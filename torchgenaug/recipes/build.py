@@ -142,6 +142,13 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
             f"`condition` must be one that {family} can take ({allowed}), got {options.condition or 'none'!r}. "
             "`torchgenaug fit list` shows what each family can do."
         )
+    if options.condition == "label" and not about.unlabelled and data.num_unlabelled:
+        able = [name for name in list_families() if describe_family(name).unlabelled]
+        raise ConfigurationError(
+            f"The data of {family} with condition 'label' must have a label for every sample, got "
+            f"{data.num_unlabelled} of {len(data)} without one in {data.name!r}. It could not learn from them. Leave "
+            f"them out: data.labelled() (--labelled-only); or use them: {', '.join(able)}, or no condition."
+        )
     if data.spatial_dims not in about.dims:
         able = [name for name in list_families() if data.spatial_dims in describe_family(name).dims]
         raise ConfigurationError(

@@ -108,7 +108,9 @@ def fit(
                 checkpoint.begin(folder, frozen | {"processes": accelerator.num_processes})
                 note_fingerprint(everything, folder, frozen["data_sha256"])
             accelerator.wait_for_everyone()
-            judge = Judge(data, held_out, given_fields(family, recipe)) if main else None
+            given = given_fields(family, recipe)
+            judged = held_out.labelled() if "label" in given else held_out
+            judge = Judge(data, judged, given) if main else None
             schedule = plan_run(family, data, recipe, options, accelerator, judge, folder, started, shrink=shrink)
             torch.manual_seed(options.seed)
             recipe = replace(recipe, steps=schedule.steps)

@@ -79,6 +79,14 @@ class FolderStudy:
             raise ConfigurationError(
                 f"`data` must have a {target} for each image in a study of {self.task.kind}, got {everything!r}. {hint}"
             )
+        if target == "label" and everything.num_unlabelled:
+            if not self.data.labelled_only:
+                raise ConfigurationError(
+                    f"`data` must have a label for each image, got {everything.num_unlabelled} of {len(everything)} "
+                    "without one. Neither networks nor the generator of a file could use them. Leave them out: "
+                    "labelled_only = true in [data]; or `fit` a generator on all of them, and give its folder: `model`."
+                )
+            everything = everything.labelled()
         splits, spare = [], {}
         for number in range(self.splits):
             split, rest = self._divide(everything, number, target, beside)

@@ -33,6 +33,7 @@ class DataSection:
         split: folder of a model by ``fit --split patients``.
         held_out: validation and test samples are halves of the held-out part of an embedded set, which lies elsewhere;
             `validation` and `test` do not count.
+        labelled_only: leave out images whose class is not known.
     """
 
     name: str = "digits"
@@ -50,6 +51,7 @@ class DataSection:
     test: float = 0.2
     split: str | None = None
     held_out: bool = False
+    labelled_only: bool = False
 
     def load(self, beside: Path) -> TrainingData:
         """The data.

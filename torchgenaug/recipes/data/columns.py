@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.resize import target_size
+from torchgenaug.recipes.data.training_data import UNLABELLED
 from torchgenaug.types import FieldSpec
 
 _LOW, _HIGH = 0.0005, 0.9995  # quantiles between which values are no outliers
@@ -143,14 +144,22 @@ class LabelColumn:
         self._labels: list[int] = []
 
     def see(self, index: int, values: Tensor, image: Tensor) -> None:
-        """Takes note of sample `index`."""
+        """Takes note of sample `index`; NaN stands for a class that is not known."""
+        if values.is_floating_point() and values.numel() == 1 and bool(values.isnan()):
+            self._labels.append(UNLABELLED)
+            return
         whole = not values.dtype.is_floating_point and not values.dtype.is_complex
         if values.numel() != 1 or not whole or int(values) < 0:
             raise ConfigurationError(
                 f"The label must be one whole number from 0, got {_short(values)} at {self.places(index)}. "
-                "Return an int: 0, 1, 2, …"
+                "Return an int: 0, 1, 2, …; or None where the class is not known."
             )
         self._labels.append(int(values))
+
+    @property
+    def any_known(self) -> bool:
+        """Whether the class of any sample is known."""
+        return any(each != UNLABELLED for each in self._labels)
 
     def labels(self) -> Tensor:
         """(samples,) int64."""
@@ -158,7 +167,13 @@ class LabelColumn:
 
     def spec(self, size: tuple[int, ...]) -> FieldSpec:
         """The field."""
-        counts: npt.NDArray[np.int64] = np.bincount(np.array(self._labels))
+        known = [each for each in self._labels if each != UNLABELLED]
+        if len(known) < len(self._labels):
+            self.remarks.append(
+                f"{len(self._labels) - len(known)} of {len(self._labels)} samples have no label. Families without "
+                "--condition label use them; of the others some do, the rest refuse them."
+            )
+        counts: npt.NDArray[np.int64] = np.bincount(np.array(known))
         if len(counts) < 2:
             raise ConfigurationError(
                 "Labels must be of two classes at least, got class 0 only. Leave the label out to train on one class."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,8 +26,9 @@ def from_factory(name: str, size: int | Sequence[int] | None = None) -> Training
     """The data set that ``package.module:factory`` returns; modules are also looked for in the working directory.
 
     Samples: a dict (or `tio.Subject`) of ``image`` and, where there are, ``label``, ``mask``, ``source``, ``patient``;
-    a tuple (image,), (image, label) or (image, mask); or an image alone. Images are (channels, *spatial) tensors or
-    arrays, or PIL images. Every sample is read once here, see `conform`.
+    a tuple (image,), (image, label) or (image, mask); or an image alone. A label of None or NaN is
+    not known. Images are (channels, *spatial) tensors or arrays, or PIL images. Every sample is read once here, see
+    `conform`.
 
     Raises:
         ConfigurationError: no such function, or something else than a data set with a length; samples that cannot be
@@ -111,7 +113,7 @@ def _fields(sample: Any, index: int) -> dict[str, Tensor]:
 
 def _names(sample: Mapping[str, Any], index: int) -> dict[str, str]:
     """Field → key of the sample."""
-    names = {name: name for name in _FIELDS if name in sample and sample[name] is not None}
+    names = {name: name for name in _FIELDS if name in sample and (name == "label" or sample[name] is not None)}
     if is_subject(sample):
         for field, kind in (("image", "intensity"), ("mask", "label_map")):
             keys = [key for key, value in sample.items() if _is_image(value) and infer_kind(key, value) == kind]
@@ -130,6 +132,8 @@ def _positions(sample: Sequence[Any], index: int) -> dict[str, Any]:
         return {"image": sample[0]}
     if len(sample) == 2:
         image, second = (_tensor("image", sample[0], index), _tensor("second", sample[1], index))
+        if second.numel() == 1 and bool(torch.isnan(second.float())):
+            return {"image": image, "label": second}
         whole = not second.dtype.is_floating_point and not second.dtype.is_complex
         if second.numel() == 1 and whole:
             return {"image": image, "label": second}
@@ -148,6 +152,8 @@ def _tensor(name: str, value: Any, index: int) -> Tensor:
     if type(value).__module__.startswith("PIL."):
         value = np.array(value)
         value = value if value.ndim == 2 else np.moveaxis(value, -1, 0)
+    if value is None and name in ("label", "second"):
+        value = math.nan
     if isinstance(value, np.ndarray) and value.dtype == np.uint16:
         value = value.astype(np.int32)
     try:

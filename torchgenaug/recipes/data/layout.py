@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from torchgenaug.recipes.data.table_choice import FoundLabels, find_labels, tabl
 from torchgenaug.recipes.data.unreadable_kinds import remedies
 
 _SIBLINGS = 20
+_UNLABELLED = {"unlabelled", "unlabeled"}  # folders of images whose class is not known
 
 
 def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
@@ -99,8 +101,11 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
         names = labels.names
         group_remarks += labels.remarks
     elif groups.classes:
-        names = tuple(sorted(set(groups.classes)))
-        records = [replace(each, label=names.index(name)) for each, name in zip(records, groups.classes, strict=True)]
+        names = tuple(sorted(name for name in set(groups.classes) if name.casefold() not in _UNLABELLED))
+        records = [
+            replace(each, label=names.index(name) if name in names else math.nan)
+            for each, name in zip(records, groups.classes, strict=True)
+        ]
     if headers:
         stack = (
             stack_series(records, headers, listing)

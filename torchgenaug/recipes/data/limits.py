@@ -19,14 +19,14 @@ def limited_rows(
     if isinstance(count, Mapping):
         return _limited_classes(labels, count, seed)
     groups = np.zeros(total, np.int64) if labels is None else labels
-    smallest = min(Counter(groups.tolist()).values())
+    smallest = min(Counter(groups[groups >= 0].tolist()).values())
     if not 1 <= count <= smallest:
         raise ConfigurationError(
             f"`count` must be between 1 and {smallest}, how many samples the "
             f"{'data have' if labels is None else 'smallest class has'}, got {count}. Ask for fewer."
         )
-    kept: list[int] = []
-    for group in np.unique(groups):
+    kept: list[int] = np.flatnonzero(groups < 0).tolist()  # whose class is not known
+    for group in np.unique(groups[groups >= 0]):
         members = np.flatnonzero(groups == group)
         kept += members[permutation(seed, len(members))[:count]].tolist()
     return sorted(kept)
@@ -34,6 +34,7 @@ def limited_rows(
 
 def _limited_classes(labels: npt.NDArray[np.int64] | None, counts: Mapping[int, int], seed: int) -> list[int]:
     have = Counter([] if labels is None else labels.tolist())
+    unknown = have.pop(-1, 0)
     for each, count in counts.items():
         if not 1 <= count <= have[each]:
             classes = ", ".join(map(str, sorted(have))) or "none: the data have no labels"
@@ -45,4 +46,4 @@ def _limited_classes(labels: npt.NDArray[np.int64] | None, counts: Mapping[int, 
     for each, count in counts.items():
         members = np.flatnonzero(labels == each)
         dropped.update(members[permutation(seed, len(members))[count:]].tolist())
-    return [row for row in range(sum(have.values())) if row not in dropped]
+    return [row for row in range(sum(have.values()) + unknown) if row not in dropped]

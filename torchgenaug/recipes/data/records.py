@@ -19,7 +19,7 @@ class FileRecord:
         key: the image's path below the folder, which is the sample's id.
         mask: its mask, or several that are united; empty without one.
         source: the image to translate from; empty without one.
-        label: number of its class.
+        label: number of its class; NaN where only those of others are known.
         patient: whose image it is, where that is known.
     """
 
@@ -27,7 +27,7 @@ class FileRecord:
     key: str
     mask: tuple[Part, ...] = ()
     source: tuple[Part, ...] = ()
-    label: int | None = None
+    label: float | None = None
     patient: str | None = None
 
 

@@ -16,7 +16,7 @@ from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.recipes.data.columns import ImageColumn, LabelColumn
 from torchgenaug.recipes.data.mask_column import Classes, MaskColumn
 from torchgenaug.recipes.data.resize import fit_image, fit_mask, only_pads, target_size, thick_axes
-from torchgenaug.recipes.data.training_data import Samples, TensorSamples, TrainingData
+from torchgenaug.recipes.data.training_data import UNLABELLED, Samples, TensorSamples, TrainingData
 from torchgenaug.types import FieldSpec
 
 MAX_BYTES_IN_MEMORY = 2 << 30
@@ -29,7 +29,7 @@ class RawData:
 
     Args:
         samples: sample k is a dict of ``image`` and perhaps ``source`` (channels, *spatial) of any real dtype, ``mask``
-            (1, *spatial) of whole numbers, ``label`` ().
+            (1, *spatial) of whole numbers, ``label`` (); NaN where it is not known.
         name, ids, patients, class_names, remarks: as in `TrainingData`.
         places: where sample k is, for errors: a file, an index.
         mask_places: where the mask of sample k is; None: where the sample is.
@@ -107,7 +107,8 @@ class _Mask:
 
 
 def _label(value: Tensor) -> Tensor:
-    return value.long().reshape(())
+    known = not value.is_floating_point() or not bool(value.isnan())
+    return (value.long() if known else torch.tensor(UNLABELLED)).reshape(())
 
 
 def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
@@ -153,6 +154,11 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
                 num_bytes += values[-1].nbytes
             if num_bytes > MAX_BYTES_IN_MEMORY:
                 kept = None
+    if "label" in columns and not columns["label"].any_known:
+        del columns["label"]
+        first = {name: values for name, values in first.items() if name != "label"}
+        if kept is not None:
+            del kept["label"]
     later = () if raw.remarks_after is None else raw.remarks_after()
     columns["image"].check_sizes(size is not None)
     specs = {name: column.spec(target) for name, column in columns.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,13 @@ class Labels:
 
     Args:
         names: of the classes.
-        labels: class of each image, in the order of the keys.
+        labels: class of each image, in the order of the keys; NaN where it is not known.
         patients: of each image; empty where the table has no such column.
         remarks: how the table was read.
     """
 
     names: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[float, ...]
     patients: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -82,7 +83,13 @@ def read_labels(path: Path, keys: Sequence[str], roots: Sequence[str] = ("",), w
     numbers = [number for number in lines.numbers if number is not None]
     columns.check_one_label([table.rows[number] for number in numbers])
     labels = [columns.label(table.rows[number]) for number in numbers]
-    names = class_names(path, labels)
+    known = [label for label in labels if label]
+    if not known:
+        raise ConfigurationError(
+            f"{path} must have a label for some file, got none in the column {columns.label_name}. Fill it in, or "
+            "leave the table out: --table none."
+        )
+    names = class_names(path, known)
     remarks = _remarks(table, columns, files)
     if lines.remark:
         remarks.append(f"{path.name} {lines.remark}")
@@ -92,7 +99,8 @@ def read_labels(path: Path, keys: Sequence[str], roots: Sequence[str] = ("",), w
         remarks.append(f"{path.name} names folders of images: all images of a folder are of one class.")
     patients = tuple(columns.patient(table.rows[number]) for number in numbers)
     counts = [str(number) for number in range(len(names))]
-    return Labels(() if names == counts else tuple(names), tuple(names.index(each) for each in labels),
+    places = tuple(names.index(each) if each else math.nan for each in labels)
+    return Labels(() if names == counts else tuple(names), places,
                   patients if columns.patient_at is not None else (), tuple(remarks))  # fmt: skip
 
 
@@ -141,7 +149,7 @@ class Columns:
         return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
     def label(self, row: Sequence[str]) -> str:
-        """The class that a line states."""
+        """The class that a line states; empty where the cell is."""
         if len(self.label_at) > 1:
             return next(self.header[place] for place in self.label_at if float(row[place]) == 1)
         value = self.table.cell(row, self.label_at[0])
@@ -154,12 +162,7 @@ class Columns:
                 else f"{self.label_name}={self.wanted.value}"
             )
             return name if has else f"no {name}"
-        if value.casefold() in _MISSING:
-            raise ConfigurationError(
-                f"{self.path} must have a label for every file, got {value or 'nothing'} for {row[self.file_at]}. Fill "
-                "it in, or remove the line and the file."
-            )
-        return _plain(value)
+        return "" if value.casefold() in _MISSING else _plain(value)
 
     def patient(self, row: Sequence[str]) -> str:
         """The patient that a line states."""

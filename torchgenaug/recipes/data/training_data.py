@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,86 +13,20 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.limits import limited_rows
+from torchgenaug.recipes.data.sample_sets import (
+    RenamedSamples,
+    Samples,
+    SelectedSamples,
+    TensorSamples,
+    known_labels,
+)
 from torchgenaug.seeding import permutation
 from torchgenaug.sources.positions import checked_index
 from torchgenaug.types import FieldSpec
 
 Split: TypeAlias = Literal["train", "held_out", "test"]
-
-
-class Samples(Protocol):
-    """Anything with a length that gives sample k as a dict of tensors, without the batch axis."""
-
-    def __len__(self) -> int:
-        """How many samples there are."""
-        ...
-
-    def __getitem__(self, index: int, /) -> Mapping[str, Tensor]:
-        """Sample `index`, from 0."""
-        ...
-
-
-class TensorSamples:
-    """Samples in memory: one tensor per field, batch axis first."""
-
-    def __init__(self, columns: Mapping[str, Tensor]) -> None:
-        self.columns = dict(columns)
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {name: column[index] for name, column in self.columns.items()}
-
-    def labels(self) -> Tensor | None:
-        """(samples,) int64; None without labels."""
-        return self.columns.get("label")
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all fields."""
-        return sum(column.nbytes for column in self.columns.values())
-
-
-class SelectedSamples:
-    """Some samples of another set, in the order of `rows`."""
-
-    def __init__(self, samples: Samples, rows: Sequence[int]) -> None:
-        self.samples, self.rows = samples, [int(row) for row in rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Mapping[str, Tensor]:
-        return self.samples[self.rows[index]]
-
-    def labels(self) -> Tensor | None:
-        """(samples,) int64; None without labels."""
-        found = _known_labels(self.samples)
-        return None if found is None else found[self.rows]
-
-
-class RenamedSamples:
-    """Samples of another set with other names for some fields, or without them.
-
-    Args:
-        samples: the other set.
-        names: new name → name there.
-    """
-
-    def __init__(self, samples: Samples, names: Mapping[str, str]) -> None:
-        self.samples, self.names = samples, dict(names)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        sample = self.samples[index]
-        return {name: sample[old] for name, old in self.names.items()}
-
-    def labels(self) -> Tensor | None:
-        """(samples,) int64; None without labels."""
-        return _known_labels(self.samples) if self.names.get("label") == "label" else None
+UNLABELLED = -1
+"""`label` of a sample whose class is not known."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +35,7 @@ class TrainingData:
 
     Args:
         samples: sample k is a dict of ``image`` (channels, *spatial) float32 and, where the data have them, ``label``
-            () int64, ``mask`` (1, *spatial) int64 and ``source`` (channels, *spatial) float32.
+            () int64 (-1: not known), ``mask`` (1, *spatial) int64 and ``source`` (channels, *spatial) float32.
         fields: what every sample holds. `image` and `source` always have a value range, in the unit of the files (8-bit
             files: [0, 1]); that of `label` is (0, classes - 1), that of `mask` (0, largest class).
         ids: one per sample, distinct: file name, place or row. They go into what a synthesizer says it was trained on.
@@ -145,7 +79,10 @@ class TrainingData:
                 parts.append(f"{name} of {_num_values(spec)} classes")
         labels = self.labels()
         if labels is not None:
-            parts.append(f"labels {_counted(labels, self.num_classes or 0, self.class_names)}")
+            known = labels[labels != UNLABELLED]
+            parts.append(f"labels {_counted(known, self.num_classes or 0, self.class_names)}")
+            if len(known) < len(labels):
+                parts.append(f"{len(labels) - len(known)} without a label")
         return f"TrainingData({self.name!r}: {', '.join(parts)}; {self._memory()})"
 
     def _memory(self) -> str:
@@ -175,13 +112,24 @@ class TrainingData:
         return _num_values(self.fields.get("mask"))
 
     def labels(self) -> npt.NDArray[np.int64] | None:
-        """The class of every sample (samples,); None without labels."""
+        """The class of every sample (samples,), -1 where it is not known; None without labels."""
         if "label" not in self.fields:
             return None
-        known = _known_labels(self.samples)
+        known = known_labels(self.samples)
         if known is not None:
             return known.numpy()
         return np.array([int(self.samples[k]["label"]) for k in range(len(self))], np.int64)
+
+    @property
+    def num_unlabelled(self) -> int:
+        """How many samples of data with labels have none."""
+        labels = self.labels()
+        return 0 if labels is None else int((labels == UNLABELLED).sum())
+
+    def labelled(self) -> TrainingData:
+        """The data without the samples whose class is not known."""
+        labels = self.labels()
+        return self if labels is None else self.select(np.flatnonzero(labels != UNLABELLED).tolist())
 
     def exchanged(self) -> TrainingData:
         """`source` and `image` in each other's role: to train a translator the other way.
@@ -254,7 +202,8 @@ class TrainingData:
         """`count` samples drawn by `seed`, per class where there are labels: the few-shot setting.
 
         Args:
-            count: of each class; or class → how many of it, all samples of classes that are not named.
+            count: of each class; or class → how many of it, all samples of classes that are not named. Samples
+                whose class is not known all stay.
             seed: of the draw.
 
         Raises:
@@ -270,12 +219,6 @@ def spread_rows(total: int, most: int) -> list[int]:
     return [(2 * k + 1) * total // (2 * most) for k in range(most)]
 
 
-def _known_labels(samples: Samples) -> Tensor | None:
-    """Labels that can be had without reading images."""
-    labels = getattr(samples, "labels", None)
-    return labels() if callable(labels) else None
-
-
 def _counted(labels: npt.NDArray[np.int64], num_classes: int, names: Sequence[str]) -> str:
     """How many of each class: "0: 20, 1: 30, …", at most eight of them."""
     counts = np.bincount(labels, minlength=num_classes).tolist()
@@ -289,4 +232,4 @@ def _num_values(spec: FieldSpec | None) -> int | None:
     return None if spec is None or spec.value_range is None else int(spec.value_range[1]) + 1
 
 
-__all__ = ["Samples", "SelectedSamples", "Split", "TensorSamples", "TrainingData", "spread_rows"]
+__all__ = ["UNLABELLED", "Samples", "SelectedSamples", "Split", "TensorSamples", "TrainingData", "spread_rows"]

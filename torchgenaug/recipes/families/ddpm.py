@@ -22,7 +22,7 @@ from torch.optim import AdamW, Optimizer
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.batches import AUGMENTATION
-from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.data.training_data import UNLABELLED, TrainingData
 from torchgenaug.recipes.families.augmented import AugmentationEmbedding
 from torchgenaug.recipes.families.objective import NUM_TIMES, VelocityObjective
 from torchgenaug.recipes.options import Options
@@ -38,6 +38,7 @@ FAMILIES = {
         conditions=(None, "label", "mask", "source"),
         dims=(2, 3),
         with_mask=True,
+        unlabelled=True,
     )
 }
 LABEL_DROPOUT = 0.1
@@ -141,11 +142,11 @@ def denoiser_optimizer(unet: nn.Module, options: Options) -> Optimizer:
 
 
 def dropped_labels(batch: Batch, num_classes: int | None) -> Tensor | None:
-    """The labels, one in ten replaced by the class `num_classes`, which stands for any."""
+    """The labels, one in ten and all unknown ones replaced by the class `num_classes`, which stands for any."""
     if num_classes is None:
         return None
     labels = batch["label"]
-    dropped = torch.rand(len(labels), device=labels.device) < LABEL_DROPOUT
+    dropped = (torch.rand(len(labels), device=labels.device) < LABEL_DROPOUT) | (labels == UNLABELLED)
     return torch.where(dropped, num_classes, labels)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.data.training_data import UNLABELLED, TrainingData
 from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -70,6 +70,7 @@ FAMILIES = {
         batch_size=32,
         conditions=("label",),
         dims=(2, 3),
+        unlabelled=True,
         settings=_settings(batch="spread", r1=adversarial.R1),
     ),
 }
@@ -98,6 +99,7 @@ class LatentGAN:
         self.family, self.data, self.options = family, data, options
         settings = options.settings
         self.num_classes = data.num_classes if options.condition == "label" else None
+        self.any_unlabelled = self.num_classes is not None and data.num_unlabelled > 0
         self.latent_dim = options.latent_dim or _LATENT_DIM
         width = options.width or 16
         self.networks: Mapping[str, nn.Module] = {
@@ -136,20 +138,28 @@ class LatentGAN:
         """The critic on real and generated images, then the generator (of ``wgan-gp``: in one step of three)."""
         real, labels = batch["image"], batch["label"] if self.num_classes is not None else None
         noise = torch.randn((len(real), self.latent_dim), device=real.device)
-        fake = self.networks["generator"](noise, labels)
+        wanted = self._wanted(labels)
+        fake = self.networks["generator"](noise, wanted)
         losses = self._critic_losses(real, fake.detach(), labels)
         update({"critic": torch.stack(list(losses.values())).sum()})
         step = round(progress * (self.options.steps or 1))
         if self.family == "wgan-gp" and step % _CRITIC_STEPS:
             return losses
-        made = self._generator_losses(fake, labels)
+        made = self._generator_losses(fake, wanted)
         if labels is not None:
             # Conditioned on the class, a small generator soon makes one image of each.
             again = torch.randn_like(noise)
-            other = self.networks["generator"](again, labels)
+            other = self.networks["generator"](again, wanted)
             made["sameness"] = _VARIETY_WEIGHT * adversarial.sameness(fake, other, torch.cat([noise, again]))
         update({"generator": torch.stack(list(made.values())).sum()})
         return losses | made
+
+    def _wanted(self, labels: Tensor | None) -> Tensor | None:
+        """Classes of generated images: those of the real ones, and any where these are not known."""
+        if labels is None or not self.any_unlabelled:
+            return labels
+        drawn = torch.randint(self.num_classes or 1, labels.shape, device=labels.device)
+        return torch.where(labels == UNLABELLED, drawn, labels)
 
     def _critic_losses(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         critic = self.networks["critic"]
@@ -168,7 +178,10 @@ class LatentGAN:
         if weight:
             losses["penalty"] = weight / 2 * adversarial.squared_gradient(scores, real).mean()
         if classes is not None:
-            losses["critic_class"] = _CLASS_WEIGHT * functional.cross_entropy(classes, _given(labels))
+            # Real images of an unknown class teach the critic what is real, and nothing about classes.
+            known = _given(labels) != UNLABELLED
+            wrong = functional.cross_entropy(classes, _given(labels), ignore_index=UNLABELLED, reduction="sum")
+            losses["critic_class"] = _CLASS_WEIGHT * wrong / known.sum().clamp(min=1)
         return losses
 
     def _generator_losses(self, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:

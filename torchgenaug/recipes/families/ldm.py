@@ -49,6 +49,7 @@ FAMILIES = {
         settings={
             "adversarial": Setting(0.0, "weight of a critic of what the autoencoder rebuilds: sharper images", low=0)
         },
+        unlabelled=True,
     )
 }
 _AUTOENCODER_SHARE = 0.4
