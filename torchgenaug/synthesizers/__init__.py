@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torchgenaug.synthesizers.edit import DiffusionEditSynthesizer as DiffusionEditSynthesizer
     from torchgenaug.synthesizers.ensemble import EnsembleSynthesizer as EnsembleSynthesizer
     from torchgenaug.synthesizers.function import FunctionSynthesizer as FunctionSynthesizer
+    from torchgenaug.synthesizers.labels_to_image import LabelsToImageSynthesizer as LabelsToImageSynthesizer
     from torchgenaug.synthesizers.module.synthesizer import ModuleSynthesizer as ModuleSynthesizer
     from torchgenaug.synthesizers.monai.bundle import load_monai_bundle as load_monai_bundle
     from torchgenaug.synthesizers.monai.synthesizer import MonaiSynthesizer as MonaiSynthesizer
@@ -44,6 +45,7 @@ _HOMES = {
     "DiffusionEditSynthesizer": "edit",
     "EnsembleSynthesizer": "ensemble",
     "FunctionSynthesizer": "function",
+    "LabelsToImageSynthesizer": "labels_to_image",
     "ModuleSynthesizer": "module.synthesizer",
     "MonaiSynthesizer": "monai.synthesizer",
     "PythaeSynthesizer": "pythae.synthesizer",
@@ -69,6 +71,7 @@ __all__ = [
     "DiffusionSampler",
     "EnsembleSynthesizer",
     "FunctionSynthesizer",
+    "LabelsToImageSynthesizer",
     "ModuleSynthesizer",
     "MonaiSynthesizer",
     "PythaeSynthesizer",
