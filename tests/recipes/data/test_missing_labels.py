@@ -50,7 +50,7 @@ def test_a_folder_of_images_without_a_class(tmp_path, name):
     assert sorted(data.labelled().labels().tolist()) == [0, 0, 1]
 
 
-@pytest.mark.parametrize("cell", ["", "nan", "NA"])
+@pytest.mark.parametrize("cell", ["", "NaN", "NA"])
 def test_an_empty_cell_of_a_table(tmp_path, cell):
     for number in range(4):
         picture(tmp_path / f"{number}.png", number)

@@ -30,6 +30,7 @@ from torchgenaug.trust.report.label_intensity import label_intensities
 from torchgenaug.trust.report.picture_data import FeatureMap, Pictures
 from torchgenaug.trust.report.profiles import Profile, detail_ratio, profile
 from torchgenaug.trust.report.repeats import EXPECTED, find_repeats
+from torchgenaug.trust.report.translations import translation_measures
 from torchgenaug.trust.report.verdict import Facts, decisive, judge
 
 Progress = Callable[[str], None]
@@ -64,7 +65,8 @@ def evaluate(
             chance: the verdict is "cannot judge" at best.
         held_out_synthetic: of a model that is conditioned on masks or source images: images that it made from those of
             `held_out`. They show how much likeness the condition explains, which is then no copying. Images with
-            classes are compared within their class, where all three sets state them.
+            classes are compared within their class, where all three sets state them. Where samples of it, or of
+            `synthetic`, have the ``source`` of a held-out sample, PSNR and SSIM compare them with its image.
         features: what images are compared by; None: `RadiomicsFeatures`. Intensity histograms are compared in any case;
             `RadiomicsFeatures` also on averaged images, see `CoarseFeatures`.
         value_range: intensities that are black and white; None: what `real` states, or else its smallest and largest.
@@ -133,6 +135,18 @@ def evaluate(
     tissues = label_intensities(
         real, train.rows(_PROFILED), synthetic, made.rows(_PROFILED), _UNSEEN * (limits[1] - limits[0])
     )
+    translated = (
+        {}
+        if held_out is None
+        else translation_measures(
+            [each for each in (held_out_synthetic, synthetic) if each is not None], held_out, limits, seed
+        )
+    )
+    if translated:
+        notes.append(
+            "Translated held-out sources are compared with their true images; the ceiling is the value against the "
+            "image of another source."
+        )
     facts = Facts(
         measures=measures,
         num_real=len(train),
@@ -148,7 +162,7 @@ def evaluate(
     )
     return Evaluation(
         findings=tuple(judge(facts)),
-        measures=measures,
+        measures=measures | translated,
         copies=copying.to_json(),
         duplicates={"share": repeats.share, "expected": EXPECTED, "pairs": [list(pair) for pair in repeats.pairs]},
         leaks=leaks.to_json(),

@@ -69,7 +69,7 @@ def _medians(dataset: Any, rows: Sequence[int]) -> dict[int, npt.NDArray[np.floa
     """Class → the median intensity in each image that shows it; empty where there are no masks."""
     found: dict[int, list[float]] = {}
     for row in rows:
-        sample = _sample(dataset, row)
+        sample = sample_of(dataset, row)
         if sample is None:
             return {}
         image, mask = (torch.as_tensor(sample[name]) for name in ("image", "mask"))
@@ -85,13 +85,14 @@ def _medians(dataset: Any, rows: Sequence[int]) -> dict[int, npt.NDArray[np.floa
     return {label: np.array(medians, np.float64) for label, medians in found.items()}
 
 
-def _sample(dataset: Any, row: int) -> Any:
+def sample_of(dataset: Any, row: int, names: tuple[str, ...] = ("image", "mask")) -> Any:
+    """Sample `row` as a mapping of tensors; None where it does not hold these fields."""
     if isinstance(dataset, SyntheticSource):
-        if not {"image", "mask"} <= set(dataset.fields):
+        if not set(names) <= set(dataset.fields):
             return None
         return {name: values[0] for name, values in dataset.read(np.array([row], np.int64)).items()}
     samples = getattr(dataset, "samples", dataset)  # TrainingData
     if isinstance(samples, torch.Tensor) or not hasattr(samples, "__getitem__"):
         return None
     sample = samples[row]
-    return sample if isinstance(sample, dict) and {"image", "mask"} <= set(sample) else None
+    return sample if isinstance(sample, dict) and set(names) <= set(sample) else None
