@@ -10,6 +10,7 @@ from typing import Any
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.embedded import LOADERS
 from torchgenaug.recipes.data.import_name import call_by_name
+from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.data.patient_split import read_split
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.study.arms import Arm, real_transformed, standard_arms
