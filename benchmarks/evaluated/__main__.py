@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benchmarks.evaluated.patients import patients
 from torchgenaug import ClassLabels, RealFields, SyntheticSequence, load_synthesizer
@@ -32,6 +32,7 @@ from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.sources.in_memory import InMemorySource
 from torchgenaug.trust import evaluate
+from torchgenaug.trust.leaks.real_images import RealImages
 
 COUNT = 300
 SETS = ("good", "blurred", "collapsed", "memorised", "real images")
@@ -80,6 +81,20 @@ def judged(name: str, models: Path, out: Path, train: TrainingData, held_out: Tr
     }
 
 
+def drawn(models: Path, path: Path, shown: int = 6, side: int = 116) -> None:
+    """Writes a PNG of the first images of each set."""
+    sheet = Image.new("L", (shown * side, len(SETS) * (side + 20)), 18)
+    for row, name in enumerate(SETS):
+        top = row * (side + 20)
+        ImageDraw.Draw(sheet).text((6, top + 4), name, fill=255)
+        images = RealImages(synthetic(name, models, shown))
+        for column in range(shown):
+            pixels = (images[column][0].clamp(0, 1).numpy() * 255).round().astype(np.uint8)
+            tile = Image.fromarray(pixels).resize((side - 4, side - 4))
+            sheet.paste(tile, (column * side + 2, top + 20))
+    sheet.save(path, optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path)
@@ -95,6 +110,8 @@ def main() -> None:
         path = arguments.out / name.replace(" ", "-") / "summary.json"
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(f"{name}: {found['verdict']}: {found['reasons'][0]}")
+    if arguments.only is None:
+        drawn(arguments.models, arguments.out / "sets.png")
 
 
 if __name__ == "__main__":
