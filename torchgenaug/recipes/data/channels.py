@@ -84,9 +84,11 @@ def _joined(
     every = sorted({channel for group in groups.values() for channel in group})
     lacking = [next(iter(group.values())).key for group in groups.values() if len(group) < len(every)]
     if lacking:
+        everywhere = [channel for channel in every if all(channel in group for group in groups.values())]
         raise ConfigurationError(
             f"Every image must have the channels {', '.join(every)}, got fewer for {len(lacking)} of {len(groups)}: "
-            f"{some(lacking)}. Complete them, or choose one kind, for example --images '**/*{every[0]}.*'."
+            f"{some(lacking)}. Complete them, or choose one kind, for example --images "
+            f"'**/*{(everywhere or every)[0]}.*'{'' if everywhere else ' --masks none'}."
         )
     joined = []
     for (_, tokens), group in groups.items():

@@ -76,6 +76,7 @@ def read_groups(
                 f"Subfolders are classes, and there must be two at least, got only {names[0]!r} in {folder}. Give "
                 f"{folder / names[0]} to train on one class."
             )
+        _check_versions(images, level, folder, alone=alone)
         return Groups(remarks=(f"The folder {names[0]} is no class: there is no other.",) if names and alone else ())
     if known_classes and read_folder_names(names) != "patients":
         return Groups(remarks=(f"Subfolders ({some(names)}) were not read as classes: the table states them.",))
@@ -89,7 +90,11 @@ def read_groups(
     if kind == "patients":
         if "" in level:
             return Groups()
-        return _patients(level, "Subfolders")
+        found = _patients(level, "Subfolders")
+        inner = sorted({name for place in places for name in place[depth + 1 :]} - set(names))
+        telling = [name for name in inner if sum(sign.isalpha() for sign in name) > 2]
+        unused = (f"Folders below those of patients were not used: {some(telling)}.",) if telling and alone else ()
+        return Groups(found.classes, found.patients, (*found.remarks, *unused))
     if "" in level:
         loose = [image.key for image, name in zip(images, level, strict=True) if not name]
         raise ConfigurationError(
@@ -152,6 +157,19 @@ def _is_flat(images: Sequence[Named], name: str) -> bool:
     return all(image.key.count("/") == 1 and image.key.startswith(f"{name}/") for image in images)
 
 
+def _check_versions(images: Sequence[Named], level: Sequence[str], folder: Path, *, alone: bool) -> None:
+    """Refuses folders of the same file names of which one is named as a version: "images" and "images_resized"."""
+    stems: dict[str, set[str]] = {}
+    for image, name in zip(images, level, strict=True):
+        stems.setdefault(name, set()).add(image.stem.casefold())
+    if alone and len(stems) == 2 and len({frozenset(each) for each in stems.values()}) == 1 < len(stems[""]):
+        tops = sorted({image.key.rpartition("/")[0] for image in images})
+        raise ConfigurationError(
+            f"Subfolders of {folder} must be classes or be left out, got {some(tops)} with the same file names in "
+            f"each: they could be versions of the same images. Choose one of them: --images '{tops[0]}/**'."
+        )
+
+
 def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], folder: Path, *, alone: bool) -> str:
     kind = read_folder_names(names)
     lowered = {name.casefold() for name in names}
@@ -166,6 +184,11 @@ def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], f
             "each: they could be classes, or contrasts or versions of the same images. Choose: --folders classes; or "
             f"one of them: --images '{first}/**'."
         )
+    one_each = len(names) == len(images)
+    if kind == "classes" and one_each and all(any(sign.isdigit() for sign in name) for name in names):
+        return "patients"  # no two images would be of one class
+    if kind == "classes" and not alone and all(name.isdigit() for name in names):
+        kind = "unclear"  # numbered folders of images with masks are cases as often as classes
     if all(name.isdigit() for name in names) and len(names) == len(images):
         kind = "unclear" if alone else "patients"  # a number each: no two images would be of one class
     if kind == "classes" and len(names) > _MANY and len(names) > len(images) / 3:

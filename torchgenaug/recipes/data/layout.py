@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +119,7 @@ def read_layout(folder: Path, selection: Selection | None = None) -> Layout:
     summary = _summary(records, roles)
     if selection.volumes:
         records = as_volumes(records)
-    remarks = (summary, *channel_remarks, *mask_remarks, *group_remarks, *listing.unused())
+    remarks = (summary, *_split_remarks(images), *channel_remarks, *mask_remarks, *group_remarks, *listing.unused())
     return Layout(tuple(records), names, (*remarks, *table.remarks, *remedies(listing.others.get(OTHER_KINDS, []))))
 
 
@@ -148,6 +150,15 @@ def _summary(records: Sequence[FileRecord], roles: Roles) -> str:
     return text + "."
 
 
+def _split_remarks(images: Sequence[Named]) -> tuple[str, ...]:
+    """What a user should know where names of files state parts of a split: "train_1.png" and "testA_1.png"."""
+    words = Counter(split_word(image.stem) for image in images)
+    if len(words) < 2 or "" in words:
+        return ()
+    shown = ", ".join(f"{word} {count}" for word, count in sorted(words.items()))
+    return (f"Names state parts of a split, which were read together: {shown}. Choose one with --images.",)
+
+
 def _partners(images: Sequence[Named], sources: Sequence[Named]) -> Mapping[str, Named]:
     if not sources:
         return {}
@@ -164,12 +175,16 @@ def _partners(images: Sequence[Named], sources: Sequence[Named]) -> Mapping[str,
 
 
 def _check_siblings(listing: Listing, images: Sequence[Named]) -> None:
-    """Looks into the first files of each folder: masks of the files of another one are no class."""
-    by_folder: dict[str, list[str]] = {}
-    for image in images:
-        by_folder.setdefault(image.key.rpartition("/")[0], []).append(image.key)
-    if not 1 < len(by_folder) <= _SIBLINGS:
-        return
+    """Looks into the first files of each folder, and of each name: masks of the files of another one are no class."""
+    for name in (lambda image: image.key.rpartition("/")[0], lambda image: re.sub(r"\d+", "", image.stem)):
+        by_name: dict[str, list[str]] = {}
+        for image in images:
+            by_name.setdefault(name(image), []).append(image.key)
+        if 1 < len(by_name) <= _SIBLINGS:
+            _check_groups(listing, images, by_name)
+
+
+def _check_groups(listing: Listing, images: Sequence[Named], by_folder: Mapping[str, Sequence[str]]) -> None:
     firsts = {folder: read_image([listing.folder / keys[0]]).values for folder, keys in by_folder.items()}
     few = {folder: looks_like_mask(values) for folder, values in firsts.items()}
     levels = {folder: num_levels(values) for folder, values in firsts.items()}

@@ -45,8 +45,10 @@ def load_data(
             its own. None: as the data are, sizes rounded up to multiples of 8.
         spacing: of a folder: distance of neighbouring pixels in mm to resample to (by TorchIO, before `size`): one
             number, or one per axis. None: as the files are.
-        images: of a folder: glob of the image files below it, ``"scans/*.png"``. None: as names suggest.
-        masks: of a folder: glob of the masks; ``"none"``: there are none. None: as names suggest.
+        images: of a folder: glob of the image files below it, ``"scans/*.png"``; ``a|b`` for several. None: as names
+            suggest.
+        masks: of a folder: glob of the masks, several parted by ``|`` for masks of several kinds, which are united;
+            ``"none"``: there are none. None: as names suggest.
         folders: of a folder: whether subfolders are ``"classes"``, ``"patients"`` or nothing (``"ignore"``).
             None: as names suggest.
         table: of a folder: the table that states classes and patients, a path below it; ``"FILE:COLUMN"`` names its

@@ -51,7 +51,7 @@ class Classes:
             return whole
         if self.table[-1] >= COLOUR:
             whole = torch.where(whole < COLOUR, COLOUR + whole * 0x010101, whole)  # a mask that is all grey
-        found = torch.searchsorted(torch.tensor(self.table), whole)
+        found = torch.searchsorted(torch.tensor(self.table), whole.contiguous())
         if not self.white_first:
             return found
         return torch.where(whole == COLOUR, 0, (found + 1) % len(self.table))

@@ -50,7 +50,8 @@ def with_masks(
     for image in lacking:
         for key in image.keys:
             listing.put_aside(listing.folder / key, "images without a mask")
-    check_kinds(found)
+    if len(Glob(selection.masks or "").alternatives) == 1:  # else several kinds are wanted, and united
+        check_kinds(found)
     several = sum(len(masks) > 1 for masks in found.values())
     if several:
         remarks = (f"{several} images have several masks each, which were united: the highest value holds.",)

@@ -18,7 +18,7 @@ _MASK = re.compile(
     r"\w*(?:mask|masks|segmentation|segmentations|labelmap|groundtruth))\d{0,3}"
 )
 _WEAK_MASK = {"lesion", "lesions", "roi", "rois", "manual", "contour", "contours", "truth"}
-_MASK_FOLDER, _FOLDER = {"ann", "anns"}, {"dir", "folder"}  # "ann_dir" beside "img_dir"
+_MASK_FOLDER, _FOLDER = {"ann", "anns", "ground"}, {"dir", "folder"}  # "ann_dir" beside "img_dir"
 _IMAGE = {"image", "images", "img", "imgs", "imaging", "input", "inputs", "original", "originals", "orig", "volume",
           "volumes", "vol", "scan", "scans", "picture", "pictures", "photo", "photos", "dermoscopic"}  # fmt: skip
 _STRONG_IMAGE = {"image", "images", "img", "imgs"}
@@ -30,12 +30,13 @@ _SPLIT = {
 }  # fmt: skip
 _FOLD = {"fold", "part", "subset", "batch", "chunk"}
 CONTRASTS = {"flair", "t1", "t1w", "t1c", "t1ce", "t1gd", "t1n", "t1post", "t2", "t2w", "t2f", "t2star", "pd", "pdw",
-             "dwi", "adc", "swi", "asl", "cbf", "cbv", "mtt", "tmax", "ttp", "mra", "ct", "cta", "pet"}  # fmt: skip
+             "dwi", "adc", "swi", "asl", "cbf", "cbv", "mtt", "tmax", "ttp", "mra", "ct", "cta", "pet",
+             "pt", "suv", "hbv", "mprage"}  # fmt: skip
 """Last token of a file name that states the contrast."""
 
 _PERSON = {"patient", "patients", "pat", "pt", "case", "cases", "subject", "subj", "sub", "p", "s", "id", "pid", "tcga",
-           "brats", "volunteer", "participant", "person", "scan", "study", "series", "exam", "sample", "record", "imd",
-           "isic", "lidc", "nsclc", "kits", "upenn", "ucsf", "prostatex", "ixi", "oas"}  # fmt: skip
+           "brats", "volume", "vol", "volunteer", "participant", "person", "scan", "study", "series", "exam", "sample",
+           "record", "imd", "isic", "lidc", "nsclc", "kits", "upenn", "ucsf", "prostatex", "ixi", "oas"}  # fmt: skip
 _CLASS = {"class", "grade", "level", "type", "stage", "score", "group", "kl", "birads", "rads", "category", "cat",
           "label", "gleason", "cluster", "dr", "digit", "c"}  # fmt: skip
 _SPLIT_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
@@ -46,6 +47,7 @@ def tokens_of(stem: str) -> Tokens:
     plain = unicodedata.normalize("NFC", stem)
     plain = re.sub(r"(?i)ground[ _.-]?truth", "groundtruth", plain)
     plain = re.sub(r"(?<=[a-z0-9])(?=Mask|Seg|Label|GT\b)|(?<=\d)(?=(?:mask|seg|label)s?$)", "_", plain)
+    plain = re.sub(r"(Labels?|Masks?)(?=[A-Z])", r"\1_", plain)
     plain = re.sub(r"(?i)((?<![^\W_])(?:img|image)|^(?:mask|seg|label))(?=\d)", r"\1_", plain)
     return tuple(part.casefold() for part in re.split(r"[\W_]+", plain) if part)
 
@@ -73,6 +75,8 @@ def folder_role(name: str) -> str:
         return "drawn over"
     if any(token in _STRONG_IMAGE for token in tokens):
         return "image"
+    if len(tokens) == 2 and tokens[1].isdigit():
+        return ""  # "volume_003" is a case
     return "maybe image" if any(token in _IMAGE for token in tokens) else ""
 
 

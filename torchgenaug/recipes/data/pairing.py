@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from torchgenaug.recipes.data.naming import (
     mask_kind,
     tokens_of,
 )
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,13 @@ def pair(images: Sequence[Named], masks: Sequence[Named]) -> tuple[dict[str, lis
             if image is not None:
                 found[image.key].append(mask)
         lost = [mask for mask, image in matched if image is None]
+    if lost and not found:
+        lookup = _by_numbers(images, lost)
+        for mask in lost if all(lookup.find(mask) for mask in lost) else ():
+            image = lookup.find(mask)
+            if image is not None:
+                found[image.key].append(mask)
+        lost = [] if found else lost
     return found, lost
 
 
@@ -148,6 +158,17 @@ def _by_ends(images: Sequence[Named], masks: Sequence[Named]) -> _Lookup:
     )
 
 
+def _by_numbers(images: Sequence[Named], masks: Sequence[Named]) -> _Lookup:
+    """By all numbers in a name, where no other name has them: "0001_NI000_slice004" and "0001_MA000_slice004"."""
+    taken = Counter(_numbers(mask) for mask in masks)
+    entries = [(numbers, image) for image in images if (numbers := _numbers(image))]
+    return _Lookup(entries, lambda mask: [_numbers(mask)] if taken[_numbers(mask)] == 1 and _numbers(mask) else [])
+
+
+def _numbers(named: Named) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"[0-9]+", named.stem)))
+
+
 def check_kinds(found: Mapping[str, Sequence[Named]]) -> None:
     """Refuses masks of several kinds for one image.
 
@@ -164,10 +185,12 @@ def check_kinds(found: Mapping[str, Sequence[Named]]) -> None:
         several |= len(own) > 1
         kinds.update(own)
     if several:
-        shown = [f"--masks '{glob_of(folder, words)}' ({count})" for (folder, words), count in sorted(kinds.items())]
+        globs = [glob_of(folder, words) for folder, words in sorted(kinds)]
+        shown = [f"--masks '{glob}' ({kinds[kind]})" for glob, kind in zip(globs, sorted(kinds), strict=True)]
+        united = f"; or several, united: --masks '{'|'.join(globs[:_SHOWN])}'" if len(set(globs)) > 1 else ""
         raise ConfigurationError(
             f"An image must have masks of one kind, got {len(kinds)} kinds; which of them is meant is not clear. "
-            f"Choose: {some(shown)}; or none: --masks none."
+            f"Choose: {some(shown)}{united}; or none: --masks none."
         )
 
 

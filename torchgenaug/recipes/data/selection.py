@@ -18,9 +18,11 @@ class Selection:
     """Which files of a folder are what.
 
     Args:
-        images: glob of the image files, below the folder: ``"scans/*.png"``; ``**`` stands for any folders, and a
-            pattern without a slash for names at any depth. None: as names suggest.
-        masks: the same of the masks; ``"none"``: there are none.
+        images: glob of the image files, below the folder: ``"scans/*.png"``; ``**`` stands for any folders, a pattern
+            without a slash for names at any depth, and ``a|b`` for what either of two patterns matches. None: as names
+            suggest.
+        masks: the same of the masks, of which several for an image are united where ``|`` is in the pattern;
+            ``"none"``: there are none.
         folders: what subfolders are: ``"classes"``, ``"patients"`` or nothing (``"ignore"``). None: as names suggest.
         table: the table of classes, a path below the folder; ``FILE:COLUMN`` names its column of classes, and
             ``FILE:COLUMN=VALUE`` means two classes, files with that value and without; ``"none"``: no table. None:
@@ -50,9 +52,16 @@ class Glob:
 
     def captures(self, key: str) -> tuple[str, ...] | None:
         """What each ``*`` stands for in `key`; None where it does not match."""
-        pattern = self.pattern.removeprefix("./")
-        found = re.fullmatch(_regex(pattern), key if "/" in pattern else key.rsplit("/", 1)[-1], re.IGNORECASE)
-        return None if found is None else tuple((part or "").casefold() for part in found.groups())
+        for pattern in self.alternatives:
+            found = re.fullmatch(_regex(pattern), key if "/" in pattern else key.rsplit("/", 1)[-1], re.IGNORECASE)
+            if found is not None:
+                return tuple((part or "").casefold() for part in found.groups())
+        return None
+
+    @property
+    def alternatives(self) -> list[str]:
+        """The globs of which one must match; there are several where ``|`` parts them."""
+        return [pattern.strip().removeprefix("./") for pattern in self.pattern.split("|")]
 
     def keep(self, keys: Iterable[str]) -> set[str]:
         """The keys that match."""

@@ -18,6 +18,7 @@ _NEAR = 0.12  # of the range: how far from an end values of a soft or compressed
 _BETWEEN = 0.03  # fraction of pixels between the ends that a binary mask may have
 _BLACK = 5
 _REMARKABLE = 0.05  # fraction of the images from which on they are refused
+_ALTERNATIVES = 4  # globs of files that are named in a message
 _FEWER = 2  # masks hold at most so many times fewer values than the images that they belong to
 
 
@@ -115,15 +116,30 @@ def doubt(suspects: Sequence[str], rest: Sequence[str]) -> ConfigurationError:
         rest: of the others.
     """
     folders = " --folders classes (or ignore)" if any("/" in key for key in (*suspects, *rest)) else ""
-    images, masks = common_glob(rest), common_glob(suspects)
-    if Glob(images).keep(suspects) or Glob(masks).keep(rest):
-        images = masks = "GLOB"  # nothing in the names parts them
+    images, masks = parting_globs(rest, suspects)
     left_out = "" if images == "GLOB" else f"; or be left out: --images '{images}' --masks none"
     return ConfigurationError(
         f"It must be clear which files are images, got {len(suspects)} of {len(suspects) + len(rest)} that hold few "
         f"values, as masks do: {some(suspects)}. They could be masks of the others: --images '{images}' --masks "
         f"'{masks}'; or images: --images '**'{folders}{left_out}."
     )
+
+
+def parting_globs(first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:
+    """Globs of which each matches its paths and none of the others; ``"GLOB"`` twice where nothing parts them."""
+
+    def names(keys: Sequence[str]) -> str:
+        return "|".join(sorted({f"**/{key.rpartition('/')[2]}" for key in keys}))
+
+    def folders(keys: Sequence[str]) -> str:
+        return "|".join(sorted({f"**/{key.split('/')[-2]}/*" if "/" in key else "*" for key in keys}))
+
+    for glob in (common_glob, names, folders):
+        one, other = glob(first), glob(second)
+        few = max(one.count("|"), other.count("|")) < _ALTERNATIVES
+        if few and not Glob(one).keep(second) and not Glob(other).keep(first):
+            return one, other
+    return "GLOB", "GLOB"
 
 
 def common_glob(keys: Sequence[str]) -> str:

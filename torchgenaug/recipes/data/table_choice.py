@@ -117,7 +117,10 @@ def _misfit(path: Path, keys: Sequence[str], roots: Sequence[str]) -> str:
     except (OSError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     stated = [table.cell(row, columns.file_at).replace("\\", "/") or "?" for row in table.rows]
-    lines = match_lines(path, keys, stated, roots)
+    try:
+        lines = match_lines(path, keys, stated, roots)
+    except ConfigurationError:
+        return "its files are not those of the images"
     named = sum(number is not None for number in lines.numbers)
     if named == len(keys):
         return ""

@@ -16,7 +16,8 @@ AXIS_OF_CHANNELS = "an axis of {} was read as channels (as slices of a volume: -
 """The note where nothing states what a short axis of an array is."""
 
 _COLOURS = 3
-IMAGE_MEMBERS = ("image", "images", "img", "x", "data", "volume", "arr_0")
+IMAGE_MEMBERS = ("image", "images", "img", "x", "data", "volume", "arr_0",
+                 "reconstruction_rss", "reconstruction_esc", "reconstruction")  # fmt: skip
 _HEADERS: Any = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 MASK_MEMBERS = ("mask", "masks", "label", "labels", "seg", "segmentation", "gt", "y", "arr_1")
 
