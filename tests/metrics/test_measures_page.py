@@ -36,3 +36,18 @@ def test_every_measure_stands_in_a_table_with_its_source_and_direction():
         assert row is not None, f"{name} is missing"
         assert f"| {measure.better} |" in row, name
         assert measure.source.split(",")[0].split(" et al")[0] in row, name
+
+
+def test_every_measure_has_an_independent_check():
+    section = PAGE.read_text(encoding="utf-8").partition("## What each measure was checked against")[2]
+    rows = [line.split("|")[1:4] for line in section.splitlines() if line.startswith("| `")]
+    kinds = (metrics.SetMeasure, metrics.PairMeasure, metrics.LabelMeasure)
+    exported = {name for name in metrics.__all__ if isinstance(getattr(metrics, name), kinds)}
+    functions = {"relative_mmd_test", "lpips_measure", "hausdorff_measure", "compare_label_intensities", "roc_auc"}
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row[0])} == exported | functions
+    for _, against, tests in rows:
+        assert against.strip()
+        file, *names = re.findall(r"`([\w.]+)`", tests)
+        code = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        assert names
+        assert all(f"def {name}(" in code for name in names), names

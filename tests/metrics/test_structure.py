@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.signal
 import torch
-from monai.metrics import SSIMMetric
+from monai.metrics import MultiScaleSSIMMetric, SSIMMetric
 
 from torchgenaug.errors import MissingExtraError
 from torchgenaug.metrics.pairs.structure import (
@@ -69,6 +70,41 @@ def test_vif_of_itself_is_one_and_falls_with_blur_in_any_unit():
     assert (once < 0.8).all()
     scaled = visual_information_fidelity(true * 3, blur(true, 0.8) * 3, (0.0, 3.0))
     torch.testing.assert_close(scaled, once, atol=1e-4, rtol=1e-3)
+
+
+def test_vif_agrees_with_the_papers_formula():
+    """Eq. 19 of Sheikh, Bovik (2006), as their program for the pixel domain computes it, with scipy's filters."""
+
+    def means(image, window):
+        return scipy.signal.convolve2d(image, window, mode="valid")
+
+    true = blur(images(1, 1, 64, 64), 1.0)
+    made = blur(true, 0.8) + 0.03 * images(1, 1, 64, 64, seed=1)
+    x, y = (255 * each[0, 0].double().numpy() for each in (true, made))
+    seen, there = 0.0, 0.0
+    for scale in range(4):
+        size = 2 ** (4 - scale) + 1
+        along = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * (size / 5) ** 2))
+        window = np.outer(along, along) / along.sum() ** 2
+        if scale:
+            x, y = means(x, window)[::2, ::2], means(y, window)[::2, ::2]
+        spread_x = np.maximum(means(x * x, window) - means(x, window) ** 2, 0)
+        spread_y = np.maximum(means(y * y, window) - means(y, window) ** 2, 0)
+        shared = means(x * y, window) - means(x, window) * means(y, window)
+        gain = np.maximum(shared / (spread_x + 1e-10), 0)
+        noise = np.maximum(spread_y - gain * shared, 1e-10)
+        seen += np.log10(1 + gain**2 * spread_x / (noise + 2)).sum()
+        there += np.log10(1 + spread_x / 2).sum()
+    assert float(visual_information_fidelity(true, made, UNIT)) == pytest.approx(seen / there, rel=2e-3)
+
+
+def test_ms_ssim_is_near_that_of_monai():
+    true = blur(images(2, 1, 64, 64), 1.0)
+    made = (true + 0.1 * images(2, 1, 64, 64, seed=1)).clamp(0, 1)
+    weights = [0.0448, 0.2856, 0.3001]
+    theirs = MultiScaleSSIMMetric(spatial_dims=2, data_range=1.0, weights=[each / sum(weights) for each in weights])
+    found = multiscale_structural_similarity(true, made, UNIT)
+    torch.testing.assert_close(found, theirs(made, true).flatten(), atol=0.02, rtol=0)
 
 
 def test_constant_images():
