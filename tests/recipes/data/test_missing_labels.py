@@ -50,8 +50,23 @@ def test_a_folder_of_images_without_a_class(tmp_path, name):
     assert sorted(data.labelled().labels().tolist()) == [0, 0, 1]
 
 
-@pytest.mark.parametrize("cell", ["", "NaN", "NA"])
-def test_an_empty_cell_of_a_table(tmp_path, cell):
+@pytest.mark.parametrize("line", ["1.png", "1.png,", "1.png, "])
+def test_an_empty_cell_is_refused_with_what_to_write(tmp_path, line):
+    """It may be a slip; the advice is executed."""
+    for number in range(4):
+        picture(tmp_path / f"{number}.png", number)
+    text = f"file,label\n0.png,a\n{line}\n2.png,b\n3.png,b\n"
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(
+        ConfigurationError, match=r"labels\.csv must have a label .* nothing for 1\.png.*write NA where"
+    ):
+        load_data(tmp_path)
+    (tmp_path / "labels.csv").write_text(text.replace(line, "1.png,NA", 1))
+    assert load_data(tmp_path).labels().tolist() == [0, -1, 1, 1]
+
+
+@pytest.mark.parametrize("cell", ["unlabelled", "NaN", "NA"])
+def test_a_cell_that_states_no_class(tmp_path, cell):
     for number in range(4):
         picture(tmp_path / f"{number}.png", number)
     (tmp_path / "labels.csv").write_text(f"file,label\n0.png,a\n1.png,{cell}\n2.png,b\n3.png,b\n")

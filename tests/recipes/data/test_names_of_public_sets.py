@@ -40,6 +40,16 @@ def test_masks_are_matched_by_numbers_alone(tmp_path, layout):
         assert np.array_equal(data[by_id[k]]["mask"][0].numpy() * 255, area(str(k), 255))
 
 
+def test_frames_of_videos(tmp_path):
+    for video in range(2):
+        for k in range(2):
+            put(tmp_path, f"video_{video:02}/frame/{k:05}.png")
+            put(tmp_path, f"video_{video:02}/mask/{k:05}.png", area(f"{video}{k}"))
+    data = load_data(tmp_path)
+    assert (len(data), data.num_mask_classes) == (4, 2)
+    assert np.array_equal(data[3]["mask"][0].numpy() * 255, area("11"))
+
+
 def test_numbers_that_come_twice_match_nothing(tmp_path):
     write(tmp_path, {"scans/a1.png": None, "scans/b1.png": None, "masks/m1.png": area("m")})
     with pytest.raises(ConfigurationError, match="no image for 1 masks"):

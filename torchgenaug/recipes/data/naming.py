@@ -20,7 +20,8 @@ _MASK = re.compile(
 _WEAK_MASK = {"lesion", "lesions", "roi", "rois", "manual", "contour", "contours", "truth"}
 _MASK_FOLDER, _FOLDER = {"ann", "anns", "ground"}, {"dir", "folder"}  # "ann_dir" beside "img_dir"
 _IMAGE = {"image", "images", "img", "imgs", "imaging", "input", "inputs", "original", "originals", "orig", "volume",
-          "volumes", "vol", "scan", "scans", "picture", "pictures", "photo", "photos", "dermoscopic"}  # fmt: skip
+          "volumes", "vol", "scan", "scans", "picture", "pictures", "photo", "photos", "frame", "frames",
+          "dermoscopic"}  # fmt: skip
 _STRONG_IMAGE = {"image", "images", "img", "imgs"}
 _DRAWN_OVER = {"overlay", "overlays", "preview", "previews", "thumb", "thumbs", "thumbnail", "thumbnails", "heatmap",
                "heatmaps", "pred", "preds", "prediction", "predictions", "superpixels", "visualization"}  # fmt: skip

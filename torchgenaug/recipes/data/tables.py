@@ -21,7 +21,7 @@ from torchgenaug.recipes.data.table_text import (
 )
 
 TABLE_NAMES = ("labels.csv", "labels.tsv", "labels.txt")
-_MISSING = {"", "nan", "na", "n/a", "null"}
+_UNKNOWN = {"nan", "na", "n/a", "null", "unlabelled", "unlabeled"}
 _JOINT = "|"  # between the labels of an image that has several
 
 
@@ -149,7 +149,11 @@ class Columns:
         return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
     def label(self, row: Sequence[str]) -> str:
-        """The class that a line states; empty where the cell is."""
+        """The class that a line states; empty where it states that the class is not known.
+
+        Raises:
+            ConfigurationError: an empty cell, which may as well be a slip.
+        """
         if len(self.label_at) > 1:
             return next(self.header[place] for place in self.label_at if float(row[place]) == 1)
         value = self.table.cell(row, self.label_at[0])
@@ -162,7 +166,12 @@ class Columns:
                 else f"{self.label_name}={self.wanted.value}"
             )
             return name if has else f"no {name}"
-        return "" if value.casefold() in _MISSING else _plain(value)
+        if not value:
+            raise ConfigurationError(
+                f"{self.path} must have a label for every file, got nothing for {row[self.file_at]}. Fill it in, write "
+                "NA where the class is not known, or leave the table out: --table none."
+            )
+        return "" if value.casefold() in _UNKNOWN else _plain(value)
 
     def patient(self, row: Sequence[str]) -> str:
         """The patient that a line states."""
