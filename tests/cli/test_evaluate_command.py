@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 from typer.testing import CliRunner
 
-from torchgenaug import ModuleSynthesizer, SyntheticSequence, render_shards, save_synthesizer
+from torchgenaug import FieldSpec, ModuleSynthesizer, SyntheticSequence, render_shards, save_synthesizer
 from torchgenaug.cli import app
+from torchgenaug.cli.evaluate_data import load_real
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.synthesizers import build_network
 
@@ -78,6 +80,18 @@ def test_folders_are_read_as_fit_reads_them(tmp_path):
         run(*command, out=tmp_path / "report")
     run(*command, "--images", "**", "--folders", "patients", out=tmp_path / "report")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["counts"]["real"] == 40
+
+
+def test_folders_are_read_at_the_size_of_the_model_that_was_fitted_on_them(tmp_path):
+    write_pictures(tmp_path / "scans", Noise(4, 0).images)
+    fields, record = {"image": FieldSpec((1, 8, 8))}, {"data": "scans", "samples": ["0.png", "1.png", "2.png"]}
+    shards = SimpleNamespace(fields=fields, trained_on=record)
+    train, others = load_real(f"{tmp_path}/scans/", None, shards, size=None)
+    assert [len(train), len(others)] == [3, 1]
+    assert {tuple(sample["image"].shape) for part in (train, others) for sample in part.samples} == {(1, 8, 8)}
+    record["data"] = "others"  # nothing says that these were resized
+    train, _ = load_real(str(tmp_path / "scans"), None, shards, size=None)
+    assert train[0]["image"].shape == (1, 16, 16)
 
 
 def test_fail_on_sets_the_exit_status(tmp_path):

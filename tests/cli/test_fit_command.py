@@ -196,6 +196,11 @@ def test_mistakes(tmp_path, discs):
     with pytest.raises(ConfigurationError, match="The data must have 'mask' for this"):
         run("ddpm", discs, "--with-mask", "--out", str(tmp_path / "model"), *SMALL)
     assert "images to train on are needed" in run("ddpm", "--out", str(tmp_path / "model")).output
+    folder = str(tmp_path)
+    for order in ((folder,), (folder, "dcgan")):
+        family = order[-1] if len(order) == 2 else "ddpm"
+        with pytest.raises(ConfigurationError, match=f"For example: torchgenaug fit {family} {folder} --out"):
+            run(*order, "--out", str(tmp_path / "model"))
     forgotten = run("ddpm", discs, *SMALL)
     assert forgotten.exit_code == 2
     assert "--out" in forgotten.output

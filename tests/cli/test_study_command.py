@@ -123,3 +123,5 @@ def test_what_is_missing_is_named(tmp_path):
         call()
     with pytest.raises(ConfigurationError, match="must be one of digits"):
         call("--example", "nothing")
+    with pytest.raises(ConfigurationError, match="Did you mean 'digits'"):
+        call("--example", "digit")

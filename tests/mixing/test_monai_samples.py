@@ -15,7 +15,9 @@ pytest.importorskip("monai")
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import (
     Compose,
+    Invertd,
     RandCropByPosNegLabeld,
+    RandFlipd,
     Randomizable,
     RandSpatialCropSamplesd,
     ScaleIntensityd,
@@ -114,3 +116,12 @@ def test_monais_loader_seeds_the_real_set_once():
         return torch.cat(list(DataLoader(dataset, batch_size=2, num_workers=0))).tolist()
 
     assert numbers(SyntheticMixDataset(Numbers(), [], ratio=0.0)) == numbers(Numbers())
+
+
+def test_a_transform_of_the_mix_can_be_inverted():
+    """MONAI compares ids of transforms; the one that runs is a copy of the user's."""
+    turned = Compose([Spacingd(["image", "mask"], pixdim=(1.0, 1.0)), RandFlipd(["image", "mask"], prob=0.5)])
+    mixed = SyntheticMixDataset(scans(), SOURCE, 0.5, transform=turned)
+    back = Invertd(["image"], turned, orig_keys=["image"])
+    for sample in decollate_batch(next(iter(DataLoader(mixed, batch_size=SIZE)))):
+        assert back(sample)["image"].shape == (1, SIDE, SIDE)

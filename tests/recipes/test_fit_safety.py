@@ -245,7 +245,7 @@ def test_a_limit_of_time_shortens_the_schedule_of_the_family(tmp_path, monkeypat
     from torchgenaug.recipes import time_limit
 
     monkeypatch.setattr(time_limit, "measure", lambda step, report: Pace(step=1.0, report=2.0))
-    with pytest.warns(UserWarning, match=r"of \d+ steps fit into 0.2 minutes: the whole schedule is shortened"):
+    with pytest.warns(UserWarning, match=r"of \d+ steps fit into 0.2 min: the whole schedule is shortened"):
         result = run(tmp_path / "model", recipe=tiny(steps=None), max_minutes=0.2)
     assert result.finished
     assert 1 <= result.steps <= 9

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torchgenaug import ShardSource, SyntheticSequence
-from torchgenaug.cli.real_data import load_again, reading_of
+from torchgenaug.cli.real_data import load_again, reading_of, size_of_generated
 from torchgenaug.contracts import Synthesizer, trained_on_of
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.metrics.features.contract import Features
@@ -77,13 +77,16 @@ def load_real(
 ) -> tuple[TrainingData, TrainingData | None]:
     """The training images, and the real images that training has not seen (None: there are none).
 
-    Without `held_out`, they are the patients that ``fit --split patients`` held out, as the folder `model` states, or
+    Without `size`, data that the model was fitted on have the size of what it generates.
+
+    Without `held_out`, the unseen images are the patients that ``fit --split patients`` held out, as the folder `model` states, or
     else what of the real data the model's record does not name, or the held-out part of an embedded set.
 
     Raises:
         ConfigurationError: data that cannot be read.
     """
     record = trained_on_of(synthetic)
+    size = size_of_generated(synthetic, record, real) if size is None else size
     every = load_again(real, record, size, reading)
     if held_out is not None:
         return every, load_data(held_out, size=size, **{**reading_of(record, real), **(reading or {})})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from torchgenaug.cli.output import say
+from torchgenaug.errors import ConfigurationError
 
 
 def show_families(as_json: bool, only: str | None = None) -> None:
@@ -57,3 +59,20 @@ def show_families(as_json: bool, only: str | None = None) -> None:
         )
     if not only:
         say("", "Settings of a family: torchgenaug fit list NAME")
+
+
+def check_order(family: str, data: str | None) -> None:
+    """Refuses a folder in the place of the family, which is the first thing that comes to mind.
+
+    Raises:
+        ConfigurationError: with the command as it should be.
+    """
+    from torchgenaug.recipes.build import list_families
+
+    if family in list_families() or not Path(family).expanduser().exists():
+        return
+    meant = data if data in list_families() else "ddpm"
+    raise ConfigurationError(
+        f"FAMILY must come before DATA, got {family!r} in its place. For example: torchgenaug fit {meant} {family} "
+        "--out my-model. `torchgenaug fit list` explains each family."
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchgenaug.cli.choices import CONDITIONS, Condition, Precision, SplitBy
-from torchgenaug.cli.families import show_families
+from torchgenaug.cli.families import check_order, show_families
 from torchgenaug.cli.numbers import class_limits, whole_numbers
 from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, reading_options
 from torchgenaug.cli.output import say
@@ -136,8 +136,9 @@ def fit(
     if family == "list":
         show_families(as_json, data)
         return
+    check_order(family, data)
     if data is None:
-        raise typer.BadParameter("images to train on are needed.", param_hint="DATA")
+        raise typer.BadParameter("images to train on are needed, such as a folder.", param_hint="DATA")
     if held_out is not None and split is None:
         raise typer.BadParameter("needs --split patients.", param_hint="--held-out")
     if threads is not None:

@@ -44,6 +44,17 @@ def load_again(
     return data
 
 
+def size_of_generated(source: Any, record: Any, name: str) -> Sequence[int] | None:
+    """Spatial size of the images of a source whose record names these data: `fit` may have resized them.
+
+    None where the record names other data, or none; or where the source does not state its fields.
+    """
+    if not isinstance(record, Mapping) or record.get("data") != bare_name(str(Path(name))):
+        return None
+    spec = (getattr(source, "fields", None) or {}).get("image")
+    return None if spec is None else tuple(spec.shape[1:])
+
+
 def reading_of(record: Any, name: str) -> dict[str, Any]:
     """The options of `load_data` in a record of training data; none where it names other data, or holds no such."""
     if not isinstance(record, Mapping) or record.get("data") != bare_name(str(Path(name))):
@@ -68,4 +79,4 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, str) else ",".join(f"{each:g}" for each in _listed(value))
 
 
-__all__ = ["load_again", "reading_of"]
+__all__ = ["load_again", "reading_of", "size_of_generated"]

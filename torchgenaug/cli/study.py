@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import subprocess
 import sys
@@ -43,7 +44,9 @@ def study(
 
     if example is not None:
         if example not in EXAMPLES:
-            raise ConfigurationError(f"`--example` must be one of {', '.join(EXAMPLES)}, got {example!r}.")
+            close = difflib.get_close_matches(example, EXAMPLES, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else " `own` is for data of your own."
+            raise ConfigurationError(f"`--example` must be one of {', '.join(EXAMPLES)}, got {example!r}.{hint}")
         typer.echo(EXAMPLES[example], nl=False)
         return
     if file is None or out is None:

@@ -158,7 +158,7 @@ def plan_run(
     if plan[0] < steps and accelerator.is_main_process:
         _note(folder, plan[0])
         warnings.warn(
-            f"{plan[0]} of {steps} steps fit into {options.max_minutes:g} minutes: the whole schedule is shortened to "
+            f"{plan[0]} of {steps} steps fit into {options.max_minutes:g} min: the whole schedule is shortened to "
             f"them, and samples will be worse. All steps take about {_rounded_up(pace.needed(steps, reports) / 60)} "
             "minutes.",
             stacklevel=3,

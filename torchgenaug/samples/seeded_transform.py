@@ -16,6 +16,7 @@ from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.samples.layout import SampleLayout
+from torchgenaug.samples.monai_traces import copied_transform, name_originals
 from torchgenaug.samples.random_sources import draws_from_torch_only, is_torchio_transform, keeps_to_torch
 from torchgenaug.samples.random_state import is_main_thread, seeded
 from torchgenaug.samples.torchio_values import is_subject
@@ -49,8 +50,9 @@ class SeededTransform:
                 f"A transform must be a function sample -> sample, got {type(transform).__name__}."
             )
         self.transform, self.layout, self.kinds = transform, layout, dict(kinds)
+        self._originals: dict[int, int] = {}
         if callable(getattr(transform, "set_random_state", None)):  # MONAI's: seeding would change the user's object
-            self.transform = _copied(transform)
+            self.transform, self._originals = copied_transform(transform)
         self._torchio = is_torchio_transform(transform)
         self._torch_only = self._torchio and draws_from_torch_only(transform)
         if self._torchio:
@@ -89,6 +91,8 @@ class SeededTransform:
             raise ConfigurationError(
                 f"A transform must return the sample, got None from {self.transform!r}. Did you forget `return`?"
             )
+        if self._originals:
+            name_originals(result, self._originals)
         return result
 
     def _apply_torchio(self, sample: Any) -> Any:
@@ -160,13 +164,6 @@ class SeededTransform:
 
     def _is_label_map(self, name: str) -> bool:
         return self.kinds.get(name) == "label_map"
-
-
-def _copied(transform: Any) -> Any:
-    try:
-        return copy.deepcopy(transform)
-    except Exception:  # a part that cannot be copied, whatever it raises
-        return transform
 
 
 def _to_4d(value: Any, bare: bool) -> Tensor:
