@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import time
 import traceback
 
 import pytest
@@ -271,6 +272,17 @@ def test_a_stateful_loader_of_accelerate_goes_on(seedable, saved):
     for epoch in (3, 4):
         list(loader)
         assert again.epoch == epoch
+
+
+def test_batches_that_workers_fetch_before_the_first_pass_are_no_pass():
+    """accelerate begins the first pass of a stateful loader when it prepares it; how far workers are then is chance."""
+    options = DataLoaderConfiguration(use_stateful_dataloader=True)
+    mix = mix_of()
+    loader = Accelerator(cpu=True, dataloader_config=options).prepare(DataLoader(mix, BATCH, num_workers=1))
+    while not mix._clock._shared[1]:  # what workers have read
+        time.sleep(0.01)
+    for epoch in range(2):
+        assert {mix.epoch for _ in loader} == {epoch}
 
 
 @pytest.mark.parametrize("options", [{}, {"use_seedable_sampler": True}, {"dispatch_batches": True}], ids=str)

@@ -79,8 +79,8 @@ def load_real(
 
     Without `size`, data that the model was fitted on have the size of what it generates.
 
-    Without `held_out`, the unseen images are the patients that ``fit --split patients`` held out, as the folder `model` states, or
-    else what of the real data the model's record does not name, or the held-out part of an embedded set.
+    Without `held_out`, the unseen images are the patients that ``fit --split patients`` held out, as the folder `model`
+    states, or else what of the real data the model's record does not name, or the held-out part of an embedded set.
 
     Raises:
         ConfigurationError: data that cannot be read.

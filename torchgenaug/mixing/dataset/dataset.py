@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_both_sets, check_one_window
-from torchgenaug.mixing.dataset.epoch_clock import EpochClock, checked_epoch, restored_pass, set_by_accelerate
+from torchgenaug.mixing.dataset.epoch_clock import EpochClock, accelerate_pass, checked_epoch, restored_pass
 from torchgenaug.mixing.dataset.labels import read_labels
 from torchgenaug.mixing.dataset.map_source import MapSource, as_source
 from torchgenaug.mixing.dataset.moving_parts import MovingParts, check_at_epoch, warn_of_repetition
@@ -164,8 +164,8 @@ class SyntheticMixDataset(Dataset[Any]):
         goes further.
         """
         move = self._clock.set
-        if set_by_accelerate():
-            epoch, move = self._clock.after_trainer(epoch), self._clock.move_with_trainer
+        if (is_begun := accelerate_pass()) is not None:
+            epoch, move = self._clock.after_trainer(epoch, begun_ahead=is_begun), self._clock.move_with_trainer
         self._go_to(epoch)
         move(epoch)
 

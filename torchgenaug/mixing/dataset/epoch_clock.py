@@ -148,16 +148,20 @@ class EpochClock:
         # The first pass: a run that goes on from a checkpoint begins with the epoch of its sampler.
         return said if said > epoch and before < 0 and shared[_IS_SET] == _FREE else epoch
 
-    def after_trainer(self, passes: int) -> int:
+    def after_trainer(self, passes: int, *, begun_ahead: bool = False) -> int:
         """The epoch to be in, where a trainer's loader begins a pass and says how many it has begun before.
 
         Such a count begins anew in a run that goes on from a checkpoint, and where batches are skipped: it says that
         there is another pass, not which epoch it is.
+
+        Args:
+            passes: how many.
+            begun_ahead: workers may have read the first samples of this pass before: they are no pass of their own.
         """
         cells = self._ints
         before, cells[_TRAINER_EPOCH] = cells[_TRAINER_EPOCH], passes
         epoch, move = divmod(cells[_NOW], _MOVES)
-        is_first = cells[_TRAINER_BEGAN] != move and not (self._shared[_READ_BY_HAND:] == move).any()
+        is_first = begun_ahead or not (cells[_TRAINER_BEGAN] == move or (self._shared[_READ_BY_HAND:] == move).any())
         if is_first and cells[_IS_SET] == _FREE:
             epoch = max(epoch, passes)
         elif not is_first:
@@ -228,15 +232,19 @@ def _nothing() -> None:
     """Stands for a reference to a fetcher before there is one."""
 
 
-def set_by_accelerate() -> bool:
-    """Whether the caller's caller is accelerate's loader at the start of a pass, and no training loop."""
+def accelerate_pass() -> bool | None:
+    """Whether a pass that accelerate's loader, the caller's caller, begins was begun before; None where it begins none.
+
+    accelerate takes the state of torchdata's loader when it is built, which begins the first pass: workers fetch ahead.
+    """
     frame = sys._getframe(2)
     outer = frame.f_back
-    return (
-        frame.f_globals.get("__name__") == _ACCELERATE
-        and outer is not None
-        and (outer.f_globals.get("__name__"), outer.f_code.co_name) == (_ACCELERATE, "__iter__")
-    )
+    if frame.f_globals.get("__name__") != _ACCELERATE or outer is None:
+        return None
+    if (outer.f_globals.get("__name__"), outer.f_code.co_name) != (_ACCELERATE, "__iter__"):
+        return None
+    loader = getattr(frame.f_locals.get("self"), "base_dataloader", None)
+    return bool(getattr(loader, "_initial_iter_for_state_dict", False))
 
 
 def restored_pass() -> bool | None:
