@@ -163,7 +163,7 @@ def _check_scale(
     # [0, 1] inside of [-1, 1]: nothing darker than the middle, where real images are black.
     is_upper_half = (
         stated is None
-        and (own is None or own != real.stated_range)
+        and (own is None or max(abs(own[0] - low), abs(own[1] - high)) > _SLACK * width)
         and spread_of > 0
         and other.smallest >= low + _HALF * width
         and real.smallest < low + _SLACK * width
