@@ -123,6 +123,9 @@ def test_folders_of_one_image_each_are_no_classes(tmp_path):
         put(tmp_path, f"{name}/scan.npy")
     data = load_data(tmp_path)
     assert (data.num_classes, len(set(data.patients))) == (None, 2)
+    for grade in range(2):
+        put(tmp_path / "graded", f"grade_{grade}/scan.npy")
+    assert load_data(tmp_path / "graded").num_classes == 2
 
 
 def test_slices_in_a_folder_per_volume_are_of_one_patient(tmp_path):

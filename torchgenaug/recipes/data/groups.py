@@ -14,6 +14,7 @@ from torchgenaug.recipes.data.naming import (
     folder_role,
     folder_tokens,
     is_fold,
+    names_class,
     persons_of,
     read_folder_names,
     split_word,
@@ -184,7 +185,7 @@ def _kind(images: Sequence[Named], level: Sequence[str], names: Sequence[str], f
             "each: they could be classes, or contrasts or versions of the same images. Choose: --folders classes; or "
             f"one of them: --images '{first}/**'."
         )
-    one_each = len(names) == len(images)
+    one_each = len(names) == len(images) and not any(map(names_class, names))
     if kind == "classes" and one_each and all(any(sign.isdigit() for sign in name) for name in names):
         return "patients"  # no two images would be of one class
     if kind == "classes" and not alone and all(name.isdigit() for name in names):

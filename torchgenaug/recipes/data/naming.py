@@ -171,6 +171,11 @@ def read_folder_names(names: Sequence[str]) -> str:
     return "patients" if any(re.search(r"0\d|\d{3}", name) for name in lowered) else "unclear"
 
 
+def names_class(name: str) -> bool:
+    """Whether a folder's name says that it is a class: "grade_2", "class1"."""
+    return any(token in _CLASS for token in folder_tokens(name))
+
+
 def persons_of(names: Sequence[str]) -> dict[str, str]:
     """Folder of patients → the patient: "BraTS-GLI-00002-000" and "-001", "OAS1_0001_MR1" and "_MR2" are one each.
 
