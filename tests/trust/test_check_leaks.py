@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from tests.trust.test_copy_detector import blobs
@@ -19,6 +22,7 @@ from torchgenaug import (
     render_shards,
 )
 from torchgenaug.errors import ConfigurationError, LeakError, UnknownOriginWarning
+from torchgenaug.recipes import load_data
 from torchgenaug.sources.in_memory import InMemorySource
 from torchgenaug.testing import AnalyticSynthesizer
 from torchgenaug.trust import check_leaks
@@ -150,3 +154,19 @@ def test_a_mix_refuses_held_out_data_that_it_trains_on():
 def test_samples_without_images():
     with pytest.raises(ConfigurationError, match="image_field"):
         check_leaks(None, {"test": [{"label": 1}]}, train=blobs(3, 1))
+
+
+def test_two_folders_with_the_same_file_names_do_not_leak(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    for folder in ("train", "test"):
+        (tmp_path / folder).mkdir()
+        for number in range(40):
+            pixels = (torch.rand(16, 16, generator=draw) * 255).byte().numpy()
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number:03d}.png")
+    shutil.copy(tmp_path / "train" / "007.png", tmp_path / "test" / "007.png")
+    train, test = (load_data(str(tmp_path / folder)) for folder in ("train", "test"))
+    report = check_leaks(None, {"test": test}, train=train)
+    assert {(leak.kind, leak.index) for leak in report.leaks} == {("id", 7), ("content", 7)}
+    assert report.not_compared == (
+        "39 images of 'test' have the file name of a training image in another folder, not its content.",
+    )

@@ -14,7 +14,7 @@ from torchgenaug.errors import FieldMismatchError, LeakError, UnknownOriginWarni
 from torchgenaug.pseudonyms import is_among
 from torchgenaug.trust.copies.describe import Described, describe
 from torchgenaug.trust.copies.duplicates import overlap_of
-from torchgenaug.trust.leaks.real_images import images_or_view, names_of
+from torchgenaug.trust.leaks.real_images import folder_of, images_or_view, names_of
 from torchgenaug.trust.leaks.validation import validation_only
 
 Kind = Literal["id", "patient", "content", "synthetic content"]
@@ -83,7 +83,8 @@ def check_leaks(
 
     Ids and patients come from the ``trained_on`` record, which `fit` writes and every synthesizer, ensemble, shard
     folder and pool carries, and from `train`. Content is compared up to flip, shift, gain and re-encoding, so that
-    the same image under another file name is found; see `torchgenaug.trust.find_overlap`.
+    the same image under another file name is found; see `torchgenaug.trust.find_overlap`. Two folders may use the same
+    file names: where `train` and a held-out set are read from different folders, an id counts with its content only.
 
     Args:
         source: a synthesizer, sequence, `ShardSource`, pool or other source; None to compare `train` alone.
@@ -140,8 +141,10 @@ def check_leaks(
         searched["synthetic content"] = synthetic
     leaks: list[Leak] = []
     for name, dataset in held_out.items():
-        leaks += _by_name(name, dataset, seen, notes)
+        named = _by_name(name, dataset, seen, notes)
         looked_up = describe(images_or_view(dataset, image_field), name=name) if searched else None
+        alike: list[Leak] = []
+        is_compared = False
         for kind, described in searched.items():
             if looked_up is None:
                 continue
@@ -151,7 +154,11 @@ def check_leaks(
             except FieldMismatchError as error:
                 notes.append(f"{kind.capitalize()} was not compared with {name!r}: {error}")
                 continue
-            leaks += [Leak(name, pair.second, kind, f"index {pair.first}") for pair in pairs]
+            is_compared |= kind == "content"
+            alike += [Leak(name, pair.second, kind, f"index {pair.first}") for pair in pairs]
+        if is_compared and _are_two_folders(train, dataset):
+            named = _with_content(named, alike, notes)
+        leaks += [*named, *alike]
     report = LeakReport(tuple(leaks), tuple(notes))
     if strict and report:
         raise LeakError(refusal(report))
@@ -198,6 +205,24 @@ def _by_name(name: str, dataset: Any, seen: Mapping[str, set[str]], notes: list[
         found = is_among(names, seen[kind])
         leaks += [Leak(name, index, kind, each) for index, each in enumerate(names) if found[index]]
     return leaks
+
+
+def _are_two_folders(one: Any, other: Any) -> bool:
+    """Whether both are read from folders, and from different ones: their ids are file names within each."""
+    folders = [folder_of(one), folder_of(other)]
+    return None not in folders and folders[0] != folders[1]
+
+
+def _with_content(named: list[Leak], alike: list[Leak], notes: list[str]) -> list[Leak]:
+    """Without the ids whose images differ: train/001.png and test/001.png may well be two images."""
+    same = {leak.index for leak in alike if leak.kind == "content"}
+    kept = [leak for leak in named if leak.kind != "id" or leak.index in same]
+    if len(kept) < len(named):
+        count, name = len(named) - len(kept), named[0].held_out
+        notes.append(
+            f"{count} images of {name!r} have the file name of a training image in another folder, not its content."
+        )
+    return kept
 
 
 def _first_images(source: Any, count: int) -> Described | None:

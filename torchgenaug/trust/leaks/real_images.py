@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,16 @@ def names_of(dataset: Any, kind: str) -> tuple[str, ...]:
     if isinstance(dataset, Sequence) and len(dataset) and isinstance(dataset[0], Mapping):
         return _column(dataset, kind)
     return ()
+
+
+def folder_of(dataset: Any) -> Path | None:
+    """The folder that a data set of `torchgenaug.recipes.data.load.load_data` was read from; None of any other."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    name = getattr(dataset, "name", None)
+    if not isinstance(name, str) or not hasattr(dataset, "reading") or not Path(name).is_dir():
+        return None
+    return Path(name).resolve()
 
 
 def _column(samples: Sequence[Any], kind: str) -> tuple[str, ...]:
