@@ -75,3 +75,14 @@ def test_images_saved_as_jpeg_are_found():
         Image.fromarray(pixels).save(encoded, "JPEG", quality=75)
         test[row] = torch.from_numpy(np.array(Image.open(encoded))) / 255
     assert {pair.second: pair.first for pair in find_overlap(train, test)} == planted
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_leak_among_images_that_are_repeated(times):
+    """Copies within the searched set do not count as the usual distance, below which nothing would be found."""
+    draw = torch.Generator().manual_seed(0)
+    train, test = torch.randn(60, 1, 8, 8, generator=draw), torch.randn(30, 1, 8, 8, generator=draw)
+    leaked = test[:5] + 0.01 * torch.randn(5, 1, 8, 8, generator=draw)
+    found = find_overlap(torch.cat([*[train] * times, leaked]), test)
+    assert sorted(pair.second for pair in found) == [0, 1, 2, 3, 4]
+    assert find_overlap(torch.cat([train] * times), test) == []

@@ -104,7 +104,7 @@ def overlap_of(
     """
     check_same_shape(searched, looked_up, names)
     gallery = Gallery.of(searched)
-    own = np.arange(len(searched))
+    own = _first_of_equal(searched)
     usual = gallery.nearest(searched, own=own, mine=own)
     found = gallery.nearest(looked_up)
     pairs = _below(found, _limits(usual), looked_up)
@@ -112,6 +112,13 @@ def overlap_of(
         known = {pair.first for pair in pairs}
         pairs += [pair for pair in _around_each(gallery, searched, looked_up, found) if pair.first not in known]
     return sorted((Duplicate(pair.second, pair.first, pair.distance) for pair in pairs), key=lambda pair: pair.distance)
+
+
+def _first_of_equal(described: Described) -> npt.NDArray[np.int64]:
+    """The first image that is equal to each one: repeated images are no neighbours that tell what is usual."""
+    known: dict[int, int] = {}
+    rows = described.blocks.reshape(len(described), -1).contiguous().numpy()
+    return np.array([known.setdefault(hash(row.tobytes()), k) for k, row in enumerate(rows)], np.int64)
 
 
 def _around_each(gallery: Gallery, searched: Described, looked_up: Described, found: Nearest) -> list[Duplicate]:
