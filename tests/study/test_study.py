@@ -262,3 +262,10 @@ def test_the_built_in_task_takes_exactly_the_steps_and_reads_in_one_order():
     assert order == seen
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert 0 <= task.score(first, data) <= 1
+
+
+def test_a_training_that_returns_no_model_is_named(tmp_path):
+    with pytest.raises(
+        ConfigurationError, match=r"`train` must return the model that it trained, got None in arm 'real"
+    ):
+        study(train=lambda data, seed, steps: None).run(tmp_path)

@@ -56,6 +56,11 @@ def run_arm(arm: Arm, split: Split, key: Key, *, train: Train, score: Score, met
                     f"{key}. An arm with more steps wins by them alone. Count steps, not epochs: stop the loop at "
                     "`steps`."
                 )
+            if model is None:
+                raise ConfigurationError(
+                    f"`train` must return the model that it trained, got None in {key}. Nothing could be scored. End it "
+                    "with: return model"
+                )
             found = [_by_name(score(model, data), metric) for data in (split.test, split.validation)]
     except Exception as error:
         error.add_note(f"in {key}; finished runs are kept, and the same command goes on")
