@@ -58,8 +58,8 @@ def run_arm(arm: Arm, split: Split, key: Key, *, train: Train, score: Score, met
                 )
             if model is None:
                 raise ConfigurationError(
-                    f"`train` must return the model that it trained, got None in {key}. Nothing could be scored. End it "
-                    "with: return model"
+                    f"`train` must return the model that it trained, got None in {key}. Nothing could be scored. End "
+                    "it with: return model"
                 )
             found = [_by_name(score(model, data), metric) for data in (split.test, split.validation)]
     except Exception as error:
