@@ -7,7 +7,7 @@ import json
 import pytest
 from study_helpers import CLASSES, FIELDS, Images, score, split, study, train
 
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, SmallSampleWarning
 from torchgenaug.study import Extent, Ramp, Split, mixed, oracle, pretrained, real_repeated, scheduled
 from torchgenaug.study.curve_figure import ratio_points
 from torchgenaug.study.curves import real_equivalent
@@ -149,3 +149,12 @@ def test_curves_of_ratios_have_short_names():
 
     assert curves("Affine(degrees=12)", "Elastic(knots=7)") == ["Affine", "Elastic"]
     assert curves("Affine(degrees=12)", "Affine(degrees=3)") == ["Affine(degrees=12)", "Affine(degrees=3)"]
+
+
+def test_two_repeats_of_an_oracle_are_not_called_no_oracle(tmp_path):
+    arms = [real_repeated(), mixed(Images(90, 7), 0.5, fields=FIELDS), oracle(lambda split: split.train)]
+    with pytest.warns(SmallSampleWarning):
+        found = study(arms, seeds=2).run(tmp_path)
+    assert found["headroom"] is None
+    assert any("the oracle cannot show" in line for line in found["conclusion"])
+    assert not any("Without an oracle" in line for line in found["conclusion"])

@@ -84,7 +84,10 @@ def summarise(
         "best_mix": best_mix,
         "headroom": won,
         "arms": rows,
-        "conclusion": [*_conclusion(found, best, best_mix, won), *_beaten_by(references, rows, best_mix)],
+        "conclusion": [
+            *_conclusion(found, best, best_mix, won, bool(oracles)),
+            *_beaten_by(references, rows, best_mix),
+        ],
         "notes": list(notes),
     }
 
@@ -158,7 +161,9 @@ def _by_repeat(runs: Sequence[Run], value: str) -> Any:
     return np.array([np.mean([getattr(run, value) for run in runs if run.split == split]) for split in splits])
 
 
-def _conclusion(found: dict[str, Comparison], best: str, best_mix: str | None, headroom: bool | None) -> list[str]:
+def _conclusion(
+    found: dict[str, Comparison], best: str, best_mix: str | None, headroom: bool | None, has_oracle: bool
+) -> list[str]:
     """Sentences: what helps, what harms, and what more it takes."""
     sentences = []
     for verdict in ("helps", "harms"):
@@ -172,6 +177,8 @@ def _conclusion(found: dict[str, Comparison], best: str, best_mix: str | None, h
             "No headroom: not even the oracle was shown to be better than the best control, so synthetic data had "
             "nothing to win here. Train longer, use fewer real samples, or a harder task."
         )
+    elif headroom is None and has_oracle:
+        sentences.append("With fewer than three repeats the oracle cannot show whether there was anything to win.")
     elif headroom is None:
         sentences.append("Without an oracle arm nobody knows whether there was anything to win.")
     if best_mix is not None and found[best_mix].verdict == "no difference shown":
