@@ -14,6 +14,7 @@ from pathlib import Path
 import diffusers
 import pytest
 import tiny_nets
+import torch
 
 from torchgenaug import DiffusersSynthesizer, ModuleSynthesizer, load_synthesizer, save_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
@@ -250,3 +251,35 @@ def test_the_index_is_read_once(gan, monkeypatch):
     monkeypatch.setattr(load, "read_file", counting)
     load_synthesizer(gan)
     assert len(read) == 1
+
+
+def _lora(note):
+    from safetensors.torch import save
+
+    pair = {"0.lora_A.weight": torch.ones(2, 4), "0.lora_B.weight": torch.ones(4, 2)}
+    return lambda path: path.write_bytes(save(pair, metadata={"lora_adapter_metadata": note}))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(os.mkfifo, lambda path: path.symlink_to("/dev/zero")),
+        *map(_lora, ("[]", '{"r": 0, "lora_alpha": 1}', '{"r": "x", "lora_alpha": 1}', '{"r": 1, "lora_alpha": NaN}')),
+    ],
+)
+def test_a_hostile_adapter_is_refused(tmp_path, make):
+    from torchgenaug.synthesizers.diffusion.lora import merge_lora
+
+    make(tmp_path / "lora.safetensors")
+    with pytest.raises(SynthesizerLoadError, match="`lora` must be a safetensors file"):
+        merge_lora(torch.nn.Sequential(torch.nn.Linear(4, 4)), tmp_path / "lora.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_weights_far_larger_than_their_network_are_not_read(tmp_path, suffix):
+    from torchgenaug.metrics.features.weights import checked_state_dict
+
+    with (tmp_path / f"file{suffix}").open("wb") as file:
+        file.truncate(1 << 40)  # of holes: to hash it takes hours
+    with pytest.raises(SynthesizerLoadError, match=r"at most .* bytes, got 1,099,511,627,776. Nothing of it was read"):
+        checked_state_dict(tmp_path / f"file{suffix}", torch.nn.Linear(4, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import diffusers
 import pytest
@@ -284,3 +285,27 @@ def test_prompts_are_encoded_as_the_pipeline_does(encoder_folder):
     assert torch.allclose(got, expected, atol=1e-6)
     with pytest.raises(ConfigurationError, match="at most 6 tokens each"):
         encode_prompts(encoder_folder, ["a a a a a"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 100_000}, "Nothing was built"),
+        ({"vocab_size": 10_000_000}, "Nothing was built"),
+        ({"hidden_size": 1 << 40}, "Numbers of a configuration"),
+        ({"layer_norm_eps": None}, "got "),
+        ({"vocab_size": 5}, "got "),
+    ],
+)
+def test_a_text_encoder_that_its_weights_do_not_fit_is_refused(encoder_folder, changes, message):
+    path = encoder_folder / "text_encoder" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(SynthesizerLoadError, match=message):
+        encode_prompts(encoder_folder, ["a"])
+
+
+def test_what_is_no_regular_file_is_not_opened_by_transformers(encoder_folder):
+    (encoder_folder / "tokenizer" / "added_tokens.json").unlink(missing_ok=True)
+    os.mkfifo(encoder_folder / "tokenizer" / "added_tokens.json")
+    with pytest.raises(SynthesizerLoadError, match="a named pipe"):
+        encode_prompts(encoder_folder, ["a"])

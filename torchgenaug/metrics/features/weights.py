@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import SynthesizerLoadError
+from torchgenaug.synthesizers.parts.model_files import check_file, read_pickle
 
 
 def file_sha256(path: Path) -> str:
@@ -44,7 +44,11 @@ def checked_state_dict(path: str | Path, network: nn.Module, *, sha256: str | No
         SynthesizerLoadError: no such file, another hash, not loadable without unpickling code, or other names or
             shapes.
     """
-    path = Path(path)
+    path, expected = Path(path), network.state_dict()
+    if not path.is_file():
+        check_sha256(path, sha256)  # raises
+    # Before anything is hashed: a file of holes has any size, and takes that long.
+    check_file(path, (1 << 20) + sum(4 * value.nbytes + 1024 for value in expected.values()))
     check_sha256(path, sha256)
     try:
         if path.suffix == ".safetensors":
@@ -52,13 +56,12 @@ def checked_state_dict(path: str | Path, network: nn.Module, *, sha256: str | No
 
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = read_pickle(path, "Save the state_dict alone.")
     except Exception as error:
         raise SynthesizerLoadError(
             f"`path` must hold weights alone, got {path.name!r}, which cannot be read as such "
             f"({type(error).__name__}). Save them again with safetensors.torch.save_file(network.state_dict(), path)."
         ) from error
-    expected = network.state_dict()
     differing = sorted(
         key
         for key in expected.keys() | (state.keys() if isinstance(state, dict) else set())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.synthesizers.parts.model_files import tensor_shapes
 
 _DOWN = re.compile(r"(?:unet\.)?(?P<layer>.+)\.lora(?:_A(?:\.default)?|\.down)\.weight")
 _METADATA = "lora_adapter_metadata"
+_MAX_TENSORS = 20_000
 
 
 def merge_lora(network: nn.Module, lora: str | Path | Mapping[str, Tensor], *, scale: float | None = None) -> nn.Module:
@@ -88,13 +91,24 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], float | None]:
     from safetensors import safe_open
 
     try:
+        names = tensor_shapes(Path(path)).keys()  # a regular file, as large as its header states
+        if len(names) > _MAX_TENSORS:
+            raise ValueError(f"{len(names):,} tensors, where adapters have at most {_MAX_TENSORS:,}")
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-            settings = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            factor = _factor(json.loads((file.metadata() or {}).get(_METADATA, "{}")))
     except Exception as error:
         raise SynthesizerLoadError(
             f"`lora` must be a safetensors file, got {str(path)!r}, which fails with: {error!r}. Pickled adapters are "
             "not opened. Convert it with diffusers: pipeline.load_lora_weights, pipeline.save_lora_weights."
         ) from error
+    return tensors, factor
+
+
+def _factor(settings: Mapping[str, Any]) -> float | None:
     alpha, rank = (settings.get(f"unet.{name}", settings.get(name)) for name in ("lora_alpha", "r"))
-    return tensors, None if alpha is None or rank is None else float(alpha) / float(rank)
+    if alpha is None or rank is None:
+        return None
+    if not math.isfinite(factor := float(alpha) / float(rank)):
+        raise ValueError(f"alpha / rank of {factor}")
+    return factor

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, MissingExtraError, SynthesizerLoadError
-from torchgenaug.synthesizers.parts.model_files import read_json
+from torchgenaug.synthesizers.parts.building import check_numbers
+from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, check_file, read_json, tensor_shapes
 
 
 def encode_prompts(
@@ -56,8 +58,16 @@ def encode_prompts(
                 return_tensors="pt",
             )
             masked = getattr(encoder.config, "use_attention_mask", False)
+            _check_tokens(tokens["input_ids"], encoder, folder)
             mask = tokens["attention_mask"].to(encoder.device) if masked else None
-            parts.append(encoder(tokens["input_ids"].to(encoder.device), attention_mask=mask)[0].float().cpu())
+            try:
+                states = encoder(tokens["input_ids"].to(encoder.device), attention_mask=mask)[0]
+            except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+                raise SynthesizerLoadError(
+                    f"{folder} must hold a text encoder that runs, got {error!r:.300}. Check its config.json, or lower "
+                    "`batch_size` if it is memory that is missing."
+                ) from error
+            parts.append(states.float().cpu())
     return torch.cat(parts)
 
 
@@ -75,7 +85,11 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
             "Encoding prompts needs the package `transformers`, which is not installed. "
             "Install it with: pip install transformers"
         ) from error
-    names = read_json(folder / "text_encoder" / "config.json").get("architectures")
+    shapes = _checked_shapes(folder)
+    config = read_json(folder / "text_encoder" / "config.json")
+    check_numbers(config, str(folder / "text_encoder" / "config.json"))
+    _check_sizes(config, shapes, folder)
+    names = config.get("architectures")
     if names not in (["CLIPTextModel"], ["CLIPTextModelWithProjection"]):
         raise SynthesizerLoadError(
             f"`folder` must hold a CLIPTextModel in text_encoder/, got {names} in {folder}. Encode the prompts "
@@ -90,3 +104,55 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
             "them again with save_pretrained."
         ) from error
     return tokenizer, encoder
+
+
+def _checked_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights, once every file is one that transformers may open without looking.
+
+    Raises:
+        SynthesizerLoadError: named pipes, devices, files that are too large, pickled shards.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(file for name in ("tokenizer", "text_encoder") for file in (folder / name).iterdir()):
+        if path.is_dir():
+            continue
+        if path.suffix == ".safetensors":
+            shapes |= tensor_shapes(path)
+        elif path.suffix in (".json", ".txt"):
+            check_file(path, MAX_JSON_BYTES)
+        else:
+            check_file(path)
+        if path.name.endswith(".index.json"):
+            mapping = read_json(path).get("weight_map")
+            files = mapping.values() if isinstance(mapping, dict) else [mapping]
+            wrong = [
+                str(file)[:80] for file in files if Path(str(file)).name != file or not file.endswith(".safetensors")
+            ]
+            if wrong:
+                raise SynthesizerLoadError(
+                    f"`weight_map` must name safetensors files of its folder, got {wrong[0]!r} at {path}. Pickled "
+                    "weights can run any code and are not loaded. Save the encoder again with save_pretrained."
+                )
+    return shapes
+
+
+def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+    """Refuses an encoder far larger than its weights, which would be built before they are missed."""
+    numbers = {name: value for name, value in config.items() if isinstance(value, int)}
+    weights, width = sum(map(math.prod, shapes.values())), numbers.get("hidden_size", 512)
+    sizes = ("vocab_size", "intermediate_size", "max_position_embeddings", "projection_dim")
+    too_large = [name for name in sizes if numbers.get(name, 0) * min(width, 8) > weights + (1 << 20)]
+    if too_large or width**2 > weights + (1 << 20) or numbers.get("num_hidden_layers", 12) > len(shapes):
+        raise SynthesizerLoadError(
+            f"{folder} must hold a text encoder with the weights of its config.json, got {len(shapes)} tensors of "
+            f"{weights:,} numbers for a larger one. Nothing was built. Save the encoder again with save_pretrained."
+        )
+
+
+def _check_tokens(tokens: Tensor, encoder: Any, folder: str | Path) -> None:
+    words, positions = encoder.config.vocab_size, encoder.config.max_position_embeddings
+    if not 0 <= int(tokens.min()) <= int(tokens.max()) < words or tokens.shape[1] > positions:
+        raise SynthesizerLoadError(
+            f"`folder` must hold a tokenizer for its text encoder, of {words} words and {positions} positions, got "
+            f"word {int(tokens.max())} of {tokens.shape[1]} from {folder}. Take both from the same pipeline."
+        )
