@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batches import BatchLayout
+from torchgenaug.mixing.loader.row_conversion import RowConversion
 from torchgenaug.types import FieldSpec
 
 Pair = namedtuple("Pair", ["image", "label"])
@@ -73,7 +74,8 @@ def test_chosen_fields_of_a_dict():
     layout = BatchLayout.of(batch, ["label"])
     assert list(layout.restrict(batch)) == list(layout.build(batch, [LABEL])) == ["label"]
     assert BatchLayout.of(batch).restrict(batch) is batch
-    layout.check(batch, {"label": FieldSpec((), torch.int64, kind="scalar"), "more": FieldSpec((2,))})
+    specs = {"label": FieldSpec((), torch.int64, kind="scalar"), "more": FieldSpec((2,))}
+    RowConversion(layout.names, specs).check(layout, batch)
     with pytest.raises(ConfigurationError, match="got \\['other'\\]"):
         BatchLayout.of(batch, ["other"])
 
@@ -88,7 +90,7 @@ def test_every_difference_is_named():
         "parent": FieldSpec((), torch.int64, kind="scalar"),
     }
     with pytest.raises(FieldMismatchError) as caught:
-        BatchLayout.of(batch).check(batch, specs)
+        RowConversion(tuple(batch), specs).check(BatchLayout.of(batch), batch)
     assert [line[4:] for line in str(caught.value).splitlines() if line.startswith("  - ")] == [
         "missing 'age': the real batches have it",
         "'image': real (1, 4, 4) torch.float32, synthetic (1, 4, 5) torch.float64",
@@ -100,8 +102,9 @@ def test_every_difference_is_named():
 
 def test_fit_gives_the_shape_of_the_real_ones():
     layout = BatchLayout.of(BATCHES["torchio"][0])
-    image, label = layout.fit([IMAGE[..., None], LABEL], [IMAGE[:1], LABEL[:1].int()])
+    fit = RowConversion(layout.names, {})
+    image, label = fit([IMAGE[..., None], LABEL], [IMAGE[:1], LABEL[:1].int()])
     assert image.shape == (1, 1, 4, 4, 1)
-    assert label.dtype == torch.int32, "cast when it is copied"
+    assert label.dtype == torch.int64
     with pytest.raises(FieldMismatchError, match=r"'image': real \(1, 4, 4, 1\) torch.float32, synthetic \(1, 4, 3\)"):
-        layout.fit([IMAGE[..., None], LABEL], [IMAGE[:1, :, :, :3], LABEL[:1]])
+        fit([IMAGE[..., None], LABEL], [IMAGE[:1, :, :, :3], LABEL[:1]])

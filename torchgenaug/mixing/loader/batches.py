@@ -6,18 +6,16 @@ A `BatchLayout` is read off the first batch of a loader, and puts other tensors 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.mixing.loader.batch_metadata import DATA, is_image, select_metadata
-from torchgenaug.samples.layout import MEMBER, PARENT, Container, SampleLayout
+from torchgenaug.samples.layout import Container, SampleLayout
 from torchgenaug.seeding import Int64Array
-from torchgenaug.types import FieldSpec
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,10 @@ class BatchLayout:
                 )
         return values
 
+    def items(self, batch: Any) -> list[tuple[str, Any]]:
+        """(name, value) of the fields of a batch."""
+        return list(zip(self.names, self._values(batch), strict=True))
+
     def build(self, like: Any, tensors: Sequence[Tensor], rows: Int64Array | None = None, added: int = 0) -> Any:
         """A batch of the type of `like` with these tensors.
 
@@ -101,44 +103,6 @@ class BatchLayout:
         """The batch with only the fields that are handed out; the very object where that is all of them."""
         return {name: batch[name] for name in self.names} if self.restricted else batch
 
-    def check(self, batch: Any, specs: Mapping[str, FieldSpec]) -> None:
-        """Raises `FieldMismatchError`, listing every difference, unless samples of `specs` fit into this batch."""
-        values = dict(zip(self.names, self._values(batch), strict=True))
-        problems = [f"missing {name!r}: the real batches have it" for name in values if name not in specs]
-        for name, value in values.items():
-            data = value[DATA] if is_image(value) else value
-            if name in specs and not isinstance(data, Tensor):
-                problems.append(f"{name!r}: real is of type {type(data).__name__}, which cannot be made from a tensor")
-            elif name in specs:
-                spec = specs[name]
-                problems += _difference(name, data, spec.shape, spec.dtype)
-        if self.container in ("dict", "subject") and not self.chosen:
-            surplus = [name for name in specs if name not in self.names and name not in (PARENT, MEMBER)]
-            problems += [
-                f"surplus {name!r}: the synthetic samples have it, the real batches do not" for name in surplus
-            ]
-        raise_mismatch(problems, tuple(name for name in self.names if name in specs))
-
-    def fit(self, real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> list[Tensor]:
-        """The synthetic tensors in the shape, dtype and device of the real ones.
-
-        Raises:
-            FieldMismatchError: they do not fit; every difference is listed.
-        """
-        problems, fitted = [], []
-        for name, there, here in zip(self.names, real, synthetic, strict=True):
-            row = here.shape[1:]
-            if (
-                row != there.shape[1:] and (*row, 1) == there.shape[1:] and there.ndim == 5
-            ):  # (C, W, H) beside (C, W, H, 1)
-                here = here.unsqueeze(-1)
-            if row != there.shape[1:] or here.dtype != there.dtype:
-                problems += _difference(name, there, tuple(row), here.dtype)
-            fitted.append(here)
-        if problems:
-            raise_mismatch(problems, self.names)
-        return fitted
-
     def _values(self, batch: Any) -> list[Any]:
         if self.container == "tensor":
             return [batch]
@@ -156,13 +120,3 @@ def raise_mismatch(problems: Sequence[str], common: tuple[str, ...]) -> None:
             + f"\nLeave out the fields that only one side has: fields={common!r} (of tuples, name every position); or "
             "convert with `synthetic_transform` or `real_transform`, functions batch -> batch."
         )
-
-
-def _difference(name: str, real: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> list[str]:
-    expected = tuple(real.shape[1:])
-    same_kind = real.dtype.is_floating_point == dtype.is_floating_point
-    # Numbers per sample are cast: Python floats are collated to float64, which no synthesizer makes.
-    dtype_fits = dtype == real.dtype or (not expected and same_kind)
-    if dtype_fits and (shape == expected or ((*shape, 1) == expected and len(expected) == 4)):
-        return []
-    return [f"{name!r}: real {expected} {real.dtype}, synthetic {shape} {dtype}"]

@@ -12,9 +12,10 @@ from torch import Tensor
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.devices import has_streams
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
+from torchgenaug.mixing.loader.batch_transforms import BatchTransform, BatchTransforms
 from torchgenaug.mixing.loader.batches import BatchLayout
 from torchgenaug.mixing.loader.kept_rows import Read, part_of
-from torchgenaug.mixing.loader.mixer import BatchMixer, BatchTransform, BatchTransforms
+from torchgenaug.mixing.loader.mixer import BatchMixer
 from torchgenaug.mixing.loader.moving_source import MovingSource
 from torchgenaug.mixing.loader.transfer import copied_to
 from torchgenaug.mixing.loader.waste import WasteMeter

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,81 +11,20 @@ from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.contracts import ReadsInto, SyntheticSource
-from torchgenaug.devices import is_on_accelerator, seeded_device
-from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.errors import ConfigurationError
 from torchgenaug.mixing.loader.batch_memory import BatchMemory
 from torchgenaug.mixing.loader.batch_metadata import bare
+from torchgenaug.mixing.loader.batch_transforms import BatchTransforms, Key
 from torchgenaug.mixing.loader.batches import BatchLayout, raise_mismatch
+from torchgenaug.mixing.loader.row_conversion import RowConversion
 from torchgenaug.mixing.provenance import attach_to_one, fingerprints, selection
 from torchgenaug.samples.intensity import warn_if_intensities_differ
 from torchgenaug.samples.layout import MEMBER, PARENT, SampleLayout
-from torchgenaug.samples.random_sources import is_torchio_transform, keeps_to_torch
-from torchgenaug.samples.random_state import is_main_thread, seeded
 from torchgenaug.seeding import Int64Array
 from torchgenaug.sources.positions import index_tensor
 from torchgenaug.types import Batch
 
-BatchTransform: TypeAlias = Callable[[Any], Any]
-Key: TypeAlias = tuple[int, int, int]
-"""Epoch, rank and batch number: what the random numbers of a batch depend on, apart from the seed."""
-
 _PROBED = 4  # rows of either kind that are compared at the first batch
-
-
-@dataclass(frozen=True)
-class BatchTransforms:
-    """Functions batch → batch, each called with random generators seeded by (seed, key); None does nothing.
-
-    Args:
-        seed: base seed.
-        real: for the real rows that are kept.
-        synthetic: for the synthetic rows.
-        every: for the whole batch, after the others.
-
-    Raises:
-        ConfigurationError: not callable, or a TorchIO transform, which takes samples.
-    """
-
-    seed: int
-    real: BatchTransform | None = None
-    synthetic: BatchTransform | None = None
-    every: BatchTransform | None = None
-
-    def __post_init__(self) -> None:
-        for transform in (self.real, self.synthetic, self.every):
-            if transform is not None and not callable(transform):
-                raise ConfigurationError(
-                    f"A transform must be a function batch -> batch, got {type(transform).__name__}."
-                )
-            if is_torchio_transform(transform):
-                raise ConfigurationError(
-                    f"A transform must be a function batch -> batch, got the TorchIO transform "
-                    f"{type(transform).__name__}, which takes one sample. Give it to the data set of the loader, or to "
-                    "SyntheticMixDataset, which transforms samples."
-                )
-
-    @property
-    def of_sides(self) -> bool:
-        """Whether real or synthetic rows have a transform of their own."""
-        return self.real is not None or self.synthetic is not None
-
-    def apply(self, purpose: int, batch: Any, key: Key, device: torch.device) -> Any:
-        """The batch after the transform for `purpose`, a stream of `torchgenaug.seeding`."""
-        transform = {
-            seeding.REAL_TRANSFORM: self.real,
-            seeding.SYNTHETIC_TRANSFORM: self.synthetic,
-            seeding.TRANSFORM: self.every,
-        }[purpose]
-        if transform is None:
-            return batch
-        with _seeded(int(seeding.derive(self.seed, purpose, *key)), device, transform):
-            result = transform(batch)
-        if not isinstance(result, type(batch)):
-            raise FieldMismatchError(
-                f"A transform of batches must return a batch like the one that it gets, a {type(batch).__name__}, got "
-                f"{type(result).__name__}. Let the function end with `return batch`."
-            )
-        return result
 
 
 class BatchMixer:
@@ -112,6 +49,7 @@ class BatchMixer:
                 "return a dict, or ask `is_synthetic` of the mix."
             )
         self.layout, self.source, self.transforms, self.provenance = layout, source, transforms, provenance
+        self._convert = RowConversion(layout.names, source.fields)
         # Shape and dtype of the fields that the source can write into a batch, all or none of them.
         self._written: list[tuple[tuple[int, ...], torch.dtype]] = []
         if isinstance(source, ReadsInto) and set(layout.names) <= set(source.fields):
@@ -168,7 +106,7 @@ class BatchMixer:
         """
         layout, fields = self.layout, self.source.fields
         if not self.transforms.of_sides:
-            layout.check(raw, fields)
+            self._convert.check(layout, raw)
         missing = [name for name in layout.names if name not in fields]
         raise_mismatch([f"missing {name!r}: the real batches have it" for name in missing], layout.names)
         rows, few = np.arange(min(_PROBED, len(real[0]))), min(_PROBED, len(self.source))
@@ -219,7 +157,7 @@ class BatchMixer:
         memory: BatchMemory,
     ) -> list[Tensor]:
         """The kept rows of the real tensors, and the synthetic ones after them: one new tensor per field."""
-        synthetic = self.layout.fit(real, [read[name] for name in self.layout.names])
+        synthetic = self._convert(real, [read[name] for name in self.layout.names])
         index = None if rows is None else _index(rows, real[0])
         kept = len(real[0]) if rows is None else len(rows)
         joined = []
@@ -253,7 +191,7 @@ class BatchMixer:
             return kept
         made = [read[name].to(device) for name in layout.names]
         if not self.transforms.synthetic:
-            made = layout.fit(layout.tensors(kept), made)
+            made = self._convert(layout.tensors(kept), made)
         batch = layout.build(raw, made, np.zeros(0, np.int64), added)
         changed = layout.tensors(self.transforms.apply(seeding.SYNTHETIC_TRANSFORM, batch, key, device))
         changed_by_name = dict(zip(layout.names, changed, strict=True))
@@ -284,17 +222,3 @@ class BatchMixer:
 def _index(rows: Int64Array, like: Tensor) -> Tensor:
     """Numbers of rows, where `like` lies."""
     return index_tensor(rows, like.device)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device, transform: BatchTransform) -> Iterator[None]:
-    """Random numbers of `seed` for what runs inside; the global generators (of the device, too) stay as they were."""
-    if not is_main_thread() and (is_on_accelerator(device) or not keeps_to_torch(transform)):
-        raise ConfigurationError(
-            "A transform of batches must surely draw from torch on the CPU where it runs in a thread, got "
-            f"{transform!r}. The global generators are the training loop's at the same time. Iterate over the mix in "
-            "the main thread."
-        )
-    with seeded_device(device, seed), seeded(torch_only=False) as reseed:
-        reseed(seed)
-        yield
