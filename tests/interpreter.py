@@ -62,16 +62,18 @@ def run(
     return subprocess.CompletedProcess(child.args, child.returncode, stdout, stderr)
 
 
-def run_ranks(arguments: Sequence[object], world_size: int, **options: Any) -> list[subprocess.CompletedProcess[str]]:
+def run_ranks(
+    arguments: Sequence[object], world_size: int, *, env: Mapping[str, str] | None = None, **options: Any
+) -> list[subprocess.CompletedProcess[str]]:
     """The processes that ``torchrun --standalone --nproc_per_node WORLD_SIZE`` would start, each of them a fork."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's own agent
     children = []
     for rank in range(world_size):
         texts = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
         texts |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
-        environment = os.environ | {name: str(value) for name, value in texts.items()}
+        environment = {**(os.environ if env is None else env), **{name: str(value) for name, value in texts.items()}}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        children.append(start(arguments, env=environment | options.get("env", {}), **pipes, **_without_env(options)))
+        children.append(start(arguments, env=environment, **pipes, **options))
     try:
         outputs = [child.communicate(timeout=240) for child in children]
     finally:
@@ -81,10 +83,6 @@ def run_ranks(arguments: Sequence[object], world_size: int, **options: Any) -> l
         subprocess.CompletedProcess(each.args, each.returncode, *output)
         for each, output in zip(children, outputs, strict=True)
     ]
-
-
-def _without_env(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "env"}
 
 
 def _run(arguments: list[str], environment: Mapping[str, str]) -> int:
