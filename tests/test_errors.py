@@ -23,6 +23,24 @@ def test_survives_pickling(error):
     assert str(copy) == "what went wrong"
 
 
+class Nameless(type):
+    @property
+    def __name__(cls):
+        raise ValueError("no name")
+
+
+class NamelessError(Exception, metaclass=Nameless):
+    """Neither its text nor, as it seems, the name of its class can be had."""
+
+    def __str__(self):
+        raise NamelessError
+
+
+def test_an_exception_whose_class_refuses_its_name_is_described():
+    text = "NamelessError (its text cannot be made: NamelessError)"
+    assert errors.describe_error(NamelessError()) == text
+
+
 def test_details_survive_pickling():
     copy = pickle.loads(pickle.dumps(errors.BadSampleError("bad", ids=[3], seeds=[1 << 63])))
     assert (copy.ids, copy.seeds) == ((3,), (1 << 63,))

@@ -148,9 +148,14 @@ class SmallSampleWarning(UserWarning):
 def describe_error(error: BaseException) -> str:
     """``Type: text`` of any exception, also of one whose own text cannot be made."""
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{_class_name(error)}: {error}"
     except BaseException as failure:  # its __str__ may raise what it likes
-        return f"{type(error).__name__} (its text cannot be made: {type(failure).__name__})"
+        return f"{_class_name(error)} (its text cannot be made: {_class_name(failure)})"
+
+
+def _class_name(error: BaseException) -> str:
+    # By the descriptor of `type`: a metaclass may define a `__name__` of its own, which may fail.
+    return str(type.__dict__["__name__"].__get__(type(error)))
 
 
 def describe_traceback(error: BaseException, limit: int | None = None) -> str:

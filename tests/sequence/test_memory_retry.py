@@ -121,3 +121,16 @@ def test_the_memory_of_the_failed_call_is_free_in_the_next():
 
     assert len(MemoryRetry(SyntheticSequence(Leaky(2, None))).batch(np.arange(8))["value"]) == 8
     assert len(held) == 2 + 4
+
+
+class TextlessError(RuntimeError):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+def test_causes_in_a_circle_and_errors_without_a_text_are_looked_at_once():
+    first, second = RuntimeError("first"), TextlessError()
+    first.__cause__, second.__cause__ = second, first
+    assert not is_out_of_memory(first)
+    second.__cause__ = MemoryError()
+    assert is_out_of_memory(first)

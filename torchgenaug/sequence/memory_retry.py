@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from torchgenaug import devices
+from torchgenaug.errors import describe_error
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
 
@@ -29,12 +30,14 @@ _TEXTS = re.compile(
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether `error`, or what it was raised from, says that the memory of a device or of the host ran out."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # causes may form a circle: `raise error from error`
+        seen.add(id(error))
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return True
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
-        if isinstance(error, RuntimeError) and _TEXTS.search(str(error)):
+        if isinstance(error, RuntimeError) and _TEXTS.search(describe_error(error)):
             return True
         error = error.__cause__
     return False

@@ -57,8 +57,9 @@ class ShardSource(SourceDataset):
         verify: ``"sample"`` compares the checksum of every sample when a process first reads it, and again once its
             file was written to (see below); ``"read"`` each time that it is read; ``"hash"`` compares the sha256 of
             each file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does
-            nothing of this. Every file's structure is checked in any case. Each file is opened once: what was checked
-            is what is read.
+            nothing of this. Every file's structure is checked in any case. Each file is opened once: a file that takes
+            its name later is not read. One that is written to in place after it was hashed is not noticed by
+            ``"hash"``: where others may write the files, copy the folder first, or use ``"read"``.
         max_sample_bytes: refuse a folder whose samples take more memory than this, stored and decoded together. A few
             bytes of a sparse or compressed file can claim to be a sample of any size.
         mmap: True maps the files, False reads samples with system calls (slower), None maps them
