@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -64,3 +65,9 @@ def test_the_usual_place(monkeypatch, tmp_path):
     monkeypatch.delenv("TORCHGENAUG_SECRET_FILE", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert secret_file() == tmp_path / "torchgenaug" / "secret"
+
+
+def test_a_file_name_that_is_no_utf8_has_a_pseudonym(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHGENAUG_SECRET_FILE", str(tmp_path / "secret"))
+    names = [os.fsdecode(b"patient-\xff.png"), os.fsdecode(b"patient-\xfe.png")]
+    assert len({pseudonym(name) for name in names}) == 2

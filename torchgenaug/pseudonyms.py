@@ -31,7 +31,8 @@ def pseudonym(patient: str) -> str:
     References:
         Krawczyk, Bellare, Canetti (1997). HMAC: keyed-hashing for message authentication. RFC 2104.
     """
-    return hmac.new(secret(), patient.encode(), hashlib.sha256).hexdigest()[:24]
+    # Names of files that are no UTF-8 hold surrogates.
+    return hmac.new(secret(), patient.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:24]
 
 
 def anonymous(name: str) -> str:
