@@ -285,6 +285,27 @@ def test_batches_that_workers_fetch_before_the_first_pass_are_no_pass():
         assert {mix.epoch for _ in loader} == {epoch}
 
 
+@pytest.mark.parametrize("seedable", [False, True])
+def test_a_stateful_loader_of_accelerate_goes_on_in_the_first_epoch_though_workers_fetched_before(seedable):
+    options = DataLoaderConfiguration(use_stateful_dataloader=True, use_seedable_sampler=seedable)
+
+    def build(pool):
+        mix = mix_of(pool)
+        loader = DataLoader(mix, BATCH, shuffle=True, num_workers=1)
+        return mix, Accelerator(cpu=True, dataloader_config=options).prepare(loader)
+
+    with SyntheticPool(SEQUENCE, 6, batch_size=3, background=False) as pool:
+        mix, loader = build(pool)
+        state = next(loader.state_dict() for _ in loader)
+    with SyntheticPool(SEQUENCE, 6, batch_size=3, background=False) as pool:
+        mix, loader = build(pool)
+        while not mix._clock._shared[1]:  # what the worker has read
+            time.sleep(0.01)
+        loader.load_state_dict(state)
+        for epoch in range(3):
+            assert ({mix.epoch for _ in loader}, pool.epoch) == ({epoch}, epoch)
+
+
 @pytest.mark.parametrize("options", [{}, {"use_seedable_sampler": True}, {"dispatch_batches": True}], ids=str)
 @pytest.mark.parametrize("skipped", [1, 3])
 def test_a_run_under_accelerate_goes_on_where_it_was_though_accelerate_counts_anew(options, skipped):

@@ -135,6 +135,10 @@ class EpochClock:
         epoch, move = divmod(int(shared[_NOW]), _MOVES)
         is_second = shared[_SAMPLER_BEGAN] == move
         shared[_SAMPLER_BEGAN] = move
+        if _workers_resume(frame):
+            # What workers fetched before the state was loaded was no pass of its own.
+            shared[_READ_BY_HAND], shared[_READERS:] = move, 0
+            return epoch
         is_restored = shared[_IS_SET] == _RESTORED and type(sampler).__module__ == _ACCELERATE
         if shared[_RESUMED] == move:  # torchdata's own samplers began the pass that goes on before it was restored
             is_restored, is_second = True, is_second or frame.f_code.co_name == "__init__"
@@ -235,7 +239,8 @@ def _nothing() -> None:
 def accelerate_pass() -> bool | None:
     """Whether a pass that accelerate's loader, the caller's caller, begins was begun before; None where it begins none.
 
-    accelerate takes the state of torchdata's loader when it is built, which begins the first pass: workers fetch ahead.
+    accelerate takes the state of torchdata's loader when it is built, which begins the first pass: workers fetch ahead,
+    also where a state is loaded then, with which the pass begins anew.
     """
     frame = sys._getframe(2)
     outer = frame.f_back
@@ -244,7 +249,8 @@ def accelerate_pass() -> bool | None:
     if (outer.f_globals.get("__name__"), outer.f_code.co_name) != (_ACCELERATE, "__iter__"):
         return None
     loader = getattr(frame.f_locals.get("self"), "base_dataloader", None)
-    return bool(getattr(loader, "_initial_iter_for_state_dict", False))
+    goes_on = _is_in_pass(getattr(loader, "next_iter_state", None))
+    return goes_on or bool(getattr(loader, "_initial_iter_for_state_dict", False))
 
 
 def restored_pass() -> bool | None:
@@ -259,6 +265,23 @@ def restored_pass() -> bool | None:
                 return bool(state["_iterator_finished"])
         frame = frame.f_back
     return None
+
+
+def _workers_resume(frame: Any) -> bool:
+    """Whether a sampler is asked because torchdata's loader with workers goes on in the middle of a pass."""
+    for _ in range(_FETCH_DEPTH):
+        if frame is None:
+            return False
+        state = frame.f_locals.get("next_iter_state") if frame.f_code.co_name == "__init__" else None
+        if _is_in_pass(state) and str(frame.f_globals.get("__name__")).startswith("torchdata."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_in_pass(state: Any) -> bool:
+    """Whether a state is one of torchdata's loader with workers, saved in the middle of a pass."""
+    return isinstance(state, dict) and "_snapshot" in state and not state.get("_iterator_finished")
 
 
 def _find_fetcher() -> Any:
