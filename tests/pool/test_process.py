@@ -176,7 +176,7 @@ def test_closing_does_not_wait_for_the_model():
 
 SCRIPT = """
 import os, sys, time
-sys.path.insert(0, {folder!r})
+sys.path[:0] = [{folder!r}, {root!r}]
 from test_process import *
 if __name__ == "__main__":
     pool = in_process(SyntheticSequence(Elsewhere(batch_s=0.2)), 400)
@@ -199,7 +199,10 @@ IN_EVERY_RUN = ("interrupted", "killed_with_a_fork_alive")
 @pytest.mark.parametrize("end", [pytest.param(e, marks=() if e in IN_EVERY_RUN else pytest.mark.slow) for e in ENDS])
 def test_nothing_is_left(tmp_path, end):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.replace("{folder!r}", repr(str(Path(__file__).parent))).replace("{end}", ENDS[end]))
+    text = SCRIPT.replace("{end}", ENDS[end])
+    for number, name in enumerate(("{folder!r}", "{root!r}")):
+        text = text.replace(name, repr(str(Path(__file__).parents[2 * number])))
+    script.write_text(text)
     with open(tmp_path / "errors", "w+") as errors:
         process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=errors, text=True)
         try:

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,8 +17,6 @@ from pathlib import Path
 import pytest
 from recorded_disk import RecordedDisk, crash_states
 from shards_helpers import contents, render
-
-from tests import interpreter
 
 SMALL = {"count": 6, "batch_size": 2, "shard_size": 4}  # two shards
 
@@ -109,7 +108,13 @@ print("done", flush=True)
 @contextlib.contextmanager
 def mounted(image, place):
     place.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    command = ["mount", "-o", "loop", str(image), str(place)]
+    for _ in range(50):  # the kernel frees the device of the last time when it likes, or another process takes it
+        if not subprocess.run(command, capture_output=True, check=False).returncode:
+            break
+        time.sleep(0.1)
+    else:
+        subprocess.run(command, check=True)
     try:
         yield place
     finally:
@@ -154,7 +159,8 @@ def cut_power(tmp_path, image, cuts, *, how="", seed=0):
         with mounted(image, tmp_path / "disk") as disk:
             shutil.rmtree(disk / "shards", ignore_errors=True)
             subprocess.run(["sync", "-f", disk], check=True)
-            child = interpreter.start(["-c", CHILD, here, disk / "shards", how], stdout=subprocess.PIPE, text=False)
+            command = [sys.executable, "-c", CHILD, here, str(disk / "shards"), how]
+            child = subprocess.Popen(command, stdout=subprocess.PIPE)
             os.set_blocking(child.stdout.fileno(), False)
             told = b""
             while b"done" not in told and cuts:
