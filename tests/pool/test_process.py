@@ -242,18 +242,16 @@ def test_settings_are_handed_on_however_they_were_set(setting):
         import torch
         from torchgenaug.pool.making import child
         {}
-        text = repr(child.numeric_settings())
-        child._apply(eval(text, {{"torch": torch}}))
-        assert repr(child.numeric_settings()) == text
-        print(text)
+        print(repr(child.numeric_settings()))
     """
     told = []
     for first in (f"torch.{setting}", "pass"):
-        text = textwrap.dedent(code.format(first))
-        done = interpreter.run(["-c", text])
+        done = interpreter.run(["-c", textwrap.dedent(code.format(first))])
         assert done.returncode == 0, done.stderr
         told.append(done.stdout)
     assert told[0] != told[1]
+    applied = interpreter.run(["-c", textwrap.dedent(code.format(f"child._apply({told[0].strip()})"))])
+    assert applied.stdout == told[0], applied.stderr
 
 
 class OtherAfterwards:

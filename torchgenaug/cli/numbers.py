@@ -34,19 +34,19 @@ def whole_numbers(option: str, text: str | None) -> list[int] | int | None:
 
 def class_limits(option: str, text: str, data: TrainingData) -> int | dict[int, int]:
     """A number of samples of each class, ``50``, or of single classes by name or number, ``cat=5,dog=20``."""
-    names = {name: number for number, name in enumerate(data.class_names or range(data.num_classes or 0))}
+    names = {str(name): number for number, name in enumerate(data.class_names or range(data.num_classes or 0))}
     limits: dict[int, int] = {}
     try:
         if "=" not in text:
             return _at_least_one(text)
         for part in text.split(","):
             name, _, count = part.rpartition("=")
-            number = {str(each): number for each, number in names.items()}[name.strip()]
+            number = names[name.strip()]
             if number in limits:
                 raise ValueError
             limits[number] = _at_least_one(count)
     except KeyError as error:
-        known = ", ".join(map(str, names)) or "none: the data have no labels"
+        known = ", ".join(names) or "none: the data have no labels"
         raise typer.BadParameter(
             f"classes of the data, got {error.args[0]!r}; there are {known}.", param_hint=option
         ) from None

@@ -37,6 +37,3 @@ def _as_volume(part: Part, names: tuple[str, ...]) -> Part:
     if not several and part.suffix.lower() != ".npy":
         return part
     return ArrayRow(part, choose_member(part, names) if several else None, None, is_volume=True)
-
-
-__all__ = ["as_volumes"]
