@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from shards_helpers import render, shard
 from torch.utils.data import DataLoader
 
 from torchgenaug import ShardSource
-from torchgenaug.errors import ShardCorruptError
-from torchgenaug.shards.read import copying, reader, seen_rows
+from torchgenaug.errors import ShardCorruptError, ShardIncompleteError
+from torchgenaug.shards.read import copying, hashed_file, reader, seen_rows
 
 ALL = np.arange(22)
 
@@ -21,7 +22,7 @@ ALL = np.arange(22)
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
     """Files of a moment ago count as settled, and few bytes are worth a look."""
-    monkeypatch.setattr(seen_rows, "_SETTLED_NS", 0)
+    monkeypatch.setattr(seen_rows, "SETTLED_NS", 0)
     monkeypatch.setattr(reader, "_WORTH_A_LOOK", 0)
 
 
@@ -109,7 +110,7 @@ def test_times_that_were_set_back_hide_nothing(folder):
 
 def test_a_file_of_a_moment_ago_is_compared_in_each_read(folder, hashed, monkeypatch):
     """Two writes within one step of the file system's clock would look like one."""
-    monkeypatch.setattr(seen_rows, "_SETTLED_NS", 10**18)
+    monkeypatch.setattr(seen_rows, "SETTLED_NS", 10**18)
     source = ShardSource(folder)
     for _ in range(2):
         source.read(ALL)
@@ -188,3 +189,79 @@ class TestTwoThreads:
 
         monkeypatch.setattr(copying.threading.Thread, "start", refuse)
         assert torch.equal(source.read(ALL)["image"], expected)
+
+
+class TestHashedFiles:
+    """``verify="hash"`` compares no sample: what is written to a file after it was hashed is seen by its times."""
+
+    @pytest.fixture
+    def compared(self, monkeypatch):
+        """How often the content of an open file was hashed again."""
+        calls, real = [], hashed_file._sha256
+        monkeypatch.setattr(hashed_file, "_sha256", lambda content: calls.append(len(content)) or real(content))
+        return calls
+
+    @pytest.mark.parametrize("mmap", [True, False])
+    @pytest.mark.parametrize("storage", [{}, {"compression": "lz4"}])
+    def test_a_file_written_to_in_place_is_refused(self, tmp_path, compared, mmap, storage):
+        folder = render(tmp_path / "shards", **storage).path
+        source = ShardSource(folder, verify="hash", mmap=mmap)
+        source.read(ALL)
+        source.read(ALL)
+        assert not compared, "a file that nobody wrote to is hashed once"
+        path = shard(folder, 1)
+        before = path.stat()
+        flip(path, before.st_size // 2)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(ShardCorruptError, match=r"(?s)shard-00001.*written to after it had been hashed"):
+            source.read(ALL)
+        with pytest.raises(ShardCorruptError, match="shard-00001"):
+            source.column("label")
+        source.read(np.array([0, 9]))
+
+    @pytest.mark.parametrize("size", [-1, 1])
+    def test_a_file_of_another_length_is_refused_unread(self, folder, compared, size):
+        source = ShardSource(folder, verify="hash")
+        source.read(ALL)
+        path = shard(folder, 1)
+        os.truncate(path, path.stat().st_size + size)
+        with pytest.raises(ShardCorruptError, match="cut or lengthened"):
+            source.read(ALL)
+        assert not compared
+
+    def test_a_touched_file_is_hashed_once_more(self, folder, compared):
+        source = ShardSource(folder, verify="hash")
+        expected = source.read(ALL)
+        os.utime(shard(folder, 1))
+        for _ in range(2):
+            assert torch.equal(source.read(ALL)["image"], expected["image"])
+        assert len(compared) == 1
+
+    def test_within_one_step_of_the_clock_each_read_compares(self, folder, compared, monkeypatch):
+        monkeypatch.setattr(seen_rows, "SETTLED_NS", 10**18)
+        source = ShardSource(folder, verify="hash")
+        for number in range(2):
+            source.read(ALL)
+            assert len(compared) == 6 * (number + 1)
+
+    def test_a_clock_that_is_ahead_does_not_hash_for_ever(self, folder, compared):
+        for path in folder.glob("shard-*"):
+            os.utime(path, ns=(0, time.time_ns() + 10**15))
+        source = ShardSource(folder, verify="hash")
+        for _ in range(3):
+            source.read(ALL)
+        assert len(compared) == 6
+
+    @pytest.mark.parametrize("how", ["removed", "replaced", "by another"])
+    def test_what_takes_the_place_of_a_file_is_opened_and_hashed(self, folder, how):
+        source = ShardSource(folder, verify="hash")
+        expected = source.read(ALL)["image"]
+        path = shard(folder, 1)
+        copy = path.read_bytes()
+        path.unlink()
+        if how != "removed":
+            path.write_bytes(copy if how == "replaced" else copy[:-1] + b"\1")
+        assert torch.equal(source.read(ALL)["image"], expected), "what is open is what was hashed"
+        errors = {"removed": pytest.raises(ShardIncompleteError), "by another": pytest.raises(ShardCorruptError)}
+        with errors.get(how, nullcontext()):
+            assert torch.equal(source.read(ALL)["image"], expected)

@@ -21,6 +21,9 @@ _NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "beegfs", "gpfs
 """How the types of file systems begin whose files other machines may cut while they are mapped here."""
 
 
+Stamp: TypeAlias = tuple[int, int, int, int, int]
+
+
 class ShardFault(ValueError):  # noqa: N818 (a finding, which the reader turns into an error)
     """What is wrong with one file. The reader makes a `ShardCorruptError` of it, the verifier a line of its report."""
 
@@ -153,10 +156,9 @@ def open_file(path: Path, ids: range) -> int:
     return descriptor
 
 
-def identity(descriptor: int) -> tuple[int, int, int, int]:
-    """What changes if a file is replaced or written to: device, inode, bytes, time of change in ns."""
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What changes if a file is replaced or written to: device, inode, bytes, times of modification and change (ns)."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_file(descriptor: int) -> FileBytes:

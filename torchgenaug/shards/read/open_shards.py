@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from torchgenaug.shards.format import Manifest, shard_name
 from torchgenaug.shards.read.blosc import find_decoder
-from torchgenaug.shards.read.content import ShardFault
+from torchgenaug.shards.read.content import ShardFault, Stamp
 from torchgenaug.shards.read.frame import Frame
 from torchgenaug.shards.read.layout import corrupt
 from torchgenaug.shards.read.opened import OpenShard
@@ -47,7 +47,7 @@ class OpenShards:
         self._limit = MAX_MAPS if by_maps else _most_files()
         self._lock = threading.RLock()  # a signal handler may read, too
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
-        self._known: dict[int, dict[tuple[int, int, int, int], dict[str, int]]] = {}
+        self._known: dict[int, dict[Stamp, dict[str, int]]] = {}
         self._offsets: dict[str, int] = {}
         self._frames: dict[int, Frame] = {}
 
@@ -83,8 +83,25 @@ class OpenShards:
             raise corrupt(path, self._manifest.shard_range(index), str(error)) from error
         # Shards of one size share their layout; one dict serves them all.
         self._offsets = self._offsets if self._offsets == shard.offsets else shard.offsets
-        self._known[index] = {shard.identity: self._offsets}
+        if shard.hashed is None or shard.hashed.is_settled:
+            self._known[index] = {shard.stamp: self._offsets}
         return shard
+
+    def confirm(self, shards: Mapping[int, OpenShard]) -> None:
+        """Looks whether open shards that were hashed are still what they were; see `HashedFile.confirm`.
+
+        Raises:
+            ShardCorruptError: one of them was written to.
+        """
+        for index, shard in shards.items():
+            try:
+                if shard.hashed is None or shard.hashed.confirm():
+                    continue
+            except ShardFault as error:
+                raise corrupt(shard.path, shard.ids, str(error)) from error
+            with self._lock:  # the next read opens, and hashes, what lies there now
+                if self._open.get(index) is shard:
+                    del self._open[index]
 
     def _new(self, path: Path, index: int) -> OpenShard:
         return OpenShard(

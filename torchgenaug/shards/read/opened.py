@@ -14,10 +14,20 @@ from torchgenaug import seeding
 from torchgenaug.shards.format import Manifest
 from torchgenaug.shards.read.blosc import PlainBloscRows, find_decoder
 from torchgenaug.shards.read.chunks import BloscRows, Extents, GzipRows, check_blosc
-from torchgenaug.shards.read.content import Content, FileBytes, ShardFault, identity, map_file, open_file, read_file
+from torchgenaug.shards.read.content import (
+    Content,
+    FileBytes,
+    ShardFault,
+    Stamp,
+    map_file,
+    open_file,
+    read_file,
+    stamp_of,
+)
 from torchgenaug.shards.read.frame import Frame
+from torchgenaug.shards.read.hashed_file import HashedFile
 from torchgenaug.shards.read.layout import check_digest, open_checked
-from torchgenaug.shards.read.seen_rows import SeenRows
+from torchgenaug.shards.read.seen_rows import SeenRows, is_settled
 
 _AT_ONCE = 1 << 16  # ids and seeds compared at once: a file may claim any number of them
 
@@ -42,7 +52,8 @@ class OpenShard:
         compressed: per field: how to read it if it is compressed, else None.
         sums: (n * num_fields,) the checksums, sample by sample; its items are Python integers.
         offsets: where in the file each contiguous data set begins.
-        identity: of the file, see `content.identity`.
+        stamp: of the file when it was opened, see `content.stamp_of`.
+        hashed: whether it is still what was hashed; None where `digest` is False.
         seen: which samples were compared with their checksums; None where a file is not mapped: a sample is then read
             from the file system each time.
 
@@ -51,7 +62,7 @@ class OpenShard:
         ShardIncompleteError: there is no such file.
     """
 
-    __slots__ = ("_file", "compressed", "identity", "ids", "maps", "offsets", "path", "seen", "sums")
+    __slots__ = ("_file", "compressed", "hashed", "ids", "maps", "offsets", "path", "seen", "stamp", "sums")
 
     def __init__(
         self,
@@ -59,7 +70,7 @@ class OpenShard:
         manifest: Manifest,
         index: int,
         *,
-        known: Mapping[tuple[int, int, int, int], dict[str, int]] | None,
+        known: Mapping[Stamp, dict[str, int]] | None,
         digest: bool,
         frames: dict[int, Frame] | None = None,
         mapped: bool = True,
@@ -69,11 +80,11 @@ class OpenShard:
         self._file: Any = None
         handle = open_file(path, self.ids) if descriptor is None else descriptor
         try:
-            self.identity = identity(handle)
+            self.stamp = stamp_of(os.fstat(handle))
             # Before it is hashed: a file of a few bytes may claim a terabyte of nothing.
-            if self.identity[2] > manifest.most_bytes():
-                raise ShardFault(f"it has {self.identity[2]:,} bytes, more than any shard of this render")
-            self._open(handle, manifest, index, (known or {}).get(self.identity), digest, frames, mapped)
+            if self.stamp[2] > manifest.most_bytes():
+                raise ShardFault(f"it has {self.stamp[2]:,} bytes, more than any shard of this render")
+            self._open(handle, manifest, index, (known or {}).get(self.stamp), digest, frames, mapped)
             self.seen = SeenRows(path, handle, len(self.ids), len(self.maps)) if mapped else None
         except BaseException as error:
             self.close()
@@ -97,9 +108,11 @@ class OpenShard:
         mapped: bool,
     ) -> None:
         new, frame = known is None, (frames or {}).get(len(self.ids))
+        settled = not new or is_settled(self.stamp)
         if new and digest:
             check_digest(self.path, descriptor)
         content: Content = map_file(descriptor) if mapped else read_file(descriptor)
+        self.hashed = HashedFile(self.path, content, self.stamp, settled=settled) if digest else None
         if new and frame is not None and not digest and frame.fits(content):
             known = frame.offsets
         chunks: dict[str, Extents] = {}

@@ -56,10 +56,9 @@ class ShardSource(SourceDataset):
             (``"s3://…"``), which `torchgenaug.shards.open_remote` fetches into a local cache first.
         verify: ``"sample"`` compares the checksum of every sample when a process first reads it, and again once its
             file was written to (see below); ``"read"`` each time that it is read; ``"hash"`` compares the sha256 of
-            each file when a process first opens it, before HDF5 does (for folders from elsewhere); ``"off"`` does
-            nothing of this. Every file's structure is checked in any case. Each file is opened once: a file that takes
-            its name later is not read. One that is written to in place after it was hashed is not noticed by
-            ``"hash"``: where others may write the files, copy the folder first, or use ``"read"``.
+            each file when a process first opens it, before HDF5 does (for folders from elsewhere), and again once it
+            was written to, which is looked up after each read; ``"off"`` does nothing of this. Every file's structure
+            is checked in any case. Each file is opened once: what was checked is what is read.
         max_sample_bytes: refuse a folder whose samples take more memory than this, stored and decoded together. A few
             bytes of a sparse or compressed file can claim to be a sample of any size.
         mmap: True maps the files, False reads samples with system calls (slower), None maps them
@@ -156,7 +155,7 @@ class ShardSource(SourceDataset):
             shards, rows = [number // size for number in listed], [number % size for number in listed]
         else:
             shards, rows = (part.tolist() for part in np.divmod(ids, size))
-        self._gather(self._shards().get(set(shards)), shards, rows, listed, out)
+        self._gather(shards, rows, listed, out)
 
     def ids(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which sample of the sequence each position holds: position k holds sample k."""
@@ -178,12 +177,20 @@ class ShardSource(SourceDataset):
         parts = []
         for index in range(self.manifest.num_shards):
             ids = self.manifest.shard_range(index)
-            size, shards = len(ids), self._shards().get([index])
+            size = len(ids)
             parts.append(torch.empty(size, dtype=stored.spec.dtype))
-            self._gather(shards, [index] * size, range(size), ids, {field: parts[-1]})
+            self._gather([index] * size, range(size), ids, {field: parts[-1]})
         return torch.cat(parts)
 
-    def _gather(
+    def _gather(self, indices: Sequence[int], rows: Sequence[int], ids: Sequence[int], out: Batch) -> None:
+        """Puts sample ``rows[k]`` of shard ``indices[k]``, whose id is ``ids[k]``, into row k of `out`, for all k."""
+        opened = self._shards()
+        shards = opened.get(set(indices))
+        self._copy(shards, indices, rows, ids, out)
+        if self.verify == "hash":
+            opened.confirm(shards)
+
+    def _copy(
         self,
         shards: Mapping[int, OpenShard],
         indices: Sequence[int],
@@ -191,7 +198,6 @@ class ShardSource(SourceDataset):
         ids: Sequence[int],
         out: Batch,
     ) -> None:
-        """Puts sample ``rows[k]`` of ``shards[indices[k]]``, whose id is ``ids[k]``, into row k of `out`, for all k."""
         fields, salts = self.manifest.fields, ids if self.verify in ("sample", "read") else None
         known = self._known(shards, ids)
         for column, (name, field) in enumerate(fields.items()):

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TypeAlias
 
-Stamp: TypeAlias = tuple[int, int, int, int, int]
+from torchgenaug.shards.read.content import Stamp, stamp_of
 
-_SETTLED_NS = 2_000_000_000
+SETTLED_NS = 2_000_000_000
 """File systems note times of change in steps of up to two seconds (FAT); two writes in one step look like one."""
+
+
+def is_settled(stamp: Stamp, known_ns: int = -1) -> bool:
+    """Whether a write from now on gives the file another stamp.
+
+    Args:
+        stamp: of the file now.
+        known_ns: for how long it has had this stamp by our own clock; that of a file server may be ahead.
+    """
+    return max(time.time_ns() - max(stamp[3:]), known_ns) >= SETTLED_NS
 
 
 class SeenRows:
@@ -40,14 +49,12 @@ class SeenRows:
     def marks(self) -> list[bytearray] | None:
         """Per field a byte for each sample, not 0 where it was compared; to be filled. None: compare all of them."""
         try:
-            status = os.stat(self._path)
+            stamp = stamp_of(os.stat(self._path))
         except OSError:  # it was removed: nothing shows whether what is mapped was written to
             return None
-        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if stamp == self._stamp:
             return self._marks
-        age = time.time_ns() - max(stamp[3:])
-        if stamp[:2] != self._place or age < _SETTLED_NS:
+        if stamp[:2] != self._place or not is_settled(stamp):
             return None
         marks = [bytearray(self._count) for _ in self._marks]  # zeroed pages: no memory before they are written
         self._marks, self._firsts, self._stamp = marks, [0] * len(marks), stamp
