@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 import time
 import traceback
 
@@ -24,7 +25,8 @@ from torch.utils.data import (
 )
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from torchgenaug.errors import ConfigurationError, RepeatedEpochWarning
+from torchgenaug.errors import ConfigurationError, RepeatedEpochWarning, StateMismatchError
+from torchgenaug.mixing.dataset import epoch_clock
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -351,6 +353,67 @@ def test_a_stateful_loader_goes_on_in_the_middle_without_set_epoch(workers):
     assert again.epoch == 1
     list(loader)
     assert again.epoch == 2
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_stateful_loader_with_workers_takes_a_pool_to_the_epoch_of_its_state(shuffle):
+    """Workers restore the state of a mix, but cannot move a pool; the second has read nothing of epoch 1 at first."""
+
+    def build(pool):
+        options = {"shuffle": shuffle, "generator": torch.Generator().manual_seed(3), "num_workers": 2}
+        return StatefulDataLoader(mix_of(pool), BATCH, **options)
+
+    def pool_of():
+        return SyntheticPool(SEQUENCE, 6, refresh=0.5, batch_size=3, background=False)
+
+    whole, states = [], []
+    with pool_of() as pool:
+        loader = build(pool)
+        for _ in range(3):
+            for batch in loader:
+                whole.append(ids(batch))
+                states.append(loader.state_dict())
+            states[-1] = loader.state_dict()  # the epoch is over
+    for done in (4, 6):  # after the first batch of epoch 1, after its last
+        with pool_of() as pool:
+            loader = build(pool)
+            loader.load_state_dict(states[done - 1])
+            assert [ids(batch) for _ in range(3 - done // 3) for batch in loader] == whole[done:]
+            assert pool.epoch == 2
+
+
+def test_a_worker_that_was_in_the_epoch_before_takes_no_other_back(monkeypatch):
+    clock = epoch_clock.EpochClock(0)
+    monkeypatch.setattr(epoch_clock, "get_worker_info", lambda: object())
+    for epoch in (5, 4):
+        clock.restore(epoch, in_pass=False)
+    assert clock.epoch == 5
+
+
+def test_a_pool_that_no_sampler_takes_to_the_epoch_of_a_state_is_an_error_with_its_remedy():
+    def build(pool):
+        mix = mix_of(pool)
+        return mix, StatefulDataLoader(mix, BATCH, sampler=ByEpoch(SIZE), num_workers=1)
+
+    def pool_of():
+        return SyntheticPool(SEQUENCE, 6, refresh=0.5, batch_size=3, background=False)
+
+    with pool_of() as pool:
+        mix, loader = build(pool)
+        mix.set_epoch(1)
+        state = next(loader.state_dict() for _ in loader)
+    with pool_of() as pool:
+        _, loader = build(pool)
+        loader.load_state_dict(state)
+        with pytest.raises(StateMismatchError, match=r"the epoch of the mix, 1, got 0") as caught:
+            list(loader)
+        traceback.clear_frames(caught.tb)
+    advice = re.search(r"mixed\.set_epoch\(\d+\)", str(caught.value))[0]
+    with pool_of() as pool:
+        mix, loader = build(pool)
+        loader.load_state_dict(state)
+        eval(advice, {"mixed": mix})
+        assert len(list(loader)) == 2
 
 
 @pytest.mark.parametrize("workers", WORKERS)

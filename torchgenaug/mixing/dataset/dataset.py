@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_both_sets, check_one_window
-from torchgenaug.mixing.dataset.epoch_clock import EpochClock, accelerate_pass, checked_epoch, restored_pass
+from torchgenaug.mixing.dataset.epoch_clock import EpochClock, checked_epoch
 from torchgenaug.mixing.dataset.labels import read_labels
+from torchgenaug.mixing.dataset.loader_calls import accelerate_pass, restored_pass
 from torchgenaug.mixing.dataset.map_source import MapSource, as_source
 from torchgenaug.mixing.dataset.moving_parts import MovingParts, check_at_epoch, warn_of_repetition
 from torchgenaug.mixing.dataset.sample_mixer import SampleMixer
@@ -261,9 +262,8 @@ class SyntheticMixDataset(Dataset[Any]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes to the epoch of a saved state, unless `set_epoch` has named another one of which nothing was read yet.
 
-        `torchdata.stateful_dataloader.StatefulDataLoader` calls it when an epoch begins, in its workers: a state that
-        was saved when an epoch had ended must not undo what the training loop said about the next one. Over a pool,
-        call `set_epoch` before the first batch, as in any epoch: workers cannot move a pool.
+        `torchdata.stateful_dataloader.StatefulDataLoader` calls it when an epoch begins, in its workers. A pool follows
+        when its sampler asks for the length; with a sampler that does not, call `set_epoch` before the first batch.
 
         Raises:
             StateMismatchError: the state belongs to another mix; every difference is listed.
@@ -281,14 +281,14 @@ class SyntheticMixDataset(Dataset[Any]):
             was_over = restored_pass()
             epoch = int(state["epoch"]) + bool(state.get("finished") or was_over)
             if epoch != self.epoch:
-                self._go_to(epoch)
+                self._go_to(epoch, alone=not self._parts.can_move_here)
             self._clock.restore(epoch, in_pass=was_over is False)
 
-    def _go_to(self, epoch: int) -> None:
-        """Takes the data sets to an epoch."""
+    def _go_to(self, epoch: int, *, alone: bool = False) -> None:
+        """Takes the data sets to an epoch; `alone`: those of this process, as the sampler takes a pool there later."""
         self.plan.decide(checked_epoch(epoch))
-        self._parts.go_to(epoch)
-        if self.plan.num_drawn(epoch):
+        (self._parts.follow if alone else self._parts.go_to)(epoch)
+        if not alone and self.plan.num_drawn(epoch):
             self._current_members(epoch)  # once, here, rather than in every worker
 
     def _current_members(self, epoch: int) -> ClassMembers | None:

@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.mixing.dataset.loader_calls import ACCELERATE, find_fetcher, resumed_state, saved_epoch
 from torchgenaug.mixing.dataset.shared import shared
 
 # Where torch's samplers call len() of their data set at the start of a pass, by module and function.
@@ -32,10 +33,6 @@ _PASS_BEGINS = frozenset(
         ("torchdata.stateful_dataloader.sampler", "__init__"),  # of the iterator that its RandomSampler returns
     }
 )
-_ACCELERATE = "accelerate.data_loader"
-_FETCH = ("torch.utils.data._utils.fetch", "fetch")
-_RESTORE_DEPTH = 8  # calls between torchdata's loader and the state of a mix
-_FETCH_DEPTH = 24  # calls between a DataLoader and a mix: subsets, concatenations, caches
 
 _MOVES = 1 << 20  # numbers of moves before they begin anew
 _MOST_EPOCHS = (1 << 63) // _MOVES
@@ -92,6 +89,9 @@ class EpochClock:
             in_pass: whether a loader goes on in the middle of it: if nothing is left of it, the next pass is the next
                 epoch all the same.
         """
+        cells = self._ints
+        if get_worker_info() is not None and cells[_IS_SET] == _RESTORED and not cells[_NUM_READ]:
+            epoch = max(epoch, self.epoch)  # another worker, restored just before, had reached the next epoch already
         if epoch != self.epoch:  # else workers that are restored one by one would each begin another pass
             self.move(epoch)
         self._shared[_IS_SET], self._shared[_TRAINER_BEGAN] = _RESTORED, 0
@@ -135,11 +135,9 @@ class EpochClock:
         epoch, move = divmod(int(shared[_NOW]), _MOVES)
         is_second = shared[_SAMPLER_BEGAN] == move
         shared[_SAMPLER_BEGAN] = move
-        if _workers_resume(frame):
-            # What workers fetched before the state was loaded was no pass of its own.
-            shared[_READ_BY_HAND], shared[_READERS:] = move, 0
-            return epoch
-        is_restored = shared[_IS_SET] == _RESTORED and type(sampler).__module__ == _ACCELERATE
+        if (state := resumed_state(frame)) is not None:
+            return self._goes_on(state, epoch, move)
+        is_restored = shared[_IS_SET] == _RESTORED and type(sampler).__module__ == ACCELERATE
         if shared[_RESUMED] == move:  # torchdata's own samplers began the pass that goes on before it was restored
             is_restored, is_second = True, is_second or frame.f_code.co_name == "__init__"
         if is_second and is_restored:
@@ -151,6 +149,19 @@ class EpochClock:
             return epoch + int(shared[_IS_SET] != _FIXED)
         # The first pass: a run that goes on from a checkpoint begins with the epoch of its sampler.
         return said if said > epoch and before < 0 and shared[_IS_SET] == _FREE else epoch
+
+    def _goes_on(self, state: Mapping[str, Any], epoch: int, move: int) -> int:
+        """The epoch to be in, where torchdata's loader with workers goes on from a state.
+
+        Its workers restore the mix, but only this process can move a pool; it is asked again when they have done so.
+        """
+        if not self.was_just_set:
+            epoch = saved_epoch(state, otherwise=epoch)
+        if state.get("_iterator_finished"):
+            return epoch + int(self._shared[_IS_SET] != _FIXED)  # a loader that begins the next pass follows at once
+        # What workers fetched before the state was loaded was no pass of its own.
+        self._shared[_READ_BY_HAND], self._shared[_READERS:] = move, 0
+        return epoch
 
     def after_trainer(self, passes: int, *, begun_ahead: bool = False) -> int:
         """The epoch to be in, where a trainer's loader begins a pass and says how many it has begun before.
@@ -195,7 +206,7 @@ class EpochClock:
         cells = self._ints
         now, num_read = cells[_NOW], cells[_NUM_READ]
         move = now % _MOVES
-        fetcher = _find_fetcher()
+        fetcher = find_fetcher()
         if fetcher is None:
             if cells[_SAMPLER_BEGAN] == move:
                 cells[_READ_BY_HAND] = move
@@ -234,65 +245,3 @@ class EpochClock:
 
 def _nothing() -> None:
     """Stands for a reference to a fetcher before there is one."""
-
-
-def accelerate_pass() -> bool | None:
-    """Whether a pass that accelerate's loader, the caller's caller, begins was begun before; None where it begins none.
-
-    accelerate takes the state of torchdata's loader when it is built, which begins the first pass: workers fetch ahead,
-    also where a state is loaded then, with which the pass begins anew.
-    """
-    frame = sys._getframe(2)
-    outer = frame.f_back
-    if frame.f_globals.get("__name__") != _ACCELERATE or outer is None:
-        return None
-    if (outer.f_globals.get("__name__"), outer.f_code.co_name) != (_ACCELERATE, "__iter__"):
-        return None
-    loader = getattr(frame.f_locals.get("self"), "base_dataloader", None)
-    goes_on = _is_in_pass(getattr(loader, "next_iter_state", None))
-    return goes_on or bool(getattr(loader, "_initial_iter_for_state_dict", False))
-
-
-def restored_pass() -> bool | None:
-    """Whether torchdata's loader, which restores the caller's caller in this process, had ended its pass; else None."""
-    frame: Any = sys._getframe(2)
-    for _ in range(_RESTORE_DEPTH):
-        if frame is None or get_worker_info() is not None:
-            return None
-        if str(frame.f_globals.get("__name__")).startswith("torchdata."):
-            state = frame.f_locals.get("state_dict")
-            if isinstance(state, dict) and "_iterator_finished" in state:
-                return bool(state["_iterator_finished"])
-        frame = frame.f_back
-    return None
-
-
-def _workers_resume(frame: Any) -> bool:
-    """Whether a sampler is asked because torchdata's loader with workers goes on in the middle of a pass."""
-    for _ in range(_FETCH_DEPTH):
-        if frame is None:
-            return False
-        state = frame.f_locals.get("next_iter_state") if frame.f_code.co_name == "__init__" else None
-        if _is_in_pass(state) and str(frame.f_globals.get("__name__")).startswith("torchdata."):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _is_in_pass(state: Any) -> bool:
-    """Whether a state is one of torchdata's loader with workers, saved in the middle of a pass."""
-    return isinstance(state, dict) and "_snapshot" in state and not state.get("_iterator_finished")
-
-
-def _find_fetcher() -> Any:
-    """What reads batches for the `DataLoader` that is reading now, or None."""
-    frame = sys._getframe(3)
-    for _ in range(_FETCH_DEPTH):
-        if frame is None:
-            return None
-        if frame.f_code.co_name == _FETCH[1] and frame.f_globals.get("__name__") == _FETCH[0]:
-            return frame.f_locals.get("self")
-        if frame.f_back is None:
-            return None
-        frame = frame.f_back
-    return None
