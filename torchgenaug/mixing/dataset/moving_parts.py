@@ -59,8 +59,8 @@ def check_at_epoch(source: object, epoch: int) -> None:
     if getattr(source, "epoch", epoch) not in (epoch, None):
         raise StateMismatchError(
             f"`synthetic` must be at the epoch of the mix, {epoch}, got {getattr(source, 'epoch', None)}. Its "
-            f"samples are not those of this epoch. Call mixed.set_epoch({epoch}) before the first batch, in the process "
-            "that built the pool; and give each mix a pool of its own."
+            f"samples are not those of this epoch. Call mixed.set_epoch({epoch}) before the first batch, in the "
+            "process that built the pool; and give each mix a pool of its own."
         )
 
 
