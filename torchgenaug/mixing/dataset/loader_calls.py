@@ -51,7 +51,7 @@ def resumed_state(frame: Any) -> Mapping[str, Any] | None:
     for _ in range(_FETCH_DEPTH):
         if frame is None:
             return None
-        state = frame.f_locals.get("next_iter_state") if frame.f_code.co_name == "__init__" else None
+        state: Any = frame.f_locals.get("next_iter_state") if frame.f_code.co_name == "__init__" else None
         if _is_of_workers(state) and str(frame.f_globals.get("__name__")).startswith("torchdata."):
             return dict(state)
         frame = frame.f_back
