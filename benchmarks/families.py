@@ -98,13 +98,13 @@ def measure_union(union: Union, out: Path) -> dict[str, Any]:
 def _planned_steps(row: Row, effort: float, data: TrainingData, options: Options, kept: Path) -> int:
     """How many steps the minutes of the row allow; measured once, so that an interrupted run goes on."""
     if not kept.exists():
-        steps = round(60 * effort * row.minutes / _seconds_per_step(row.family, data, options))
+        steps = round(60 * effort * row.minutes / seconds_per_step(row.family, data, options))
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(max(2, steps)))
     return int(json.loads(kept.read_text()))
 
 
-def _seconds_per_step(family: str, data: TrainingData, options: Options) -> float:
+def seconds_per_step(family: str, data: TrainingData, options: Options) -> float:
     """CPU seconds of a training step, from a few seconds of training that are thrown away."""
     loop = FitOptions()
     with torch.random.fork_rng():

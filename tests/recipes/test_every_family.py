@@ -11,6 +11,7 @@ from fit_helpers import blobs, tiny
 from torch.utils.data import DataLoader
 
 from torchgenaug import (
+    LabelsToImageSynthesizer,
     ShardSource,
     SyntheticMixDataset,
     SyntheticPool,
@@ -65,13 +66,24 @@ def test_from_training_to_a_mixed_batch(family, request, tmp_path, monkeypatch):
     run = TrainingState(build_recipe(family, data, options), Accelerator(cpu=True), FitOptions())
     losses = run.train_step(training_batches(data, 4), 0.9)
     assert losses
-    save_synthesizer(run.synthesizer(), tmp_path / "model")
-    model = load_synthesizer(tmp_path / "model")
     names = given_fields(family, options)
-    sequence = SyntheticSequence(model, HeldOutConditions(data, names) if names else None, screens=())
-    render_shards(sequence, tmp_path / "shards", 2, batch_size=2)
-    assert verify_shards(tmp_path / "shards").ok
-    rendered = ShardSource(tmp_path / "shards")
+    check_served_alike(run.synthesizer(), HeldOutConditions(data, names) if names else None, data, tmp_path)
+
+
+def test_painted_masks_to_a_mixed_batch(tmp_path):
+    data = blobs(12, (16, 16))
+    check_served_alike(LabelsToImageSynthesizer(data.fields["mask"]), HeldOutConditions(data, "mask"), data, tmp_path)
+
+
+def check_served_alike(synthesizer, conditions, data, folder):
+    """Saved, loaded, rendered, verified, pooled and mixed, its samples are the same."""
+    save_synthesizer(synthesizer, folder / "model")
+    model = load_synthesizer(folder / "model")
+    assert model.fingerprint == synthesizer.fingerprint
+    sequence = SyntheticSequence(model, conditions, screens=())
+    render_shards(sequence, folder / "shards", 2, batch_size=2)
+    assert verify_shards(folder / "shards").ok
+    rendered = ShardSource(folder / "shards")
     real = [{"image": data.samples[k]["image"]} for k in range(2)]
     with closing(SyntheticPool(sequence, 2, batch_size=2, background=False)) as pool:
         assert torch.equal(pool.read([0, 1])["image"], rendered.read([0, 1])["image"])

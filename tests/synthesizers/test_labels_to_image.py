@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from torchgenaug import LabelsToImageSynthesizer, SyntheticSequence
+from torchgenaug import LabelsToImageSynthesizer, SyntheticSequence, load_synthesizer, save_synthesizer
 from torchgenaug.conditions import RealFields
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.function import global_generators
@@ -67,6 +67,21 @@ def test_volumes_and_a_sequence():
     sequence = SyntheticSequence(LabelsToImageSynthesizer(spec), RealFields(data, "mask"))
     batch = sequence.batch([0, 1])
     assert batch["image"].shape == batch["mask"].shape == (2, 1, 8, 8, 8)
+
+
+def test_a_folder_holds_its_limits(tmp_path):
+    synthesizer = LabelsToImageSynthesizer(SPEC, mean=(0.4, 0.6), std=(0.0, 0.02))
+    save_synthesizer(synthesizer, tmp_path / "painted")
+    loaded = load_synthesizer(tmp_path / "painted")
+    assert loaded.fingerprint == synthesizer.fingerprint != LabelsToImageSynthesizer(SPEC).fingerprint
+    expected = synthesizer.synthesize([7, 8], {"mask": masks(2)})["image"]
+    assert torch.equal(loaded.synthesize([7, 8], {"mask": masks(2)})["image"], expected)
+
+
+def test_code_cannot_be_saved(tmp_path):
+    with pytest.raises(ConfigurationError, match="`then` must be left out"):
+        save_synthesizer(LabelsToImageSynthesizer(SPEC, then=lambda subject: subject), tmp_path / "painted")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from torchgenaug import seeding
 from torchgenaug.conditions.deform import described
+from torchgenaug.contracts import Stored
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.samples.random_state import seeded
 from torchgenaug.samples.torchio_noise import with_own_noise
@@ -28,7 +29,7 @@ class LabelsToImageSynthesizer:
     and bias field of TorchIO.
 
     Deterministic: a sample is a function of its seed and its mask, and no global random state is moved, in any thread.
-    Picklable, if `then` is.
+    Picklable, if `then` is; saved by `save_synthesizer` without one.
 
     Args:
         mask: the field of the masks, (1, *spatial) int64 of classes from 0: ``data.fields["mask"]``.
@@ -59,6 +60,7 @@ class LabelsToImageSynthesizer:
         Pérez-García, Sparks, Ourselin (2021). TorchIO. Computer Methods and Programs in Biomedicine 208, 106236.
     """
 
+    family: ClassVar[str] = "labels_to_image"
     trained_on: Mapping[str, Any] | None = None
 
     def __init__(
@@ -82,7 +84,8 @@ class LabelsToImageSynthesizer:
                 f"`mean` must be two limits within [0, 1], and `std` two that are not negative, smaller ones first, "
                 f"got {mean!r} and {std!r}. For example mean=(0.1, 0.9), std=(0.01, 0.1)."
             )
-        self.mean, self.std = mean, std
+        self.mean, self.std = tuple(mean), tuple(std)
+        self._has_own_transform = then is not None
         self.fields: Mapping[str, FieldSpec] = {"image": FieldSpec(mask.shape, value_range=(0.0, 1.0))}
         self.condition_fields: Mapping[str, FieldSpec] = {"mask": mask}
         flat = len(mask.shape) == 3
@@ -147,6 +150,29 @@ class LabelsToImageSynthesizer:
                 f"got {masks.dtype} of shape {tuple(masks.shape)}. Give the masks of the data whose field was named."
             )
         return masks.cpu()
+
+    def stored(self) -> Stored:
+        """What `save_synthesizer` writes: the limits and the field of the masks.
+
+        Raises:
+            ConfigurationError: `then` was given, which is code.
+        """
+        if self._has_own_transform:
+            raise ConfigurationError(
+                f"`then` must be left out of a synthesizer that is saved, got {self._then!r}. A folder holds no code. "
+                "Save one without `then`, or put the lines that build this one into a function of an importable module "
+                "and name that where a saved folder is expected: package.module:factory."
+            )
+        spec = self.condition_fields["mask"]
+        return Stored({"mask": spec.to_json(), "mean": list(self.mean), "std": list(self.std)})
+
+    @classmethod
+    def from_stored(
+        cls, stored: Stored, *, device: torch.device, dtype: torch.dtype | None
+    ) -> LabelsToImageSynthesizer:
+        """The synthesizer that `stored` describes; it paints on the CPU, in float32, whatever `device` and `dtype`."""
+        settings = stored.settings
+        return cls(FieldSpec.from_json(settings["mask"]), mean=tuple(settings["mean"]), std=tuple(settings["std"]))
 
     def __repr__(self) -> str:
         return f"LabelsToImageSynthesizer({self.condition_fields['mask']}, mean={self.mean}, std={self.std})"

@@ -27,6 +27,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "two_stage": ("torchgenaug.synthesizers.two_stage", "TwoStageSynthesizer"),
     "dit": ("torchgenaug.synthesizers.diffusion.dit", "DiTSynthesizer"),
     "edit": ("torchgenaug.synthesizers.edit", "DiffusionEditSynthesizer"),
+    "labels_to_image": ("torchgenaug.synthesizers.labels_to_image", "LabelsToImageSynthesizer"),
     "ensemble": ("torchgenaug.synthesizers.ensemble", "EnsembleSynthesizer"),
     "stable_diffusion": ("torchgenaug.synthesizers.diffusion.stable_diffusion", "StableDiffusionSynthesizer"),
 }

@@ -56,8 +56,9 @@ def save_synthesizer(synthesizer: Synthesizer, path: str | Path, *, weights_dtyp
     """Writes `synthesizer` to the new folder `path`, all or nothing.
 
     Args:
-        synthesizer: any synthesizer of this package but `FunctionSynthesizer`. Networks that are not of diffusers must
-            have been made by `build_network`.
+        synthesizer: any synthesizer of this package but those of code: `FunctionSynthesizer`, `TransformedSynthesizer`,
+            and `LabelsToImageSynthesizer` with a transform of its own. Networks that are not of diffusers must have
+            been made by `build_network`.
         path: folder that does not exist yet (or is empty).
         weights_dtype: dtype of the weights on disk, for example torch.float16 for half the size; default: as they are.
             What is loaded computes in the same dtype as before, with the rounded weights: its samples differ a little
