@@ -61,3 +61,8 @@ def test_a_gated_network_keeps_what_surrounds_the_region(shape):
     assert not torch.equal(made, other)
     with pytest.raises(ConfigurationError, match=r"must mark a region in every sample, got none at position 1"):
         net(latents, torch.cat([image, marks * torch.tensor([1.0, 0]).view(2, *[1] * (len(shape) + 1))], 1))
+    marks[1] = 100
+    with pytest.raises(
+        ConfigurationError, match=r"got all of the image marked at position 1. There is nothing to fill"
+    ):
+        net(latents, torch.cat([image, marks], 1))

@@ -6,15 +6,18 @@ import dataclasses
 
 import pytest
 import torch
+from accelerate import Accelerator
 from fit_helpers import blobs, tiny
 
 from torchgenaug import SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
 from torchgenaug.recipes import FitOptions, fit
-from torchgenaug.recipes.build import family_view, given_fields
+from torchgenaug.recipes.batches import training_batches
+from torchgenaug.recipes.build import build_recipe, family_view, given_fields
 from torchgenaug.recipes.families.inpaint import window_of
 from torchgenaug.recipes.families.mm_gan import _hidden
 from torchgenaug.recipes.report import HeldOutConditions
+from torchgenaug.recipes.state import TrainingState
 from torchgenaug.types import FieldSpec
 
 
@@ -73,11 +76,31 @@ def test_the_view_of_inpaint_hides_lesions_and_leaves_out_images_without():
     assert 0 < (anywhere.samples[5]["source"][1] == 100).float().mean() < 0.5
 
 
-def test_inpaint_refuses_masks_without_regions():
+@pytest.mark.parametrize(
+    ("factor", "added", "got"),
+    [(0, 0, "got 0 that cover all of the image and 24 empty ones"), (0, 1, "got 24 that cover all")],
+)
+def test_inpaint_refuses_masks_without_regions_or_surroundings(factor, added, got):
     data = blobs()
-    empty = [{**data.samples[k], "mask": data.samples[k]["mask"] * 0} for k in range(len(data))]
-    with pytest.raises(EmptyDatasetError, match="`mask` must mark a region"):
-        family_view("inpaint", dataclasses.replace(data, samples=empty), tiny(condition="mask"))
+    masks = [{**data.samples[k], "mask": data.samples[k]["mask"] * factor + added} for k in range(len(data))]
+    with pytest.raises(EmptyDatasetError, match=f"`mask` must mark a region.*{got}"):
+        family_view("inpaint", dataclasses.replace(data, samples=masks), tiny(condition="mask"))
+
+
+def test_inpaint_leaves_out_regions_without_surroundings_and_trains_on_the_others():
+    pytest.importorskip("monai")
+    data = blobs()
+    samples = [dict(data.samples[k]) for k in range(len(data))]
+    samples[2]["mask"] = torch.ones_like(samples[2]["mask"])
+    data = dataclasses.replace(data, samples=samples)
+    options = tiny(condition="mask", steps=1)
+    seen = family_view("inpaint", data, options)
+    assert len(seen) == len(data) - 1
+    recipe = build_recipe("inpaint", seen, options)
+    batch = next(training_batches(seen, 4, augment=False))
+    batch["source"][0, 1:] = 1.0  # as after an augmentation that zooms in
+    run = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
+    assert run.train_step(iter([batch]), 0.5)
 
 
 def test_the_window_lies_around_the_region():

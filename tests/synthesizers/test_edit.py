@@ -175,10 +175,13 @@ def test_bad_sources():
         (None, "must hold 'source'"),
         ({"source": image}, r"shape \(2, 2, 8, 8\)"),
         ({"source": torch.cat([source[:, :1], source[:, :1] * 0], 1)}, "nothing marked at position 0"),
+        ({"source": torch.cat([source[:, :1], source[:, :1] * 0 + 100], 1)}, "all of the image marked at position 0"),
         ({"source": torch.nn.functional.pad(source, (0, 2))}, r"shape \(2, 2, 8, 8\)"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             editor.synthesize([0, 1], wrong)
+    weaker = DiffusionEditSynthesizer(Known(torch.zeros(SHAPE)), steps=2, strength=0.5)  # keeps something everywhere
+    weaker.synthesize([0, 1], {"source": torch.cat([source[:, :1], source[:, :1] * 0 + 100], 1)})
     with pytest.raises(ConfigurationError, match="can begin at any noise level"):
         DiffusionEditSynthesizer(torch.nn.Identity())
 

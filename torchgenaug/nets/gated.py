@@ -61,7 +61,8 @@ class GatedUNet(nn.Module):
         """Images (batch, *shape) of latents (batch, latent_dim) and images with marks (batch, channels + marks, …).
 
         Raises:
-            ConfigurationError: a sample without a marked voxel (not looked for inside of CUDA graphs).
+            ConfigurationError: a sample without a marked voxel, or without any other (not looked for inside of CUDA
+                graphs).
         """
         values, marked = split_marks(given, self.channels, self.low, self.high)
         hidden = marked.any(1, keepdim=True)
@@ -72,6 +73,13 @@ class GatedUNet(nn.Module):
                     "`source` must mark a region in every sample, got none at position "
                     f"{int(empty.nonzero()[0, 0])}. The sample would be the real image. A mark is {self.high:g} inside "
                     f"of a region, else {self.low:g}. See PlacedLesions."
+                )
+            whole = hidden.flatten(1).all(1)
+            if bool(whole.any()):
+                raise ConfigurationError(
+                    "`source` must leave something around the region in every sample, got all of the image marked at "
+                    f"position {int(whole.nonzero()[0, 0])}. There is nothing to fill it from. A mark is {self.high:g} "
+                    f"inside of a region, else {self.low:g}. For whole images use another family, such as dcgan."
                 )
         known = torch.cat([torch.where(hidden, self.low, values), given[:, self.channels :]], 1)
         features = self.enter((known - (self.high + self.low) / 2) * (2 / (self.high - self.low)))

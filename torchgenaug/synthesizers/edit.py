@@ -160,14 +160,15 @@ class DiffusionEditSynthesizer:
         hidden = source[:, channels:] > sum(self.value_range) / 2
         hidden = hidden if self.marks == "modalities" else hidden.any(1, keepdim=True)
         empty = ~hidden.flatten(1).any(1)
-        # All of an image of several modalities leaves nothing to go by; a region may be all of an image.
-        full = hidden.flatten(1).all(1) & (self.marks == "modalities")
+        # All of it leaves nothing to go by; below full strength something of the image stays under the noise.
+        full = hidden.flatten(1).all(1) & (self.marks == "modalities" or self.strength == 1)
         if bool((empty | full).any()):
             place = int((empty | full).nonzero()[0, 0])
-            got = "nothing marked" if bool(empty[place]) else "no modality that is present"
+            everything = "no modality that is present" if self.marks == "modalities" else "all of the image marked"
+            got = "nothing marked" if bool(empty[place]) else everything
             low, high = self.value_range
             raise ConfigurationError(
-                f"`source` must mark a part of every sample, and not all modalities, got {got} at position {place}. "
+                f"`source` must mark a part of every sample, and not all of it, got {got} at position {place}. "
                 f"A mark is {high:g} where something is to be made, else {low:g}. Leave such samples out. See "
                 "PlacedLesions and FillMissing."
             )

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_map_style
+from torchgenaug.mixing.dataset.fill_checks import check_names, checked_missing
 from torchgenaug.mixing.dataset.fill_sources import MadeWhenRead, MissingSources, checked_modalities
 from torchgenaug.mixing.dataset.rendered_translations import rendered_positions
 from torchgenaug.mixing.provenance import Provenance, attach_to_one, fingerprints, of_real
@@ -104,6 +105,7 @@ class FillMissing(Dataset[Any]):
                 f"`translations` must be a synthesizer or a source of rendered samples, got "
                 f"{type(translations).__name__}. Wrap a network of images as ModuleSynthesizer."
             )
+        check_names(source, target, condition)
         if field not in translations.fields:
             raise ConfigurationError(f"`field` must be one of {sorted(translations.fields)}, got {field!r}.")
         self.real, self.target, self.field = real, target, field
@@ -211,14 +213,12 @@ class FillMissing(Dataset[Any]):
 
             every = tqdm(range(len(self.real)), desc=f"looking for {self._wanted}", delay=3, leave=False)
             missing = [index for index in every if self._lacks_any(self._own[index])]
-        found = np.unique(np.asarray(missing, dtype=np.int64))
+        found = checked_missing(missing, len(self.real))
         if len(found) == 0:
             raise EmptyDatasetError(
                 f"`real` must lack {self._wanted} somewhere, got it in all {len(self.real)} samples. There is nothing "
                 "to fill."
             )
-        if found[0] < 0 or found[-1] >= len(self.real):
-            raise ConfigurationError(f"`missing` must be in [0, {len(self.real)}), got {found[0]} to {found[-1]}.")
         return found
 
     def _lacks_any(self, sample: Any) -> bool:

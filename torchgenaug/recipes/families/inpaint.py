@@ -37,22 +37,25 @@ PLACED = "PlacedLesions(healthy images with organ masks, lesion masks, value_ran
 def with_hidden_regions(data: TrainingData, options: Options) -> TrainingData:
     """The data with ``source``: the image without a region, and marks of the region by class.
 
-    With the condition ``mask`` the regions are those of the masks, and samples without any are left out; otherwise the
-    region of sample k is round, a function of k.
+    With the condition ``mask`` the regions are those of the masks, and samples without any are left out, or with
+    nothing else; otherwise the region of sample k is round, a function of k.
 
     Raises:
-        EmptyDatasetError: no mask has a region.
+        EmptyDatasetError: no mask has a region with surroundings.
     """
     low, high = data.fields["image"].value_range or (0.0, 1.0)
     channels, *spatial = data.image_shape
     marks = 1
     if options.condition == "mask" and "mask" in data.fields:
         marks = (data.num_mask_classes or 2) - 1
-        rows = [row for row in range(len(data)) if bool((data.samples[row]["mask"] > 0).any())]
+        inside = [data.samples[row]["mask"] > 0 for row in range(len(data))]
+        whole = sum(bool(each.all()) for each in inside)
+        rows = [row for row, each in enumerate(inside) if bool(each.any()) and not bool(each.all())]
         if not rows:
+            got = f"{whole} that cover all of the image and {len(data) - whole} empty ones"
             raise EmptyDatasetError(
-                f"`mask` must mark a region in some of the images of {data.name!r}, got {len(data)} empty ones. There "
-                "is no lesion to learn from. Leave --condition out to fill regions anywhere."
+                f"`mask` must mark a region in some of the images of {data.name!r}, 0 outside of it, got {got}. There "
+                "is no lesion to learn from, or nothing around it. Leave --condition out to fill regions anywhere."
             )
         data = data.select(rows)
     fields = {"source": FieldSpec((channels + marks, *spatial), value_range=(low, high))}
@@ -113,8 +116,8 @@ class Inpainting:
         real = batch["image"]
         marks = regions_of(batch, self.options)
         hidden = (marks > 0).any(1, keepdim=True)
-        # Turned and shifted a little, a region at the border may have left the image.
-        inside = hidden.flatten(1).any(1)
+        # Turned, scaled and shifted a little, a region may have left the image, or fill it.
+        inside = hidden.flatten(1).any(1) & ~hidden.flatten(1).all(1)
         if not bool(inside.any()):
             return {}
         real, marks, hidden = real[inside], marks[inside], hidden[inside]
