@@ -103,6 +103,60 @@ def test_refuses(tmp_path, options, error, message):
         write(tmp_path, **options)
 
 
+def with_mask(mask):
+    """Three real cases, the last with this mask."""
+    cases = list(real_cases(3))
+    return [*cases[:2], cases[2] | {"mask": mask}]
+
+
+def test_a_value_without_a_label_is_refused_and_its_remedy_names_it(tmp_path):
+    real = with_mask(torch.full((6, 5, 4), 3))
+    with pytest.raises(ConfigurationError, match=r"without \[3\] of case 'P2'.*Name them: labels=") as caught:
+        write(tmp_path, real)
+    remedy = str(caught.value).split("labels=")[-1].rstrip(".")
+    assert eval(remedy) == {"background": 0, "lesion": 1, "class_2": 2, "class_3": 3}
+    with pytest.warns(UserWarning, match=r"No mask holds the labels \['class_2'\]"):
+        write(tmp_path, real, labels=eval(remedy))
+    mask = nib.load(tmp_path / "labelsTr" / "P2.nii.gz").get_fdata()
+    assert (mask == 3).all()
+
+
+def test_a_value_of_a_synthetic_mask_without_a_label_is_refused(tmp_path):
+    real = with_mask(torch.zeros(6, 5, 4))
+    real = [case | {"mask": torch.zeros(6, 5, 4)} for case in real]
+    with pytest.raises(ConfigurationError, match=r"without \[1\] of case 'synthetic_00000'"):
+        write(tmp_path, real, labels={"background": 0})
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (torch.full((6, 5, 4), 255), ConfigurationError, r"without \[255\].*Renumber the masks"),
+        (torch.full((6, 5, 4), -1), ConfigurationError, r"without \[-1\].*Renumber the masks"),
+        (torch.full((6, 5, 4), 256), ConfigurationError, r"without \[256\].*Renumber the masks"),
+        (torch.full((6, 5, 4), 0.5), FieldMismatchError, r"whole numbers, got 0\.5 in case 'P2'"),
+        (torch.full((6, 5, 4), torch.nan), FieldMismatchError, r"whole numbers, got nan"),
+        (torch.zeros(2, 6, 5, 4), FieldMismatchError, r"shape of their images.*\(2, 6, 5, 4\).*argmax"),
+        (torch.zeros(4, 5, 6), FieldMismatchError, r"shape of their images.*\(4, 5, 6\)"),
+    ],
+)
+def test_masks_that_would_be_written_as_something_else_are_refused(tmp_path, mask, error, message):
+    with pytest.raises(error, match=message):
+        write(tmp_path, with_mask(mask))
+
+
+@pytest.mark.parametrize("labels", [{"lesion": 1}, {"background": 0, "lesion": 2}, {"background": 1, "lesion": 0}])
+def test_labels_that_nnunet_would_refuse(tmp_path, labels):
+    with pytest.raises(ConfigurationError, match="`labels` must be numbers from 0 on"):
+        write(tmp_path, labels=labels)
+
+
+def test_whole_numbers_of_any_type_are_masks(tmp_path):
+    write(tmp_path, with_mask(torch.ones(1, 6, 5, 4, dtype=torch.bool)))
+    write(tmp_path, with_mask(torch.ones(6, 5, 4, dtype=torch.float64)))
+    assert nib.load(tmp_path / "labelsTr" / "P2.nii.gz").get_fdata().min() == 1
+
+
 def test_a_source_without_masks_is_refused(tmp_path):
     fields = {"image": FieldSpec((2, 6, 5, 4), value_range=(0, 1))}
     images = FunctionSynthesizer(lambda seeds, _: {"image": pairs(seeds, _)["image"]}, fields, fingerprint="images")
