@@ -18,6 +18,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torchgenaug.errors import ConfigurationError, StateMismatchError
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
 from torchgenaug.mixing.loader import SyntheticMixLoader
+from torchgenaug.plan import batch_plan, mix_plan
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.testing import AnalyticSynthesizer, InMemorySource
@@ -366,3 +367,15 @@ def test_loader_of_accelerate_restored_at_every_step():
         assert_equal_runs(whole[done:], run(again, start, sets_epoch=True, saves=False)[0])
     with pytest.raises(ConfigurationError, match="got a stateful loader of accelerate"):
         mix(use_stateful_dataloader=True).load_state_dict(states[4][2])
+
+
+@pytest.mark.parametrize("build", [dataset_of, partial(mix_of, "plain")])
+def test_a_state_of_the_former_order_of_large_sets_is_refused(build, monkeypatch):
+    for module in (mix_plan, batch_plan):
+        monkeypatch.setattr(module, "MOST_SHUFFLED", 4)
+    mix = build()
+    state = mix.state_dict()
+    mix.load_state_dict(state)
+    del state["large_sets"]
+    with pytest.raises(StateMismatchError, match="large_sets: saved None, now 2"):
+        mix.load_state_dict(state)

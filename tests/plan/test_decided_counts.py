@@ -75,3 +75,19 @@ def test_extending_billions_of_samples_does_not_overflow():
 def test_an_epoch_that_no_sampler_could_count_is_named(share):
     with pytest.raises(ConfigurationError, match=r"must have fewer than 2\^63 samples"):
         MixPlan(3 * 10**9, 7, mode="extend", **share)
+
+
+@pytest.mark.parametrize("most", [mix_plan.MOST_SHUFFLED, 50])
+def test_what_was_looked_up_before_a_restore_is_forgotten(most, monkeypatch):
+    """A mix that already read epochs is taken to the numbers of a saved run: as one that read nothing."""
+    monkeypatch.setattr(mix_plan, "MOST_SHUFFLED", most)
+    plans = [MixPlan(100, 70, Score()) for _ in range(2)]
+    for epoch in range(4):
+        plans[0].look_up(np.arange(100), epoch)
+    for plan in plans:
+        with pytest.warns(UserWarning, match="gives 50 synthetic samples in epoch 0, where the saved run drew 10"):
+            plan.restore([10, 45, 20])
+    for epoch in range(3):
+        first, second = (plan.look_up(np.arange(100), epoch) for plan in plans)
+        assert first[0].sum() == [10, 45, 20][epoch]
+        assert np.array_equal(first[1], second[1])

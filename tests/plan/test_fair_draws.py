@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchgenaug.plan import fair_draws
 from torchgenaug.plan.fair_draws import EpochDraws
 from torchgenaug.plan.mix_plan import MixPlan
 
@@ -83,15 +82,6 @@ def test_far_epochs_cost_what_near_ones_do():
     plan = steady(100, 30)
     assert len(np.unique(plan.epoch(1 << 62))) == 30
     assert not np.array_equal(plan.epoch(1 << 62), plan.epoch((1 << 62) + 10))
-
-
-def test_sets_too_large_to_shuffle_keep_one_order(monkeypatch):
-    monkeypatch.setattr(fair_draws, "MOST_SHUFFLED", 50)
-    plan, used = steady(100, 30), np.zeros(100, int)
-    for epoch in range(20):
-        used += np.bincount(plan.epoch(epoch), minlength=100)
-        assert np.ptp(used) <= 1
-    assert np.array_equal(plan.epoch(0), plan.epoch(10))
 
 
 @pytest.mark.parametrize("mode", ["replace", "extend"])

@@ -40,7 +40,8 @@ def check_state(
 
 def shared_settings(plan: MixPlan | BatchPlan, source: object) -> dict[str, Any]:
     """What decides the samples of a data set and of a loader alike, JSON-ready."""
-    return {
+    # Before version 2 of their order large sets went by the same one in every lap.
+    return ({"large_sets": 2} if plan.is_large else {}) | {
         "seed": plan.seed,
         "mode": plan.mode,
         "num_synthetic": plan.num_synthetic,

@@ -78,7 +78,7 @@ class EpochAmounts:
                 f"the saved run drew {drawn[other]}. Epochs that had begun keep their numbers; later ones follow the "
                 "function as it is now. If it was meant to be the same, pass the same function.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         self.decided.restore(drawn)
 

@@ -23,7 +23,8 @@ from torchgenaug import seeding
 from torchgenaug.errors import EmptyDatasetError
 from torchgenaug.plan.arguments import Mode, Ratio, check_epoch, check_mode_and_seed, check_ratio
 from torchgenaug.plan.decided_counts import check_evaluated
-from torchgenaug.plan.fair_draws import EpochDraws
+from torchgenaug.plan.fair_draws import MOST_SHUFFLED, EpochDraws
+from torchgenaug.plan.large_draws import LargeDraws
 from torchgenaug.seeding import Int64Array
 
 _HASHED_AT_ONCE = 64  # batches; a call of `derive` costs 50 µs however little it hashes
@@ -62,7 +63,7 @@ class BatchPlan:
         self.num_synthetic, self.ratio, self.mode, self.seed = num_synthetic, ratio, mode, int(seed)
         self.epoch_size, self.per_rank = epoch_size, per_rank
         self._sums = [Fraction(0)]
-        self._latest: tuple[int, EpochDraws] | None = None
+        self._latest: tuple[int, EpochDraws | LargeDraws] | None = None
         self.share(0)
 
     def share(self, epoch: int) -> Fraction:
@@ -87,6 +88,11 @@ class BatchPlan:
         added = exact / (1 - exact)
         return Fraction(round(added * 2**64), 2**64) if callable(self.ratio) else added
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the draws go by `LargeDraws`."""
+        return self.num_synthetic > MOST_SHUFFLED
+
     def epoch(self, epoch: int, *, rank: int = 0, world_size: int = 1) -> EpochPlan:
         """The plan of one epoch, as one of `world_size` processes sees it: each of them draws other samples."""
         share = self.share(epoch)
@@ -104,13 +110,14 @@ class BatchPlan:
             first, order = _rounded(self._due(epoch, world_size)), draws.epoch(epoch)
         return EpochPlan(share, begin, key, self.num_synthetic, first, order)
 
-    def _draws(self, world_size: int) -> EpochDraws:
+    def _draws(self, world_size: int) -> EpochDraws | LargeDraws:
         """What the draws of all processes read in each epoch; kept from one epoch to the next."""
         if self._latest is None or self._latest[0] != world_size:
             steady = None if callable(self.ratio) else Fraction(self._due(1, world_size))
             key = int(seeding.derive(self.seed, _ORDER))
             before = partial(_rounded_due, self, world_size)
-            self._latest = (world_size, EpochDraws(self.num_synthetic, key, before, steady))
+            draws = LargeDraws if self.is_large else EpochDraws
+            self._latest = (world_size, draws(self.num_synthetic, key, before, steady))
         return self._latest[1]
 
     def _due(self, epoch: int, world_size: int) -> Fraction:

@@ -8,7 +8,7 @@ Every other lap is shuffled freely, and the laps between are fitted to both of t
 by itself, however late it is. Where the draws of later epochs are not known yet (a ratio that is a function), or an
 epoch draws so much that a lap cannot be fitted to both sides, a lap is fitted to the one before it only.
 
-Beyond four million elements, which take half a second to shuffle in every worker, all laps have one order.
+Beyond four million elements, which take half a second to shuffle in every worker, see `LargeDraws`.
 
 An epoch of n draws or more draws everything ``draws // n`` times, and the rest in this way.
 """
@@ -104,7 +104,7 @@ class FairDraws:
 
     def _is_free(self, lap: int) -> bool:
         """Whether a lap is shuffled without regard to the one before: the one before is then fitted to it."""
-        if lap == 0 or self.size > MOST_SHUFFLED:
+        if lap == 0:
             return True
         if lap % 2 or not self._foresight:
             return False
@@ -131,7 +131,6 @@ class FairDraws:
         return (boundary - self._before(high - 1), behind) if behind else (0, 0)
 
     def _shuffle(self, lap: int) -> Int64Array:
-        lap = 0 if self.size > MOST_SHUFFLED else lap
         return seeding.permutation(int(seeding.derive(self._seed, _LAP, lap)), self.size)
 
 

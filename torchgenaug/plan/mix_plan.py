@@ -2,8 +2,8 @@
 
 The draws of all epochs are numbered through: epoch e makes draws ``offset(e), offset(e) + 1, …`` where ``offset(e)`` is
 the number of draws of the epochs before. Which real sample a draw leaves out, and which synthetic one it reads, is
-decided by two `EpochDraws`: over the epochs all are used equally often (±1), whatever the ratio does from epoch to
-epoch, and always in other sets and pairs. Matched classes are counted class by class.
+decided by two `EpochDraws`, or `LargeDraws`: over the epochs all are used equally often (±1), whatever the ratio does
+from epoch to epoch, and always in other sets and pairs. Matched classes are counted class by class.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from torchgenaug.plan.arguments import (
 )
 from torchgenaug.plan.class_matching import ClassMembers, ClassOrder
 from torchgenaug.plan.fair_draws import MOST_SHUFFLED, EpochDraws
-from torchgenaug.plan.large_sets import LargeSets
+from torchgenaug.plan.large_draws import LargeDraws
+from torchgenaug.plan.spread import spread
 from torchgenaug.seeding import Int64Array
 
 _REAL_ORDER, _SYNTHETIC_ORDER, _CLASS_ORDER = 0, 1, 2
@@ -108,6 +109,11 @@ class MixPlan:
         self.amounts.decide(epoch)
         self._latest = (-1, (0, 0, 0))
 
+    def restore(self, drawn: list[int]) -> None:
+        """Goes back to the numbers of the epochs that a saved run had decided; what was computed with others goes."""
+        self.amounts.restore(drawn)
+        self.__dict__ = {**self.__getstate__(), "_latest": (-1, (0, 0, 0))}
+
     def counts(self, epoch: int) -> Counts:
         """The exact number of real and synthetic samples of `epoch`."""
         drawn = self.num_drawn(epoch)
@@ -183,19 +189,18 @@ class MixPlan:
         return found
 
     def _codes(self, index: Int64Array, epoch: int, members: ClassMembers | None) -> Int64Array:
-        drawn, total, offset = self.numbers(epoch)
-        if not drawn:
+        if not self.numbers(epoch)[0]:
             return index
-        if self.labels is None and max(total, self.num_real, self.num_synthetic) > MOST_SHUFFLED:
-            return self._far_codes(index, drawn, total, offset)
+        leaves_out, reads = self._leaves_out, self._reads
+        if self.labels is None and isinstance(leaves_out, LargeDraws) and isinstance(reads, LargeDraws):
+            return self._far_codes(index, epoch, leaves_out, reads)
         if self.labels is None:
-            positions = self._reads.epoch(epoch)
+            positions = reads.epoch(epoch)
         elif members is None:
             raise ConfigurationError(
                 "`members` must be given for a plan with labels. Build it with plan.group(labels)."
             )
         else:
-            leaves_out = self._leaves_out
             positions = self._class_order.positions(leaves_out.epoch(epoch), leaves_out.counts_before(epoch), members)
         return self._placed(index, epoch, positions)
 
@@ -206,21 +211,22 @@ class MixPlan:
             codes = np.arange(total)  # a real sample is read at its own index
             codes[self._leaves_out.epoch(epoch)] = ~positions
             return codes[index]
-        draw, is_synthetic = _spread(index, drawn, total)
+        draw, is_synthetic = spread(index, drawn, total)
         codes = index - draw
         codes[is_synthetic] = ~positions[draw[is_synthetic]]
         return codes
 
-    def _far_codes(self, index: Int64Array, drawn: int, total: int, offset: int) -> Int64Array:
-        """The same for sets of which no table is kept: one order for all laps, of which each index is read off."""
+    def _far_codes(self, index: Int64Array, epoch: int, leaves_out: LargeDraws, reads: LargeDraws) -> Int64Array:
+        """The same for sets of which no table is kept: each index is read off by itself."""
+        drawn, total, _ = self.numbers(epoch)
         if self.mode == "replace":
-            draw = self._large_sets.draws_at(index, offset)
+            draw = leaves_out.draws_of(epoch, index)
             is_synthetic = draw < drawn
             codes = index.copy()
         else:
-            draw, is_synthetic = _spread(index, drawn, total)
+            draw, is_synthetic = spread(index, drawn, total)
             codes = index - draw
-        codes[is_synthetic] = ~self._large_sets.positions(draw[is_synthetic], offset)
+        codes[is_synthetic] = ~reads.elements(epoch, draw[is_synthetic])
         return codes
 
     def is_synthetic(self, indices: npt.ArrayLike, epoch: int) -> npt.NDArray[np.bool_]:
@@ -251,23 +257,28 @@ class MixPlan:
         return self._latest[1]
 
     @cached_property
-    def _leaves_out(self) -> EpochDraws:
+    def _leaves_out(self) -> EpochDraws | LargeDraws:
         """Which real samples each epoch leaves out; or, with labels, whose classes it draws."""
         return self._draws(self.num_real, _REAL_ORDER)
 
     @cached_property
-    def _reads(self) -> EpochDraws:
+    def _reads(self) -> EpochDraws | LargeDraws:
         """Where each epoch reads the source."""
         return self._draws(self.num_synthetic, _SYNTHETIC_ORDER)
 
-    def _draws(self, size: int, purpose: int) -> EpochDraws:
+    def _draws(self, size: int, purpose: int) -> EpochDraws | LargeDraws:
         steady = self.amounts.of(0) if self.amounts.decided is None else None
-        return EpochDraws(size, int(seeding.derive(self.seed, purpose)), self.offset, steady)
+        draws = LargeDraws if self.is_large else EpochDraws
+        return draws(size, int(seeding.derive(self.seed, purpose)), self.offset, steady)
 
-    @cached_property
-    def _large_sets(self) -> LargeSets:
-        keys = (int(seeding.derive(self.seed, purpose)) for purpose in (_REAL_ORDER, _SYNTHETIC_ORDER))
-        return LargeSets(self.num_real, self.num_synthetic, *keys)
+    @property
+    def is_large(self) -> bool:
+        """Whether no epoch is held as a table: the draws of each index are computed when it is read."""
+        if self.labels is not None:
+            return self.num_real > MOST_SHUFFLED
+        # A function is not called for epochs to come: all epochs must go by one scheme.
+        longest = self.num_real if self.amounts.decided is not None else self.counts(0).total
+        return max(longest, self.num_real, self.num_synthetic) > MOST_SHUFFLED
 
     @cached_property
     def _class_order(self) -> ClassOrder:
@@ -285,12 +296,3 @@ class MixPlan:
 
 
 _RECOMPUTED = frozenset(name for name, attribute in vars(MixPlan).items() if isinstance(attribute, cached_property))
-
-
-def _spread(index: Int64Array, drawn: int, total: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
-    """How many draws lie before each index where `drawn` of `total` are spread evenly, and whether one is there."""
-    if 2 * drawn * (total + 1) + total >= 1 << 63:
-        index = index.astype(object)  # Python's integers do not overflow
-    draw = (2 * drawn * index + total) // (2 * total)
-    after = (2 * drawn * (index + 1) + total) // (2 * total)
-    return draw.astype(np.int64), (after > draw).astype(np.bool_)

@@ -272,7 +272,7 @@ class SyntheticMixDataset(Dataset[Any]):
             UserWarning: the ratio is a function that gives other values than it gave in the saved run.
         """
         if self.plan.amounts.decided is not None and "drawn" in state:
-            self.plan.amounts.restore(state["drawn"])
+            self.plan.restore(state["drawn"])
         remedy = "Build the data set as it was, or start a new run."
         check_state(state, self._settings, ("epoch",), "the same mix", remedy)
         if "real" in state and callable(getattr(self.real, "load_state_dict", None)):
