@@ -56,9 +56,12 @@ class SeededTransform:
         self._torchio = is_torchio_transform(transform)
         self._torch_only = self._torchio and draws_from_torch_only(transform)
         if self._torchio:
+            from torchgenaug.samples.torchio_copies import without_copies
             from torchgenaug.samples.torchio_noise import with_own_noise
 
             self.transform = with_own_noise(transform)
+            self._copies = bool(getattr(transform, "copy", True))
+            self._on_copies = without_copies(self.transform) if self._copies else self.transform
 
     def __call__(self, samples: Sequence[Any], seeds: UInt64Array) -> list[Any]:
         """The transformed samples; sample k sees random generators seeded with ``seeds[k]``."""
@@ -111,11 +114,13 @@ class SeededTransform:
 
         subject = tio.Subject(
             {
-                name: (tio.LabelMap if self._is_label_map(name) else tio.ScalarImage)(tensor=_to_4d(values[name], bare))
+                name: (tio.LabelMap if self._is_label_map(name) else tio.ScalarImage)(
+                    tensor=_to_4d(values[name], bare, copied=self._copies)
+                )
                 for name, bare in images.items()
             }
         )
-        moved = self.transform(subject)
+        moved = self._on_copies(subject)
         changed = {
             name: _back(moved[name].data, values[name], bare, name, is_label_map=self._is_label_map(name))
             for name, bare in images.items()
@@ -166,10 +171,10 @@ class SeededTransform:
         return self.kinds.get(name) == "label_map"
 
 
-def _to_4d(value: Any, bare: bool) -> Tensor:
+def _to_4d(value: Any, bare: bool, *, copied: bool) -> Tensor:
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(value if value.flags.writeable else value.copy())
-    tensor: Tensor = value
+    tensor: Tensor = value.clone() if copied else value
     if tensor.dtype in (torch.float16, torch.bfloat16):
         tensor = tensor.float()
     if bare:
