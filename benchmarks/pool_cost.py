@@ -2,7 +2,8 @@
 
 1. Processor time of a pool that fills its windows, in a thread and in a process, against calls of the generator in the
    same batches: samples per second of a core, over those of the bare calls. The generator is a small diffusion model
-   (1×32×32, of `benchmarks.pool`). The start of the pool's process is not counted, its reading and writing is.
+   (1×32×32, of `benchmarks.pool`). The start of the pool's process is not counted, its reading and writing is. Beside
+   it a bare process, which copies each batch into shared memory and is asked for the next.
 2. Peak memory of a training with a pool against the same training without, in fresh processes; for two sizes of the
    pool, so that what a sample takes is told apart from what a pool takes. Samples are 1×64×64 float32 (16 KiB), a
    quarter of the pool is renewed in each epoch. With a process, its memory is counted with that of the training; shared
@@ -35,7 +36,9 @@ from torchgenaug import FieldSpec, FunctionSynthesizer, SyntheticMixLoader, Synt
 
 BACKGROUNDS: dict[str, bool | Literal["process"]] = {"thread": True, "process": "process"}
 BARE, SAMPLE_BYTES = "the generator alone", 64 * 64 * 4 + 8
+BY_HAND = "a process by hand that copies into shared memory"
 REFRESH = 0.25
+_LOOK_S = 0.1  # the sleeping process that looks on takes processor time, too: 1 % every 0.01 s
 
 
 def filling(names: Sequence[str], windows: int, capacity: int, rounds: int, steps: int) -> dict[str, Any]:
@@ -53,7 +56,27 @@ def filling(names: Sequence[str], windows: int, capacity: int, rounds: int, step
     def settle(pool: SyntheticPool, epoch: int) -> None:
         """Waits until the windows of `epoch` and of the one after it are full, and nothing is being made."""
         while pool.stats.generated < (epoch + 2) * capacity:
-            time.sleep(0.01)
+            time.sleep(_LOOK_S)
+
+    def by_hand() -> None:
+        context = torch.multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        shared = {
+            name: torch.empty((batch_size, *spec.shape)).share_memory_() for name, spec in sequence.fields.items()
+        }
+        child = context.Process(target=make_batches, args=(theirs, sequence, shared), daemon=True)
+        child.start()
+        kept = torch.empty(capacity, *sequence.fields["image"].shape)
+        for round_ in (-2, -1, *range(windows)):  # two windows first, as for a pool
+            if round_ == 0:
+                began = time.process_time() + _children_s()
+            for start in range(0, capacity, batch_size):
+                ours.send(range(start, start + batch_size))
+                ours.recv()
+                kept[start : start + batch_size] = shared["image"]
+        seconds.setdefault(BY_HAND, []).append(time.process_time() + _children_s() - began)
+        child.kill()
+        child.join()
 
     def pooled(name: str) -> None:
         with SyntheticPool(
@@ -69,9 +92,23 @@ def filling(names: Sequence[str], windows: int, capacity: int, rounds: int, step
                 raise AssertionError(f"{name}: {pool.stats.generated} samples, expected {(windows + 2) * capacity}")
 
     contestants = {BARE: bare} | {name: functools.partial(pooled, name) for name in names}
+    if "process" in names:
+        contestants[BY_HAND] = by_hand
     interleaved(contestants, rounds=rounds)
     timings = {name: _Taken(taken[1:]) for name, taken in seconds.items()}  # without the warm-up
     return throughput_ratios(timings, dict.fromkeys(timings, windows * capacity), BARE)  # type: ignore[arg-type]
+
+
+def make_batches(connection: Any, sequence: SyntheticSequence, shared: dict[str, Tensor]) -> None:
+    """What a process does that makes batches for another one, and checks nothing."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    while True:
+        ids = connection.recv()
+        batch = sequence.synthesizer.synthesize(sequence.seeds(ids).tolist())
+        for name, values in shared.items():
+            values.copy_(batch[name])
+        connection.send(None)
 
 
 class _Taken:
@@ -164,7 +201,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         results = {
             "samples per processor second": filling(["thread"], 1, 32, 1, 2)
             if quick
-            else filling([*BACKGROUNDS], 3, 64, 3, 4),
+            else filling([*BACKGROUNDS], 3, 64, 5, 4),
             "peak memory": memory(["thread"], (64, 128), 1) if quick else memory([*BACKGROUNDS], (2048, 8192), 1),
         }
     return publish("pool_cost", results, quick=quick)

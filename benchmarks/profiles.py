@@ -94,6 +94,54 @@ def transforms() -> Callable[[], Any]:
     return lambda: [apply() for _ in range(20)]
 
 
+def fit_step() -> Callable[[], Any]:
+    """The family whose steps were the slowest beside a loop by hand."""
+    from benchmarks.fit_step import fitted, pairs
+
+    step = fitted("pix2pix", pairs(), 16)
+    step()
+    return lambda: [step() for _ in range(20)]
+
+
+def pool_process() -> Callable[[], Any]:
+    """What the training process does for a pool in a process, without the training; and the wait for its batches."""
+    from benchmarks.pool import diffusion
+    from torchgenaug.pool.making.process import ProcessSupply
+
+    sequence, _ = diffusion(16, 4)
+    supply = ProcessSupply(sequence, 300)
+    supply.prepare(32, None)
+    supply.batch(np.arange(32))
+
+    def ask() -> None:
+        for start in range(0, 640, 32):
+            supply.batch(np.arange(start, start + 32))
+        supply.close()
+
+    return ask
+
+
+def epoch() -> Callable[[], Any]:
+    """An epoch that only reads and mixes, half of it from shards whose samples are compared in each read."""
+    from torch.utils.data import DataLoader
+
+    from benchmarks.rendering import BATCH, images, render
+    from torchgenaug import ShardSource, SyntheticMixDataset
+
+    folder = tempfile.mkdtemp(prefix="torchgenaug-profile-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    source = render(lambda seeds, _: {"image": images(seeds)}, Path(folder), 4096)
+    real = [{"image": image} for image in images(range(BATCH)).clone()] * (len(source) // BATCH)
+    mixed = SyntheticMixDataset(real, ShardSource(folder, verify="read"), ratio=0.5)
+
+    def run() -> None:
+        for number in range(10):
+            mixed.set_epoch(number)
+            for _ in DataLoader(mixed, batch_size=64, shuffle=True):
+                pass
+
+    return run
+
+
 def generator() -> Callable[[], Any]:
     import diffusers
     from diffusers.models.unets.unet_2d import UNet2DOutput
@@ -115,10 +163,13 @@ def generator() -> Callable[[], Any]:
 
 
 MAKERS: dict[str, Callable[[], Callable[[], Any]]] = {
+    "epoch": epoch,
+    "fit-step": fit_step,
     "generator": generator,
     "loader": loader,
     "mixing": mixing,
     "pool": pool,
+    "pool-process": pool_process,
     "reading": lambda: reading(None),
     "reading-lz4": lambda: reading("lz4"),
     "reading-zstd": lambda: reading("zstd"),

@@ -17,13 +17,15 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import torch
+import xxhash
 from torch.utils.data import DataLoader
 
 from benchmarks.harness import Timing, interleaved, is_wanted, publish, ratios
@@ -323,13 +325,41 @@ def verifying(source: ShardSource, rounds: int) -> dict[str, Any]:
     }
 
 
+STAT, HASH = "off, and a stat of each shard read", "off, and xxh3 of each sample read"
+
+
+class Stated(ShardSource):
+    """Not verified; asks in each read when the files of its shards were changed, and does nothing about it."""
+
+    files: Sequence[Path] = ()
+
+    def read(self, positions: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        self.files = self.files or sorted(self.path.glob("*.h5"))
+        for index in set((positions // self.manifest.shard_size).tolist()):
+            os.stat(self.files[index])
+        return super().read(positions)
+
+
+class Hashed(ShardSource):
+    """Not verified; computes a checksum of each sample that it read, and compares it with nothing."""
+
+    def read(self, positions: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        batch = super().read(positions)
+        for row in batch["image"].numpy():
+            xxhash.xxh3_64_intdigest(row)
+        return batch
+
+
 def epoch(source: ShardSource, rounds: int, *, trains: bool) -> dict[str, Any]:
     """An epoch that reads, mixes and collates, and does nothing else or also trains a network of two convolutions."""
     real = [{"image": image} for image in images(range(BATCH)).clone()] * (len(source) // BATCH)
-    mixed = {
+    mixed: dict[str, Any] = {
         verify: SyntheticMixDataset(real, ShardSource(source.path, verify=verify), ratio=0.5)
         for verify in ("off", "sample", "read")
     }
+    if not trains:
+        for name, kind in ((STAT, Stated), (HASH, Hashed)):
+            mixed[name] = SyntheticMixDataset(real, kind(source.path, verify="off"), ratio=0.5)
     channels = len(real[0]["image"])
     layers = (torch.nn.Conv2d(channels, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, stride=2))
     network = torch.nn.Sequential(*layers)

@@ -106,8 +106,8 @@ def _memory_over_workers(results: Results) -> float:
     return float(tables["2 workers"]["TensorDataset"]["us_per_sample"] / memory)
 
 
-def _worst_step(results: Results) -> float:
-    return float(min(family["fit"]["throughput"] for family in results["fit_step"].values()))
+def _worst_step(name: str) -> Callable[[Results], float]:
+    return lambda results: float(min(family[name]["throughput"] for family in results["fit_step"].values()))
 
 
 def _pool_sample(results: Results) -> float:
@@ -151,7 +151,7 @@ TARGETS = (
            _read("ShardSource"), 1.4, False, "×", "reading",
            bound=("the same tensor in memory", _read("tensor in memory, whole batch"))),
     Target("the same, verified in each read", _read("ShardSource, verified in each read"), 1.4, False, "×", "reading",
-           bound=("not verified", _read("ShardSource, not verified"))),
+           bound=("not verified, and xxh3 of each sample by hand", _read("not verified, and xxh3 of each sample"))),
     Target("the same, not verified", _read("ShardSource, not verified"), 1.6, False, "×", "reading",
            bound=("the same tensor in memory", _read("tensor in memory, whole batch"))),
     Target("`DataLoader(ShardSource(...), batch_size=64)` with torch's own collating",
@@ -201,11 +201,16 @@ TARGETS = (
     Target("samples per processor second of a pool that fills, in a thread, over the generator alone",
            _path("pool_cost", "samples per processor second", "thread", "throughput"), 0.97, False, "×"),
     Target("the same in a process",
-           _path("pool_cost", "samples per processor second", "process", "throughput"), 0.97, False, "×"),
+           _path("pool_cost", "samples per processor second", "process", "throughput"), 0.97, False, "×",
+           "pool-process",
+           bound=("a bare process that copies each batch into shared memory",
+                  _path("pool_cost", "samples per processor second", "a process by hand that copies into shared memory",
+                        "throughput"))),
     Target("memory that a pool sample takes, a quarter renewed per epoch, over its bytes", _pool_sample, 1.3, True,
            "×"),
     Target("`fit` step over the same networks and losses in a loop by hand: throughput (the slowest of the families)",
-           _worst_step, 0.98, False, "×"),
+           _worst_step("fit"), 0.98, False, "×", "fit-step",
+           bound=("the same loop by hand, built a second time", _worst_step("the same loop, built again"))),
     Target("pool read by 2 workers, over the item loader in memory",
            _read("SyntheticPool", SMALL, "2 workers"), 1, False, "×"),
     Target("start of a source with 1,000 shards and 10⁶ samples",
@@ -228,10 +233,16 @@ TARGETS = (
            True, ""),
     Target("checksums of every sample (once per process), in an epoch that only reads and mixes: time over none",
            _path("rendering", "integrity", "epoch that only reads and mixes", "sample", "ratio"), 1.05, True, "×",
-           "reading"),
+           "epoch",
+           bound=("without checksums, each shard's file asked once a batch whether it changed",
+                  _path("rendering", "integrity", "epoch that only reads and mixes",
+                        "off, and a stat of each shard read", "ratio"))),
     Target("checksums in each read, in an epoch that only reads and mixes: time over none",
            _path("rendering", "integrity", "epoch that only reads and mixes", "read", "ratio"), 1.05, True, "×",
-           "reading"),
+           "epoch",
+           bound=("without checksums, and xxh3 of each sample by hand",
+                  _path("rendering", "integrity", "epoch that only reads and mixes",
+                        "off, and xxh3 of each sample read", "ratio"))),
     Target("checksums in each read, in an epoch that trains a network of two convolutions: time over none",
            _path("rendering", "integrity", "epoch that trains", "read", "ratio"), 1.05, True, "×"),
     Target("seeding and conversion, added to TorchIO's transforms (the worst)", _transform_overhead, 0.03, True, "",

@@ -210,7 +210,7 @@ class ShardSource(SourceDataset):
                 done = len(known) == len(shards) and all(
                     marks is not None and shards[index].seen_all(column) for index, marks in known.items()
                 )
-                marks = None if salts is None or done else marks_of(shards, column, known)
+                marks = marks_of(shards, column, known) if known and not done else None
                 wrong = copy_rows(stored, shards, indices, rows, column, None if done else salts, marks)
                 if wrong:
                     first = indices[wrong[0]]
