@@ -40,14 +40,12 @@ def without_copies(part: Any) -> Any:
 
     Looks into compositions. What a user's class or another transform of TorchIO copies, it goes on copying.
     """
-    kind = type(part)
+    kind, changed = type(part), dict[str, Any]()
     if kind is tio.Compose:
         changed = {"transforms": [without_copies(each) for each in part.transforms]}
     elif kind is tio.OneOf:
         changed = {"transforms_dict": {without_copies(each): share for each, share in part.transforms_dict.items()}}
-    elif kind in _APPLY_ONE:
-        changed = {}
-    else:
+    elif kind not in _APPLY_ONE:
         return part
     result = copy.copy(part)
     vars(result).update(changed, copy=False)
