@@ -104,7 +104,9 @@ def _planned_steps(row: Row, effort: float, data: TrainingData, options: Options
     return int(json.loads(kept.read_text()))
 
 
-def seconds_per_step(family: str, data: TrainingData, options: Options) -> float:
+def seconds_per_step(
+    family: str, data: TrainingData, options: Options, calibration: float = _CALIBRATION_SECONDS
+) -> float:
     """CPU seconds of a training step, from a few seconds of training that are thrown away."""
     loop = FitOptions()
     with torch.random.fork_rng():
@@ -114,7 +116,7 @@ def seconds_per_step(family: str, data: TrainingData, options: Options) -> float
         for progress in _PHASES:  # what a recipe does once when a phase begins is no part of a step
             state.train_step(batches, progress)
         began, done = time.process_time(), 0
-        while time.process_time() - began < _CALIBRATION_SECONDS or done % len(_PHASES):
+        while time.process_time() - began < calibration or done % len(_PHASES):
             state.train_step(batches, _PHASES[done % len(_PHASES)])
             done += 1
         return (time.process_time() - began) / done
