@@ -27,7 +27,7 @@ from torchgenaug.recipes.lock import locked, remove_run
 from torchgenaug.recipes.loop import FitResult, TrainingLoop
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.recipes.recipe import Family
-from torchgenaug.recipes.report import Judge
+from torchgenaug.recipes.report import Judge, judged_part
 from torchgenaug.recipes.settings import checked_settings
 from torchgenaug.recipes.start import load_start
 from torchgenaug.recipes.state import TrainingState
@@ -109,8 +109,7 @@ def fit(
                 note_fingerprint(everything, folder, frozen["data_sha256"])
             accelerator.wait_for_everyone()
             given = given_fields(family, recipe)
-            judged = held_out.labelled() if "label" in given else held_out
-            judge = Judge(data, judged, given) if main else None
+            judge = Judge(data, judged_part(held_out, given), given) if main else None
             schedule = plan_run(family, data, recipe, options, accelerator, judge, folder, started, shrink=shrink)
             torch.manual_seed(options.seed)
             recipe = replace(recipe, steps=schedule.steps)

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import CollapseWarning
 from torchgenaug.pictures import contact_sheet
+from torchgenaug.recipes.data.derived import derived
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
 from torchgenaug.recipes.data_fingerprint import data_fingerprint
 from torchgenaug.recipes.judge import CopyTest, sliced_wasserstein, thumbnails
@@ -26,6 +28,7 @@ from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.types import Batch
 
 NUM_JUDGED, _NUM_SHOWN = 64, 16
+_LEAST_JUDGED = 2  # images; one has no other that it could be compared with
 _MOST_COMPARED = 20_000  # real images that samples are compared with, one by one, to find copies
 
 
@@ -106,6 +109,31 @@ class Judge:
         """
         fraction = self._copies.fraction(samples["image"])
         return fraction, self._copies.alarming(fraction, len(samples["image"]))
+
+
+def judged_part(held_out: TrainingData, given: Sequence[str]) -> TrainingData:
+    """What a model that is given the fields `given` is judged by: with classes, the held-out images that have one.
+
+    Warns:
+        UserWarning: fewer than two have one. Then all are compared with samples of each class in turn.
+    """
+    if "label" not in given:
+        return held_out
+    labelled = held_out.labelled()
+    if len(labelled) >= _LEAST_JUDGED:
+        return labelled
+    classes = held_out.num_classes or 1
+    warnings.warn(
+        f"{len(labelled)} of {len(held_out)} held-out images have a label: all of them are compared with samples of "
+        "each class in turn, as if the classes were equally frequent. Distances may be too large. Give held_out= with "
+        "labels.",
+        stacklevel=2,
+    )
+    return derived(held_out, {}, partial(_of_class_in_turn, classes=classes))
+
+
+def _of_class_in_turn(index: int, sample: Mapping[str, Tensor], *, classes: int) -> dict[str, Tensor]:
+    return {**sample, "label": torch.tensor(index % classes)}
 
 
 class HeldOutConditions:

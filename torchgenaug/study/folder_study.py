@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.embedded import LOADERS
@@ -19,6 +19,7 @@ from torchgenaug.study.controls import pseudo_labelled, real_sample_transformed
 from torchgenaug.study.elastic import BatchElastic
 from torchgenaug.study.extent import Extent
 from torchgenaug.study.filtering import filtered
+from torchgenaug.study.further_images import FurtherImages, further_images
 from torchgenaug.study.generators import Generator
 from torchgenaug.study.networks import monai_densenet, monai_unet
 from torchgenaug.study.rare_classes import balanced_loss, oversampled, topped_up
@@ -80,13 +81,9 @@ class FolderStudy:
             raise ConfigurationError(
                 f"`data` must have a {target} for each image in a study of {self.task.kind}, got {everything!r}. {hint}"
             )
+        further = None
         if target == "label" and everything.num_unlabelled:
-            if not self.data.labelled_only:
-                raise ConfigurationError(
-                    f"`data` must have a label for each image, got {everything.num_unlabelled} of {len(everything)} "
-                    "without one. Neither networks nor the generator of a file could use them. Leave them out: "
-                    "labelled_only = true in [data]; or `fit` a generator on all of them, and give its folder: `model`."
-                )
+            further = None if self.data.labelled_only else further_images(everything, self.synthetic.family)
             everything = everything.labelled()
         splits, spare = [], {}
         for number in range(self.splits):
@@ -97,7 +94,7 @@ class FolderStudy:
         default = "accuracy" if target == "label" else "mean Dice"
         return Study(
             splits,
-            self._arms(everything, task, target, spare, out, beside),
+            self._arms(everything, task, target, spare, _Places(out, beside, splits), further),
             task.train,
             task.measures,
             steps=self.steps,
@@ -151,8 +148,8 @@ class FolderStudy:
         task: Classification | Segmentation,
         target: str,
         spare: dict[str, RealSamples],
-        out: Path,
-        beside: Path,
+        places: _Places,
+        further: FurtherImages | None,
     ) -> list[Arm]:
         arms, few = self.arms, self.data.per_class is not None or bool(self.data.rare)
         classes = data.num_classes if target == "label" else None
@@ -160,7 +157,7 @@ class FolderStudy:
 
         def source(split: Split) -> Any:
             if split.name not in made:
-                made[split.name] = self.synthetic.source(split, classes, out, beside)
+                made[split.name] = self.synthetic.source(split, classes, places.out, places.beside, further)
             return made[split.name]
 
         affine = BatchAffine()
@@ -195,9 +192,12 @@ class FolderStudy:
         if arms.schedule:
             ramp = Ramp(max(arms.ratios), 0.0)
             found.append(scheduled(source, ramp, transform=affine, name="ratio schedule, affine", **mix))
-        if arms.pseudo_labels:
+        if further is not None:
+            found.append(self._pseudo_labelled(task, target, further.of, "pseudo-labels, affine"))
+        elif arms.pseudo_labels:
             found.append(self._pseudo_labels(task, target, spare))
-        return [_with_source(arm, self.synthetic) if arm.role == "synthetic" else arm for arm in found]
+        about = {} if further is None else {split.name: further.about(split) for split in places.splits}
+        return [_with_source(arm, self.synthetic, about) if arm.role == "synthetic" else arm for arm in found]
 
     def _rule(self, task: Classification | Segmentation, target: str) -> Callable[[Split], Any]:
         def rule(split: Split) -> Any:
@@ -213,20 +213,36 @@ class FolderStudy:
                 "`pseudo_labels` must go with `per_class`, got none. All training images have labels. Set "
                 "per_class = 3 in [data], or leave pseudo_labels out."
             )
-        arm = pseudo_labelled(
-            lambda split: spare[split.name],
+        arm = self._pseudo_labelled(
+            task, target, lambda split: spare[split.name], "pseudo-labels, affine (more images)"
+        )
+        return Arm(arm.name, "reference", arm.build, arm.source, arm.settings)
+
+    def _pseudo_labelled(
+        self, task: Classification | Segmentation, target: str, images: Callable[[Split], Any], name: str
+    ) -> Arm:
+        return pseudo_labelled(
+            images,
             task.train,
             task.probabilities,
             self.steps,
             transform=BatchAffine(),
             keys=("image", target),
-            name="pseudo-labels, affine (more images)",
+            name=name,
         )
-        return Arm(arm.name, "reference", arm.build, arm.source, arm.settings)
 
 
-def _with_source(arm: Arm, generator: Generator) -> Arm:
-    return Arm(arm.name, arm.role, arm.build, arm.source, {**arm.settings, "synthetic": repr(generator)})
+class _Places(NamedTuple):
+    """Folder of the results, what paths in the file are relative to, and how the data are divided."""
+
+    out: Path
+    beside: Path
+    splits: Sequence[Split]
+
+
+def _with_source(arm: Arm, generator: Generator, further: Mapping[str, str]) -> Arm:
+    settings = {**arm.settings, "synthetic": repr(generator), **({"unlabelled": further} if further else {})}
+    return Arm(arm.name, arm.role, arm.build, arm.source, settings)
 
 
 def _embedded_held_out(data: DataSection) -> TrainingData:

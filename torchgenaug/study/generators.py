@@ -26,6 +26,7 @@ from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.shards.render.render import render_shards
 from torchgenaug.study.elastic import BatchElastic
+from torchgenaug.study.further_images import FurtherImages
 from torchgenaug.study.splits import Split
 from torchgenaug.synthesizers.saving.load import load_synthesizer
 
@@ -69,7 +70,9 @@ class Generator:
         if self.family is not None:
             describe_family(self.family)  # a misspelt one is named here, before the data are read
 
-    def source(self, split: Split, num_classes: int | None, out: Path, beside: Path) -> Any:
+    def source(
+        self, split: Split, num_classes: int | None, out: Path, beside: Path, further: FurtherImages | None = None
+    ) -> Any:
         """The samples for a split; trained and rendered in `out` where they are not there yet.
 
         Several processes may call it: one works, the others wait for it.
@@ -79,6 +82,7 @@ class Generator:
             num_classes: of the labels; None: with masks.
             out: folder of the study.
             beside: what paths are relative to.
+            further: images without a label, from which the family learns, too.
         """
         if self.shards is not None:
             return ShardSource(beside / self.shards)
@@ -88,7 +92,7 @@ class Generator:
                 synthesizer = load_synthesizer(beside / str(self.model))
             else:
                 recipe = self._options(num_classes is None)
-                data = split.train.training_data
+                data = split.train.training_data if further is None else further.with_labelled(split)
                 synthesizer = train_generator(self.family, data, folder / "model", recipe).synthesizer
             sequence = SyntheticSequence(synthesizer, _conditions(synthesizer, split, num_classes))
             return render_shards(sequence, folder / "shards", self.count, batch_size=_RENDER_BATCH, progress=False)

@@ -77,6 +77,21 @@ def test_a_cell_that_states_no_class(tmp_path, cell):
         load_data(tmp_path)
 
 
+@pytest.mark.parametrize(("written", "expected"), [("NA", [0, 1, -1, 0]), ("none of them", [0, 1, 2, 0])])
+def test_minus_one_in_a_table_is_asked_about(tmp_path, written, expected):
+    """Both ways out that the message names are taken."""
+    for number in range(4):
+        picture(tmp_path / f"{number}.png", number)
+    text = "file,label\n0.png,0\n1.png,1\n2.png,-1\n3.png,0\n"
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(ConfigurationError, match="must say what -1 stands for, got 1 of 4 labels -1"):
+        load_data(tmp_path)
+    (tmp_path / "labels.csv").write_text(text.replace("-1", written))
+    assert load_data(tmp_path).labels().tolist() == expected
+    (tmp_path / "labels.csv").write_text(text.replace(",0", ",-1"))  # -1 and 1: two classes
+    assert load_data(tmp_path).class_names == ("-1", "1")
+
+
 @pytest.mark.parametrize("nothing", [None, math.nan, np.float32("nan"), torch.tensor(math.nan)])
 @pytest.mark.parametrize("kind", [tuple, dict])
 def test_a_data_set_that_returns_no_label(nothing, kind):
@@ -97,6 +112,9 @@ def test_minus_one_is_no_label_by_accident():
     dataset = [(torch.rand(1, 16, 16), label) for label in (0, 1, -1)]
     with pytest.raises(ConfigurationError, match=r"got -1 at 2\. Return an int.*or None where the class is not known"):
         conform(RawData(FactorySamples(dataset), "data", ("a", "b", "c"), str), None)
+    advised = [(image, None if label == -1 else label) for image, label in dataset]
+    data = conform(RawData(FactorySamples(advised), "data", ("a", "b", "c"), str), None)
+    assert data.labels().tolist() == [0, 1, -1]
 
 
 def test_labels_that_are_all_missing_are_no_labels():

@@ -20,7 +20,8 @@ def class_names(path: Path, labels: Sequence[str]) -> list[str]:
         labels: of each image.
 
     Raises:
-        ConfigurationError: one class only, more than 64, or names that differ in capitals only.
+        ConfigurationError: one class only, more than 64, names that differ in capitals only, or -1 among the numbers
+            from 0, which may stand for a class that is not known.
     """
     numbers = {name: int(name) for name in labels if name.removeprefix("-").isdecimal()}
     names = sorted(set(labels), key=lambda name: (name not in numbers, numbers.get(name, 0), name))
@@ -35,6 +36,12 @@ def class_names(path: Path, labels: Sequence[str]) -> list[str]:
     if len(names) < 2:
         raise ConfigurationError(
             f"{path} must name two classes at least, got only {names[0]!r}. Leave it out: --table none."
+        )
+    if len(numbers) == len(names) and {"-1", "0"} <= set(names) and min(numbers.values()) == -1:
+        raise ConfigurationError(
+            f"{path} must say what -1 stands for, got {list(labels).count('-1')} of {len(labels)} labels -1 among "
+            "whole numbers from 0. It would be a class of its own. Write NA where the class is not known, or a word "
+            "where it is a class."
         )
     if len(names) > _MAX_CLASSES:
         raise ConfigurationError(
