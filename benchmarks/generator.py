@@ -20,10 +20,11 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from diffusers.pipelines.ddim import pipeline_ddim
 
-from benchmarks.harness import interleaved, publish, ratios
+from benchmarks.harness import interleaved, is_wanted, publish, ratios
 from torchgenaug import DiffusersSynthesizer, SyntheticSequence, seeding
 
 BATCH, STEPS = 64, 4
+OUTSIDE = "outside_the_network"
 PIPELINE = "DDIMPipeline, to numpy"
 NOISE, TORCH_NOISE = "its noise alone (seeding.normal)", "the pipeline's noise alone (torch, a generator per sample)"
 
@@ -182,11 +183,12 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
-    load = os.getloadavg()
+def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
+    load, results = os.getloadavg(), dict[str, Any]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results: dict[str, Any] = {"outside_the_network": outside_the_network(3 if quick else 31)}
+        if is_wanted(OUTSIDE, only):
+            results[OUTSIDE] = outside_the_network(3 if quick else 31)
         cases: list[tuple[str, int, int, tuple[int, ...]]] = [("cpu", 8, 4, (32, 64, 64))]
         if quick:
             cases = [("cpu", 2, 2, (4, 8))]
@@ -194,9 +196,10 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
             cases += [("cuda", batch, 20, (64, 128, 256)) for batch in (8, 64)]
         for device, batch, steps, widths in cases:
             name = f"UNet {'-'.join(map(str, widths))} on {device}, {batch} images, {steps} steps"
-            results[name] = with_network(device, batch, steps, widths, quick=quick)
+            if is_wanted(name, only):
+                results[name] = with_network(device, batch, steps, widths, quick=quick)
     results["load_average"] = {"before": load, "after": os.getloadavg(), "cores": os.cpu_count()}
-    return publish("generator", results, quick=quick)
+    return publish("generator", results, quick=quick, only=only)
 
 
 if __name__ == "__main__":

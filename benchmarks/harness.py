@@ -105,16 +105,9 @@ def metadata() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = getattr(sys.modules.get(package), "__version__", "absent")
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    ).stdout.strip()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit or "unknown",
+        "commit": _commit(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -122,6 +115,19 @@ def metadata() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def _commit() -> str:
+    """The commit of what runs; "-dirty" if files were changed since, but for the results themselves."""
+
+    def git(*words: str) -> str:
+        run = subprocess.run(
+            ["git", *words], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
+        )
+        return run.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude)benchmarks/{RESULTS.name}")
+    return (git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
 
 
 def is_wanted(part: str, only: str | None) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import RESULTS
+from benchmarks.target_run import runs_of
 from benchmarks.targets import SIZES, SMALL, TARGETS, Target
 
 PROFILES = "profiles"
@@ -56,6 +57,14 @@ def targets_table(documents: Mapping[str, Any]) -> Iterable[str]:
             verdict += f" ([profile]({PROFILES}/{target.profile}.txt))"
         yield f"| {target.what} | {target.promise} | {value:.3g}{target.unit} | {verdict} | {_bound(target, results)} |"
     yield "| everything on a CUDA GPU | | not measured here | | |"
+
+
+def run_line(documents: Mapping[str, Any]) -> str:
+    """Of which runs the rows of the targets are."""
+    runs = runs_of(documents)
+    if len(runs) == 1:
+        return f"All rows were measured in one run: {next(iter(runs))}."
+    return "Measured on " + "; ".join(f"{run} ({', '.join(parts)})" for run, parts in runs.items()) + "."
 
 
 def _bound(target: Target, results: Mapping[str, Any]) -> str:
@@ -178,7 +187,7 @@ def markdown(documents: Mapping[str, Any]) -> str:
             f"{document['cores']} cores, torch {document['versions']['torch']}, {document['torch_threads']} thread"
             + _earlier(document)
         )
-    lines += ["", "## Targets", "", *targets_table(documents), ""]
+    lines += ["", "## Targets", "", *targets_table(documents), "", run_line(documents), ""]
     if "reading" in documents:
         results = documents["reading"]["results"]
         cells, kinds = results["cells"], results["kinds"]

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.harness import publish
+from benchmarks.harness import is_wanted, publish
 
 BATCH = 64
 SHAPE = (1, 8, 8)
 # 64 nodes of 8 GPUs, each of which trains on so many samples a second.
 NODES, RANKS, RATE = 64, 8, 1000
+PAPER = "64 nodes, on paper"
 
 
 def render(folder: Path, count: int, shards: int) -> None:
@@ -156,30 +157,32 @@ def in_process(task: str, argument: str, samples: int, ranks: int = 0) -> dict[s
     return result
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
+def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     if quick:
         folders, plans, ranks, samples = [(1000, 10), (1000, 100)], [1000], [2], 1280
     else:
         folders = [(1000, 10), (10_000, 10), (100_000, 10), (1_000_000, 10), (10_000_000, 10)]
         folders += [(100_000, 1), (100_000, 100), (100_000, 10_000), (1_000_000, 1000)]
         plans, ranks, samples = [10**3, 10**4, 10**5, 10**6, 10**7], [1, 2, 4], 64_000
-    results: dict[str, Any] = {"source": {}, "plan": {}, "torchrun": {}}
+    results: dict[str, Any] = {name: {} for name in ("source", "plan", "torchrun") if is_wanted(name, only)}
     where = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    for count, shards in folders:
+    for count, shards in folders if results.keys() & {"source", "torchrun"} else ():
         with tempfile.TemporaryDirectory(prefix="torchgenaug-scale-", dir=where) as name:
             folder = Path(name)
             took, _ = timed(lambda folder=folder, count=count, shards=shards: render(folder, count, shards))
             title = f"{count} samples, {shards} shards"
-            results["source"][title] = in_process("source", name, samples) | {"render_s": took}
-            if (count, shards) == folders[-1]:
+            if "source" in results:
+                results["source"][title] = in_process("source", name, samples) | {"render_s": took}
+            if "torchrun" in results and (count, shards) == folders[-1]:
                 for number in ranks:
                     ranked = in_process("rank", name, samples, number)
                     ranked["samples_per_s"] = ranked["samples"] / ranked["seconds"]
                     results["torchrun"][f"{number} ranks"] = ranked
-    for count in plans:
+    for count in plans if "plan" in results else ():
         results["plan"][f"{count} real, {count} synthetic"] = in_process("plan", str(count), samples)
-    results["64 nodes, on paper"] = on_paper()
-    return publish("scale", results, quick=quick)
+    if is_wanted(PAPER, only):
+        results[PAPER] = on_paper()
+    return publish("scale", results, quick=quick, only=only)
 
 
 def on_paper() -> dict[str, Any]:
