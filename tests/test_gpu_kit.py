@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu import child, pack, session, suite
+from benchmarks.gpu import child, pack, session, smoke, suite
 from benchmarks.gpu.session import Session, chosen
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import STEPS, Step
+from torchgenaug import synthesizers
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +50,12 @@ def test_every_step_runs_on_a_cpu(name, tmp_path):
     assert found["results"]
     if name == "smoke":
         loaded = [case.get("saved_and_loaded") == "equal fingerprint" for case in found["results"].values()]
-        assert sum(loaded) >= 13
+        assert sum(loaded) >= 16
+
+
+def test_the_smoke_test_has_every_synthesizer_class():
+    cases = {name.partition(",")[0] for name in smoke.cases(Settings(torch.device("cpu"), tiny=True))}
+    assert cases == {name for name in synthesizers.__all__ if name.endswith("Synthesizer")}
 
 
 def test_the_suite_counts_tests_that_skip_themselves(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.gpu import networks
+from benchmarks.gpu import functions, networks
 from benchmarks.gpu.settings import Record, Settings
 from torchgenaug import (
     ClassLabels,
     DiffusersSynthesizer,
+    DiffusionEditSynthesizer,
     DiTSynthesizer,
     EnsembleSynthesizer,
     FieldSpec,
-    FunctionSynthesizer,
     JointConditions,
     ModuleSynthesizer,
     MonaiSynthesizer,
@@ -34,14 +35,12 @@ from torchgenaug import (
     StableDiffusionSynthesizer,
     SyntheticPool,
     SyntheticSequence,
-    TransformedSynthesizer,
-    TwoStageSynthesizer,
     build_network,
     load_synthesizer,
     render_shards,
     save_synthesizer,
-    seeding,
 )
+from torchgenaug.synthesizers import ClassPromptSynthesizer
 
 Case = Callable[[torch.device], tuple[Any, Any]]
 """A device → a synthesizer on it and its conditions, or None."""
@@ -145,15 +144,19 @@ def cases(settings: Settings) -> dict[str, Case]:
         "DiTSynthesizer": dit,
         "StableDiffusionSynthesizer, prompts": prompted,
         "StableDiffusionSynthesizer, ControlNet": controlled,
+        "ClassPromptSynthesizer": class_prompts,
+        "DiffusionEditSynthesizer": edit,
         "ModuleSynthesizer": module,
         "MonaiSynthesizer, 2D": monai_2d,
         "MonaiSynthesizer, 3D latents, flow": monai_3d,
         "PythaeSynthesizer": pythae,
-        "FunctionSynthesizer": function,
+        "FunctionSynthesizer": functions.function,
         "EnsembleSynthesizer": ensemble,
-        "TransformedSynthesizer": transformed,
-        "TwoStageSynthesizer": two_stage,
+        "TransformedSynthesizer": functions.transformed,
+        "TwoStageSynthesizer": functions.two_stage,
     }
+    if find_spec("torchio"):  # SimpleITK, which it needs, is not in every image
+        found["LabelsToImageSynthesizer"] = functions.labels_to_image
     if not settings.tiny:  # torch's compiler takes longer than all the rest
         found["DiffusersSynthesizer, compiled"] = partial(guided, compile="aot_eager")
     if settings.is_cuda:
@@ -188,6 +191,20 @@ def controlled(device: torch.device) -> Any:
     return made, JointConditions(prompts, RealFields(real, "mask"))
 
 
+def class_prompts(device: torch.device) -> Any:
+    return ClassPromptSynthesizer(prompted(device)[0], ["one", "two"], networks.embeddings(2)), ClassLabels(2)
+
+
+def edit(device: torch.device) -> Any:
+    """Fills the half of each image that is marked."""
+    from diffusers import DDIMScheduler
+
+    model = DiffusersSynthesizer(networks.unet(), DDIMScheduler(), **_RANGE, device=device)
+    mark = torch.ones(1, 8, 8).tril()
+    real = [{"source": torch.cat([torch.full((1, 8, 8), k / 4), mark])} for k in range(3)]
+    return DiffusionEditSynthesizer(model, steps=3, resamples=2, jump=1), RealFields(real, "source")
+
+
 def module(device: torch.device, **options: Any) -> Any:
     net = networks.generator()
     return ModuleSynthesizer(net, latent_shape=(6,), value_range=(-1, 1), device=device, **options), None
@@ -215,42 +232,6 @@ def pythae(device: torch.device) -> Any:
     return PythaeSynthesizer(net, device=device), None
 
 
-def function(device: torch.device) -> Any:
-    return FunctionSynthesizer(partial(drawn, device), {"image": FieldSpec((1, 8, 8))}, fingerprint="normal 1"), None
-
-
-def drawn(device: torch.device, seeds: Any, conditions: Any = None) -> dict[str, Tensor]:
-    return {"image": seeding.normal(seeds, (1, 8, 8), device=device)}
-
-
 def ensemble(device: torch.device) -> Any:
     one, two = module(device)[0], module(device)[0]
     return EnsembleSynthesizer({"one": one, "two": two}), None
-
-
-def transformed(device: torch.device) -> Any:
-    real = [{"image": torch.full((1, 8, 8), k / 4)} for k in range(4)]
-    originals = RealFields(real, "image")
-    return TransformedSynthesizer(noisy, originals, fingerprint="noise 1"), originals
-
-
-def noisy(sample: Any) -> Any:
-    return {"image": sample["image"] + 0.1 * torch.rand(1, 8, 8)}
-
-
-def two_stage(device: torch.device) -> Any:
-    masks = FunctionSynthesizer(
-        partial(mask, device),
-        {"mask": FieldSpec((1, 8, 8), torch.int64, kind="label_map", value_range=(0, 1))},
-        fingerprint="masks 1",
-    )
-    painter = FunctionSynthesizer(partial(paint, device), {"image": FieldSpec((1, 8, 8))}, fingerprint="paint 1")
-    return TwoStageSynthesizer(masks, painter), None
-
-
-def mask(device: torch.device, seeds: Any, conditions: Any = None) -> dict[str, Tensor]:
-    return {"mask": (seeding.normal(seeds, (1, 8, 8), device=device) > 0).long()}
-
-
-def paint(device: torch.device, seeds: Any, conditions: Any) -> dict[str, Tensor]:
-    return {"image": conditions["mask"].to(device) + 0.1 * seeding.normal(seeds, (1, 8, 8), device=device)}
