@@ -17,6 +17,7 @@ from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSe
 from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardIncompleteError
 from torchgenaug.shards.read import content, layout, open_shards, opened
 from torchgenaug.shards.render.plan import plan_render
+from torchgenaug.shards.structure import create_data_sets
 from torchgenaug.shards.write.blank import blank_shard
 
 
@@ -149,3 +150,17 @@ def test_memory_does_not_follow_what_a_file_claims(tmp_path):
     path.unlink()
     with pytest.raises(ShardIncompleteError, match="must hold 1 shards, got 0"):
         ShardSource(tmp_path)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lz4"])
+def test_ids_are_compared_before_the_chunks_are_counted(tmp_path, compression):
+    """HDF5 counts for as long as a file of a few KiB claims to have chunks."""
+    rows = 100_000
+    sequence = SyntheticSequence(FunctionSynthesizer(lambda *_: {}, {"image": FieldSpec((3,))}, fingerprint="sparse"))
+    manifest = plan_render(sequence, rows, batch_size=1, shard_size=rows, compression=compression, dtype=None)
+    (tmp_path / "manifest.json").write_bytes(manifest.to_bytes())
+    with h5py.File(tmp_path / f"shard-00000.{'0' * 64}.h5", "w", libver="latest") as file:
+        create_data_sets(file, manifest, rows)
+        file["image"].id.write_direct_chunk((0, 0), b"x" * 16)
+    with pytest.raises(ShardCorruptError, match="other ids"):
+        ShardSource(tmp_path).read(np.array([5]))

@@ -27,9 +27,9 @@ def taken_apart(monkeypatch):
     seen = []
     original = opened.open_checked
 
-    def noted(content, manifest, index):
+    def noted(content, manifest, index, *check):
         seen.append(index)
-        return original(content, manifest, index)
+        return original(content, manifest, index, *check)
 
     monkeypatch.setattr(opened, "open_checked", noted)
     return seen
@@ -103,6 +103,20 @@ def test_a_process_without_maps_left_gives_some_back(folder, monkeypatch):
 
     monkeypatch.setattr(opened, "map_file", scarce)
     assert torch.equal(source.read(np.arange(20))["image"], expected)
+
+
+def test_where_nothing_can_be_mapped_files_are_read(folder, monkeypatch):
+    """Under ``ulimit -v``, and on file systems without maps."""
+    expected = ShardSource(folder).read(np.arange(20))
+
+    def refuse(descriptor):
+        raise RuntimeError("unable to mmap 4096 bytes from file: No such device (19)")
+
+    monkeypatch.setattr(opened, "map_file", refuse)
+    for verify in ("sample", "hash", "off"):
+        source = ShardSource(folder, verify=verify)
+        for _ in range(2):
+            assert all(torch.equal(value, expected[name]) for name, value in source.read(np.arange(20)).items())
 
 
 def test_a_frame_is_all_but_the_data():

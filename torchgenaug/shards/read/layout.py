@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,17 @@ def corrupt(path: Path, ids: range, reason: str) -> ShardCorruptError:
     )
 
 
-def open_checked(content: Content, manifest: Manifest, index: int) -> tuple[Any, dict[str, int], dict[str, Extents]]:
+def open_checked(
+    content: Content, manifest: Manifest, index: int, check_numbers: Callable[[dict[str, int]], None] = lambda _: None
+) -> tuple[Any, dict[str, int], dict[str, Extents]]:
     """Lets HDF5 open a shard, and checks its structure.
 
     Args:
         content: of the whole file; HDF5 sees these very bytes, not what a path leads to.
         manifest: of its folder.
         index: which shard it must be.
+        check_numbers: is given where the contiguous data sets begin before HDF5 counts chunks: that takes as long as
+            the file claims to have, where ids and seeds must be there.
 
     Returns:
         The open h5py file, the offset of each contiguous data set in it, and the chunks of each compressed one.
@@ -56,7 +61,7 @@ def open_checked(content: Content, manifest: Manifest, index: int) -> tuple[Any,
     file = None
     try:
         file = h5py.File(ContentFile(content), "r", driver="fileobj")
-        return file, *_checked_places(file, manifest, len(manifest.shard_range(index)), len(content))
+        return file, *_checked_places(file, manifest, len(manifest.shard_range(index)), len(content), check_numbers)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         if file is not None:
             file.close()
@@ -73,7 +78,9 @@ def check_digest(path: Path, descriptor: int) -> None:
         raise ShardFault(f"the sha256 of its content is {actual}, not the one in its name")
 
 
-def _checked_places(file: Any, manifest: Manifest, count: int, size: int) -> tuple[dict[str, int], dict[str, Extents]]:
+def _checked_places(
+    file: Any, manifest: Manifest, count: int, size: int, check_numbers: Callable[[dict[str, int]], None]
+) -> tuple[dict[str, int], dict[str, Extents]]:
     """Where contiguous data sets begin and chunks lie; ShardFault unless every object is what the writer makes."""
     import h5py
 
@@ -81,13 +88,12 @@ def _checked_places(file: Any, manifest: Manifest, count: int, size: int) -> tup
         raise ShardFault("something else stands before the HDF5 file in it")
     root = h5py.h5g.open(file.id, b"/")
     expected: dict[str, tuple[tuple[int, ...], str]] = {
-        name: ((count, *field.spec.shape), field.dtype) for name, field in manifest.fields.items()
-    }
-    expected |= {
         "id": ((count,), "int64"),
         "seed": ((count,), "uint64"),
         "checksum": ((count, len(manifest.fields)), "uint64"),
     }
+    fields = {name: ((count, *field.spec.shape), field.dtype) for name, field in manifest.fields.items()}
+    expected |= dict(sorted(fields.items(), key=lambda entry: is_chunked_name(manifest, entry[0])))
     if root.get_num_objs() != len(expected):
         raise ShardFault(f"it holds {root.get_num_objs()} objects at its root instead of {len(expected)}")
     _check_render(root, manifest)
@@ -102,6 +108,8 @@ def _checked_places(file: Any, manifest: Manifest, count: int, size: int) -> tup
             raise ShardFault(f"{name!r} is not a data set")
         dataset = h5py.h5d.open(root, key)
         compression = manifest.compression if is_chunked_name(manifest, name) else None
+        if compression is not None and not chunks:
+            check_numbers(offsets)
         try:
             offset = _checked_dataset(dataset, shape, np.dtype(dtype), compression)
             if offset is None:

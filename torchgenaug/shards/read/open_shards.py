@@ -69,16 +69,15 @@ class OpenShards:
 
     def _opened(self, index: int) -> OpenShard:
         path = self._folder / shard_name(index, self._digests[index].tobytes().hex())
+        shard: OpenShard | None = None
         try:
-            try:
-                shard = self._new(path, index)
-            except RuntimeError as error:
-                # The system allows a process so many maps (65,530 is usual), and other sources have some, too.
-                if "allocate memory" not in str(error) or not self._open:
-                    raise
-                for _ in range(len(self._open) // 2 + 1):
-                    self._open.popitem(last=False)
-                shard = self._new(path, index)
+            while shard is None:
+                try:
+                    shard = self._new(path, index)
+                except RuntimeError as error:
+                    if "unable to mmap" not in str(error) or not self._mapped:
+                        raise
+                    self._make_room()
         except ShardFault as error:
             raise corrupt(path, self._manifest.shard_range(index), str(error)) from error
         # Shards of one size share their layout; one dict serves them all.
@@ -86,6 +85,17 @@ class OpenShards:
         if shard.hashed is None or shard.hashed.is_settled:
             self._known[index] = {shard.stamp: self._offsets}
         return shard
+
+    def _make_room(self) -> None:
+        """Lets half of the maps go; where there are none, files are read without maps from now on.
+
+        The system allows a process so many maps (65,530 is usual) and so much address space, and other sources have
+        some, too; some file systems have no maps.
+        """
+        if not self._open:
+            self._mapped, self._limit = False, _most_files()
+        for _ in range((len(self._open) + 1) // 2):
+            self._open.popitem(last=False)
 
     def confirm(self, shards: Mapping[int, OpenShard]) -> None:
         """Looks whether open shards that were hashed are still what they were; see `HashedFile.confirm`.

@@ -116,11 +116,17 @@ class OpenShard:
         if new and frame is not None and not digest and frame.fits(content):
             known = frame.offsets
         chunks: dict[str, Extents] = {}
+
+        def check_numbers(offsets: dict[str, int]) -> None:
+            self.offsets = offsets
+            if new:
+                self._check_numbers(content, manifest)
+
         if known is None or manifest.compression is not None:
-            self._file, known, chunks = open_checked(content, manifest, index)
+            self._file, known, chunks = open_checked(content, manifest, index, check_numbers)
         self.offsets = known
         self._take(content, manifest, chunks)
-        if new:
+        if new and not chunks:
             self._check_numbers(content, manifest)
         self.sums = self._numbers(content, "checksum", 0, len(self.ids) * len(manifest.fields), "uint64").data
         if frames is not None and frame is None and manifest.compression is None:
