@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 import torchgenaug
 from torchgenaug.cli import app
-from torchgenaug.errors import ConfigurationError
+from torchgenaug.errors import ConfigurationError, LeakError
 from torchgenaug.study.config import EXAMPLES, load_study
+from torchgenaug.study.splits import check_split
 
 OWN = """
 import torch
@@ -68,6 +69,7 @@ def test_the_digits_example_is_a_study(tmp_path):
         everything = study.arms[2].source(split)
         assert few < set(everything.ids)
         assert not set(everything.ids) & (test | set(split.validation.ids))
+    check_split(study.splits[0])  # thirty images of ten classes, compared by content with a thousand others
     assert not (tmp_path / "out").exists(), "describing a study trains nothing"
 
 
@@ -82,6 +84,13 @@ def test_a_study_of_the_user_runs_and_goes_on(own):
     assert "6/6 runs" not in again
     assert json.loads(Path("out/summary.json").read_text())["arms"].keys() == {"real, repeated", "mix 50%"}
     assert call("own.toml", "--out", "out", "--dry-run").output.startswith("0 of 6 runs to do")
+
+
+def test_a_dry_run_finds_a_leak(own):
+    Path("own_study_for_cli.py").write_text(OWN.replace("images(20, 2))", "images(8, 0))"))
+    with pytest.raises(LeakError, match="overlap by content"):
+        call("own.toml", "--out", "out", "--dry-run")
+    assert not Path("out").exists()
 
 
 def test_jobs_share_the_runs(own):

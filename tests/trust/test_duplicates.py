@@ -77,6 +77,18 @@ def test_images_saved_as_jpeg_are_found():
     assert {pair.second: pair.first for pair in find_overlap(train, test)} == planted
 
 
+@pytest.mark.parametrize(("count", "others"), [(8, 8), (12, 12), (30, 360), (60, 200)])
+def test_few_images_raise_no_alarm(count, others):
+    """Few images do not tell what is usual: of thirty digits, three are of a class, and others of it lie far nearer."""
+    images = torch.cat([digits.Digits(part).images for part in ("train", "held_out", "test")])
+    for seed in range(3):
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        train, test = images[order[:count]], images[order[count : count + others]].clone()
+        assert find_overlap(train, test) == []
+        test[5] = (train[3] * 63).round() / 63
+        assert [pair[:2] for pair in find_overlap(train, test)] == [(3, 5)]
+
+
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_leak_among_images_that_are_repeated(times):
     """Copies within the searched set do not count as the usual distance, below which nothing would be found."""

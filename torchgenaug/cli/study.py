@@ -19,7 +19,9 @@ from torchgenaug.study.examples import EXAMPLES
 def study(
     file: Annotated[Path | None, typer.Argument(help="TOML file that describes the study.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results, reports and trained generators.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="State runs and time, and do nothing else.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the splits, state runs and time; nothing else.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs.")] = 1,
     example: Annotated[
         str | None,
@@ -41,6 +43,7 @@ def study(
     """
     from torchgenaug.study.config import load_study
     from torchgenaug.study.rows import lines_of
+    from torchgenaug.study.splits import check_split
 
     if example is not None:
         if example not in EXAMPLES:
@@ -56,6 +59,8 @@ def study(
         )
     loaded = load_study(file, out)
     if dry_run:
+        for split in loaded.splits:
+            check_split(split)
         missing, seconds = loaded.remaining(out)
         seconds = loaded.estimate() if seconds is None else seconds
         say(

@@ -54,6 +54,16 @@ class Described:
         """The descriptors of some of the images."""
         return Described(self.spectra[index], self.tapered[index], self.blocks[index], self.constant[index], self.shape)
 
+    def joined(self, other: Described) -> Described:
+        """The descriptors of both sets, of images of one shape."""
+        return Described(
+            torch.cat([self.spectra, other.spectra]),
+            torch.cat([self.tapered, other.tapered]),
+            torch.cat([self.blocks, other.blocks]),
+            torch.cat([self.constant, other.constant]),
+            self.shape,
+        )
+
 
 def describe(images: Images, *, name: str = "images") -> Described:
     """Descriptors of a set of images, read in batches: memory is about 4.5 kB an image, whatever its size.

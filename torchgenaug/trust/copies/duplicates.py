@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.trust.copies.describe import Described, Images, check_same_shape, describe
 from torchgenaug.trust.copies.gallery import Gallery, Nearest
-from torchgenaug.trust.copies.spacing import Spacing
+from torchgenaug.trust.copies.spacing import copies_between
 
 _SURE = 8.0
 """How many spreads of log distance below its middle a pair must lie. Of 300 clean splits of handwritten digits 8 raised
@@ -69,9 +70,9 @@ def find_duplicates(images: Images) -> list[Duplicate]:
 def find_overlap(first: Images, second: Images, *, names: tuple[str, str] = ("first", "second")) -> list[Duplicate]:
     """Images of `second` whose content is in `first`: a leak, where these are a training and a test set.
 
-    What distances are usual is measured on the nearest neighbours within `first`, as in `find_duplicates`; and of 30
-    images or more, on those around each of them: a pair also counts where it is far nearer than these. So images that
-    were saved as JPEG, resized a little or changed in contrast are found, too.
+    A pair counts where it is far nearer than both images' neighbours in both sets, by more than is usual within either
+    set. So images that were saved as JPEG, resized a little or changed in contrast are found, too. Where neither set
+    has 8 images, those that are equal up to flip, shift and gain.
 
     Args:
         first: the set that is searched in, usually the training images.
@@ -91,27 +92,36 @@ def find_overlap(first: Images, second: Images, *, names: tuple[str, str] = ("fi
     if not isinstance(names, tuple) or len(names) != 2:
         raise ConfigurationError(f"`names` must be two names, got {names!r}. For example ('train', 'test').")
     searched, looked_up = describe(first, name=names[0]), describe(second, name=names[1])
-    return overlap_of(searched, looked_up, names, around_each=True)
+    return overlap_of(searched, looked_up, names)
 
 
 def overlap_of(
-    searched: Described, looked_up: Described, names: tuple[str, str], *, around_each: bool = False
+    searched: Described,
+    looked_up: Described,
+    names: tuple[str, str],
+    *,
+    synthetic: Literal["searched", "looked up"] | None = None,
 ) -> list[Duplicate]:
     """`find_overlap` of sets that are described already.
 
-    `around_each`: by the distances around each image, too. Not for synthetic images: one that was made from the mask of
-    a real image lies near this one, and is no copy for that.
+    `synthetic`: the set that is not real. Then by the limits of `find_duplicates`, not by the distances around each
+    image: one that was made from the mask of a real image lies nearer to it than to any other, and is no copy for that.
     """
     check_same_shape(searched, looked_up, names)
-    gallery = Gallery.of(searched)
-    own = _first_of_equal(searched)
-    usual = gallery.nearest(searched, own=own, mine=own)
-    found = gallery.nearest(looked_up)
-    pairs = _below(found, _limits(usual), looked_up)
-    if around_each:
-        known = {pair.first for pair in pairs}
-        pairs += [pair for pair in _around_each(gallery, searched, looked_up, found) if pair.first not in known]
-    return sorted((Duplicate(pair.second, pair.first, pair.distance) for pair in pairs), key=lambda pair: pair.distance)
+    rows = [_first_of_equal(described) for described in (searched, looked_up)]
+    kept, place = np.unique(rows[1], return_inverse=True)
+    different = np.unique(rows[0])
+    one, other = searched.rows(torch.from_numpy(different)), looked_up.rows(torch.from_numpy(kept))
+    if synthetic is None:
+        is_copy, named, distances = copies_between(one, other)
+    else:
+        is_copy, named, distances = _below_usual(one, other, [one] if synthetic == "looked up" else [one, other])
+    is_copy &= ~other.constant
+    seen = different[named.numpy()]
+    return sorted(
+        (Duplicate(int(seen[k]), row, float(distances[k])) for row, k in enumerate(place.tolist()) if is_copy[k]),
+        key=lambda pair: pair.distance,
+    )
 
 
 def _first_of_equal(described: Described) -> npt.NDArray[np.int64]:
@@ -121,20 +131,20 @@ def _first_of_equal(described: Described) -> npt.NDArray[np.int64]:
     return np.array([known.setdefault(hash(row.tobytes()), k) for k, row in enumerate(rows)], np.int64)
 
 
-def _around_each(gallery: Gallery, searched: Described, looked_up: Described, found: Nearest) -> list[Duplicate]:
-    spacing = Spacing.of(gallery, searched)
-    if spacing is None:
-        return []
-    tapered = gallery.nearest_tapered(looked_up)
-    is_copy, rows = spacing.is_copy(
-        torch.stack([found.spectrum_distance, tapered[0], found.block_distance]),
-        torch.stack([found.spectrum_index, tapered[1], found.block_index]),
-    )
-    nearest = torch.minimum(found.spectrum_distance, found.block_distance)
-    return [
-        Duplicate(k, int(rows[k]), float(nearest[k]))
-        for k in torch.nonzero(is_copy & ~looked_up.constant).flatten().tolist()
-    ]
+def _below_usual(searched: Described, looked_up: Described, telling: list[Described]) -> tuple[Tensor, Tensor, Tensor]:
+    """Which images lie nearer to one of another set than is usual within each of some sets, as `copies_between`."""
+    gallery = Gallery.of(searched)
+    limits = []
+    for described in telling:
+        own = np.arange(len(described))
+        limits.append(_limits(Gallery.of(described, gallery.frame).nearest(described, own=own, mine=own)))
+    found = gallery.nearest(looked_up)
+    # Few images do not tell what is usual: the lower limit is that of the set which tells more.
+    pairs = _below(found, (min(each[0] for each in limits), min(each[1] for each in limits)), looked_up)
+    is_copy, named = torch.zeros(len(looked_up), dtype=torch.bool), torch.zeros(len(looked_up), dtype=torch.int64)
+    for pair in pairs:
+        is_copy[pair.first], named[pair.first] = True, pair.second
+    return is_copy, named, torch.minimum(found.spectrum_distance, found.block_distance)
 
 
 def _limits(usual: Nearest) -> tuple[float, float]:

@@ -1,7 +1,8 @@
-"""How far apart the images of a set lie, around each of them: what tells a copy in another set from a likeness.
+"""How far apart the images of two sets lie, around each of them: what tells a copy in the other set from a likeness.
 
 A limit for all images misses copies where images differ in how alike they are: of a set of slices, those through the
-middle of a head have near neighbours and those through its top have none.
+middle of a head have near neighbours and those through its top have none. And a few images do not tell what distances
+are usual: of thirty handwritten digits only three are of a class. So neighbours are those in both sets together.
 
 References:
     Lowe (2004). Distinctive image features from scale-invariant keypoints. Int. J. Comput. Vis. 60, 91-110 (section
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,62 +21,75 @@ from torchgenaug.trust.copies.describe import Described
 from torchgenaug.trust.copies.gallery import Gallery
 
 _NEIGHBOURS = 5
-_LEAST = 30  # images whose distances tell what is usual
-_SURE, _SURE_TOGETHER = 9.0, 20.0
-"""Spreads below what is usual: by one descriptor, and the sum over those that name the same image. In 40 clean splits
-of digits, brains and nuclei each, the farthest image lay 7.0 and 16.9 below; copies saved as JPEG of quality 50 lie 9.1
-below among digits, 10 among brains."""
-_NARROWEST = 0.1
+LEAST = 8  # images that tell what distances are usual
+_SURE, _SURE_TOGETHER = 12.0, 24.0
+"""Spreads below what is usual: by one descriptor, and the sum over those that name the same image."""
+_NARROWEST, _FEW = 0.1, 4.0  # spreads of few images are uncertain: those of twelve count 1 + 4/12 times
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Spacing:
-    """Usual distances in a set. Build it with `of`.
+class _Neighbours:
+    """The nearest other images of each, by one descriptor: (n, 6) distances in rising order, and (n, 6) rows."""
 
-    Attributes:
-        references: (3, n), logarithm of the median distance of each image to its five nearest others, by spectrum,
-            tapered spectrum and block means.
-        middle: (3,), of the logarithm of nearest distance over the reference of the image found.
-        spread: (3,), of the same.
+    distances: Tensor
+    rows: Tensor
+
+    def usual(self, row: Tensor, without: Tensor) -> Tensor:
+        """The logarithm of the median distance of an image to its five nearest others, without one of them."""
+        others = self.distances[row].masked_fill(self.rows[row] == without[:, None], torch.inf)
+        return others.sort(1).values[:, :_NEIGHBOURS].median(1).values.clamp(min=_ROUNDING).double().log()
+
+    def ratio(self, distance: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """The logarithm of a pair's distance over the usual one around the image that has nearer neighbours."""
+        usual = torch.minimum(self.usual(one, other), self.usual(other, one))
+        return distance.clamp(min=_ROUNDING).double().log() - usual
+
+
+def copies_between(searched: Described, looked_up: Described) -> tuple[Tensor, Tensor, Tensor]:
+    """Which images lie far nearer to one of another set than the images of both sets lie to each other.
+
+    Args:
+        searched: n images, all different.
+        looked_up: m images, all different.
+
+    Returns:
+        (m,) bool; (m,) int64, the row of `searched` that is nearest; (m,) its distance, 1 - cosine, the smallest one of
+        three descriptors. Where neither set has 8 images, images that are equal up to flip, shift and gain alone.
     """
-
-    references: Tensor
-    middle: Tensor
-    spread: Tensor
-
-    @classmethod
-    def of(cls, gallery: Gallery, described: Described) -> Spacing | None:
-        """The distances between the images of a gallery; None for fewer than 30."""
-        if len(described) < _LEAST:
-            return None
-        references, middles, spreads = [], [], []
-        for distances, rows in gallery.neighbours(described, _NEIGHBOURS + 1):
-            logs = distances.clamp(min=_ROUNDING).double().log()
-            nearest = rows[:, 0]
-            # An image's own distance must not be part of what it is compared with.
-            others = logs[nearest].masked_fill(rows[nearest] == torch.arange(len(rows))[:, None], torch.inf)
-            usual = logs[:, 0] - others.sort(1).values[:, :_NEIGHBOURS].median(1).values
+    first = len(searched)
+    together = searched.joined(looked_up)
+    gallery = Gallery.of(together)
+    parts = torch.arange(first), torch.arange(first, len(together))
+    distances, rows = _nearest(gallery.rows(parts[0]), looked_up)
+    below = torch.zeros_like(distances, dtype=torch.float64)
+    telling = [part for part in parts if len(part) >= LEAST]
+    inside = [_nearest(gallery.rows(part), together.rows(part), is_own=True) for part in telling]
+    for k, neighbours in enumerate(gallery.neighbours(together, _NEIGHBOURS + 1) if telling else ()):
+        around = _Neighbours(*neighbours)
+        ratio = around.ratio(distances[k], parts[1], rows[k])
+        spreads = []
+        for part, (near, where) in zip(telling, inside, strict=True):
+            usual = around.ratio(near[k], part, part[where[k]])
             middle, low = usual.median(), usual.quantile(0.25)
-            references.append(logs[:, :_NEIGHBOURS].median(1).values)
-            middles.append(middle)
             # The lower quarter as a spread: duplicates themselves, if they are fewer than that, do not move it.
-            spreads.append(((middle - low) / 0.674).clamp(min=_NARROWEST))
-        return cls(torch.stack(references), torch.stack(middles), torch.stack(spreads))
+            spread = ((middle - low) / 0.674).clamp(min=_NARROWEST) * (1 + _FEW / len(part))
+            spreads.append((middle - ratio) / spread)
+        # By either set: among few images the nearest one is far, among many it is near.
+        below[k] = torch.stack(spreads).amin(0)
+    below[distances <= _ROUNDING] = torch.inf
+    best, by = below.max(0)
+    named = rows.gather(0, by[None])[0]
+    sums = (below.clamp(min=0) * (rows == named)).sum(0)
+    return (best >= _SURE) | (sums >= _SURE_TOGETHER), named, distances.amin(0)
 
-    def is_copy(self, distances: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Which images are far nearer to one of the set than its neighbours are, and to which one.
 
-        Args:
-            distances: (3, m) to the nearest image of the set, by each descriptor.
-            rows: (3, m) which one that is.
-
-        Returns:
-            (m,) bool and (m,) int64.
-        """
-        logs = distances.clamp(min=_ROUNDING).double().log() - self.references.gather(1, rows)
-        below = -(logs - self.middle[:, None]) / self.spread[:, None]
-        best, by = below.max(0)
-        named = rows.gather(0, by[None])
-        together = (below.clamp(min=0) * (rows == named)).sum(0)
-        return (best >= _SURE) | (together >= _SURE_TOGETHER), named[0]
+def _nearest(gallery: Gallery, described: Described, *, is_own: bool = False) -> tuple[Tensor, Tensor]:
+    """(3, m) distances to the nearest image by each descriptor, and (3, m) rows; `is_own`: of the gallery itself."""
+    own = np.arange(len(gallery)) if is_own else None
+    found = gallery.nearest(described, own=own, mine=own)
+    distance, row = gallery.nearest_tapered(described, own=own, mine=own)
+    return (
+        torch.stack([found.spectrum_distance, distance, found.block_distance]),
+        torch.stack([found.spectrum_index, row, found.block_index]),
+    )

@@ -150,7 +150,7 @@ def check_leaks(
                 continue
             try:
                 names = ("train" if kind == "content" else "synthetic", name)
-                pairs = overlap_of(described, looked_up, names, around_each=kind == "content")
+                pairs = overlap_of(described, looked_up, names, synthetic=None if kind == "content" else "searched")
             except FieldMismatchError as error:
                 notes.append(f"{kind.capitalize()} was not compared with {name!r}: {error}")
                 continue

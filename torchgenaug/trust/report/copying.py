@@ -102,7 +102,11 @@ def find_copying(
         count_identical(synthetic.images, real.images, each, _EQUAL * width)
         for each in (nearest, found.block_index.numpy())
     )
-    similar = len(overlap_of(described[0], described[1], ("real", "synthetic"))) if len(real) > 1 else identical
+    similar = (
+        len(overlap_of(described[0], described[1], ("real", "synthetic"), synthetic="looked up"))
+        if len(real) > 1
+        else identical
+    )
     order = found.block_distance.argsort()[:_PAIRS].tolist()
     order = [row for row in order if bool(found.block_distance[row].isfinite())]
     loose = tuple({"image": k, "nearest": int(nearest[k]), "distance": float(found.block_distance[k])} for k in order)
@@ -137,7 +141,7 @@ def repeats_of_held_out(synthetic: Described, held_out: Any) -> tuple[Leak, ...]
     """Held-out images that a synthetic image repeats."""
     described = describe(images_or_view(held_out), name="held_out")
     try:
-        pairs = overlap_of(synthetic, described, ("synthetic", "held_out"))
+        pairs = overlap_of(synthetic, described, ("synthetic", "held_out"), synthetic="searched")
     except FieldMismatchError:  # refused before, with advice
         return ()
     return tuple(Leak("held_out", pair.second, "synthetic content", f"index {pair.first}") for pair in pairs)
