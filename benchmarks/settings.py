@@ -128,25 +128,22 @@ GROUPS = (
     Group(
         "stylegan2",
         "digits",
-        20,
+        12,
         _STYLE,
         {"truncation=0.7": rebuilt(truncation=0.7), "truncation=0.4": rebuilt(truncation=0.4)},
         limit=10,
         judged=256,
     ),
-    Group("dcgan", "digits", 10, {**_CRITIC, **_NOT}, limit=10, judged=256),
-    Group("acgan", "digits", 10, {**_CRITIC, **_NOT}, options=_LABEL, limit=10, judged=256),
-    Group("wgan-gp", "digits", 10, _CRITIC, limit=10, judged=256),
-    Group("dcgan", "nuclei", 10, {**_CRITIC, **_NOT}, judged=128),
-    Group("pggan", "digits", 15, _ADA, limit=10, judged=256),
-    Group("spade", "brain", 10, _ADA, options=_MASK, size=32),
-    Group("cyclegan", "brain-t1-t2", 12, _ADA, options=_SOURCE, size=32),
-    Group("unit", "brain-t1-t2", 12, _STRUCTURE, options=_SOURCE, size=32),
-    Group("munit", "brain-t1-t2", 12, _STRUCTURE, options=_SOURCE, size=32),
+    Group("dcgan", "digits", 8, {**_CRITIC, **_NOT}, limit=10, judged=256),
+    Group("pggan", "digits", 12, _ADA, limit=10, judged=256),
+    Group("spade", "brain", 8, _ADA, options=_MASK, size=32),
+    Group("cyclegan", "brain-t1-t2", 10, _ADA, options=_SOURCE, size=32),
+    Group("unit", "brain-t1-t2", 8, _STRUCTURE, options=_SOURCE, size=32),
+    Group("munit", "brain-t1-t2", 8, _STRUCTURE, options=_SOURCE, size=32),
     Group(
         "score-sde",
         "digits",
-        25,
+        16,
         {"equation=ve": {"equation": "ve"}},
         {
             "corrector=false": rebuilt(corrector=False),
@@ -157,7 +154,7 @@ GROUPS = (
     Group(
         "ddpm",
         "digits",
-        25,
+        20,
         {},
         {
             "--guidance-scale 2": resampled(guidance_scale=2.0),
@@ -171,7 +168,7 @@ GROUPS = (
     Group(
         "ddpm",
         "nuclei",
-        25,
+        20,
         {},
         {
             "25 steps, resamples=5": repainted(25, 5),
@@ -180,11 +177,11 @@ GROUPS = (
         },
         filling=True,
     ),
-    Group("vqvae2", "digits", 20, {"codes=512": {"codes": 512}}, options=_LABEL),
-    Group("countersynth", "benchmarks.brain_sizes:brain_sizes", 10, {"volume=0": {"volume": 0.0}}, options=_LABEL),
-    Group("introvae", "digits", 15, {"rejection=0": {"rejection": 0.0}}, options=_LABEL, judged=256),
-    Group("two-stage-vae", "brain", 15, {"adversarial=0": {"adversarial": 0.0}}, options=Options(with_mask=True)),
-    Group("slices", "brain-3d", 25, {"slices_per_volume=2": {"slices_per_volume": 2}}),
+    Group("vqvae2", "digits", 15, {"codes=512": {"codes": 512}}, options=_LABEL),
+    Group("countersynth", "benchmarks.brain_sizes:brain_sizes", 8, {"volume=0": {"volume": 0.0}}, options=_LABEL),
+    Group("introvae", "digits", 12, {"rejection=0": {"rejection": 0.0}}, options=_LABEL, judged=256),
+    Group("two-stage-vae", "brain", 12, {"adversarial=0": {"adversarial": 0.0}}, options=Options(with_mask=True)),
+    Group("slices", "brain-3d", 16, {"slices_per_volume=2": {"slices_per_volume": 2}}),
 )
 
 
@@ -222,7 +219,7 @@ def measure_arm(group: Group, arm: str, seed: int, out: Path) -> None:
     batch_size = group.options.batch_size or describe_family(group.family).batch_size
     options = replace(group.options, batch_size=batch_size, settings=dict(group.trained.get(arm, {})))
     seen = family_view(group.family, data, options)
-    steps = max(2, round(group.seconds / seconds_per_step(group.family, seen, options, 1.5)))
+    steps = max(2, round(group.seconds / seconds_per_step(group.family, seen, options, 1.0)))
     began = time.process_time()
     model = fit(
         group.family,
