@@ -8,7 +8,12 @@ from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.recipes import FitOptions, checkpoint, fit
 from torchgenaug.recipes.build import build_recipe, resolve_condition
-from torchgenaug.synthesizers import StableDiffusionSynthesizer, merge_lora
+from torchgenaug.synthesizers import (
+    LabelsToImageSynthesizer,
+    StableDiffusionSynthesizer,
+    merge_lora,
+    save_synthesizer,
+)
 
 
 def options(pipeline, **changes):
@@ -53,6 +58,9 @@ def test_what_cannot_be(tmp_path, pipeline):
         resolve_condition("lora", data, tiny())
     with pytest.raises(SynthesizerLoadError, match="without unet/"):
         build_recipe("lora", data, options(tmp_path))
+    save_synthesizer(LabelsToImageSynthesizer(data.fields["mask"]), tmp_path / "painted")
+    with pytest.raises(ConfigurationError, match=r"pipeline for lora, got '.*painted', a synthesizer of the kind 'lab"):
+        build_recipe("lora", data, options(tmp_path / "painted"))
     with pytest.raises(ConfigurationError, match="`width` must be left out for lora"):
         build_recipe("lora", data, options(pipeline, width=8))
     with pytest.raises(ConfigurationError, match=r"`size`|`sample_size`|multiples"):

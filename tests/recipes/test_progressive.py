@@ -161,12 +161,14 @@ def test_another_teacher_in_the_same_folder_is_noticed(tmp_path):
 def test_what_does_not_fit_the_teacher(tmp_path, teacher):
     data = blobs()
     fields = data.fields | {"image": dataclasses.replace(data.fields["image"], value_range=(0, 255))}
+    without_labels = dataclasses.replace(data, fields={k: v for k, v in data.fields.items() if k != "label"})
     cases = [
         (data, {"condition": "mask"}, r"--condition: label there, mask here"),
         (data, {"with_mask": True}, r"--with-mask: False there, True here"),
         (blobs(spatial=(24, 16)), {}, r"image shape: \(1, 16, 16\) there, \(1, 24, 16\) here"),
         (blobs(classes=3), {}, r"number of labels: 2 there, 3 here"),
         (dataclasses.replace(data, fields=fields), {}, r"image range: \(0.0, 100.0\) there, \(0.0, 255.0\) here"),
+        (without_labels, {}, r"The data must have 'label'.*The model in '.*' has it; take another one, or choose data"),
         (data, {"sampling_steps": 3}, r"`sampling_steps` must be one of 1, 2, 4, 8 for progressive, got 3"),
         (data, {"width": 8}, r"`width` must be left out for progressive"),
     ]

@@ -157,9 +157,12 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
         )
     for field, wanted in ((options.condition, options.condition is not None), ("mask", options.with_mask)):
         if wanted and field not in data.fields:
+            given = "--condition" if field == options.condition else "--with-mask"
+            model = options.teacher or (None if about.pretrained else options.start)
+            hint = f"Leave {given} out" if model is None else f"The model in {model!r} has it; take another one"
             raise ConfigurationError(
-                f"The data must have {field!r} for this, got {', '.join(data.fields)} from {data.name!r}. Leave "
-                f"{'--condition' if field == options.condition else '--with-mask'} out, or choose data that have it."
+                f"The data must have {field!r} for this, got {', '.join(data.fields)} from {data.name!r}. {hint}, or "
+                "choose data that have it."
             )
     if options.with_mask and not about.with_mask:
         able = [name for name in list_families() if describe_family(name).with_mask]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +24,13 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.recipes.settings import Setting
-from torchgenaug.synthesizers import ClassPromptSynthesizer, StableDiffusionSynthesizer, encode_prompts, merge_lora
+from torchgenaug.synthesizers import (
+    ClassPromptSynthesizer,
+    StableDiffusionSynthesizer,
+    encode_prompts,
+    load_synthesizer,
+    merge_lora,
+)
 from torchgenaug.synthesizers.diffusion.latents import from_vae_scale
 from torchgenaug.synthesizers.diffusion.layouts import Loaded, load_stable_diffusion
 from torchgenaug.types import Batch
@@ -57,11 +64,19 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     """The recipe for `data` and the pipeline that ``options.start`` names.
 
     Raises:
-        ConfigurationError: a pipeline of another kind, or images of other channels.
+        ConfigurationError: a synthesizer or a pipeline of another kind, or images of other channels.
         SynthesizerLoadError: no pipeline there.
         MissingExtraError: peft or transformers is not installed.
     """
-    return LowRankAdapters(load_stable_diffusion(options.start or ""), data, options)
+    folder = options.start or ""
+    if (Path(folder) / "synthesizer.json").is_file() and not (Path(folder) / "vae").is_dir():
+        family = load_synthesizer(folder).family
+        raise ConfigurationError(
+            f"`start` must be the folder of a pretrained Stable-Diffusion-type pipeline for lora, got {folder!r}, a "
+            f"synthesizer of the kind {family!r}. Adapters belong to a network with prompts. To train such a model "
+            f"further: torchgenaug fit FAMILY … --from {folder}, with the family that it was trained as."
+        )
+    return LowRankAdapters(load_stable_diffusion(folder), data, options)
 
 
 class Adapters(nn.Module):
