@@ -18,6 +18,8 @@ from torchgenaug.errors import ConfigurationError, LeakError
 from torchgenaug.study.config import EXAMPLES, load_study
 from torchgenaug.study.splits import check_split
 
+POPEN = subprocess.Popen
+
 OWN = """
 import torch
 from torch.utils.data import TensorDataset
@@ -93,16 +95,15 @@ def test_a_dry_run_finds_a_leak(own):
     assert not Path("out").exists()
 
 
-def test_jobs_share_the_runs(own):
+def test_jobs_share_the_runs(own, monkeypatch):
     root = Path(torchgenaug.__file__).parents[1]
-    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    subprocess.run(
-        [sys.executable, "-m", "torchgenaug.cli", "study", "own.toml", "--out", "out", "--jobs", "2"],
-        check=True,
-        env={**os.environ, "PYTHONPATH": path},
-        timeout=200,
-        capture_output=True,
-    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)  # a thread for each of the two
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(POPEN(*a, **k)) or started[-1])
+    call("own.toml", "--out", "out", "--jobs", "2")
+    assert len(started) == 1
+    assert started[0].returncode is not None, "it is waited for"
     rows = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
     assert len({(row["arm"], row["seed"]) for row in rows}) == len(rows) == 6
     assert Path("out/report.html").exists()

@@ -89,7 +89,10 @@ def test_ranks_make_what_one_makes(tmp_path, whole, world_size):
     assert contents(tmp_path / "shards") == whole
 
 
-@pytest.mark.parametrize(("launcher", "processes"), [("torchrun", 2), ("accelerate", 2)])
+# Without -m slow torchrun is tested with the command, below.
+@pytest.mark.parametrize(
+    ("launcher", "processes"), [pytest.param("torchrun", 2, marks=pytest.mark.slow), ("accelerate", 2)]
+)
 def test_launchers_with_gloo(tmp_path, whole, launcher, processes):
     child = launch(tmp_path / "shards", processes, COUNT, launcher=launcher)
     out, errors = child.communicate(timeout=270)
