@@ -202,7 +202,7 @@ def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
     for kind in KINDS:
         if not is_wanted(f"{kind}, 0 workers", only):
             continue
-        size, rounds = (640, 2) if quick else (20_000, 9) if kind == "tuple" else (4_000, 7)
+        size, rounds = (640, 2) if quick else (20_000, 15) if kind == "tuple" else (4_000, 7)
         results[f"{kind}, 0 workers"] = compared(kind, size, 0, rounds)
     if not quick and is_wanted("tuple, 2 workers", only):
         results["tuple, 2 workers"] = compared("tuple", 20_000, 2, 7)

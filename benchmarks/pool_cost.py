@@ -201,7 +201,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         results = {
             "samples per processor second": filling(["thread"], 1, 32, 1, 2)
             if quick
-            else filling([*BACKGROUNDS], 3, 64, 5, 4),
+            else filling([*BACKGROUNDS], 3, 64, 4, 4),
             "peak memory": memory(["thread"], (64, 128), 1) if quick else memory([*BACKGROUNDS], (2048, 8192), 1),
         }
     return publish("pool_cost", results, quick=quick)

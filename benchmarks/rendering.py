@@ -392,7 +392,7 @@ def integrity(scratch: Path, source: ShardSource, rounds: int) -> dict[str, Any]
     table: dict[str, Any] = {"reading": ratios(timings, "off")}
     for name, timing in timings.items():
         table["reading"][name]["us_per_sample"] = 1e6 * timing.median / len(order)
-    table["epoch that only reads and mixes"] = epoch(source, rounds, trains=False)
+    table["epoch that only reads and mixes"] = epoch(source, 3 * rounds, trains=False)
     table["epoch that trains"] = epoch(source, rounds, trains=True)
     rows = source.read(np.arange(BATCH))["image"].numpy()
     parts = interleaved(
@@ -417,7 +417,7 @@ def measure(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
             time.sleep(2.5)  # until its files are no longer new: of a new file all is compared in each read
         parts: dict[str, Callable[[], Any]] = {
             "render over synthesizer alone": lambda: beside_the_model(scratch, count, rounds),
-            "safety in a render": lambda: safety(scratch, count // 2, 2 if quick else 7),
+            "safety in a render": lambda: safety(scratch, count // 2, 2 if quick else 5),
             "resume scan": lambda: resume_scan(scratch, 20 if quick else 1000, rounds),
             "verify": lambda: verifying(source, 2 if quick else 21),
             "writer": lambda: writers(scratch, source.manifest, 2 if quick else 11),

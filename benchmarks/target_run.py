@@ -23,8 +23,8 @@ PARTS: dict[str, tuple[str | None, ...]] = {
     "fit_step": (None,),
     "transforms": (None,),
     "reading": (SMALL, *(f"{size}, 0 workers" for size in SIZES[1:])),
-    "rendering": ("render over synthesizer alone", "safety in a render", "integrity"),
     "scale": ("source",),
+    "rendering": ("integrity", "render over synthesizer alone", "safety in a render"),
 }
 """Benchmark → those of its parts (by a piece of their names) that targets speak of; None: the whole benchmark."""
 
