@@ -98,7 +98,10 @@ def test_fail_on_sets_the_exit_status(tmp_path):
     copied = (f"{HERE}real_images", "--real", f"{HERE}real_images", "--held-out", f"{HERE}other_images")
     assert run(*copied, out=tmp_path).exit_code == 0
     assert run(*copied, "--fail-on", "cannot judge", out=tmp_path).exit_code == 0
-    assert run(*copied, "--fail-on", "do not use", out=tmp_path).exit_code == 3
+    result = run(*copied, "--fail-on", "do not use", "--json", out=tmp_path)
+    assert result.exit_code == 3
+    page = {"page": str(tmp_path / "report.html")}
+    assert json.loads(result.stdout) == json.loads((tmp_path / "report.json").read_text()) | page
 
 
 def test_shards_and_a_saved_synthesizer(tmp_path):

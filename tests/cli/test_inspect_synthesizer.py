@@ -22,3 +22,6 @@ def test_what_inspect_prints_pins_the_folder(tmp_path):
     assert load_synthesizer(tmp_path / "gan", sha256=rows["sha256"].split()[0])
     assert "\x1b[31m" not in result.output
     assert "do not fit their checksum" in rows["damaged"]
+    facts = json.loads(CliRunner().invoke(app, ["inspect", str(tmp_path / "gan"), "--json"]).stdout)
+    assert (facts["sha256"], facts["damaged"]) == (rows["sha256"].split()[0], True)
+    assert facts["synthesizer"] == json.loads(index.read_text())

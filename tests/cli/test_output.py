@@ -20,7 +20,7 @@ from torchgenaug import (
     verify_shards,
 )
 from torchgenaug.cli import app, main
-from torchgenaug.cli.output import counted, say
+from torchgenaug.cli.output import counted, open_console, say
 from torchgenaug.cli.preview import draw
 from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.testing import AnalyticSynthesizer
@@ -80,6 +80,44 @@ def test_json_of_inspect_and_verify(shards):
     next(shards.glob("shard-00001.*")).unlink()
     assert json.loads(run("verify", shards, "--json", status=1))["bad_ids"] == [[4, 7]]
     assert not json.loads(run("inspect", shards, "--json"))["complete"]
+
+
+def called(monkeypatch, capsys, *arguments):
+    """What the command writes to both outputs, and its status."""
+    monkeypatch.setattr("sys.argv", ["torchgenaug", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return (*capsys.readouterr(), end.value.code or 0)
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_failure_leaves_the_output_of_json_empty(command, monkeypatch, capsys, tmp_path):
+    out, err, status = called(monkeypatch, capsys, command, tmp_path / "nothing", "--json")
+    assert (out, status) == ("", 1)
+    assert "which does not exist" in err
+
+
+def test_usage_is_not_wrapped_without_a_terminal(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("COLUMNS", "40")
+    name = f"--{'long' * 40}"
+    out, err, status = called(monkeypatch, capsys, "verify", tmp_path, name)
+    assert (out, status) == ("", 2)
+    assert f"Error: No such option: {name}" in err
+    assert "Usage: torchgenaug verify" in err
+
+
+def test_completion_names_the_command_under_python_m(monkeypatch, capsys):
+    monkeypatch.setenv("_TORCHGENAUG_COMPLETE", "source_bash")
+    out, _, status = called(monkeypatch, capsys)
+    assert status == 0
+    assert out.rstrip().endswith("torchgenaug")
+    assert "_TORCHGENAUG_COMPLETE=complete_bash" in out
+
+
+def test_what_looks_like_an_emoji_stays(capsys):
+    say("/data/:cat:/[red]x[/red]")
+    open_console().print("/data/:cat:", markup=False)
+    assert capsys.readouterr().out == "/data/:cat:/[red]x[/red]\n/data/:cat:\n"
 
 
 def test_json_of_the_families():
@@ -176,7 +214,7 @@ def test_a_full_disk_is_one_line(monkeypatch, capsys, number, remedy):
     def fail(*arguments, **options):
         raise OSError(code, os.strerror(code), "model/training/checkpoint.pt")
 
-    monkeypatch.setattr("torchgenaug.cli.app", fail)
+    monkeypatch.setattr("torchgenaug.cli._run", fail)
     with pytest.raises(SystemExit) as caught:
         main()
     text = capsys.readouterr().err

@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from torchgenaug.cli.demo import demo
 from torchgenaug.cli.evaluate import evaluate
@@ -58,10 +59,17 @@ def options(
     """Train medical-imaging models on real and generated data together."""
 
 
+def _run() -> None:
+    command = typer.main.get_command(app)
+    if not sys.stderr.isatty() and isinstance(command, TyperGroup):
+        command.rich_markup_mode = None  # else errors of usage, and the paths in them, are wrapped in a box
+    command(prog_name="torchgenaug")  # also with `python -m`, so that usage and completion name the command
+
+
 def main() -> None:
     """Runs a command; errors of this package become one message and exit status 1, without a traceback."""
     try:
-        app()
+        _run()
     except TorchGenAugError as error:
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         open_console(stderr=True).print(f"[bold red]Error:[/] {type(error).__name__}", highlight=False)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from torchgenaug.cli.output import say
+from torchgenaug.cli.output import open_console, say
 
 
 class Task(StrEnum):
@@ -52,7 +52,7 @@ def demo(
             raise typer.BadParameter("needs a task.", param_hint="--seeds")
         from torchgenaug.demo.run import run_demo
 
-        run_demo(out, epochs=epochs or 6, ratio=0.4 if ratio is None else ratio)
+        run_demo(out, epochs=epochs or 6, ratio=0.4 if ratio is None else ratio, console=open_console())
         return
     if (epochs, ratio) != (None, None):
         raise typer.BadParameter(

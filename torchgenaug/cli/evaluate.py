@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchgenaug.cli.numbers import whole_numbers
-from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, reading_options
+from torchgenaug.cli.options import AsJson, FoldersAre, Images, Masks, SpacingMm, Table, Volumes, reading_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +80,7 @@ def evaluate(
         list[Verdict] | None,
         typer.Option(help="Exit status 3 for this verdict; may be repeated.", show_default=False),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Judges synthetic images: are they realistic, varied, copies of patients? Writes a report with a verdict.
 
@@ -91,18 +93,22 @@ def evaluate(
         torchgenaug evaluate my_model --real scans --images '*_t1.png' --masks none --out report
 
         torchgenaug evaluate images --real data --size 64 --out report --fail-on "do not use"
+
+        torchgenaug evaluate shards --real data --out report --json
     """
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from torchgenaug.cli.evaluate_data import load_features, load_real, load_synthetic
+    from torchgenaug.cli.output import open_console
+    from torchgenaug.progress import minute_lines
     from torchgenaug.trust.report.evaluate import NUM_STEPS
     from torchgenaug.trust.report.evaluate import evaluate as judge_images
 
-    console = Console()
+    console = open_console(stderr=as_json)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("loading", total=NUM_STEPS + 2)
+        line = minute_lines("evaluated", "steps")
         extractors = load_features(features or ["radiomics"])
         side = whole_numbers("--size", ",".join(size) if size else None)
         made = load_synthetic(synthetic, real, size=side, count=count, seed=seed)
@@ -111,6 +117,8 @@ def evaluate(
 
         def tell(step: str) -> None:
             progress.update(task, description=step, advance=1)
+            if not console.is_terminal:
+                line(int(progress.tasks[0].completed), NUM_STEPS + 2)
 
         innocent = None
         if held_out_synthetic is not None:
@@ -127,8 +135,11 @@ def evaluate(
         )
         tell("drawing")
         page = evaluation.save(out)
-    _print(evaluation, console)
-    console.print(f"Look at {page}.", markup=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps({**evaluation.to_json(), "page": str(page)}, indent=1, allow_nan=False))
+    else:
+        _print(evaluation, console)
+        console.print(f"Look at {page}.", markup=False, soft_wrap=True)
     if evaluation.verdict in (fail_on or []):
         raise typer.Exit(FAILED)
 

@@ -24,7 +24,7 @@ def inspect(
 
         torchgenaug inspect shards
 
-        torchgenaug inspect shards --json
+        torchgenaug inspect my_model --json
     """
     from rich.table import Table
 
@@ -34,11 +34,13 @@ def inspect(
     from torchgenaug.shards.verify import next_step
 
     if (path / "synthesizer.json").exists():
-        from torchgenaug.cli.inspect_synthesizer import describe_synthesizer
+        from torchgenaug.cli.inspect_synthesizer import describe_synthesizer, synthesizer_facts
 
+        facts = synthesizer_facts(path)
         if as_json:
-            raise typer.BadParameter("for shard folders only; synthesizer.json is JSON itself.", param_hint="--json")
-        say(*describe_synthesizer(path))
+            print(json.dumps(facts, indent=2))
+        else:
+            say(*describe_synthesizer(facts))
         return
     manifest, shards = read_manifest(path), list_shards(path)
     size = sum((path / name).stat().st_size for names in shards.values() for name in names)

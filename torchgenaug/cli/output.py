@@ -22,7 +22,7 @@ def open_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """A console that wraps lines and cells at the width of a terminal, and never where there is none."""
     from rich.console import Console
 
-    console = Console(stderr=stderr, quiet=quiet)
+    console = Console(stderr=stderr, quiet=quiet, emoji=False)  # ":cat:" may be part of a path
     if not console.is_terminal:
         console.width = _NEVER_WRAPPED
     return console

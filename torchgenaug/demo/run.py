@@ -81,7 +81,7 @@ def run_demo(out: Path, *, epochs: int = 6, ratio: float = 0.4, console: Console
     shards = render_shards(
         sequence, out / "shards", _NUM_SHARD_SAMPLES, batch_size=_RENDER_BATCH, shard_size=_NUM_SHARD_SAMPLES // 2
     )
-    console.print(f"Offline: {len(shards)} samples in {out / 'shards'}.")
+    console.print(f"Offline: {len(shards)} samples in {out / 'shards'}.", markup=False, soft_wrap=True)
     rows: list[EpochRow] = []
     scores = {"real only": _train(real, shards, 0.0, epochs, "real only", rows, held_out, console)}
     scores["shards"] = _train(real, shards, ratio, epochs, "shards", rows, held_out, console)
@@ -102,7 +102,7 @@ def run_demo(out: Path, *, epochs: int = 6, ratio: float = 0.4, console: Console
     seconds = time.perf_counter() - began
     summary = {"rows": [asdict(row) for row in rows], "dice": scores, "pool_equals_shards": same, "seconds": seconds}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    console.print(f"Look at {picture}. Done in {seconds:.0f} s.")
+    console.print(f"Look at {picture}. Done in {seconds:.0f} s.", markup=False, soft_wrap=True)
     return rows
 
 

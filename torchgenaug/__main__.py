@@ -1,0 +1,5 @@
+"""``python -m torchgenaug`` is ``torchgenaug``."""
+
+from torchgenaug.cli import main
+
+main()
