@@ -8,6 +8,7 @@ them regions are drawn anywhere, and what is learned is the tissue of the images
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 
@@ -42,6 +43,9 @@ def with_hidden_regions(data: TrainingData, options: Options) -> TrainingData:
 
     Raises:
         EmptyDatasetError: no mask has a region with surroundings.
+
+    Warns:
+        UserWarning: how many are left out.
     """
     low, high = data.fields["image"].value_range or (0.0, 1.0)
     channels, *spatial = data.image_shape
@@ -57,7 +61,14 @@ def with_hidden_regions(data: TrainingData, options: Options) -> TrainingData:
                 f"`mask` must mark a region in some of the images of {data.name!r}, 0 outside of it, got {got}. There "
                 "is no lesion to learn from, or nothing around it. Leave --condition out to fill regions anywhere."
             )
-        data = data.select(rows)
+        if len(rows) < len(data):
+            warnings.warn(
+                f"{len(data) - len(rows)} of {len(data)} images of {data.name!r} are left out: the mask of "
+                f"{len(data) - len(rows) - whole} marks nothing, that of {whole} all of the image. A region is filled "
+                "from its surroundings.",
+                stacklevel=2,
+            )
+            data = data.select(rows)
     fields = {"source": FieldSpec((channels + marks, *spatial), value_range=(low, high))}
     return derived(data, fields, partial(_hide, masked=options.condition == "mask", marks=marks, low=low, high=high))
 
