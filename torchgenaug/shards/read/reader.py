@@ -26,8 +26,11 @@ from torchgenaug.sources.dataset import SourceDataset
 from torchgenaug.sources.positions import FEW, check_scalar_field, checked_positions
 from torchgenaug.types import Batch, FieldSpec
 
-_WORTH_A_LOOK = 1 << 16
-"""Bytes per shard of a read from which on it pays to ask the system whether the file is as it was: some 2 µs."""
+_WORTH_A_LOOK = 3 << 16
+"""Bytes per shard of a read from which on it pays to ask the system whether the file is as it was.
+
+The question takes 2 µs, twice that between other work, and xxh3 0.5 µs for 16 KiB: fewer bytes are compared each time.
+"""
 
 Verify = Literal["sample", "read", "hash", "off"]
 
