@@ -121,6 +121,15 @@ def pool_process() -> Callable[[], Any]:
     return ask
 
 
+def rendering() -> Callable[[], Any]:
+    """A render whose model computes on the same CPU: its thread, beside which another one writes."""
+    from benchmarks.rendering import computing, render
+
+    folder = tempfile.mkdtemp(prefix="torchgenaug-profile-")
+    render(computing, Path(folder) / "first", 64)
+    return lambda: render(computing, Path(folder) / "second", 2048)
+
+
 def epoch() -> Callable[[], Any]:
     """An epoch that only reads and mixes, half of it from shards whose samples are compared in each read."""
     from torch.utils.data import DataLoader
@@ -173,6 +182,7 @@ MAKERS: dict[str, Callable[[], Callable[[], Any]]] = {
     "reading": lambda: reading(None),
     "reading-lz4": lambda: reading("lz4"),
     "reading-zstd": lambda: reading("zstd"),
+    "rendering": rendering,
     "scale": scale,
     "transforms": transforms,
 }
@@ -184,9 +194,9 @@ def _scratch() -> Iterator[None]:
     import shutil
 
     yield
-    where = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
-    for folder in where.glob("torchgenaug-profile-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for where in (Path("/dev/shm"), Path(tempfile.gettempdir())):
+        for folder in where.glob("torchgenaug-profile-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write(names: list[str], folder: Path = RESULTS / "profiles") -> None:
