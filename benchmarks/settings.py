@@ -171,8 +171,8 @@ GROUPS = (
         20,
         {},
         {
-            "25 steps, resamples=5": repainted(25, 5),
             "25 steps, resamples=1": repainted(25, 1),
+            "25 steps, resamples=5": repainted(25, 5),
             "125 steps, resamples=1": repainted(125, 1),
         },
         filling=True,
