@@ -22,6 +22,7 @@ FLOORS = {
     "bare_names": 1,
     "checksums": 1,
     "local_paths": 1,
+    "whole_files": 1,
     "seeding": 1,
     "texts": 1,
     "pseudonyms": 1,

@@ -35,8 +35,11 @@ re-raises what a worker raised (an exception class that does not survive hangs t
 
 from __future__ import annotations
 
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+_TEXT_S = 1.0
 
 
 class TorchGenAugError(Exception):
@@ -148,9 +151,33 @@ class SmallSampleWarning(UserWarning):
 def describe_error(error: BaseException) -> str:
     """``Type: text`` of any exception, also of one whose own text cannot be made."""
     try:
-        return f"{_class_name(error)}: {error}"
+        return f"{_class_name(error)}: {_timely(lambda: str(error))}"
     except BaseException as failure:  # its __str__ may raise what it likes
         return f"{_class_name(error)} (its text cannot be made: {_class_name(failure)})"
+
+
+def _timely(make: Callable[[], str]) -> str:
+    """A text that user code makes, which may wait for something: `TimeoutError` after a second."""
+    made: list[str] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            made.append(make())
+        except BaseException as failure:
+            failed.append(failure)
+
+    helper = threading.Thread(target=work, name="torchgenaug-text", daemon=True)
+    try:
+        helper.start()
+    except RuntimeError:  # no thread is to be had: too many, or the interpreter is ending
+        return make()
+    helper.join(_TEXT_S)
+    if failed:
+        raise failed[0]
+    if not made:
+        raise TimeoutError
+    return made[0]
 
 
 def _class_name(error: BaseException) -> str:
@@ -166,7 +193,7 @@ def describe_traceback(error: BaseException, limit: int | None = None) -> str:
         limit: see `traceback.format_exception`.
     """
     try:
-        return "".join(traceback.format_exception(error, limit=limit))
+        return _timely(lambda: "".join(traceback.format_exception(error, limit=limit)))
     except BaseException:  # of its causes, notes or attributes
         return describe_error(error)
 

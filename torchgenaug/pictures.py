@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ import torch
 
 from torchgenaug.errors import ConfigurationError, missing_extra
 from torchgenaug.types import FieldSpec
+from torchgenaug.whole_files import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,8 +118,9 @@ def contact_sheet(
         if marks is not None:
             frame = (left - _BORDER, top - _BORDER, left + width + _BORDER - 1, top + height + _BORDER - 1)
             ImageDraw.Draw(sheet).rectangle(frame, outline=_MARK_COLOURS[marks[k]], width=_BORDER)
-    sheet.save(path, "PNG")
-    return Path(path)
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return write_whole(path, content.getvalue())
 
 
 def _card(

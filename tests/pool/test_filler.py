@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from torchgenaug import errors
 from torchgenaug.errors import BadSampleError, PoolError
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.pool.making import forks
@@ -344,6 +345,28 @@ def test_an_exception_without_a_text_is_named_at_once(background, kind):
             view.read(np.arange(4))
     pool.set_epoch(0)
     pool.close()
+
+
+def test_an_exception_whose_text_waits_is_named_all_the_same(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(errors, "_TEXT_S", 0.05)
+
+    class WaitingError(Exception):
+        def __str__(self):
+            release.wait()
+            return "late"
+
+    def fails():
+        raise WaitingError
+
+    try:
+        with (
+            pool_of(Scripted(batch_1=fails), timeout_s=600) as pool,
+            pytest.raises(PoolError, match=r"WaitingError \(its text cannot be made: TimeoutError\)"),
+        ):
+            pool.set_epoch(0)
+    finally:
+        release.set()
 
 
 class ReadsAnotherPool(Scripted):

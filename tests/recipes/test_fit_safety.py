@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -229,6 +230,16 @@ def test_what_may_not_change_on_resume(finished, name):
     value = {"augment": False, "precision": "bf16", "ema_decay": 0.5, "max_grad_norm": 0.5}.get(name, 2)
     with pytest.raises(ConfigurationError, match=rf"differences: {name}: "):
         run(finished[0], **{name: value})
+
+
+@pytest.mark.parametrize(("make", "what"), [(Path.mkdir, "a folder"), (lambda path: path.symlink_to("/tmp"), "a link")])
+def test_a_lock_that_is_no_file_is_named(tmp_path, make, what):
+    make(tmp_path / ".fit.lock")
+    with (
+        pytest.raises(ConfigurationError, match=rf"must be a file, got {what}: it is the lock.*Remove it"),
+        locked(tmp_path),
+    ):
+        pass
 
 
 def test_files_hold_nothing_of_this_machine(tmp_path):

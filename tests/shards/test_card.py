@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from torchgenaug import ShardSource, SyntheticSequence, render_shards, verify_shards
@@ -51,3 +54,41 @@ def test_a_card_does_not_disturb_the_folder(tmp_path):
     write_card(source.path, source.manifest)
     assert verify_shards(source.path).ok
     assert len(ShardSource(source.path)) == 6
+
+
+@pytest.mark.parametrize("there", ["pipe", "folder", "device", "dangling link", "unreadable"])
+def test_what_is_no_card_is_neither_read_nor_written(tmp_path, there, monkeypatch):
+    """A named pipe would be waited for, and a link followed to wherever it leads."""
+    source = rendered(tmp_path / "shards")
+    card = source.path / "README.md"
+    match there:
+        case "pipe":
+            os.mkfifo(card)
+        case "folder":
+            card.mkdir()
+        case "device":
+            card.symlink_to("/dev/zero")
+        case "dangling link":
+            card.symlink_to(tmp_path / "elsewhere")
+        case "unreadable":
+            card.write_text(MARK)
+
+            def refuse(path, *arguments, **options):
+                raise PermissionError(13, "Permission denied", str(path))
+
+            monkeypatch.setattr(Path, "read_text", refuse)
+    assert not write_card(source.path, source.manifest)
+    assert not (tmp_path / "elsewhere").exists()
+    assert not list(source.path.glob(".torchgenaug-*"))
+
+
+def test_a_card_that_only_its_owner_may_replace_stays(tmp_path, monkeypatch):
+    source = rendered(tmp_path / "shards")
+    assert write_card(source.path, source.manifest)
+
+    def refuse(*places):
+        raise PermissionError(1, "Operation not permitted", str(places[1]))
+
+    monkeypatch.setattr(os, "replace", refuse)  # as in a folder with the sticky bit
+    assert not write_card(source.path, source.manifest)
+    assert not list(source.path.glob(".torchgenaug-*"))

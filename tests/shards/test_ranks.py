@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from rank_processes import launch, start_rank, stop_all
-from shards_helpers import contents, render, shard
+from shards_helpers import contents, render, shard, small_sequence
 from typer.testing import CliRunner
 
 from tests import interpreter
@@ -433,6 +433,44 @@ def test_a_manifest_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ShardError, match=r"must be readable by this user.*chmod -R g\+rwX"):
         render(tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "remedy"),
+    [("listdir", 13, r"chmod -R g\+rwX"), ("open", 13, "chmod"), ("open", 30, "mounted read-only")],
+)
+def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch, function, number, remedy):
+    path, real = tmp_path / "shards", getattr(os, function)
+    path.mkdir()
+
+    def refuse(place, *arguments, **options):
+        if str(place).startswith(str(path)):
+            raise OSError(number, os.strerror(number), str(place))
+        return real(place, *arguments, **options)
+
+    monkeypatch.setattr(os, function, refuse)
+    with pytest.raises(ShardError, match=rf"must be a folder that this user may enter, read and write.*{remedy}"):
+        render(path)
+
+
+def test_an_error_of_the_model_is_not_taken_for_one_of_the_folder(tmp_path, monkeypatch):
+    sequence = small_sequence()
+    missing = PermissionError(13, "Permission denied", "/elsewhere/atlas.nii.gz")
+    monkeypatch.setattr(type(sequence.synthesizer), "synthesize", lambda *_: (_ for _ in ()).throw(missing))
+    with pytest.raises(Exception, match=r"atlas\.nii\.gz") as caught:
+        render(tmp_path / "shards", sequence=sequence)
+    assert not isinstance(caught.value, ShardError)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd")])
+def test_what_is_no_temporary_file_of_a_render_stays(tmp_path, make):
+    path = tmp_path / "shards"
+    path.mkdir()
+    strange = [path / f".torchgenaug-{tag}{KERNEL}-{'0' * 16}.tmp" for tag in ("", "rank-1-")]
+    for each in strange:
+        make(each)
+    render(path)
+    assert all(each.is_symlink() or each.is_dir() for each in strange)
 
 
 def test_ranks_extend_together(tmp_path, whole):

@@ -247,7 +247,11 @@ def render(
     if not first:
         return
     size = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
-    picture = draw(source, out / "preview.png", 16)
+    picture = out / "preview.png"
+    try:
+        draw(source, picture, 16)
+    except PermissionError:  # another user's, where only the owner may replace a file
+        console.print(f"{picture} belongs to another user: it was not changed.", soft_wrap=True, markup=False)
     if not write_card(out, source.manifest):
         console.print(f"{out / CARD_NAME} is yours: it was not changed.", soft_wrap=True, markup=False)
     if keep is not None:

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from torchgenaug.contracts import SyntheticSource, trained_on_of
-from torchgenaug.shards.card import CARD_NAME, MARK, card_head, trained_on_text
+from torchgenaug.shards.card import card_head, put_card, trained_on_text
 
 
 def write_card(out: Path, source: SyntheticSource, settings: Mapping[str, Any], remarks: list[str]) -> None:
     """Writes the card; one that a user changed stays as it is."""
-    path = out / CARD_NAME
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        return
-    path.write_text(card_text(source, settings, remarks), encoding="utf-8")
+    put_card(out, card_text(source, settings, remarks))
 
 
 def card_text(source: SyntheticSource, settings: Mapping[str, Any], remarks: list[str]) -> str:

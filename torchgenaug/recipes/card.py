@@ -11,7 +11,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.loop import FitResult
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.pairs import pairs_text
-from torchgenaug.shards.card import CARD_NAME, MARK, trained_on_text
+from torchgenaug.shards.card import MARK, put_card, trained_on_text
 
 _LIBRARIES = ("torchgenaug", "torch", "diffusers", "monai", "pythae")
 
@@ -24,13 +24,7 @@ def write_model_card(out: Path, family: str, data: TrainingData, recipe: Options
     Returns:
         Whether it was written.
     """
-    path = out / CARD_NAME
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        return False
-    draft = path.with_name(f".{CARD_NAME}.part")
-    draft.write_text(model_card_text(family, data, recipe, result), encoding="utf-8")
-    draft.replace(path)
-    return True
+    return put_card(out, model_card_text(family, data, recipe, result))
 
 
 def model_card_text(family: str, data: TrainingData, recipe: Options, result: FitResult) -> str:

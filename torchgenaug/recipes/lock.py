@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ def locked(out: Path) -> Iterator[None]:
         ConfigurationError: another run holds it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    descriptor = _opened(out / _LOCK)
+    descriptor = open_lock(out / _LOCK)
     try:
         if not lock_now(descriptor):
             raise ConfigurationError(
@@ -38,13 +39,25 @@ def locked(out: Path) -> Iterator[None]:
         os.close(descriptor)  # which gives the lock back
 
 
-def _opened(path: Path) -> int:
-    """The file of the lock; one of another user may often only be read, which is enough to lock it."""
+def open_lock(path: Path) -> int:
+    """The file of a lock; one of another user may often only be read, which is enough to lock it.
+
+    Raises:
+        ConfigurationError: it is a link or a folder.
+    """
     flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY | flags)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY | flags)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ELOOP):
+            raise
+        raise ConfigurationError(
+            f"{path} must be a file, got {'a folder' if error.errno == errno.EISDIR else 'a link'}: it is the lock of "
+            "its folder. Nothing was changed. Remove it."
+        ) from error
 
 
 def remove_run(out: Path, run: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.temporary import TemporaryFile
 
 CARD_NAME = "README.md"
 MARK = "<!-- Written by torchgenaug. Delete this line to keep your own changes. -->"
+_MOST_BYTES = 1 << 20
 
 
 def write_card(folder: Path, manifest: Manifest, filtered: str = "") -> bool:
@@ -25,10 +28,37 @@ def write_card(folder: Path, manifest: Manifest, filtered: str = "") -> bool:
     Returns:
         Whether it was written.
     """
+    return put_card(folder, card_text(manifest, filtered))
+
+
+def put_card(folder: Path, text: str) -> bool:
+    """Writes a card whole, or leaves what is there.
+
+    What stays: a card that a user changed or that this one may not replace, a link that leads nowhere, and what is no
+    regular file or larger than any card.
+
+    Returns:
+        Whether it was written.
+    """
     path = folder / CARD_NAME
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+    try:
+        status = path.stat()
+        ours = stat.S_ISREG(status.st_mode) and status.st_size <= _MOST_BYTES
+        if not ours or MARK not in path.read_text(encoding="utf-8", errors="replace"):
+            return False
+    except FileNotFoundError:
+        if path.is_symlink():
+            return False
+    except OSError:
         return False
-    path.write_text(card_text(manifest, filtered), encoding="utf-8")
+    temporary = TemporaryFile(folder)
+    try:
+        temporary.write(text.encode())
+        temporary.commit(CARD_NAME)
+    except PermissionError:  # another user's, where only the owner may replace a file
+        return False
+    finally:
+        temporary.discard()
     return True
 
 

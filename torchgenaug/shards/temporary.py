@@ -147,6 +147,8 @@ def remove_abandoned(folder: Path) -> int:
         # A file of another user that may not be read or removed stays: no reader accepts its name.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             descriptor = _open_to_lock(folder / name)
+            if descriptor is None:
+                continue
             try:
                 status = os.fstat(descriptor)
                 # What a rank left when it failed says itself that it is over.
@@ -171,6 +173,8 @@ def probe_lock(path: Path) -> bool | None:
         descriptor = _open_to_lock(path)
     except PermissionError:  # another user's, and not to be read by this one
         return None
+    if descriptor is None:
+        return None
     try:
         return None if (free := _try_lock(descriptor)) is None else not free
     finally:
@@ -189,13 +193,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _open_to_lock(path: Path) -> int:
+def _open_to_lock(path: Path) -> int | None:
+    """A descriptor; None for what is none of our files: a folder, a link."""
     # Locks on network file systems want a file that is open for writing; those of other users are often only readable.
     flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        return os.open(path, os.O_RDWR | flags)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY | flags)
+        try:
+            return os.open(path, os.O_RDWR | flags)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY | flags)
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
 
 
 def _lock(descriptor: int) -> None:

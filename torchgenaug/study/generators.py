@@ -20,7 +20,7 @@ from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
 from torchgenaug.recipes.build import describe_family, list_families
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.fit import FitResult, fit
-from torchgenaug.recipes.lock import lock_now
+from torchgenaug.recipes.lock import lock_now, open_lock
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.read.reader import ShardSource
@@ -170,7 +170,7 @@ def _conditions(synthesizer: Any, split: Split, num_classes: int | None) -> Any:
 def alone(folder: Path) -> Iterator[None]:
     """Waits until no other process works in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = open_lock(folder / ".lock")
     try:
         while not lock_now(descriptor):
             time.sleep(0.2)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torchgenaug.checksums import fits_checksum, read_entries, with_checksum
 from torchgenaug.errors import ConfigurationError, StateMismatchError
-from torchgenaug.recipes.lock import lock_now
+from torchgenaug.recipes.lock import lock_now, open_lock
 
 _RESULTS, _STUDY, _LOCKS = "results.jsonl", "study.json", "locks"
 
@@ -152,7 +152,7 @@ class Results:
 
     @contextlib.contextmanager
     def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:
-        descriptor = os.open(self.folder / _LOCKS / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_lock(self.folder / _LOCKS / f"{name}.lock")
         try:
             mine = lock_now(descriptor)
             while wait and not mine:

@@ -163,10 +163,11 @@ class Filler:
         try:
             self._make(batch)
         except BaseException as error:  # whatever it is, the training process has to hear of it
+            text = failed_text(self._window, self._seed, batch, error)  # not under the lock: it may take seconds
             with self._gate.lock:
                 if not self._stopped:
                     self._error, self._error_was_raised = error, False
-                    self._ring.fail(failed_text(self._window, self._seed, batch, error))
+                    self._ring.fail(text)
                     self._gate.changed.notify_all()
 
     def _await_work(self) -> int | None:

@@ -20,7 +20,7 @@ from torchgenaug.local_paths import local_path
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import list_shards
 from torchgenaug.shards.inventory import Damage, truncated_shards
-from torchgenaug.shards.render.making import check_space, full_disk_named, make_shards, num_threads
+from torchgenaug.shards.render.making import check_space, disk_errors_named, make_shards, num_threads
 from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render, refuse_url
 from torchgenaug.shards.render.report import Progress, Report
 from torchgenaug.shards.render.watchdog import Watchdog
@@ -133,7 +133,7 @@ def shard_jobs(
     manifest = plan_render(_called(sequence, anew=True), **settings)
     filters(compression)  # an absent package is found now, not after the first shard
     folder = local_path(path)
-    with full_disk_named(folder):
+    with disk_errors_named(folder):
         manifest = lay_down(manifest, folder, resume=resume)
         remove_abandoned(folder)
         damage = Damage(folder, manifest, damaged_shards if resume == "verify" else truncated_shards)
@@ -175,7 +175,7 @@ def render_job(job: ShardJob, *, progress: bool | Progress | None = False, timeo
     done = sorted(set(list_shards(folder).get(job.index, ())).difference(job.replaces))
     if done:
         return done[0]
-    with full_disk_named(folder):
+    with disk_errors_named(folder):
         check_space(folder, manifest, [job.index])
         report = Report(progress, len(job.ids), f"shard {job.index}")
         with report, num_threads(manifest.num_threads):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,16 +128,35 @@ def num_threads(count: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _is_about(error: OSError, folder: Path) -> bool:
+    """Whether an error is one of the folder or of those that it lies in, and not of what a model reads."""
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return False
+    place = Path(error.filename)
+    return place == folder or folder in place.parents or place in folder.parents
+
+
 @contextlib.contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    """Raises `ShardError`, with the way out, where the disk is full."""
+def disk_errors_named(folder: Path) -> Iterator[None]:
+    """Raises `ShardError`, with the way out, where the disk is full or this user may not write to the folder."""
     try:
         yield
     except OSError as error:
+        notes = getattr(error, "__notes__", ["Nothing was rendered. Run the same render again."])
+        if error.errno in _REFUSED and _is_about(error, folder):
+            remedy = f"Its owner can allow it: chmod -R g+rwX {folder}"
+            if error.errno == errno.EROFS:
+                remedy = "The disk is mounted read-only. Give another folder."
+            raise ShardError(
+                f"{str(folder)!r} must be a folder that this user may enter, read and write, got {error.strerror} at "
+                f"{str(error.filename)!r}. {' '.join(notes)} {remedy}"
+            ) from error
         why = _NO_ROOM.get(error.errno or 0)
         if why is None:
             raise
-        notes = getattr(error, "__notes__", ["Nothing was rendered. Run the same render again."])
         raise ShardError(" ".join([f"The disk of {str(folder)!r} {why}", *notes])) from error
 
 

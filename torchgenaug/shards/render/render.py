@@ -9,7 +9,7 @@ from torchgenaug.local_paths import expanded
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.inventory import Damage, truncated_shards
 from torchgenaug.shards.read.reader import ShardSource
-from torchgenaug.shards.render.making import check_space, full_disk_named, make_shards, num_threads
+from torchgenaug.shards.render.making import check_space, disk_errors_named, make_shards, num_threads
 from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render, refuse_url
 from torchgenaug.shards.render.ranks import Presence, Ranks, wait_for_others, wait_for_plan
 from torchgenaug.shards.render.report import Progress, Report
@@ -95,7 +95,7 @@ def render_shards(
     watchdog = Watchdog(timeout_s)
     filters(compression)  # an absent package is found now, not after the first shard
     folder = expanded(path)
-    with full_disk_named(folder):
+    with disk_errors_named(folder):
         if part.rank == 0:
             manifest = lay_down(manifest, folder, resume=resume)
         else:

@@ -13,6 +13,7 @@ from torchgenaug.metrics.measurement import Measurement
 from torchgenaug.trust.report.page import write_page
 from torchgenaug.trust.report.picture_data import Pictures
 from torchgenaug.trust.report.verdict import Finding, Verdict
+from torchgenaug.whole_files import write_whole
 
 FORMAT = 1
 """Version of ``report.json``."""
@@ -85,7 +86,7 @@ class Evaluation:
         out.mkdir(parents=True, exist_ok=True)
         report = self.to_json()
         text = json.dumps(report, indent=1, allow_nan=False)
-        (out / "report.json").write_text(text + "\n", encoding="utf-8")
+        write_whole(out / "report.json", f"{text}\n".encode())
         return write_page(report, self.pictures, out / "report.html")
 
     def __str__(self) -> str:

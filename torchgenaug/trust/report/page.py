@@ -9,6 +9,7 @@ from typing import Any
 
 from torchgenaug.trust.report.drawings import draw_image, draw_map, draw_pair, draw_profiles, draw_sheet
 from torchgenaug.trust.report.picture_data import Pictures
+from torchgenaug.whole_files import write_whole
 
 Report = Mapping[str, Any]
 
@@ -68,7 +69,7 @@ def write_page(report: Report, pictures: Pictures, path: Path) -> Path:
         f"<title>Evaluation of synthetic images</title><style>{_STYLE}</style></head><body>"
         f"<h1>Evaluation of synthetic images</h1>{''.join(parts)}</body></html>\n"
     )
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page.encode())
     return path
 
 
