@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffusers import DDIMScheduler
+from typer.testing import CliRunner
 
 from tests.synthesizers.tiny_nets import unet
 from torchgenaug import (
@@ -18,8 +19,9 @@ from torchgenaug import (
     render_shards,
     save_synthesizer,
 )
+from torchgenaug.cli import app
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.local_paths import folder_of, local_path
+from torchgenaug.local_paths import check_place, folder_of, local_path, make_folder
 from torchgenaug.recipes.data.load import load_data
 from torchgenaug.shards import verify_shards
 from torchgenaug.testing import AnalyticSynthesizer
@@ -83,3 +85,28 @@ def test_paths_of_windows(home):
         load_data("data\\set")
     with pytest.raises(ConfigurationError, match="There is no"):
         load_data("C:\\data\\set")
+
+
+def test_what_lies_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent" / "folder")
+    for wrong in ("file", "file/sub/deeper", "circle", "nowhere"):
+        for call in (check_place, make_folder):
+            with pytest.raises(ConfigurationError, match=r"`out` must be a folder.* is no folder"):
+                call(tmp_path / wrong)
+    with pytest.raises(ConfigurationError, match="File name too long"):
+        make_folder(tmp_path / ("n" * 300))
+    check_place(tmp_path / "new" / "deeper")
+    assert not (tmp_path / "new").exists()
+    assert make_folder(tmp_path / "new" / "deeper").is_dir()
+
+
+def test_commands_name_it_before_they_work(tmp_path):
+    """An evaluation takes minutes before it writes; nothing is read here."""
+    (tmp_path / "file").touch()
+    (tmp_path / "own.toml").touch()
+    out = ["--out", str(tmp_path / "file")]
+    for command in (["evaluate", "absent", "--real", "absent", *out], ["study", str(tmp_path / "own.toml"), *out]):
+        assert isinstance(CliRunner().invoke(app, command).exception, ConfigurationError)
+        assert "is no folder" in str(CliRunner().invoke(app, command).exception)

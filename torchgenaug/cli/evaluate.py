@@ -11,6 +11,7 @@ import typer
 
 from torchgenaug.cli.numbers import whole_numbers
 from torchgenaug.cli.options import AsJson, FoldersAre, Images, Masks, SpacingMm, Table, Volumes, reading_options
+from torchgenaug.local_paths import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,6 +105,7 @@ def evaluate(
     from torchgenaug.trust.report.evaluate import NUM_STEPS
     from torchgenaug.trust.report.evaluate import evaluate as judge_images
 
+    check_place(out)
     console = open_console(stderr=as_json)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

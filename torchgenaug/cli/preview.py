@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchgenaug.cli.options import FoldersAre, Images, Masks, SpacingMm, Table, Volumes, check_read, reading_options
+from torchgenaug.local_paths import make_folder
 
 if TYPE_CHECKING:
     from torchgenaug import FieldSpec, ShardSource
@@ -47,6 +48,7 @@ def preview(
 
     reading = reading_options(images, masks, folders, table, volumes, spacing)
     check_read(reading, "--real", real)
+    make_folder(out.absolute().parent)
     say(f"Look at {draw(ShardSource(path), out, count, rotate, real=real, reading=reading)}.")
 
 

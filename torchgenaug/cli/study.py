@@ -13,6 +13,7 @@ import typer
 
 from torchgenaug.cli.output import counted, say
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.local_paths import check_place
 from torchgenaug.study.examples import EXAMPLES
 
 
@@ -57,6 +58,7 @@ def study(
             "`FILE` and `--out` must both be given. For example: torchgenaug study digits.toml --out digits-study. "
             "Print a file to start from: torchgenaug study --example digits"
         )
+    check_place(out)
     loaded = load_study(file, out)
     if dry_run:
         for split in loaded.splits:

@@ -25,6 +25,7 @@ from torchgenaug.export.parquet import ParquetWriter
 from torchgenaug.export.pictures import PictureWriter
 from torchgenaug.export.sample import ExportedSample, Writer, image_fields
 from torchgenaug.export.table import sample_rows, scalar_fields, write_tables
+from torchgenaug.local_paths import make_folder
 
 Format: TypeAlias = Literal["nifti", "dicom", "png", "parquet", "imagefolder"]
 Progress: TypeAlias = Callable[[int, int], None]
@@ -234,7 +235,7 @@ def _is_written(writer: Writer, position: int, name: str, folder: Path) -> bool:
 def _adopt(plan: Plan, folder: Path) -> None:
     """Writes the settings into a new folder, or compares those of a folder that holds an export."""
     path = folder / EXPORT_NAME
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     settings = json.loads(json.dumps(plan.settings))
     if path.exists():
         try:

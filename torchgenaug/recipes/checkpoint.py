@@ -14,6 +14,7 @@ import torch
 
 from torchgenaug.checksums import fits_checksum, with_checksum
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
+from torchgenaug.local_paths import make_folder
 from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, free_memory, read_file
 
 RUN_FOLDER = "training"
@@ -33,7 +34,7 @@ def begin(folder: Path, run: Mapping[str, Any]) -> bool:
     path = folder / _RUN
     new = json.loads(json.dumps(run))
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         replace_file(path, (json.dumps(with_checksum(new), indent=2) + "\n").encode())
         return False
     old = _settings(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.file_locks import warn_without_locks
+from torchgenaug.local_paths import make_folder
 
 _LOCK = ".fit.lock"
 # Files are written next to their place under such a name, with the number of the process, and then renamed.
@@ -25,7 +26,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         ConfigurationError: another run holds it.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     descriptor = open_lock(out / _LOCK)
     try:
         if not lock_now(descriptor):

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchgenaug.conditions.labels import ClassLabels
 from torchgenaug.conditions.real import RealFields
 from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
+from torchgenaug.local_paths import make_folder
 from torchgenaug.recipes.build import describe_family, list_families
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.fit import FitResult, fit
@@ -169,7 +170,7 @@ def _conditions(synthesizer: Any, split: Split, num_classes: int | None) -> Any:
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Waits until no other process works in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     descriptor = open_lock(folder / ".lock")
     try:
         while not lock_now(descriptor):

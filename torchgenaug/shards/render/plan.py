@@ -18,6 +18,7 @@ import torch
 from torchgenaug.bare_names import without_places
 from torchgenaug.contracts import device_of, trained_on_of
 from torchgenaug.errors import ConfigurationError, ShardCorruptError, ShardError, ShardMismatchError
+from torchgenaug.local_paths import make_folder
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import MAX_MANIFEST_BYTES, list_shards, read_manifest
 from torchgenaug.shards.format import COMPRESSIONS, FIELD_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest
@@ -123,7 +124,7 @@ def lay_down(manifest: Manifest, folder: Path, *, resume: bool | Literal["verify
         ConfigurationError: the folder is not empty and `resume` is False, or holds something else than shards.
         ShardMismatchError: the folder was planned differently; every difference is listed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "path")
     there = os.listdir(folder)
     if MANIFEST_NAME not in there:
         others = [name for name in there if not name.startswith(".")]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torchgenaug.local_paths import make_folder
 from torchgenaug.metrics.measurement import Measurement
 from torchgenaug.trust.report.page import write_page
 from torchgenaug.trust.report.picture_data import Pictures
@@ -82,8 +83,7 @@ class Evaluation:
         Raises:
             MissingExtraError: Pillow or matplotlib is not installed; ``report.json`` is written before.
         """
-        out = Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
+        out = make_folder(Path(folder), "folder")
         report = self.to_json()
         text = json.dumps(report, indent=1, allow_nan=False)
         write_whole(out / "report.json", f"{text}\n".encode())
