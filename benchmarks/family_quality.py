@@ -126,7 +126,7 @@ def _obedience(
             told |= _filled(synthesizer, judge, channels)
         else:
             quality = translation_quality(synthesizer, judge.data, judge.held_out)
-            told |= {name: quality[name] for name in ("psnr_db", "psnr_mean_image_db")}
+            told |= {"psnr_db": quality["psnr_db"], "psnr_mean_image_db": quality["psnr_db_mean_image"]}
     return told
 
 
