@@ -304,6 +304,36 @@ def test_a_text_encoder_that_its_weights_do_not_fit_is_refused(encoder_folder, c
         encode_prompts(encoder_folder, ["a"])
 
 
+@pytest.mark.parametrize("length", [[], "6", 0, None, True, 2.5])
+def test_a_tokenizer_without_a_length_is_refused(encoder_folder, length):
+    path = encoder_folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": length}))
+    with pytest.raises(SynthesizerLoadError, match=r"Save them again with save_pretrained|must hold a tok"):
+        encode_prompts(encoder_folder, ["a brain"])
+
+
+def test_weights_that_are_missing_are_not_made_up(encoder_folder):
+    path = encoder_folder / "text_encoder" / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"token_embedding.weight", b"t}ken_embedding.weight", 1))
+    with pytest.raises(SynthesizerLoadError, match=r"no weights for '.*token_embedding\.weight'"):
+        encode_prompts(encoder_folder, ["a brain"])
+
+
+def test_a_tokenizer_that_fails_outside_of_python_is_named(encoder_folder, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+
+    class PanicException(BaseException):
+        """As of pyo3: no Exception."""
+
+    def panic(*arguments, **options):
+        raise PanicException("capacity overflow")
+
+    monkeypatch.setattr(transformers.CLIPTokenizer, "from_pretrained", panic)
+    with pytest.raises(SynthesizerLoadError, match="capacity overflow"):
+        encode_prompts(encoder_folder, ["a brain"])
+
+
 def test_what_is_no_regular_file_is_not_opened_by_transformers(encoder_folder):
     (encoder_folder / "tokenizer" / "added_tokens.json").unlink(missing_ok=True)
     os.mkfifo(encoder_folder / "tokenizer" / "added_tokens.json")

@@ -14,6 +14,8 @@ from torchgenaug.errors import ConfigurationError, MissingExtraError, Synthesize
 from torchgenaug.synthesizers.parts.building import check_numbers
 from torchgenaug.synthesizers.parts.model_files import MAX_JSON_BYTES, check_file, read_json, tensor_shapes
 
+_MOST_TOKENS = 1 << 16  # CLIP reads 77; where none is stated transformers takes 10^30
+
 
 def encode_prompts(
     folder: str | Path, texts: Sequence[str], *, device: torch.device | str | None = None, batch_size: int = 32
@@ -97,8 +99,19 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
         )
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True, use_safetensors=True)
-    except Exception as error:
+        encoder, info = CLIPTextModel.from_pretrained(
+            folder / "text_encoder", local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        length = tokenizer.model_max_length
+        if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= _MOST_TOKENS:
+            raise ValueError(f"a tokenizer with model_max_length {length!r:.80}")
+        tokenizer(["a"], padding="max_length", max_length=min(length, 8))
+        if missing := sorted(map(str, info["missing_keys"])):  # they would be random numbers
+            raise ValueError(f"no weights for {missing[0]!r:.80}, {len(missing)} in all")
+    except BaseException as error:
+        # What fails in Rust is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise SynthesizerLoadError(
             f"`folder` must hold a CLIP tokenizer and text encoder (safetensors), got {error!r} from {folder}. Save "
             "them again with save_pretrained."
