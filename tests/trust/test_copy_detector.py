@@ -62,6 +62,44 @@ def test_copies_are_found(change, kind, request):
     assert (report.nearest == np.arange(30)).mean() >= 0.95
 
 
+def cells(count, seed):
+    """Tiles that are full to their border, soft discs of little contrast on grey; and the tiles moved by 3."""
+    draw = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    field = torch.full((count, 40, 40), 0.2)
+    for _ in range(4):
+        at = torch.rand((count, 2, 1, 1), generator=draw) * 40
+        radius = 3 + 3 * torch.rand((count, 1, 1), generator=draw)
+        away = ((y - at[:, 0]) ** 2 + (x - at[:, 1]) ** 2).sqrt()
+        field += 0.25 * torch.sigmoid(radius - away) * torch.rand((count, 1, 1), generator=draw)
+    field = field[:, None] + 0.005 * torch.randn((count, 1, 40, 40), generator=draw)
+    return field[..., 4:36, 4:36], field[..., 1:33, 1:33]
+
+
+def test_moved_and_noisy_tiles_without_a_border_are_found():
+    (train, moved), (held_out, _), (innocent, _) = (cells(150, seed) for seed in (1, 2, 3))
+    detector = CopyDetector(train, held_out, false_alarm_rate=0.02)
+    found = detector(moved[:100])
+    assert found.flagged.mean() >= 0.95, "what a shift moves in is new, what it moves out is lost"
+    assert (found.nearest == np.arange(100))[found.flagged].mean() >= 0.95
+    turned = detector(moved[:100].rot90(1, (2, 3)))
+    assert turned.flagged.mean() >= 0.95
+    noise = 0.05 * torch.randn((100, 1, 32, 32), generator=torch.Generator().manual_seed(4))
+    noisy = detector(train[:100] + noise)
+    assert noisy.flagged.mean() >= 0.95
+    assert detector(innocent).flagged.mean() <= 0.06
+    assert detector(innocent[:100] + noise).flagged.mean() <= 0.06, "noise alone makes no copy"
+
+
+def test_images_of_other_forms_can_be_registered():
+    for spatial in ((20, 32), (1, 24), (3, 3), (2, 9, 5)):
+        draw = torch.Generator().manual_seed(0)
+        train, held_out = (torch.rand((120, 1, *spatial), generator=draw) for _ in range(2))
+        report = CopyDetector(train, held_out)(train[:5])
+        assert report.flagged.all(), spatial
+        assert report.nearest.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_innocent_images_are_not_copies(flat):
     _, _, detector = flat
     report = detector(blobs(200, 13))

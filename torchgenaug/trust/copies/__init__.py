@@ -1,5 +1,6 @@
 """Copies of training images, duplicates, and images that two sets share.
 
-``spectrum`` and ``blocks`` (the descriptors) · ``describe`` (a set, and the exact search in it) · ``calibration``
-(p-values) · ``detector`` · ``report`` · ``duplicates``.
+``spectrum``, ``blocks`` and ``noise`` (the descriptors) · ``registration`` (images compared after a shift) ·
+``describe`` (a set) · ``search`` and ``gallery`` (the nearest images) · ``calibration`` (p-values) · ``detector`` ·
+``screen`` · ``report`` · ``spacing`` and ``duplicates``.
 """

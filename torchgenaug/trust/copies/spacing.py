@@ -21,7 +21,7 @@ from torchgenaug.trust.copies.describe import Described
 from torchgenaug.trust.copies.gallery import Gallery
 
 _NEIGHBOURS = 5
-LEAST = 8  # images that tell what distances are usual
+_LEAST = 8  # images that tell what distances are usual
 _SURE, _SURE_TOGETHER = 12.0, 24.0
 """Spreads below what is usual: by one descriptor, and the sum over those that name the same image."""
 _NARROWEST, _FEW = 0.1, 4.0  # spreads of few images are uncertain: those of twelve count 1 + 4/12 times
@@ -63,7 +63,7 @@ def copies_between(searched: Described, looked_up: Described) -> tuple[Tensor, T
     parts = torch.arange(first), torch.arange(first, len(together))
     distances, rows = _nearest(gallery.rows(parts[0]), looked_up)
     below = torch.zeros_like(distances, dtype=torch.float64)
-    telling = [part for part in parts if len(part) >= LEAST]
+    telling = [part for part in parts if len(part) >= _LEAST]
     inside = [_nearest(gallery.rows(part), together.rows(part), is_own=True) for part in telling]
     for k, neighbours in enumerate(gallery.neighbours(together, _NEIGHBOURS + 1) if telling else ()):
         around = _Neighbours(*neighbours)

@@ -1,0 +1,127 @@
+"""Registered comparison: how alike two images are once one has been shifted, flipped or turned onto the other.
+
+Each image is seen through windows, at every shift of up to a tenth of its width; a training image is seen through the
+middle window alone, in every orientation. The nearest pair of windows counts. What a shift moves out of a copy or into
+it lies outside of the window, whatever it is.
+
+References:
+    Lewis (1995). Fast normalized cross-correlation. Vision Interface, 120-123 (the norm of every window from sums).
+    Turk, Pentland (1991). Eigenfaces for recognition. J. Cogn. Neurosci. 3, 71-86 (principal axes of images).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from torchgenaug.trust.copies.blocks import orientations
+
+_REACH = 0.1  # of the width: how far an image may be shifted
+_AXES = 32
+_ENOUGH = 4  # windows for each axis, at the least
+_FITTED = 2048  # windows that tell the axes
+_TOGETHER = 16  # images that are compared at a time: their products stay in the cache
+_DESCRIBED = 256  # images whose windows are in memory: 6 kB each
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What windows are compared in. Build it with `of`.
+
+    Attributes:
+        margins: pixels from the border to the middle window, along each axis.
+        mean: (pixels,) of the middle windows.
+        basis: (pixels, axes) principal axes.
+    """
+
+    margins: tuple[int, ...]
+    mean: Tensor
+    basis: Tensor
+
+    @classmethod
+    def of(cls, thumbnails: Tensor) -> Registration:
+        """The frame of a set: (n, *spatial)."""
+        margins = tuple(round(_REACH * length) for length in thumbnails.shape[1:])
+        flat = torch.cat(_turned_middles(thumbnails, margins)).flatten(1)
+        rows = _unit(flat[torch.linspace(0, len(flat) - 1, min(len(flat), _FITTED)).round().long()])
+        mean = rows.mean(0)
+        if rows.shape[1] <= _AXES or len(rows) < _ENOUGH * _AXES:
+            return cls(margins, mean, torch.eye(rows.shape[1]))
+        centred = (rows - mean).double()
+        axes = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -_AXES:]
+        return cls(margins, mean, axes.float().contiguous())
+
+    def middles(self, thumbnails: Tensor) -> Tensor:
+        """The middle window in each orientation: (n, *spatial) → (n, orientations, axes) of length 1."""
+        turned = [
+            _normal((_unit(each.flatten(1)) - self.mean) @ self.basis)
+            for each in _turned_middles(thumbnails, self.margins)
+        ]
+        return torch.stack(turned, 1)
+
+    def windows(self, thumbnails: Tensor) -> Tensor:
+        """The windows at every shift: (n, *spatial) → (n, shifts, axes) of length 1."""
+        side = tuple(length - 2 * margin for length, margin in zip(thumbnails.shape[1:], self.margins, strict=True))
+        convolve = functional.conv2d if len(side) == 2 else functional.conv3d
+        images = thumbnails.float()[:, None]
+        kernels = torch.cat([self.basis, torch.ones(len(self.basis), 1)], 1).T.reshape(-1, 1, *side)
+        products = convolve(images, kernels).flatten(2)
+        pixels = len(self.basis)
+        total, square = products[:, -1:], convolve(images.square(), kernels[-1:]).flatten(2)
+        # A window of one value has no contrast but rounding.
+        norm = (square - total.square() / pixels).clamp(min=1e-6 * pixels).sqrt()
+        centred = products[:, :-1] - total / pixels * self.basis.sum(0)[:, None]
+        return _normal((centred / norm - (self.mean @ self.basis)[:, None]).transpose(1, 2))
+
+
+def nearest_registered(
+    registration: Registration, thumbnails: Tensor, middles: Tensor, shortlist: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The most similar image of a shortlist, for each image.
+
+    Args:
+        registration: the frame.
+        thumbnails: (n, *spatial) of the images.
+        middles: (m, orientations, axes) of the set that is searched in.
+        shortlist: (n, k) rows of `middles`; -1 for none.
+
+    Returns:
+        (n,) distances, 1 - cosine; infinite where the shortlist is empty. (n,) rows; -1 there.
+    """
+    distances, indices = torch.full((len(thumbnails),), torch.inf), torch.full((len(thumbnails),), -1)
+    axes = middles.shape[-1]
+    for start in range(0, len(thumbnails), _DESCRIBED):
+        windows = registration.windows(thumbnails[start : start + _DESCRIBED])
+        for first in range(0, len(windows), _TOGETHER):
+            part = windows[first : first + _TOGETHER]
+            rows = shortlist[start + first : start + first + len(part)]
+            keys = middles[rows.clamp(min=0)].reshape(len(part), -1, axes)
+            best = (part @ keys.transpose(1, 2)).amax(1).view(*rows.shape, -1).amax(2)
+            value, place = best.masked_fill(rows < 0, -torch.inf).max(1)
+            at = slice(start + first, start + first + len(part))
+            distances[at] = (1 - value).clamp(min=0)
+            indices[at] = rows.gather(1, place[:, None])[:, 0]
+    return distances, indices
+
+
+def _turned_middles(thumbnails: Tensor, margins: tuple[int, ...]) -> list[Tensor]:
+    middle = thumbnails.float()[
+        (slice(None), *(slice(at, side - at) for at, side in zip(margins, thumbnails.shape[1:], strict=True)))
+    ]
+    return [each for each in orientations(middle) if each.shape == middle.shape]
+
+
+def _unit(rows: Tensor) -> Tensor:
+    centred = rows - rows.mean(1, keepdim=True)
+    unit: Tensor = centred / torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp(
+        min=1e-3 * rows.shape[1] ** 0.5
+    )
+    return unit
+
+
+def _normal(rows: Tensor) -> Tensor:
+    normal: Tensor = functional.normalize(rows, dim=-1, eps=1e-12)
+    return normal
