@@ -199,7 +199,7 @@ test = 0.25
 [task]
 kind = "segmentation"
 metric = "mean Dice"
-width = 8
+width = 4
 batch_size = 2
 learning_rate = 1e-2
 
