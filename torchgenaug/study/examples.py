@@ -66,7 +66,7 @@ name = "cross-modality with lesions, T1 to T2"
 lesions = true
 labelled = 16               # T1 slices with masks of tissues and lesions
 translators = ["pix2pix"]   # trained on pairs without masks of other places
-translator_steps = 400      # of each, and of the control "regression"
+translator_steps = 3000     # of each, and of the control "regression"
 doses = [1.0]               # fractions of translated slices, of look-up table and regression, too; or [0.5, 1.0]
 steps = 300                 # optimizer steps of the segmenter in every arm
 seeds = 5                   # initial weights and orders of samples
@@ -199,13 +199,14 @@ test = 0.25
 [task]
 kind = "segmentation"
 metric = "mean Dice"
-width = 4
+width = 8
 batch_size = 2
 learning_rate = 1e-2
 
 [synthetic]
 family = "spade"   # trained on the four volumes
-steps = 200
+steps = 150
+batch_size = 2
 count = 12
 
 [arms]

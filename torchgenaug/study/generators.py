@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Generator:
         family: trained by `fit` on the training data of each split: conditioned on the class, or where the task needs
             masks on the mask, or making both.
         steps: training steps of the family; None: its own default.
+        batch_size: samples of a training step; None: its own default.
         model: folder of a saved synthesizer; it must have seen none of the validation and test data.
         shards: folder of rendered samples with ``image`` and ``label``.
         count: samples rendered from `family` or `model`: with classes all equally often, with masks those of the
@@ -50,12 +51,13 @@ class Generator:
 
     family: str | None = None
     steps: int | None = None
+    batch_size: int | None = None
     model: str | None = None
     shards: str | None = None
     count: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("steps", "count"):
+        for name in ("steps", "batch_size", "count"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(
@@ -99,13 +101,14 @@ class Generator:
             return render_shards(sequence, folder / "shards", self.count, batch_size=_RENDER_BATCH, progress=False)
 
     def _options(self, with_masks: bool) -> Options:
+        options = Options(steps=self.steps, batch_size=self.batch_size)
         if not with_masks:
-            return Options(condition="label", steps=self.steps)
+            return replace(options, condition="label")
         about = describe_family(str(self.family))
         if "mask" in about.conditions:
-            return Options(condition="mask", steps=self.steps)
+            return replace(options, condition="mask")
         if about.with_mask:
-            return Options(with_mask=True, steps=self.steps)
+            return replace(options, with_mask=True)
         able = [name for name in list_families() if _knows_masks(name)]
         raise ConfigurationError(
             f"`family` must be one that knows masks, got {self.family!r}. A segmenter cannot learn from images alone. "
