@@ -62,7 +62,7 @@ def test_the_command_line_ends_an_interrupted_job_as_a_shell_expects(monkeypatch
     def interrupted():
         raise InterruptedTrainingError("The training must end.")
 
-    monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr(cli, "_run", interrupted)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
