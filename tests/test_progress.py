@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from torchgenaug.progress import duration, minute_lines
+import io
+import sys
+
+from torchgenaug import progress
+from torchgenaug.progress import counted, duration, minute_lines
 
 
 def test_one_line_a_minute_with_the_time_left(capsys):
@@ -25,3 +29,15 @@ def test_a_resumed_run_counts_from_where_it_began(capsys):
 
 def test_durations_are_in_the_unit_that_people_use():
     assert [duration(seconds) for seconds in (59, 600, 9000)] == ["59 s", "10 min", "2.5 h"]
+
+
+def test_counted_numbers_are_lines_in_a_log_and_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    assert list(counted(3, "read digits:", "images")) == [0, 1, 2]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["read digits: 1 of 3 images", "read digits: 2 of 3 images, about 0 s left"]
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(counted(3, "read", "images")) == [0, 1, 2]
+    assert " of " not in terminal.getvalue()

@@ -1,10 +1,13 @@
-"""`minute_lines`: progress as one line a minute, for logs, where the characters that redraw a bar would be noise."""
+"""Progress as one line a minute, for logs, where the characters that redraw a bar would be noise.
+
+`minute_lines` (a function to call) · `counted` (numbers, with a bar on a terminal).
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -31,6 +34,25 @@ def minute_lines(verb: str, unit: str, *, clock: Callable[[], float] = time.mono
         print(f"{verb} {done:,} of {total:,} {unit}{left}", file=sys.stderr, flush=True)
 
     return show
+
+
+def counted(count: int, verb: str, unit: str) -> Iterator[int]:
+    """0 to count - 1, with a bar where it takes more than three seconds on a terminal; in a log, one line a minute.
+
+    Args:
+        count: how many.
+        verb: begins the line: ``"read"``.
+        unit: what is counted, in the plural: ``"images"``.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(range(count), verb, unit=f" {unit}", delay=3, leave=False, dynamic_ncols=True)
+        return
+    show = minute_lines(verb, unit)
+    for number in range(count):
+        yield number
+        show(number + 1, count)
 
 
 def duration(seconds: float) -> str:

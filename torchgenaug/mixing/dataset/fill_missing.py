@@ -18,6 +18,7 @@ from torchgenaug.mixing.dataset.fill_checks import check_names, checked_missing
 from torchgenaug.mixing.dataset.fill_sources import MadeWhenRead, MissingSources, checked_modalities
 from torchgenaug.mixing.dataset.rendered_translations import rendered_positions
 from torchgenaug.mixing.provenance import Provenance, attach_to_one, fingerprints, of_real
+from torchgenaug.progress import counted
 from torchgenaug.samples.hollow import hollow
 from torchgenaug.samples.layout import SampleLayout
 from torchgenaug.samples.own_copy import OwnCopy
@@ -209,9 +210,7 @@ class FillMissing(Dataset[Any]):
             if unknown:
                 raise ConfigurationError(f"`source` and `target` must be among {self._names}, got {unknown}.")
         if missing is None:
-            from tqdm import tqdm
-
-            every = tqdm(range(len(self.real)), desc=f"looking for {self._wanted}", delay=3, leave=False)
+            every = counted(len(self.real), f"looked for {self._wanted} in", "samples")
             missing = [index for index in every if self._lacks_any(self._own[index])]
         found = checked_missing(missing, len(self.real))
         if len(found) == 0:

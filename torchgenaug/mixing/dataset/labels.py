@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.progress import counted
 from torchgenaug.samples.layout import Fields, SampleLayout, checked_fields, is_one_hot
 from torchgenaug.samples.own_copy import OwnCopy
 from torchgenaug.samples.random_state import random_state_restored
@@ -26,14 +27,12 @@ def read_labels(real: Any, fields: Fields | None, match: str | Mapping[str, Sequ
         if names is not None and name not in names:
             raise _unknown(name, names)
         return whole_labels(match[name], name)
-    from tqdm import tqdm
-
     copy = OwnCopy(real)
     with random_state_restored():
         layout = SampleLayout.of(copy[0], fields)
         if name not in layout.names:
             raise _unknown(name, layout.names)
-        every = tqdm(range(len(real)), desc=f"reading {name!r} of the real samples", delay=3, leave=False)
+        every = counted(len(real), f"read {name!r} of", "real samples")
         return whole_labels((layout.split(copy[k])[name] for k in every), name)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError
+from torchgenaug.progress import counted
 from torchgenaug.recipes.data.columns import ImageColumn, LabelColumn
 from torchgenaug.recipes.data.mask_column import Classes, MaskColumn
 from torchgenaug.recipes.data.resize import fit_image, fit_mask, only_pads, target_size, thick_axes
@@ -140,7 +141,7 @@ def conform(raw: RawData, size: int | Sequence[int] | None) -> TrainingData:
         convert = _conversions(first, target, stretched)
         kept: dict[str, list[Tensor]] | None = None if varies else {name: [] for name in first}
         num_bytes = 0
-        for index in _progress(len(raw.ids), raw.name):
+        for index in counted(len(raw.ids), f"read {raw.name}:", "images"):
             sample = raw.samples[index]
             _check_names(sample, first, raw.places(index))
             for name, column in columns.items():
@@ -241,12 +242,6 @@ def _size_remarks(spatial: Sequence[int], target: tuple[int, ...], size: object,
         return [f"Images of {tuple(spatial)} were padded to {target}: networks halve the sizes several times."]
     how = "padded" if only_pads(spatial, target) else "scaled, proportions kept, and padded"
     return [f"Images (the first: {tuple(spatial)}) were {how} to {target}."]
-
-
-def _progress(count: int, name: str) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(range(count), f"Reading {name}", delay=2, leave=False, dynamic_ncols=True)
 
 
 __all__ = ["MAX_BYTES_IN_MEMORY", "ConformedSamples", "RawData", "conform"]
