@@ -13,6 +13,8 @@ from tests.trust.test_copy_detector import CHANGES, blobs
 from torchgenaug.datasets import digits
 from torchgenaug.errors import FieldMismatchError
 from torchgenaug.trust import find_duplicates, find_overlap
+from torchgenaug.trust.copies.describe import describe
+from torchgenaug.trust.copies.duplicates import overlap_of
 
 
 @pytest.mark.parametrize("change", ["exact", "gain", "flip", "noise"])
@@ -87,6 +89,17 @@ def test_few_images_raise_no_alarm(count, others):
         assert find_overlap(train, test) == []
         test[5] = (train[3] * 63).round() / 63
         assert [pair[:2] for pair in find_overlap(train, test)] == [(3, 5)]
+
+
+@pytest.mark.parametrize(("count", "others"), [(12, 100), (30, 100), (100, 12)])
+def test_the_set_that_tells_more_decides(count, others):
+    """By what is usual within one of the sets alone, three to four of these splits raise an alarm."""
+    images = torch.cat([digits.Digits(part).images for part in ("train", "held_out", "test")])[::4]
+    described = describe(images)
+    for seed in range(26):
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        train, test = described.rows(order[:count]), described.rows(order[count : count + others])
+        assert overlap_of(train, test, ("train", "test")) == []
 
 
 @pytest.mark.parametrize("times", [2, 3])
