@@ -102,7 +102,7 @@ def test_segmentation_with_masks_that_were_moved(tmp_path, monkeypatch):
         ("seeds = 3", "lengths = 3", "`lengths` in the file must be a list, each a whole number, got 3"),
         ("ratios = [0.5]", 'ratios = ["half"]', r"`ratios` in .arms. must be a list, each a number, got .'half'."),
         ("schedule = true", "schedule = 1", "`schedule` in .arms. must be true or false, got 1"),
-        ("batch_size = 2", "batch_size = 0", "`batch_size` of .task. must be a multiple of 1, got 0"),
+        ("batch_size = 2", "batch_size = 0", "`batch_size` of .task. must be at least 1, got 0"),
         ("width = 4", 'metric = "Dice"', "`metric` of .task. must be one of mean Dice, -Hausdorff 95, got 'Dice'"),
         ("count = 4", "count = 0", "`count` of .synthetic. must be at least 1, got 0"),
         ('family = "spade"', 'family = "spad"', "spad"),

@@ -91,15 +91,17 @@ def test_few_images_raise_no_alarm(count, others):
         assert [pair[:2] for pair in find_overlap(train, test)] == [(3, 5)]
 
 
-@pytest.mark.parametrize(("count", "others"), [(12, 100), (30, 100), (100, 12)])
+@pytest.mark.parametrize(("count", "others"), [(12, 12), (12, 100), (30, 100), (100, 12)])
 def test_the_set_that_tells_more_decides(count, others):
-    """By what is usual within one of the sets alone, three to four of these splits raise an alarm."""
+    """By one of the sets alone, or if few images counted as much as many, three or more of the splits raise one."""
     images = torch.cat([digits.Digits(part).images for part in ("train", "held_out", "test")])[::4]
     described = describe(images)
-    for seed in range(26):
+    alarms = 0
+    for seed in range(60):
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
         train, test = described.rows(order[:count]), described.rows(order[count : count + others])
-        assert overlap_of(train, test, ("train", "test")) == []
+        alarms += bool(overlap_of(train, test, ("train", "test")))
+    assert alarms <= 1
 
 
 @pytest.mark.parametrize("times", [2, 3])

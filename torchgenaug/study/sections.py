@@ -89,10 +89,10 @@ class TaskSection:
                 f"`metric` of [task] must be one of {', '.join(_METRICS[self.kind])}, got {self.metric!r}. No arm "
                 f'could be compared. For example metric = "{_METRICS[self.kind][0]}".'
             )
-        for name, least in (("batch_size", 1), ("width", 4)):
+        for name, least, allowed in (("batch_size", 1, "at least 1"), ("width", 4, "a multiple of 4")):
             if getattr(self, name) < least or getattr(self, name) % least:
                 raise ConfigurationError(
-                    f"`{name}` of [task] must be a multiple of {least}, got {getattr(self, name)}. No network could be "
+                    f"`{name}` of [task] must be {allowed}, got {getattr(self, name)}. No network could be "
                     f"trained. For example {name} = 16."
                 )
         if not 0 < self.learning_rate < float("inf"):
