@@ -103,3 +103,17 @@ def test_the_kept_samples_are_written(here):
         app, ["render", "factories_for_filters:stranger", "--out", "shards", "--count", "30", "--extend"]
     )
     assert (len(ShardSource("shards")), ShardSource("shards").manifest.filter) == (30, None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--keep-best", "0.5"),
+        ("--keep", "factories_for_filters:brightness", "--keep-best", "2"),
+        ("--keep", "no:where"),
+    ],
+)
+def test_a_filter_that_cannot_work_is_refused_before_anything_is_rendered(here, options):
+    with pytest.raises(ConfigurationError, match=r"--keep|`best` must be a fraction"):
+        render("stranger", *options)
+    assert not list(here.glob("shards/*.h5"))

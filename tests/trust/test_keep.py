@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -80,7 +82,7 @@ def test_saved_and_loaded(tmp_path):
 
 
 def test_an_interrupted_filter_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("torchgenaug.trust.filters.keep._SAVED_EVERY", 1)
+    monkeypatch.setattr("torchgenaug.trust.filters.scoring._SAVED_EVERY", 1)
     calls = []
 
     def counted(batch):
@@ -242,3 +244,99 @@ def test_scores_stand_in_the_provenance_of_a_mix(as_loader):
             assert np.isnan(rate) if not synthetic else rate == kept.acceptance_rate == 0.5
             seen += synthetic
     assert seen
+
+
+class _Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, batch):
+        return self.factor * brightness(batch)
+
+
+def _scaled(factor):
+    return lambda batch: factor * brightness(batch)
+
+
+def _times(batch, factor):
+    return factor * brightness(batch)
+
+
+@pytest.mark.parametrize("make", [_Scaled, _scaled, lambda factor: functools.partial(_times, factor=factor)])
+def test_scores_of_a_rule_of_the_same_name_with_other_values_are_not_taken_over(make, tmp_path):
+    file = tmp_path / "new" / "scores.json"
+    keep(SOURCE, make(1.0), best=0.25, progress=file)
+    assert (
+        keep(SOURCE, make(1.0), best=0.25, progress=file).positions.tolist()
+        == keep(SOURCE, make(1.0), best=0.25).positions.tolist()
+    )
+    with pytest.raises(StateMismatchError, match="of this source and rule"):
+        keep(SOURCE, make(-1.0), best=0.25, progress=file)
+
+
+def _answers(kind):
+    """A rule that gives scores for the first batch, and `kind` of them for the next."""
+    calls = []
+
+    def rule(batch):
+        calls.append(1)
+        return brightness(batch) if len(calls) == 1 else kind(brightness(batch))
+
+    return rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (_answers(lambda scores: scores > 0.1), "for all batches, or yes and no for all"),
+        (_answers(lambda scores: None), "got no numbers"),
+        (_answers(lambda scores: scores.to(torch.complex64)), "got no numbers"),
+        (_answers(lambda scores: scores[:-1]), r"got shape \(9,\)"),
+    ],
+)
+def test_what_is_no_score_is_refused(rule, text):
+    with pytest.raises(ConfigurationError, match=text):
+        keep(SOURCE, rule, above=0.0, batch_size=10)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "text"),
+    [
+        ({"above": math.nan}, "`above` must be a finite number"),
+        ({"above": "0.5"}, "`above` must be a finite number"),
+        ({"best": "0.5"}, "`best` must be a fraction"),
+        ({"best": 0.5, "within": "image"}, r"must name a whole number of each sample \('label'\)"),
+        ({"above": 0.5, "within": "label"}, "got 'label' without it"),
+    ],
+)
+def test_conditions_that_no_score_fulfils_are_refused(conditions, text):
+    with pytest.raises(ConfigurationError, match=text):
+        keep(SOURCE, brightness, **conditions)
+
+
+def test_yes_and_no_have_no_best():
+    with pytest.raises(ConfigurationError, match="one that returns yes and no"):
+        keep(SOURCE, lambda batch: brightness(batch) > 0, best=0.5)
+
+
+@pytest.mark.parametrize("scores", [[0.1] * 41, [math.nan], ["0.1"], None])
+def test_saved_scores_that_no_filter_writes_are_refused(scores, tmp_path):
+    file = tmp_path / "scores.json"
+    keep(SOURCE, brightness, best=0.25, progress=file)
+    entries = {name: value for name, value in json.loads(file.read_text()).items() if name != "sha256"}
+    file.write_text(json.dumps({**entries, "scores": scores}))
+    with pytest.raises(StateMismatchError, match="scores that no filter writes"):
+        keep(SOURCE, brightness, best=0.25, progress=file)
+
+
+class _Counting(_Scaled):
+    def __call__(self, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().__call__(batch)
+
+
+def test_a_rule_that_counts_its_calls_stays_the_same_rule():
+    rule = _Counting(1.0)
+    before = keep(SOURCE, rule, best=0.25)
+    assert keep(SOURCE, rule, best=0.25).rule == before.rule
+    assert keep(SOURCE, _Counting(2.0), best=0.25).rule != before.rule

@@ -102,15 +102,33 @@ def _parts(sequence: SyntheticSequence, data: str, reading: Mapping[str, Any]) -
     return train, every.select(rows[False])
 
 
-def keep_rendered(source: ShardSource, rule: str, best: float | None, above: float | None, out: Path) -> str:
-    """Scores the samples of a render and writes ``kept.json`` next to the shards; returns a line about it."""
+def load_rule(name: str | None, best: float | None, above: float | None) -> Any:
+    """The rule of ``--keep``, before anything is rendered; None without one.
+
+    Raises:
+        ConfigurationError: no such rule, or conditions that do not go with it.
+    """
     from torchgenaug.recipes.data.import_name import call_by_name
+    from torchgenaug.trust.filters.keep import check_condition
+
+    if name is None:
+        if best is not None or above is not None:
+            raise ConfigurationError(
+                "--keep-best and --keep-above must go with a rule, got none. Nothing was rendered. Name it: --keep "
+                "package.module:factory."
+            )
+        return None
+    check_condition(above, best)
+    return call_by_name(name, "--keep", "package.module:factory of a rule")
+
+
+def keep_rendered(source: ShardSource, rule: Any, best: float | None, above: float | None, out: Path) -> str:
+    """Scores the samples of a render and writes ``kept.json`` next to the shards; returns a line about it."""
     from torchgenaug.shards.card import write_card
     from torchgenaug.trust import keep
     from torchgenaug.trust.filters.keep import KEPT_NAME
 
-    made: Any = call_by_name(rule, "--keep", "package.module:factory of a rule")
-    kept = keep(source, made, best=best, above=above, progress=out / ".scores.json")
+    kept = keep(source, rule, best=best, above=above, progress=out / ".scores.json")
     kept.save(out)
     write_card(
         out,

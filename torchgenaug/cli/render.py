@@ -178,7 +178,7 @@ def render(
     import torch
 
     from torchgenaug import render_shards, shard_jobs
-    from torchgenaug.cli.filters import keep_rendered, without_copies
+    from torchgenaug.cli.filters import keep_rendered, load_rule, without_copies
     from torchgenaug.cli.jobs import print_jobs, render_one
     from torchgenaug.cli.load import DIFFUSERS_RANGE, is_diffusers_folder, load_sequence
     from torchgenaug.cli.preview import draw
@@ -195,6 +195,7 @@ def render(
         )
     if list_jobs and job is not None:
         raise ConfigurationError("`--job` must be given without --list-jobs, got both. Nothing was rendered.")
+    rule = load_rule(keep, keep_best, keep_above)
     first = ranks.rank == 0  # the others keep silent
     console = open_console(quiet=not first)
     if threads is not None:
@@ -254,8 +255,8 @@ def render(
         console.print(f"{picture} belongs to another user: it was not changed.", soft_wrap=True, markup=False)
     if not write_card(out, source.manifest):
         console.print(f"{out / CARD_NAME} is yours: it was not changed.", soft_wrap=True, markup=False)
-    if keep is not None:
-        console.print(keep_rendered(source, keep, keep_best, keep_above, out), soft_wrap=True, markup=False)
+    if rule is not None:
+        console.print(keep_rendered(source, rule, keep_best, keep_above, out), soft_wrap=True, markup=False)
     shards = counted(source.manifest.num_shards, "shard")
     console.print(
         f"{counted(len(source), 'sample')}, {shards}, {num_bytes(size)} in {out} "

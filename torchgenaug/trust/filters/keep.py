@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from torchgenaug.checksums import read_entries, with_checksum
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, StateMismatchError
+from torchgenaug.local_paths import make_folder
 from torchgenaug.shards.filter_record import record_filter
 from torchgenaug.shards.format import MANIFEST_NAME
 from torchgenaug.sources.selected import SelectedSource
+from torchgenaug.trust.filters.identity import digest_of
 from torchgenaug.trust.filters.rules import Rule, rule_digest
+from torchgenaug.trust.filters.scoring import Floats, is_number, read_scores, score_all, unreadable, write_scores
 from torchgenaug.types import Batch
 
-Floats = npt.NDArray[np.float64]
 KEPT_NAME = "kept.json"
-_SAVED_EVERY = 64  # batches
 
 
 class KeptSource(SelectedSource):
@@ -60,7 +58,7 @@ class KeptSource(SelectedSource):
                 manifest then has an entry ``filter`` with the acceptance rate, the range of the scores, and the name
                 and sha256 of the file that holds all of them.
         """
-        file = _write(
+        file = write_scores(
             _file(path),
             {
                 "source": self.source.fingerprint,
@@ -120,8 +118,9 @@ def keep(
         The kept samples as a source, with all scores and the acceptance rate.
 
     Raises:
-        ConfigurationError: neither or both of `above` and `best` for scores; scores that are not finite or not one per
-            sample; a source that changes from epoch to epoch.
+        ConfigurationError: neither or both of `above` and `best` for scores, `best` for yes and no; what a rule
+            returns is not one finite number per sample, or scores for one batch and yes and no for another; a source
+            that changes from epoch to epoch.
         EmptyDatasetError: no sample is accepted.
         StateMismatchError: `progress` is of another source or rule.
 
@@ -138,18 +137,23 @@ def keep(
             f"`rule` must be a Rule or a function batch -> scores, got {type(rule).__name__}. For example "
             "ClassifierConfidence(classifier)."
         )
-    if above is not None and best is not None:
-        raise ConfigurationError("`above` and `best` must not be given together. Leave one of them out.")
-    if best is not None and not 0 < best <= 1:
-        raise ConfigurationError(f"`best` must be a fraction in (0, 1], got {best!r}. For example best=0.5.")
+    check_condition(above, best)
+    _check_within(source, best, within)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigurationError(f"`batch_size` must be an integer of at least 1, got {batch_size!r}.")
     SelectedSource(source, [0])  # refuses a source that changes
+    if progress is not None:
+        make_folder(Path(progress).parent, "progress")
     fingerprint = fingerprint_of(rule)
-    scores, is_bool = _scored(source, rule, fingerprint, batch_size, None if progress is None else Path(progress))
+    scores, is_bool = score_all(source, rule, fingerprint, batch_size, None if progress is None else Path(progress))
     if not is_bool and above is None and best is None:
         raise ConfigurationError(
             "`above` or `best` must say which scores to keep. For example keep(source, rule, best=0.5)."
+        )
+    if is_bool and best is not None:
+        raise ConfigurationError(
+            "`best` must go with a rule that returns scores, got one that returns yes and no. None of the samples that "
+            "it accepts is better than another. Leave `best` out: keep(source, rule)."
         )
     if best is not None:
         accepted, condition = _best(scores, best, None if within is None else source.column(within).numpy()), ""
@@ -175,7 +179,7 @@ def load_kept(source: SyntheticSource, path: str | os.PathLike[str]) -> KeptSour
     Raises:
         StateMismatchError: it is of another source, or damaged.
     """
-    saved = _read(_file(path), ("source", "length", "rule", "condition", "positions", "scores"))
+    saved = read_scores(_file(path), ("source", "length", "rule", "condition", "positions", "scores"))
     if (saved["source"], saved["length"]) != (source.fingerprint, len(source)):
         raise StateMismatchError(
             f"`source` must be the one that was filtered, {saved['length']} samples of {saved['source'][:12]}…, got "
@@ -187,47 +191,38 @@ def load_kept(source: SyntheticSource, path: str | os.PathLike[str]) -> KeptSour
             raise ValueError("other positions or scores than a filter writes")
         return KeptSource(source, saved["positions"], scores, str(saved["rule"]), str(saved["condition"]))
     except (ValueError, TypeError, OverflowError, IndexError) as error:
-        raise _unreadable(_file(path), error) from error
+        raise unreadable(_file(path), error) from error
 
 
 def fingerprint_of(rule: Rule | Callable[[Batch], Tensor]) -> str:
-    """The fingerprint of a rule; of a plain function, its name."""
-    if isinstance(rule, Rule):
-        return rule.fingerprint
-    name = getattr(rule, "__qualname__", type(rule).__qualname__)
-    return rule_digest("function", f"{getattr(rule, '__module__', '')}.{name}")
+    """The fingerprint of a rule; of a function or another object of the user's, see `digest_of`."""
+    return rule.fingerprint if isinstance(rule, Rule) else rule_digest("function", digest_of(rule))
 
 
-def _scored(
-    source: SyntheticSource, rule: Callable[[Batch], Tensor], fingerprint: str, batch_size: int, progress: Path | None
-) -> tuple[Floats, bool]:
-    """Scores of all samples, and whether they are yes or no."""
-    count = len(source)
-    head = {"source": source.fingerprint, "length": count, "rule": fingerprint}
-    done: list[float] = []
-    is_bool = False
-    if progress is not None and progress.exists():
-        saved = _read(progress, (*head, "bool", "scores"))
-        if {key: saved.get(key) for key in head} != head:
-            raise StateMismatchError(
-                f"`progress` must hold scores of this source and rule, got {str(progress)!r} of others. Nothing was "
-                "scored. Give another file, or delete this one."
-            )
-        done, is_bool = saved["scores"], saved["bool"]
-    for number, start in enumerate(range(len(done), count, batch_size)):
-        positions = np.arange(start, min(start + batch_size, count))
-        given = torch.as_tensor(rule(source.read(positions))).detach().cpu()
-        if given.shape != (len(positions),) or not bool(given.double().isfinite().all()):
-            raise ConfigurationError(
-                f"`rule` must return one finite score for each of {len(positions)} samples, got shape "
-                f"{tuple(given.shape)} for positions {start} to {positions[-1]}. Nothing was kept. Return a tensor "
-                "(n,): scores.flatten(1).mean(1)."
-            )
-        is_bool = given.dtype == torch.bool
-        done += given.double().tolist()
-        if progress is not None and (number % _SAVED_EVERY == _SAVED_EVERY - 1 or len(done) == count):
-            _write(progress, {**head, "bool": is_bool, "scores": done})
-    return np.array(done, np.float64), is_bool
+def check_condition(above: Any, best: Any) -> None:
+    """Raises `ConfigurationError` for thresholds that no score could fulfil; see `keep`."""
+    if above is not None and best is not None:
+        raise ConfigurationError("`above` and `best` must not be given together. Leave one of them out.")
+    if best is not None and not (is_number(best) and 0 < best <= 1):
+        raise ConfigurationError(f"`best` must be a fraction in (0, 1], got {best!r}. For example best=0.5.")
+    if above is not None and not is_number(above):
+        raise ConfigurationError(f"`above` must be a finite number, got {above!r}. For example above=0.5.")
+
+
+def _check_within(source: SyntheticSource, best: Any, within: Any) -> None:
+    if within is None:
+        return
+    whole = [
+        name
+        for name, spec in source.fields.items()
+        if spec.kind == "scalar" and spec.shape == () and not spec.dtype.is_floating_point
+    ]
+    if best is None or within not in whole:
+        raise ConfigurationError(
+            f"`within` must name a whole number of each sample ({', '.join(map(repr, whole)) or 'there is none'}) and "
+            f"go with `best`, got {within!r}{'' if best is not None else ' without it'}. For example "
+            "keep(source, rule, best=0.5, within='label')."
+        )
 
 
 def _best(scores: Floats, fraction: float, groups: npt.NDArray[Any] | None) -> npt.NDArray[np.bool_]:
@@ -242,28 +237,3 @@ def _best(scores: Floats, fraction: float, groups: npt.NDArray[Any] | None) -> n
 def _file(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     return path / KEPT_NAME if path.is_dir() else path
-
-
-def _read(path: Path, entries: Iterable[str]) -> dict[str, Any]:
-    try:
-        saved = read_entries(path)
-        if missing := sorted(set(entries) - saved.keys()):
-            raise ValueError(f"no {', '.join(missing)} in it")
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    return saved
-
-
-def _unreadable(path: Path, error: Exception) -> StateMismatchError:
-    return StateMismatchError(
-        f"{path} must hold scores of a filter, got {error}. Nothing was kept. Filter anew, under another name: "
-        "keep(source, rule, best=0.5)."
-    )
-
-
-def _write(path: Path, content: dict[str, Any]) -> Path:
-    """Writes under another name first: an interrupted write leaves the old file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(with_checksum(content)))
-    temporary.replace(path)
-    return path

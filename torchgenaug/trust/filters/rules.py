@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.trust.copies.detector import CopyDetector
+from torchgenaug.trust.filters.identity import digest_of, weights_digest
 from torchgenaug.types import Batch
 
 Predictor = Callable[[Tensor], Tensor]
@@ -163,14 +164,8 @@ def predict(network: Predictor, images: Tensor) -> Tensor:
 
 
 def weights_of(network: Predictor) -> str:
-    """sha256 over the weights of a network; the name of any other function."""
-    if not isinstance(network, nn.Module):
-        return f"{getattr(network, '__module__', '')}.{getattr(network, '__qualname__', type(network).__qualname__)}"
-    digest = hashlib.sha256(type(network).__qualname__.encode())
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    """sha256 over the weights of a network; of any other function see `digest_of`."""
+    return weights_digest(network) if isinstance(network, nn.Module) else digest_of(network)
 
 
 def rule_digest(*parts: str) -> str:
