@@ -16,6 +16,7 @@ from torchgenaug import FieldSpec, ModuleSynthesizer, SyntheticSequence, render_
 from torchgenaug.cli import app
 from torchgenaug.cli.evaluate_data import load_real
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
+from torchgenaug.shards.card import MARK, put_card
 from torchgenaug.synthesizers import build_network
 
 pytest.importorskip("matplotlib")
@@ -113,7 +114,12 @@ def test_shards_and_a_saved_synthesizer(tmp_path):
     render_shards(SyntheticSequence(synthesizer), tmp_path / "shards", 20, progress=False)
     real = ("--real", f"{HERE}real_images")
     for name in ("shards", "model"):
-        assert run(tmp_path / name, *real, "--count", 20, out=tmp_path / name / "report").exit_code == 0
+        if name == "model":
+            put_card(tmp_path / name, f"{MARK}\n{synthesizer.fingerprint}\n\n## Intended use\n")
+        result = run(tmp_path / name, *real, "--count", 20, out=tmp_path / name / "report")
+        assert result.exit_code == 0
+        assert "Verdict and measures stand in" in result.output
+        assert "**cannot judge**" in (tmp_path / name / "README.md").read_text()
         report = json.loads((tmp_path / name / "report" / "report.json").read_text())
         assert report["counts"] == {"real": 60, "synthetic": 20}
         assert report["verdict"] != "use"

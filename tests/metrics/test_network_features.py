@@ -9,6 +9,7 @@ from torch import nn
 
 from torchgenaug.errors import ConfigurationError, FieldMismatchError, SynthesizerLoadError
 from torchgenaug.metrics import FeatureSets, NetworkFeatures
+from torchgenaug.metrics.features.contract import extract_features
 from torchgenaug.metrics.features.weights import file_sha256
 
 
@@ -88,3 +89,20 @@ def test_a_network_that_returns_one_vector_for_all_images_is_refused():
     images = torch.rand(6, 1, 8, 8)
     with pytest.raises(FieldMismatchError, match="the same ones for all 6 real images"):
         FeatureSets.extract(NetworkFeatures(Dead(), name="dead"), images, images, value_range=(0, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_network_of_another_precision_gets_its_own(dtype):
+    features = NetworkFeatures(network().to(dtype), name="half")
+    assert features(torch.rand(3, 1, 8, 8)).dtype == dtype
+
+
+def test_a_network_without_weights_is_refused():
+    with pytest.raises(ConfigurationError, match="on the device 'meta'"):
+        NetworkFeatures(nn.Linear(2, 2, device="meta"), name="empty")
+
+
+def test_what_a_network_raises_names_the_features():
+    with pytest.raises(RuntimeError) as caught:
+        extract_features(NetworkFeatures(network(), name="mine"), torch.rand(2, 3, 8, 8))
+    assert "features 'mine' for images of shape (2, 3, 8, 8)" in caught.value.__notes__[0]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 from torchgenaug import ShardSource, SyntheticSequence, render_shards, verify_shards
-from torchgenaug.shards.card import CARD_NAME, MARK, card_text, write_card
+from torchgenaug.export import export_samples
+from torchgenaug.shards.card import CARD_NAME, MARK, about_images, card_text, put_evaluation, read_card, write_card
 from torchgenaug.testing import AnalyticSynthesizer
 
 yaml = pytest.importorskip("yaml")
@@ -92,3 +94,50 @@ def test_a_card_that_only_its_owner_may_replace_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", refuse)  # as in a folder with the sticky bit
     assert not write_card(source.path, source.manifest)
     assert not list(source.path.glob(".torchgenaug-*"))
+
+
+def _report(verdict):
+    measure = {"name": "KID[mine|own]", "value": 0.5, "low": None, "high": 1.0, "floor": None, "n": 60}
+    measure["better"] = "lower"
+    return {
+        "verdict": verdict,
+        "reasons": ["Because."],
+        "counts": {"real": 60, "held_out": 99},
+        "measures": {"KID[mine|own]": measure},
+        "copies": {"found": 3, "expected_by_chance": 0.6},
+        "duplicates": {"share": 0.01},
+    }
+
+
+def test_measures_stand_in_the_card_as_long_as_they_are_of_these_images(tmp_path):
+    source = rendered(tmp_path / "shards")
+    about = about_images(source.fingerprint, len(source))
+    assert not put_evaluation(source.path, _report("use"), about)  # there is no card
+    write_card(source.path, source.manifest)
+    plain = read_card(source.path)
+    assert "They were not evaluated" in plain
+    for verdict in ("use", "caution"):
+        assert put_evaluation(source.path, _report(verdict), about)
+    write_card(source.path, source.manifest, "Filter: 3 of 6 samples were kept")
+    card = read_card(source.path)
+    assert "**caution** (images: 60 real, 99 held-out)" in card
+    assert r"| KID[mine\|own] | 0.5 | – to 1 | – | 60 | lower |" in card
+    assert card.count("## Evaluation") == 1
+    assert "not evaluated" not in card
+    assert "Filter: 3 of 6" in card
+    write_card(source.path, dataclasses.replace(source.manifest, count=7))  # extended
+    assert "## Evaluation" not in read_card(source.path)
+    put_evaluation(source.path, _report("use"), "others, 6 images")
+    write_card(source.path, source.manifest)
+    assert read_card(source.path) == plain
+    (source.path / CARD_NAME).write_text("My own.")
+    assert not put_evaluation(source.path, _report("use"), about)
+
+
+def test_an_export_takes_the_measures_along(tmp_path):
+    source = rendered(tmp_path / "shards")
+    write_card(source.path, source.manifest)
+    put_evaluation(source.path, _report("caution"), about_images(source.fingerprint, len(source)))
+    card = read_card(export_samples(source, tmp_path / "files", "png"))
+    assert "**caution**" in card
+    assert "manifest.json" not in card  # it does not travel along

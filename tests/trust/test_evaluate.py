@@ -12,8 +12,10 @@ import torch
 
 from torchgenaug.datasets.digits import Digits
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
+from torchgenaug.metrics.features.contract import extract_features
 from torchgenaug.metrics.sets.degrade import blur
 from torchgenaug.trust import Evaluation, evaluate
+from torchgenaug.trust.report.profiles import detail_ratio, profile
 
 pytest.importorskip("mlxtend")
 
@@ -205,7 +207,7 @@ def test_images_and_features_that_are_not_finite_are_refused():
         def __call__(self, batch):
             return torch.full((len(batch), 4), torch.nan)
 
-    with pytest.raises((ConfigurationError, FieldMismatchError), match="finite"):
+    with pytest.raises(ConfigurationError, match="got NaN or infinity at index 3"):
         evaluate(broken, images[30:60], images[60:])
     with pytest.raises(FieldMismatchError, match="'broken'"):
         evaluate(images[:30], images[30:60], images[60:], features=[NanFeatures()])
@@ -232,3 +234,79 @@ def test_held_out_images_that_were_trained_on_calibrate_nothing():
     found = evaluate(images[:60], images[60:200], images[60:200])
     assert found.verdict == "cannot judge"
     assert "cannot be recognised" in found.reasons[0]
+
+
+SMALL = torch.rand(190, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class OwnFeatures:
+    """Features of the user's own."""
+
+    name, sha256, standardize = "own", "0", False
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, images):
+        return self._function(images.flatten(1)[:, :4])
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        (lambda x: [x], "got list"),
+        (lambda x: None, "got NoneType"),
+        (lambda x: x.numpy(), "got ndarray"),
+        (lambda x: x.to(torch.complex64), "complex64"),
+        (lambda x: x.to("meta"), "on meta"),
+        (lambda x: x[:1], r"got \(1, 4\) for 45 images"),
+    ],
+)
+def test_features_that_are_no_vectors_are_refused(function, got):
+    with pytest.raises(FieldMismatchError, match=got):
+        evaluate(SMALL[:45], SMALL[45:90], features=OwnFeatures(function))
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(FieldMismatchError, match=r"must return \(images, 1\) as before, got \(1, 2\)"):
+        extract_features(OwnFeatures(lambda x: x[:, : 1 + len(x) % 2]), SMALL[:65])
+
+
+@pytest.mark.parametrize("function", [torch.ones_like, lambda x: x * 1e30])
+def test_features_that_cannot_tell_real_images_apart_give_no_good_verdict(function):
+    evaluation = evaluate(SMALL[:60], SMALL[60:120], features=OwnFeatures(function))
+    assert "features" in {finding.kind for finding in evaluation.findings}
+
+
+def test_a_single_feature_can_be_drawn():
+    evaluation = evaluate(SMALL[:20], SMALL[20:40], features=OwnFeatures(lambda x: x[:, :1]))
+    assert evaluation.pictures.maps[0].real.shape == (20, 2)
+
+
+def test_few_images_that_are_looked_at_give_no_good_verdict():
+    evaluation = evaluate(SMALL[:45], SMALL[45:90], SMALL[90:], most=2)
+    assert evaluation.verdict == "cannot judge"
+    assert "Quality cannot be judged from 2 synthetic and 2 real images" in evaluation.reasons[0]
+
+
+def test_constant_images_do_not_make_the_others_noisy():
+    slices = torch.cat([SMALL[:60], torch.zeros(12, 1, 16, 16)])
+    detail = [detail_ratio(profile(SMALL[60:120], (0, 1)), profile(real, (0, 1))) for real in (SMALL[:60], slices)]
+    assert detail[0] == detail[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"synthetic": None}, "`synthetic` must be a tensor of images or a data set"),
+        ({"real": "scans"}, r"`real` must be .* got 'scans'"),
+        ({"features": "radiomics"}, "`features` must be features"),
+        ({"features": [torch.nn.Identity()]}, "NetworkFeatures"),
+        ({"value_range": (0, 1, 2)}, "two finite numbers"),
+        ({"value_range": (0, torch.inf)}, "two finite numbers"),
+        ({"most": "all"}, "`most` must be an integer"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(arguments, text):
+    with pytest.raises(ConfigurationError, match=text):
+        evaluate(**{"synthetic": SMALL[:9], "real": SMALL[9:18], **arguments})

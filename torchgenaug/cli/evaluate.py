@@ -99,7 +99,7 @@ def evaluate(
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from torchgenaug.cli.evaluate_data import load_features, load_real, load_synthetic
+    from torchgenaug.cli.evaluate_data import load_features, load_real, load_synthetic, put_into_card
     from torchgenaug.cli.output import open_console
     from torchgenaug.progress import minute_lines
     from torchgenaug.trust.report.evaluate import NUM_STEPS
@@ -137,11 +137,12 @@ def evaluate(
         )
         tell("drawing")
         page = evaluation.save(out)
+    noted = put_into_card(synthetic, made, evaluation.to_json())
     if as_json:
         print(json.dumps({**evaluation.to_json(), "page": str(page)}, indent=1, allow_nan=False))
     else:
         _print(evaluation, console)
-        console.print(f"Look at {page}.", markup=False, soft_wrap=True)
+        console.print(f"Look at {page}. {noted}".rstrip(), markup=False, soft_wrap=True)
     if evaluation.verdict in (fail_on or []):
         raise typer.Exit(FAILED)
 

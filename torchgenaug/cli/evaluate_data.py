@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchgenaug import ShardSource, SyntheticSequence
+from torchgenaug.checksums import read_entries
 from torchgenaug.cli.real_data import load_again, reading_of, size_of_generated
 from torchgenaug.contracts import Synthesizer, trained_on_of
 from torchgenaug.errors import ConfigurationError
@@ -17,6 +19,7 @@ from torchgenaug.recipes.data.import_name import call_by_name
 from torchgenaug.recipes.data.load import load_data
 from torchgenaug.recipes.data.patient_split import read_split
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.shards.card import CARD_NAME, about_images, put_evaluation, write_card
 from torchgenaug.sources.in_memory import InMemorySource
 
 Size = int | Sequence[int] | None
@@ -132,6 +135,34 @@ def load_features(names: Sequence[str]) -> list[Features]:
                 )
             found.append(made)
     return found
+
+
+def put_into_card(name: str, made: Any, report: Mapping[str, Any]) -> str:
+    """Writes verdict and measures into the card of a shard folder or of a saved model; returns a line about it.
+
+    Args:
+        name: as in `load_synthetic`.
+        made: what `load_synthetic` gave.
+        report: what ``report.json`` holds.
+    """
+    if "://" in name:
+        return ""
+    folder, model = Path(name), Path(name, "synthesizer.json")
+    if isinstance(made, ShardSource):
+        folder = made.path
+    elif not model.exists():
+        return ""
+    card = folder / CARD_NAME
+    try:
+        known = isinstance(made, ShardSource)
+        about = about_images(made.fingerprint, len(made)) if known else str(read_entries(model)["fingerprint"])
+        if isinstance(made, ShardSource) and not os.path.lexists(card):
+            write_card(folder, made.manifest)
+        if put_evaluation(folder, report, about):
+            return f"Verdict and measures stand in {card}, too."
+    except OSError as error:  # a folder that is only read
+        return f"{card} was not changed: {error.strerror}."
+    return f"{card} is yours: it was not changed." if card.exists() else ""
 
 
 def _check_apart(synthetic: Path, real: Path, name: str, data: str) -> None:

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from torchgenaug.contracts import SyntheticSource, trained_on_of
-from torchgenaug.shards.card import card_head, put_card, trained_on_text
+from torchgenaug.shards import ShardSource
+from torchgenaug.shards.card import about_images, card_head, put_card, read_card, trained_on_text
+from torchgenaug.shards.evaluated import find_section, with_section
 
 
 def write_card(out: Path, source: SyntheticSource, settings: Mapping[str, Any], remarks: list[str]) -> None:
     """Writes the card; one that a user changed stays as it is."""
-    put_card(out, card_text(source, settings, remarks))
+    text = card_text(source, settings, remarks)
+    if isinstance(source, ShardSource):  # whole: what was found of its images holds for these
+        text = with_section(
+            text, find_section(read_card(source.path) or "", about_images(source.fingerprint, len(source)))
+        )
+    put_card(out, text)
 
 
 def card_text(source: SyntheticSource, settings: Mapping[str, Any], remarks: list[str]) -> str:
@@ -29,7 +36,7 @@ def card_text(source: SyntheticSource, settings: Mapping[str, Any], remarks: lis
 ## Origin
 
 - Sequence: `{source.fingerprint}` (fingerprint)
-- Trained on: {trained_on_text(trained_on_of(source))}
+- Trained on: {trained_on_text(trained_on_of(source), "")}
 
 ## Files
 

@@ -11,7 +11,8 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.loop import FitResult
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.pairs import pairs_text
-from torchgenaug.shards.card import MARK, put_card, trained_on_text
+from torchgenaug.shards.card import MARK, put_card, read_card, trained_on_text
+from torchgenaug.shards.evaluated import find_section, with_section
 
 _LIBRARIES = ("torchgenaug", "torch", "diffusers", "monai", "pythae")
 
@@ -24,7 +25,8 @@ def write_model_card(out: Path, family: str, data: TrainingData, recipe: Options
     Returns:
         Whether it was written.
     """
-    return put_card(out, model_card_text(family, data, recipe, result))
+    section = find_section(read_card(out) or "", result.synthesizer.fingerprint)
+    return put_card(out, with_section(model_card_text(family, data, recipe, result), section))
 
 
 def model_card_text(family: str, data: TrainingData, recipe: Options, result: FitResult) -> str:
@@ -33,7 +35,7 @@ def model_card_text(family: str, data: TrainingData, recipe: Options, result: Fi
     fields = "\n".join(f"| `{name}` | {spec} |" for name, spec in model.fields.items())
     given = ", ".join(f"`{name}`" for name in getattr(model, "condition_fields", {})) or recipe.condition or "nothing"
     versions = ", ".join(f"{name} {number}" for name, number in _versions().items())
-    seen = trained_on_text(model.trained_on).replace("manifest.json", "synthesizer.json")
+    seen = trained_on_text(model.trained_on, "synthesizer.json")
     return f"""---
 pretty_name: Generator of medical images
 license: unknown

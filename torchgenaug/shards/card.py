@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torchgenaug.shards.evaluated import evaluation_section, find_section, with_section
 from torchgenaug.shards.format import Manifest
 from torchgenaug.shards.temporary import TemporaryFile
 
@@ -28,7 +30,41 @@ def write_card(folder: Path, manifest: Manifest, filtered: str = "") -> bool:
     Returns:
         Whether it was written.
     """
-    return put_card(folder, card_text(manifest, filtered))
+    section = find_section(read_card(folder) or "", about_images(manifest.sequence, manifest.count))
+    return put_card(folder, with_section(card_text(manifest, filtered), section))
+
+
+def about_images(fingerprint: str, count: int) -> str:
+    """What the section of a card on their evaluation states about images."""
+    return f"{fingerprint}, {count} images"
+
+
+def put_evaluation(folder: Path, report: Mapping[str, Any], about: str) -> bool:
+    """Writes verdict and measures into the card of a folder, in place of those of an earlier evaluation.
+
+    Args:
+        folder: of shards or of a saved synthesizer.
+        report: what ``report.json`` holds.
+        about: see `about_images`.
+
+    Returns:
+        Whether it was written: there is a card, and it is not the user's own.
+    """
+    text = read_card(folder)
+    return text is not None and put_card(folder, with_section(text, evaluation_section(report, about)))
+
+
+def read_card(folder: Path) -> str | None:
+    """The card of a folder; None where there is none, or one that is not ours."""
+    path = folder / CARD_NAME
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+            return None
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text if MARK in text else None
 
 
 def put_card(folder: Path, text: str) -> bool:
@@ -40,16 +76,7 @@ def put_card(folder: Path, text: str) -> bool:
     Returns:
         Whether it was written.
     """
-    path = folder / CARD_NAME
-    try:
-        status = path.stat()
-        ours = stat.S_ISREG(status.st_mode) and status.st_size <= _MOST_BYTES
-        if not ours or MARK not in path.read_text(encoding="utf-8", errors="replace"):
-            return False
-    except FileNotFoundError:
-        if path.is_symlink():
-            return False
-    except OSError:
+    if os.path.lexists(folder / CARD_NAME) and read_card(folder) is None:
         return False
     temporary = TemporaryFile(folder)
     try:
@@ -105,15 +132,22 @@ Unknown. State it in the head: what the training images allow decides.
 """
 
 
-def trained_on_text(record: Any) -> str:
-    """How many samples and patients a model was trained on, without their names."""
+def trained_on_text(record: Any, where: str = "manifest.json") -> str:
+    """How many samples and patients a model was trained on, without their names.
+
+    Args:
+        record: ``trained_on``.
+        where: the file that holds it; empty: none that travels with the card.
+    """
+    reference = f"see `trained_on` in {where}" if where else "not stated here"
     if record is None:
         return "unknown"
     if not isinstance(record, Mapping):
-        return "see `trained_on` in manifest.json"
+        return reference
     known = [key for key in ("samples", "patients") if isinstance(record.get(key), list | tuple)]
     counts = [f"{len(record[key])} {key}" for key in known]
-    return f"{', '.join(counts) or 'data that are not counted'}; see `trained_on` in manifest.json"
+    text = ", ".join(counts) or "data that are not counted"
+    return f"{text}; {reference}" if where else text
 
 
 def card_head(count: int) -> str:

@@ -81,16 +81,17 @@ def extract_features(
     Warns:
         IntensityMismatchWarning: the images use less than 1 % of `value_range`.
     """
-    rows, smallest, largest = [], math.inf, -math.inf
+    rows: list[Tensor] = []
+    smallest, largest = math.inf, -math.inf
     for start, batch in image_batches(images, value_range=value_range, batch_size=batch_size):
         smallest, largest = min(smallest, float(batch.min())), max(largest, float(batch.max()))
-        with torch.inference_mode():
-            vectors = features(to_unit_range(batch, value_range))
-        if vectors.ndim != 2 or len(vectors) != len(batch):
-            raise FieldMismatchError(
-                f"Features {features.name!r} must return (images, features), got {tuple(vectors.shape)} for "
-                f"{len(batch)} images. Pool or flatten what the network returns."
-            )
+        try:
+            with torch.inference_mode():
+                vectors = features(to_unit_range(batch, value_range))
+        except Exception as error:
+            error.add_note(f"It was raised by features {features.name!r} for images of shape {tuple(batch.shape)}.")
+            raise
+        _check_vectors(vectors, features.name, len(batch), rows[0].shape[1] if rows else None)
         vectors = vectors.detach().to("cpu", torch.float32)
         bad = (~vectors.isfinite().all(1)).nonzero().flatten()
         if len(bad):
@@ -109,6 +110,21 @@ def extract_features(
             stacklevel=2,
         )
     return torch.cat(rows).clone()  # a tensor made in inference mode could not be used in training later
+
+
+def _check_vectors(vectors: object, name: str, count: int, width: int | None) -> None:
+    if not isinstance(vectors, Tensor) or vectors.is_complex() or vectors.is_meta:
+        got = type(vectors).__name__ if not isinstance(vectors, Tensor) else f"{vectors.dtype} on {vectors.device}"
+        raise FieldMismatchError(
+            f"Features {name!r} must return a tensor of real numbers (images, features), got {got}. No distance can be "
+            "computed from it. Select one tensor, or convert it: torch.as_tensor(vectors)."
+        )
+    if vectors.ndim != 2 or len(vectors) != count or vectors.shape[1] != (width or vectors.shape[1]):
+        wanted = "(images, features)" if width is None else f"(images, {width}) as before"
+        raise FieldMismatchError(
+            f"Features {name!r} must return {wanted}, got {tuple(vectors.shape)} for {count} images. Pool or flatten "
+            "what the network returns."
+        )
 
 
 def image_batches(

@@ -45,7 +45,13 @@ class NetworkFeatures:
             raise ConfigurationError(
                 f"`name` must be a word without brackets, got {name!r}. It stands in the results, as in FID[name]."
             )
+        if any(each.is_meta for each in (*network.parameters(), *network.buffers())):
+            raise ConfigurationError(
+                "`network` must have weights, got parameters on the device 'meta', which holds none. Nothing can be "
+                "computed. Load them: NetworkFeatures.from_weights(network.to_empty(device='cpu'), path, name=...)."
+            )
         parameter = next(network.parameters(), None)
+        self._dtype = parameter.dtype if parameter is not None and parameter.is_floating_point() else None
         self._device = (
             torch.device(device) if device is not None else parameter.device if parameter is not None else None
         )
@@ -81,7 +87,7 @@ class NetworkFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """(batch, channels, *spatial) in [0, 1] → (batch, features)."""
         self._network.eval()  # the user's own object: a training loop may have switched it back
-        output = self._network(images if self._device is None else images.to(self._device))
+        output = self._network(images.to(device=self._device, dtype=self._dtype))
         if not isinstance(output, Tensor):
             raise FieldMismatchError(
                 f"`network` of features {self.name!r} must return a tensor, got {type(output).__name__}. Wrap it in a "

@@ -47,7 +47,7 @@ def evaluate(
     held_out: Any = None,
     *,
     held_out_synthetic: Any = None,
-    features: Sequence[Features] | None = None,
+    features: Features | Sequence[Features] | None = None,
     value_range: tuple[float, float] | None = None,
     false_alarm_rate: float = 0.01,
     most: int = 5000,
@@ -93,20 +93,15 @@ def evaluate(
         >>> evaluate(images[100:200], images[100:200], images[200:]).reasons[0]
         'These are training images: 100 of 100 equal one of them, pixel by pixel.'
     """
-    if most < 2:
-        raise ConfigurationError(f"`most` must be at least 2, got {most}. One image has no spread.")
+    if isinstance(most, bool) or not isinstance(most, int) or most < 2:
+        raise ConfigurationError(f"`most` must be an integer of at least 2, got {most!r}. One image has no spread.")
+    extractors = _checked_features(features)
     tell = progress or (lambda step: None)
     tell("reading images")
-    sets = {
-        name: ImageSet.of(dataset, name)
-        for name, dataset in (
-            ("real", real),
-            ("synthetic", synthetic),
-            ("held_out", held_out),
-            ("held_out_synthetic", held_out_synthetic),
-        )
-        if dataset is not None
-    }
+    sets = {"real": ImageSet.of(real, "real"), "synthetic": ImageSet.of(synthetic, "synthetic")}
+    for name, dataset in (("held_out", held_out), ("held_out_synthetic", held_out_synthetic)):
+        if dataset is not None:
+            sets[name] = ImageSet.of(dataset, name)
     train, made = sets["real"], sets["synthetic"]
     for name, other in sets.items():
         if name != "real":
@@ -118,7 +113,7 @@ def evaluate(
         if len(each) > most
     ]
     tell("measures")
-    measures, maps = _measure(train, made, features or (RadiomicsFeatures(),), limits, most, seed, notes)
+    measures, maps = _measure(train, made, extractors, limits, most, seed, notes)
     tell("intensities and spatial frequencies")
     profiles = (
         profile(Rows(train.images, train.rows(_PROFILED)), limits),
@@ -151,6 +146,7 @@ def evaluate(
         measures=measures,
         num_real=len(train),
         num_synthetic=len(made),
+        most=most,
         num_held_out=len(sets["held_out"]) if "held_out" in sets else 0,
         copies=copying.report,
         similar=copying.similar,
@@ -189,6 +185,17 @@ def trilemma(measures: Mapping[str, Measurement], synthetic: Any) -> dict[str, f
         found[name] = min(shares, default=None)
     seconds = getattr(synthetic, "seconds", None)
     return found | {"samples_per_s": len(synthetic) / seconds if seconds else None}
+
+
+def _checked_features(features: Features | Sequence[Features] | None) -> tuple[Features, ...]:
+    found = (features,) if isinstance(features, Features) else tuple(features or (RadiomicsFeatures(),))
+    for each in found:
+        if not isinstance(each, Features):
+            raise ConfigurationError(
+                f"`features` must be features (a name, sha256, standardize, and callable on images), got {each!r}. "
+                "Wrap a network: torchgenaug.metrics.NetworkFeatures(network, name='mine')."
+            )
+    return found
 
 
 def _measure(
@@ -238,7 +245,7 @@ def _compared(sets: FeatureSets, measures: Sequence[SetMeasure], seed: int, note
                 try:
                     results |= compare_sets(sets, [measure], seed=seed)
                 except TooFewImagesError as error:
-                    notes.append(f"{measure.name} is left out: {error}")
+                    notes.append(f"{measure.name}[{sets.name}] is left out: {error}")
             return results
 
 
@@ -247,6 +254,8 @@ def _plane(sets: FeatureSets) -> FeatureMap:
     real, synthetic = (each[spread(len(each), _MAPPED)].double() for each in (sets.real, sets.synthetic))
     centre = real.mean(0)
     directions = torch.linalg.eigh((real - centre).T @ (real - centre)).eigenvectors[:, -2:].flip(1)
+    if directions.shape[1] < 2:  # a single feature
+        directions = torch.nn.functional.pad(directions, (0, 1))
     return FeatureMap((real - centre) @ directions, (synthetic - centre) @ directions, sets.name)
 
 

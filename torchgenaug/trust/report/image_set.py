@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -52,13 +55,21 @@ class ImageSet:
         Raises:
             EmptyDatasetError: no images.
             FieldMismatchError: images of several shapes, or without channels.
-            ConfigurationError: intensities that are not finite.
+            ConfigurationError: no data set, or intensities that are not finite.
         """
+        if isinstance(dataset, (str, bytes, os.PathLike)) or not hasattr(dataset, "__len__"):
+            raise ConfigurationError(
+                f"`{name}` must be a tensor of images or a data set with a length, got {dataset!r}. Nothing was "
+                "compared. Read a folder first: torchgenaug.recipes.load_data(path)."
+            )
         if not len(dataset):
             raise EmptyDatasetError(f"`{name}` must hold at least one image, got none. Check its path or split.")
         images = _in_memory(images_or_view(dataset), name)
         looked_at = [torch.as_tensor(images[row]).float() for row in spread(len(images), _LOOKED_AT)]
         _check_images(looked_at, name)
+        # All where they are at hand; where each is read from a file, measures and copies check what they read.
+        rows = range(len(images)) if isinstance(images, Tensor) else spread(len(images), _LOOKED_AT)
+        _check_finite(images, rows, name)
         field = getattr(dataset, "fields", None)
         spec = field.get("image") if isinstance(field, Mapping) else None
         return cls(
@@ -139,8 +150,10 @@ def common_range(real: ImageSet, others: Sequence[ImageSet], stated: tuple[float
         ConfigurationError: the real images hold a single intensity, or `stated` is no range.
         FieldMismatchError: another set is on another scale, with the transform that aligns it.
     """
-    if stated is not None and not stated[0] < stated[1]:
-        raise ConfigurationError(f"`value_range` must be (low, high) with low < high, got {stated!r}. Pass (0.0, 1.0).")
+    if stated is not None and not _is_range(stated):
+        raise ConfigurationError(
+            f"`value_range` must be two finite numbers, low < high, got {stated!r}. Pass value_range=(0.0, 1.0)."
+        )
     low, high = stated or real.stated_range or (real.smallest, real.largest)
     if not high > low:
         raise ConfigurationError(
@@ -150,6 +163,13 @@ def common_range(real: ImageSet, others: Sequence[ImageSet], stated: tuple[float
     for each in others:
         _check_scale(each, real, (low, high), stated)
     return low, high
+
+
+def _is_range(stated: Any) -> bool:
+    if not isinstance(stated, (tuple, list)) or len(stated) != 2:
+        return False
+    known = all(isinstance(each, Real) and math.isfinite(each) for each in stated)
+    return known and stated[0] < stated[1]
 
 
 def _check_scale(
@@ -171,7 +191,9 @@ def _check_scale(
     if is_outside or is_narrow or is_upper_half:
         first, last = own or (other.smallest, other.largest)
         factor = width / (last - first) if last > first else 1.0
-        more = " If they are on it, state it: value_range=(low, high)." if is_upper_half else ""
+        # Of a few images the smallest and the largest intensity may lie far inside of the scale.
+        is_guess = stated is None and real.stated_range is None
+        more = " If they are on one scale, state it: value_range=(low, high)." if is_guess or is_upper_half else ""
         raise FieldMismatchError(
             f"`{other.name}` must be on the scale of the real images, [{low:g}, {high:g}], got [{other.smallest:g}, "
             f"{other.largest:g}]. Measures would compare scales. Rescale them: (images - {first:g}) * {factor:g} + "
@@ -199,11 +221,15 @@ def _check_images(images: list[Tensor], name: str) -> None:
             f"`{name}` must hold images (channels, *spatial) with 2 or 3 spatial axes, got {tuple(images[0].shape)}. "
             "Which axis holds the channels decides the features. Add it: images[:, None]."
         )
-    if not all(bool(image.isfinite().all()) for image in images):
-        raise ConfigurationError(
-            f"`{name}` must hold finite intensities, got NaN or infinity. No measure of it means anything. Leave these "
-            "images out, or repair them: torch.nan_to_num(images)."
-        )
+
+
+def _check_finite(images: Images, rows: Sequence[int], name: str) -> None:
+    for row in rows:
+        if not bool(torch.as_tensor(images[row]).isfinite().all()):
+            raise ConfigurationError(
+                f"`{name}` must hold finite intensities, got NaN or infinity at index {row}. No measure of it means "
+                "anything. Leave such images out, or repair them: torch.nan_to_num(images)."
+            )
 
 
 def _in_memory(images: Images, name: str) -> Images:

@@ -11,6 +11,7 @@ from torchgenaug.metrics.features.texture import radial_log_power
 from torchgenaug.trust.copies.describe import Images
 
 _BINS, _BANDS = 64, 16
+_FLAT = 1e-6  # of the value range: what is left of a constant after its conversion
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,24 @@ class Profile:
 
 
 def profile(images: Images, value_range: tuple[float, float]) -> Profile:
-    """Profile of images (channels, *spatial), averaged over the images and their channels."""
+    """Profile of images (channels, *spatial), averaged over the images and their channels.
+
+    Constant images count in the histogram alone, unless all are: the logarithm of no power at all would outweigh the
+    others.
+    """
     counts, power = torch.zeros(_BINS, dtype=torch.float64), torch.zeros(_BANDS, dtype=torch.float64)
+    empty, num_drawn = torch.zeros(_BANDS, dtype=torch.float64), 0
     for row in range(len(images)):
         image = to_unit_range(torch.as_tensor(images[row]).float(), value_range)
         levels = (image * _BINS).long().clamp(0, _BINS - 1)
         counts += torch.bincount(levels.flatten(), minlength=_BINS).double() / levels.numel()
-        power += radial_log_power(image, _BANDS).double().mean(0)
-    return Profile(tuple((counts / len(images)).tolist()), tuple((power / len(images)).tolist()))
+        spectrum = radial_log_power(image, _BANDS).double().mean(0)
+        if bool(image.max() - image.min() <= _FLAT):
+            empty = spectrum
+        else:
+            power, num_drawn = power + spectrum, num_drawn + 1
+    power = power / num_drawn if num_drawn else empty
+    return Profile(tuple((counts / len(images)).tolist()), tuple(power.tolist()))
 
 
 def detail_ratio(synthetic: Profile, real: Profile) -> float:

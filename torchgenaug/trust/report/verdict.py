@@ -28,6 +28,7 @@ _FAILS, _WARNS = 0.5, 0.8  # of what real images reach against real images
 _REPEATS_FAIL, _REPEATS_WARN = 0.2, 0.05  # 0.01 is expected
 _BLURRED, _SOFT, _NOISY = 0.2, 0.5, 2.0  # power of fine detail, synthetic over real
 _LABEL_FAILS, _LABEL_WARNS = 0.5, 0.2  # of the images, outside of the central 98 % of real ones; 0.02 is expected
+_BLIND_FEATURES = 0.2  # of real images among themselves; those of all features here reach more than 0.9
 _TOLD_APART = 0.8  # area under the curve; 0.5 is guessing
 _BLIND = 0.05  # of the held-out images are training images: a copy of one is as near to held-out as to training images
 _NEARER = -5.0  # Z_U of the whole set
@@ -40,7 +41,7 @@ class Finding:
     Attributes:
         kind: ``"copies"``, ``"real images"``, ``"leak"``, ``"collapse"``, ``"blur"``, ``"noise"``, ``"realism"``,
             ``"detail"``, ``"variety"``, ``"recognisable"``, ``"intensity"``, ``"no held-out images"``,
-            ``"few images"`` or ``"good"``.
+            ``"few images"``, ``"features"`` or ``"good"``.
         verdict: what it alone would decide.
         reason: in words.
     """
@@ -65,6 +66,7 @@ class Facts:
         detail: power of fine detail, synthetic over real.
         label_intensities: median intensity in each class of the masks; empty without masks.
         num_held_out: held-out images.
+        most: images of each set that the measures look at, at most.
         leaks: held-out images that training, or the synthetic set, has seen.
     """
 
@@ -79,6 +81,7 @@ class Facts:
     leaks: LeakReport
     num_held_out: int = 0
     label_intensities: tuple[LabelIntensity, ...] = ()
+    most: int = 5000
 
 
 def judge(facts: Facts) -> list[Finding]:
@@ -118,7 +121,7 @@ def _privacy(facts: Facts) -> list[Finding]:
         if facts.similar > facts.identical:
             text = f"{facts.similar} of {n} images are nearly the same as a training image."
             found.append(Finding("copies", "do not use", text))
-        have = 0 if copies is None else copies.num_calibration
+        have = facts.num_held_out if copies is None else copies.num_calibration
         needed = 99 if copies is None else round(1 / copies.false_alarm_rate) - 1
         text = (
             f"Whether images are copies of training images is unknown: {have} held-out real images or patients, "
@@ -144,13 +147,23 @@ def _privacy(facts: Facts) -> list[Finding]:
 
 
 def _quality(facts: Facts) -> list[Finding]:
-    if min(facts.num_real, facts.num_synthetic) < FEWEST:
+    counts = [min(each, facts.most) for each in (facts.num_synthetic, facts.num_real)]
+    if min(counts) < FEWEST:
         text = (
-            f"Quality cannot be judged from {facts.num_synthetic} synthetic and {facts.num_real} real images; at least "
-            f"{FEWEST} of each are needed."
+            f"Quality cannot be judged from {counts[0]} synthetic and {counts[1]} real images; at least {FEWEST} of "
+            "each are needed."
         )
         return [Finding("few images", "cannot judge", text)]
-    found = []
+    found = [
+        Finding(
+            "features",
+            "cannot judge",
+            f"These features cannot judge: real images reach {result.floor:.0%} among themselves ({result.name}).",
+        )
+        for start in ("precision", "coverage")
+        for result in decisive(facts.measures, start)
+        if result.floor is not None and not result.floor >= _BLIND_FEATURES
+    ]
     is_collapsed = facts.repeats >= _REPEATS_FAIL
     # Before repeats: blurred images lie near each other because of the blur.
     if facts.detail < _SOFT:
