@@ -13,7 +13,7 @@ import torch
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.trust.copies.calibration import Floats, benjamini_hochberg, conformal_p, mann_whitney_z
 from torchgenaug.trust.copies.describe import Described, Images, check_same_shape, checked_alpha, describe
-from torchgenaug.trust.copies.gallery import Frame, Gallery
+from torchgenaug.trust.copies.gallery import Frame, Gallery, nearest_by_all
 from torchgenaug.trust.copies.noise import without_noise
 from torchgenaug.trust.copies.report import CopyReport
 
@@ -137,7 +137,7 @@ class CopyDetector:
     @property
     def fingerprint(self) -> str:
         """sha256 over everything that decides a verdict."""
-        digest = hashlib.sha256(f"copies 3\n{self.false_alarm_rate!r}\n{self.shape}".encode())
+        digest = hashlib.sha256(f"copies 4\n{self.false_alarm_rate!r}\n{self.shape}".encode())
         for gallery in (self._train, self._held_out):
             for tensor in (gallery.spectra, gallery.tapered, gallery.blocks, gallery.middles):
                 digest.update(tensor.numpy().tobytes())
@@ -226,27 +226,29 @@ class CopyDetector:
         distances = np.full((2, 4, count), np.inf)  # gallery, descriptor, image
         indices = np.full((4, count), -1, np.int64)
         for label in [None] if labels is None else np.unique(labels).tolist():
-            rows = np.arange(count) if labels is None or label is None else np.flatnonzero(labels == label)
-            part = described.rows(torch.from_numpy(rows))
-            for side, gallery in enumerate(galleries):
-                members = np.arange(len(gallery))
-                if label is not None and self._labels is not None:
-                    members = np.flatnonzero(self._labels[side] == label)
-                if not len(members):
-                    continue
-                own = groups[side]
-                chosen = gallery if label is None else gallery.rows(torch.from_numpy(members))
-                groups_of = (None, None) if own is None else (own[members], own[rows])
-                found, nearest = chosen.nearest_by_all(part, own=groups_of[0], mine=groups_of[1])
+            rows = np.arange(count) if labels is None else np.flatnonzero(labels == label)
+            part = described if labels is None else described.rows(torch.from_numpy(rows))
+            members = [self._members(side, gallery, label) for side, gallery in enumerate(galleries)]
+            sides = [side for side in (0, 1) if len(members[side])]
+            chosen = [
+                galleries[side] if label is None else galleries[side].rows(torch.from_numpy(members[side]))
+                for side in sides
+            ]
+            own = [(None, None) if (of := groups[side]) is None else (of[members[side]], of[rows]) for side in sides]
+            for side, (found, nearest) in zip(sides, nearest_by_all(chosen, part, own), strict=True):
                 distances[side, :, rows] = found.T.numpy()
                 if side == 0:
-                    indices[:, rows] = np.where(nearest.numpy() < 0, -1, members[nearest.numpy()])
+                    indices[:, rows] = np.where(nearest.numpy() < 0, -1, members[side][nearest.numpy()])
         to_train = distances[0, :3].copy()
-        noise = self._train.frame.block_noise(described).double()
-        distances[:, 2] = without_noise(torch.from_numpy(distances[:, 2]), noise).numpy()
+        distances[:, 2] = without_noise(distances[:, 2], self._train.frame.block_noise(described).double().numpy())
         log = np.log(np.clip(distances, _SMALLEST, None))
         with np.errstate(invalid="ignore"):
             return _Ratios(log[1] - log[0], indices, to_train)
+
+    def _members(self, side: int, gallery: Gallery, label: int | None) -> npt.NDArray[np.int64]:
+        if label is None or self._labels is None:
+            return np.arange(len(gallery))
+        return np.flatnonzero(self._labels[side] == label)
 
     def __repr__(self) -> str:
         return (

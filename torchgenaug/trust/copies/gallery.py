@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,28 +141,6 @@ class Gallery:
         """Distance to the most similar image by tapered spectrum, and its row, as `nearest`."""
         return search([self.frame.tapered(described.tapered)], self.tapered, own, mine)
 
-    def nearest_by_all(self, described: Described, *, own: Groups = None, mine: Groups = None) -> tuple[Tensor, Tensor]:
-        """By spectrum, tapered spectrum, block means and, in a reduced frame, registration: see `nearest`.
-
-        Registered to each image are the 128 of the gallery that are most similar by tapered spectrum.
-
-        Returns:
-            (4, n) distances and (4, n) rows; 3 without registration.
-        """
-        by_spectrum_and_blocks = self.nearest(described, own=own, mine=mine)
-        tapered = self.frame.tapered(described.tapered)
-        *by_tapered, shortlist = search_with_shortlist([tapered], self.tapered, own, mine, _SHORTLIST)
-        found = [
-            (by_spectrum_and_blocks.spectrum_distance, by_spectrum_and_blocks.spectrum_index),
-            (by_tapered[0], by_tapered[1]),
-            (by_spectrum_and_blocks.block_distance, by_spectrum_and_blocks.block_index),
-        ]
-        if self.frame.registration is not None:
-            thumbnails = described.thumbnails
-            found.append(nearest_registered(self.frame.registration, thumbnails, self.middles, shortlist))
-        distances, rows = zip(*found, strict=True)
-        return torch.stack(distances), torch.stack(rows)
-
     def neighbours(self, described: Described, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Of the images of the gallery itself, by spectrum, tapered spectrum and block means: the nearest others.
 
@@ -176,6 +154,45 @@ class Gallery:
             ([self.frame.blocks(each) for each in turned], self.blocks),
         ):
             yield nearest_others(variants, keys, count)
+
+
+def nearest_by_all(
+    galleries: Sequence[Gallery], described: Described, groups: Sequence[tuple[Groups, Groups]]
+) -> list[tuple[Tensor, Tensor]]:
+    """The most similar image of each gallery, by spectrum, tapered spectrum, block means and registration.
+
+    Registered to each image are the 128 of a gallery that are most similar by tapered spectrum.
+
+    Args:
+        galleries: in one frame, see `Frame.of`.
+        described: n images.
+        groups: `own` and `mine` of each gallery, see `Gallery.nearest`.
+
+    Returns:
+        For each gallery (4, n) distances and (4, n) rows; 3 where the frame has no registration.
+    """
+    if not galleries:
+        return []
+    tapered = galleries[0].frame.tapered(described.tapered)
+    found, shortlists = [], []
+    for gallery, (own, mine) in zip(galleries, groups, strict=True):
+        near = gallery.nearest(described, own=own, mine=mine)
+        *by_tapered, shortlist = search_with_shortlist([tapered], gallery.tapered, own, mine, _SHORTLIST)
+        found.append(
+            [
+                (near.spectrum_distance, near.spectrum_index),
+                (by_tapered[0], by_tapered[1]),
+                (near.block_distance, near.block_index),
+            ]
+        )
+        shortlists.append((gallery.middles, shortlist))
+    registration = galleries[0].frame.registration
+    if registration is not None:
+        for each, registered in zip(
+            found, nearest_registered(registration, described.thumbnails, shortlists), strict=True
+        ):
+            each.append(registered)
+    return [(torch.stack([distance for distance, _ in each]), torch.stack([row for _, row in each])) for each in found]
 
 
 @dataclass(frozen=True, eq=False)

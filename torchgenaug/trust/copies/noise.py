@@ -12,11 +12,17 @@ References:
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-_LEAST = 0.1
-"""Of what noise is expected to add, so much is always left: its energy fluctuates by a fifth."""
+from torchgenaug.trust.copies.calibration import Floats
+
+_LEAST = 0.05
+"""Of what noise is expected to add, so much is always left. Of nuclei with 5 % noise, .995 of the copies are then
+found, .988 with 0.1. With less, strangers with 10 % noise raise more alarms than are allowed."""
+_MOST = 1.3
+"""The energy of noise fluctuates, by a fifth along 48 axes: at most so much more than expected is taken off."""
 _NORMAL = 0.6745  # median of the absolute value of a standard normal variable
 
 
@@ -31,6 +37,15 @@ def noise_variance(images: Tensor) -> Tensor:
     return level.square()
 
 
-def without_noise(distance: Tensor, added: Tensor) -> Tensor:
-    """Distances without what noise is expected to add to them, both (n,)."""
-    return torch.maximum(distance - added, _LEAST * added)
+def without_noise(distances: Floats, expected: Floats) -> Floats:
+    """Distances without what the noise of an image adds to all of them.
+
+    The noise of an image adds the same to its distances to all others, more than expected in one image and less in
+    another. So its energy is read off the smaller distance, as long as that is no more than noise may explain.
+
+    Args:
+        distances: (2, n), to the nearest training and to the nearest held-out image.
+        expected: (n,) what noise is expected to add.
+    """
+    found: Floats = distances - np.minimum(distances.min(0), _MOST * expected) + _LEAST * expected
+    return found

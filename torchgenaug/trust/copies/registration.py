@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ _REACH = 0.1  # of the width: how far an image may be shifted
 _AXES = 32
 _ENOUGH = 4  # windows for each axis, at the least
 _FITTED = 2048  # windows that tell the axes
-_TOGETHER = 16  # images that are compared at a time: their products stay in the cache
+_TOGETHER = 8  # images that are compared at a time: their products stay in the cache
 _DESCRIBED = 256  # images whose windows are in memory: 6 kB each
 
 
@@ -78,33 +79,44 @@ class Registration:
 
 
 def nearest_registered(
-    registration: Registration, thumbnails: Tensor, middles: Tensor, shortlist: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The most similar image of a shortlist, for each image.
+    registration: Registration, thumbnails: Tensor, searched: Sequence[tuple[Tensor, Tensor]]
+) -> list[tuple[Tensor, Tensor]]:
+    """The most similar image of a shortlist, for each image, in each of several sets.
 
     Args:
         registration: the frame.
         thumbnails: (n, *spatial) of the images.
-        middles: (m, orientations, axes) of the set that is searched in.
-        shortlist: (n, k) rows of `middles`; -1 for none.
+        searched: of each set (m, orientations, axes), its middle windows, and (n, k), rows of them; -1 for none.
 
     Returns:
-        (n,) distances, 1 - cosine; infinite where the shortlist is empty. (n,) rows; -1 there.
+        For each set (n,) distances, 1 - cosine; infinite where the shortlist is empty. (n,) rows; -1 there.
     """
-    distances, indices = torch.full((len(thumbnails),), torch.inf), torch.full((len(thumbnails),), -1)
-    axes = middles.shape[-1]
-    for start in range(0, len(thumbnails), _DESCRIBED):
+    count = len(thumbnails)
+    found = [(torch.full((count,), torch.inf), torch.full((count,), -1)) for _ in searched]
+    for start in range(0, count, _DESCRIBED):
         windows = registration.windows(thumbnails[start : start + _DESCRIBED])
-        for first in range(0, len(windows), _TOGETHER):
-            part = windows[first : first + _TOGETHER]
-            rows = shortlist[start + first : start + first + len(part)]
-            keys = middles[rows.clamp(min=0)].reshape(len(part), -1, axes)
-            best = (part @ keys.transpose(1, 2)).amax(1).view(*rows.shape, -1).amax(2)
-            value, place = best.masked_fill(rows < 0, -torch.inf).max(1)
-            at = slice(start + first, start + first + len(part))
-            distances[at] = (1 - value).clamp(min=0)
-            indices[at] = rows.gather(1, place[:, None])[:, 0]
-    return distances, indices
+        for (middles, shortlist), (distances, indices) in zip(searched, found, strict=True):
+            at = slice(start, start + len(windows))
+            distances[at], indices[at] = _nearest_of(windows, middles, shortlist[at])
+    return found
+
+
+def _nearest_of(windows: Tensor, middles: Tensor, shortlist: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance and row of the nearest image of each shortlist: (n, shifts, axes), (m, orientations, axes), (n, k)."""
+    (count, shifts, axes), length = windows.shape, shortlist.shape[1]
+    best, flat = torch.empty(shortlist.shape), middles.flatten(1)
+    # Fresh memory would cost more than the products.
+    keys = torch.empty((_TOGETHER * length, flat.shape[1]))
+    products = torch.empty((_TOGETHER, shifts, length * middles.shape[1]))
+    for first in range(0, count, _TOGETHER):
+        part = windows[first : first + _TOGETHER]
+        rows = shortlist[first : first + len(part)].clamp(min=0).flatten()
+        chosen, cosines = keys[: len(rows)], products[: len(part)]
+        torch.index_select(flat, 0, rows, out=chosen)
+        torch.bmm(part, chosen.view(len(part), -1, axes).transpose(1, 2), out=cosines)
+        best[first : first + len(part)] = cosines.amax(1).view(len(part), length, -1).amax(2)
+    value, place = best.masked_fill(shortlist < 0, -torch.inf).max(1)
+    return (1 - value).clamp(min=0), shortlist.gather(1, place[:, None])[:, 0]
 
 
 def _turned_middles(thumbnails: Tensor, margins: tuple[int, ...]) -> list[Tensor]:

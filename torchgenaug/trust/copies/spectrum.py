@@ -65,11 +65,12 @@ def spectrum(images: Tensor, *, taper: bool = False) -> Tensor:
     values = tapered(values) if taper else values - values.mean(axes, keepdim=True)
     # Padded to twice the size: content that a shift moves out at one side does not come in at the other.
     size = tuple(2 * length for length in images.shape[1:])
-    magnitude = torch.fft.rfftn(values, size, dim=axes).abs().flatten(1)
+    # Squares, then a root: the absolute value of complex numbers takes three times as long.
+    power = torch.view_as_real(torch.fft.rfftn(values, size, dim=axes)).square().sum(-1).flatten(1)
     index, weight = _circles(size, str(images.device))
     # Normalised where it is read: the root mean square of an image with a bright border would be that of its border.
-    rms = magnitude.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12)
-    level = (magnitude / rms + (_FLOOR_TAPERED if taper else _FLOOR)).log()
+    rms = power.mean(1, keepdim=True).sqrt().clamp(min=1e-12)
+    level = (power.sqrt() / rms + (_FLOOR_TAPERED if taper else _FLOOR)).log()
     sampled = level[:, index[0].flatten()] * weight[0].flatten()
     for corner in range(1, len(index)):
         sampled = sampled + level[:, index[corner].flatten()] * weight[corner].flatten()
