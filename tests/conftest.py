@@ -4,6 +4,7 @@ import fcntl
 import functools
 import gc
 import importlib
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from tests import clean_interpreter
+
 # A shell ignores Ctrl-C in what it runs in the background, and so does all that starts from there: tests that send it
 # to a process of theirs would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -23,6 +26,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Compiled once, not again in each of the hundred processes that tests start, whatever the machine says.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Until all tests are collected nothing of what is imported goes away: looking for that takes seconds.
+gc.disable()
 
 settings.register_profile("default", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("default")
@@ -48,6 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """What all tests share, 700,000 objects, is left out of garbage collections, a quarter of the time of some."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
@@ -96,6 +103,22 @@ def _shared(compute: Callable[..., tuple[Tensor, ...]], folder: Path) -> Callabl
         return tensors
 
     return load
+
+
+@pytest.fixture(autouse=True, scope="session")
+def spawned_quickly() -> Iterator[Callable[..., int]]:
+    """Spawned processes begin with torch imported; gives what starts them else."""
+    real = multiprocessing.util.spawnv_passfds
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.util, "spawnv_passfds", clean_interpreter.spawner())
+        yield real
+    clean_interpreter.close()
+
+
+@pytest.fixture
+def really_spawned(spawned_quickly: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of the method spawn are new interpreters, as they are for users."""
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawned_quickly)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import torchgenaug
+from tests import clean_interpreter
 
 ROOT = Path(torchgenaug.__file__).parent
 PACKAGE = "torchgenaug"
@@ -186,7 +185,9 @@ def test_only_shards_and_the_reader_of_users_files_import_h5py():
 
 
 def run_python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300).stdout
+    done = clean_interpreter.run(["-c", code])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_importing_is_cheap():

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
+
+from tests import clean_interpreter
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "how-to" / "read-shards-only.md").read_text(encoding="utf-8")
 
 SCRIPT = """
 import sys
+import warnings
+
+warnings.simplefilter("error", UserWarning)
 
 
 class Absent:
@@ -48,8 +51,5 @@ def test_shards_are_read_and_mixed_without_the_other_dependencies(tmp_path):
     assert set(named) < set(core)
     assert {"torchio", "diffusers", "accelerate", "typer", "rich", "fsspec", "safetensors"} == absent
     script = SCRIPT.format(absent=absent | {"scipy", "nibabel", "SimpleITK"})
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", script],
-        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
+    done = clean_interpreter.run(["-c", script], cwd=tmp_path)
     assert done.returncode == 0, done.stderr

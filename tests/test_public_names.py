@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
+
+from tests import clean_interpreter
 
 # A child for each name, from a process that has only the slow packages: forking is faster than starting Python anew.
 PROGRAM = """
@@ -31,5 +31,5 @@ sys.exit(len(failed))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_each_public_name_can_be_imported_first():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300, check=False)
+    done = clean_interpreter.run(["-c", PROGRAM])
     assert done.returncode == 0, done.stdout + done.stderr

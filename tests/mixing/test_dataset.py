@@ -202,7 +202,9 @@ def _epoch_through_a_loader(mixed, batch_size, workers, method, rank=0, world_si
     [(1, "fork", 1, 1), (2, "fork", 7, 2), (4, "fork", 4, 3), (1, "spawn", 4, 1), (0, None, 7, 8)],
 )
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
-def test_topology(workers, method, batch_size, world_size):
+def test_topology(request, workers, method, batch_size, world_size):
+    if method == "spawn":
+        request.getfixturevalue("really_spawned")
     """Law 2: workers, start method, batch size and ranks change nothing, random transforms included."""
     mixed = SyntheticMixDataset(Real(), source(), 0.4, transform=MOVE, provenance=True, seed=5)
     mixed.set_epoch(2)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
 
+from tests import clean_interpreter
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.mixing.dataset.shared import shared
 
@@ -42,8 +42,7 @@ def test_full_shared_memory_is_named_with_its_numbers_and_ways_out():
         or subprocess.run([*private, *mount], capture_output=True, check=False).returncode
     ):
         pytest.skip("needs the right to mount a file system")
-    command = [*private, "sh", "-c", f'{" ".join(mount)} && exec "$0" -c "$1"', sys.executable, FULL]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    child = clean_interpreter.run(["-c", clean_interpreter.small_shared_memory("64k") + FULL])
     assert child.stdout == "2\n", child.stderr
     assert "ConfigurationError: Shared memory (/dev/shm) must have room for " in child.stderr
     assert "got 0 of its 65,536 bytes free" in child.stderr

@@ -4,10 +4,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+
+from tests import clean_interpreter
 
 PREAMBLE = """
 import os, signal, sys, time, threading
@@ -86,7 +87,7 @@ def test_ends_soon_with_its_own_status(way):
     code, status, message = WAYS[way]
     before = leftovers()
     # Longer than this, and it hangs: the pool has 50 s of work to do.
-    done = subprocess.run([sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, timeout=40)
+    done = clean_interpreter.run(["-c", PREAMBLE + code], timeout=40)
     assert done.returncode == status, done.stderr
     assert message in done.stderr
     if not message:
@@ -110,9 +111,7 @@ time.sleep(60)
 def test_ctrl_c_while_waiting(wait):
     code = PREAMBLE + WAITS[wait]
     before = leftovers()
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with clean_interpreter.start(["-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             process.stdout.readline()
             time.sleep(0.2)

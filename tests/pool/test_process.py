@@ -4,7 +4,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import interpreter
+from tests import clean_interpreter, interpreter
 from torchgenaug.errors import ConfigurationError, PoolError
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -204,7 +203,7 @@ def test_nothing_is_left(tmp_path, end):
         text = text.replace(name, repr(str(Path(__file__).parents[2 * number])))
     script.write_text(text)
     with open(tmp_path / "errors", "w+") as errors:
-        process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = clean_interpreter.start([script], stdout=subprocess.PIPE, stderr=errors)
         try:
             numbers = process.stdout.readline().split()
             process.wait(240)

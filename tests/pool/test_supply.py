@@ -1,12 +1,10 @@
 """Samples that were rendered are read, the others made, and no sample is another for it."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 
+from tests import clean_interpreter
 from torchgenaug.errors import ConfigurationError, PoolError, ShardCorruptError, ShardNotFoundError
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.sequence.sequence import SyntheticSequence
@@ -187,5 +185,5 @@ with SyntheticPool(sequence, 8, shards=source, batch_size=4, timeout_s=20) as po
     pool.set_epoch(0)
     print(time.monotonic() - since < 15)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = clean_interpreter.run(["-c", code], timeout=100)
     assert (done.stdout, done.stderr) == ("True\n", "")

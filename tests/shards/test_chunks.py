@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 import torch
 from shards_helpers import render, shard, small_sequence
 
+from tests import clean_interpreter
 from torchgenaug import ShardSource
 from torchgenaug.errors import ShardCorruptError
 from torchgenaug.shards.read.chunks import GzipRows
@@ -158,14 +157,7 @@ def test_hostile_chunks_are_refused(finished, tmp_path, compression, name):
 def limited(code, folder, gigabytes):
     """Runs Python code under a limit of its memory; returns the finished process."""
     prelude = f"import resource\nresource.setrlimit(resource.RLIMIT_AS, ({int(gigabytes * 2**30)},) * 2)\n"
-    return subprocess.run(
-        [sys.executable, "-c", prelude + code, str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    return clean_interpreter.run(["-c", prelude + code, folder])
 
 
 @pytest.mark.parametrize("compression", ["gzip", "lz4"])
@@ -238,9 +230,8 @@ else:
 """
 
     def run(mode):
-        environment = {**os.environ, "HDF5_PLUGIN_PATH": str(plugins), "OMP_NUM_THREADS": "1"}
-        arguments = [sys.executable, "-c", code, str(path), str(plugins / library.name), mode]
-        return subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment, check=True)
+        environment = {**os.environ, "HDF5_PLUGIN_PATH": str(plugins)}
+        return clean_interpreter.run(["-c", code, path, plugins / library.name, mode], env=environment)
 
     assert run("plain").stdout.split() == ["True"], "the trap works"
     assert run("ours").stdout.split() == ["ShardCorruptError", "True", "False"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from shards_helpers import contents, render
 
-from tests import interpreter
+from tests import clean_interpreter, interpreter
 from torchgenaug import verify_shards
 from torchgenaug.errors import ShardCorruptError, ShardError
 from torchgenaug.shards import temporary
@@ -20,9 +18,7 @@ SCRIPT = Path(__file__).parent / "full_disk.py"
 
 
 def campaign(kind, renders):
-    child = subprocess.run(
-        [sys.executable, str(SCRIPT), kind, str(renders)], capture_output=True, text=True, timeout=3600, check=False
-    )
+    child = clean_interpreter.run([SCRIPT, kind, renders], timeout=3600)
     if "no such disk here" in child.stderr:
         pytest.skip("needs the right to mount a file system")
     assert child.returncode == 0, child.stdout + child.stderr

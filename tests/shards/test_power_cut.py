@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import pytest
 from recorded_disk import RecordedDisk, crash_states
 from shards_helpers import contents, render
+
+from tests import clean_interpreter
 
 SMALL = {"count": 6, "batch_size": 2, "shard_size": 4}  # two shards
 
@@ -159,8 +160,8 @@ def cut_power(tmp_path, image, cuts, *, how="", seed=0):
         with mounted(image, tmp_path / "disk") as disk:
             shutil.rmtree(disk / "shards", ignore_errors=True)
             subprocess.run(["sync", "-f", disk], check=True)
-            command = [sys.executable, "-c", CHILD, here, str(disk / "shards"), how]
-            child = subprocess.Popen(command, stdout=subprocess.PIPE)
+            program = ["-c", CHILD, here, disk / "shards", how]
+            child = clean_interpreter.start(program, stdout=subprocess.PIPE, text=False)
             os.set_blocking(child.stdout.fileno(), False)
             told = b""
             while b"done" not in told and cuts:

@@ -16,7 +16,7 @@ from rank_processes import launch, start_rank, stop_all
 from shards_helpers import contents, render, shard, small_sequence
 from typer.testing import CliRunner
 
-from tests import interpreter
+from tests import clean_interpreter, interpreter
 from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, announce_rank, verify_shards
 from torchgenaug.cli import app
 from torchgenaug.errors import ConfigurationError, ShardError, ShardIncompleteError
@@ -415,8 +415,7 @@ def test_another_user_may_go_on(tmp_path, whole, sticky):
         if parent != Path(parent.root) and parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
             parent.chmod(parent.stat().st_mode | 0o055)
     here = os.path.dirname(__file__)
-    command = [sys.executable, "-c", OTHER_USER, here, str(path), str(tmp_path / "first")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = clean_interpreter.run(["-c", OTHER_USER, here, path, tmp_path / "first"])
     assert done.returncode == 0, done.stderr
     there = contents(path)
     assert {name: digest for name, digest in there.items() if not name.startswith(".")} == whole

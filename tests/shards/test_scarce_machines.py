@@ -12,6 +12,7 @@ import pytest
 import torch
 from shards_helpers import contents, render
 
+from tests import clean_interpreter
 from torchgenaug import FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, render_shards, seeding
 
 MANY = """
@@ -85,9 +86,8 @@ def test_little_shared_memory_is_enough_or_named(tmp_path):
     render(tmp_path / "shards", count=32)
     outcomes = {}
     for batch_size, size in ((2, "256k"), (16, "8k")):
-        script = f'mount -t tmpfs -o size={size} torchgenaug-test /dev/shm && exec "$0" -c "$1" "$2" {batch_size}'
-        command = [*private, "sh", "-c", script, sys.executable, SMALL_SHM, str(tmp_path / "shards")]
-        outcomes[batch_size] = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        code = clean_interpreter.small_shared_memory(size) + SMALL_SHM
+        outcomes[batch_size] = clean_interpreter.run(["-c", code, tmp_path / "shards", batch_size])
     assert outcomes[2].stdout.endswith("fine\n"), outcomes[2].stderr
     assert outcomes[16].stdout == "3\n", "without workers it does not matter"
     assert outcomes[16].returncode != 0

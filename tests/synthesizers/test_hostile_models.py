@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import tiny_nets
 import torch
 
+from tests import clean_interpreter
 from torchgenaug import DiffusersSynthesizer, ModuleSynthesizer, load_synthesizer, save_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
 from torchgenaug.synthesizers import build_network
@@ -208,9 +208,7 @@ def test_refusals_take_little_memory(gan):
     index = json.loads((gan / "synthesizer.json").read_text())
     index["networks"]["module"]["arguments"]["width"] = 20_000
     (gan / "synthesizer.json").write_text(json.dumps(index))
-    done = subprocess.run(
-        [sys.executable, "-c", _IN_LITTLE_MEMORY, str(gan)], capture_output=True, text=True, check=True
-    )
+    done = clean_interpreter.run(["-c", _IN_LITTLE_MEMORY, gan])
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(done.stdout) * unit < 200e6
     assert resource.getpagesize()

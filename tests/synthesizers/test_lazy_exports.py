@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import torchgenaug.synthesizers as package
+from tests import clean_interpreter
 
 
 def test_every_export_is_found():
@@ -21,5 +19,4 @@ def test_importing_loads_no_library_of_models():
         "import sys, torchgenaug.synthesizers as s, torchgenaug.conditions; s.FunctionSynthesizer; s.ModuleSynthesizer;"
         "print([m for m in ('diffusers', 'safetensors', 'huggingface_hub', 'h5py', 'torchio') if m in sys.modules])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    assert clean_interpreter.run(["-c", code]).stdout == "[]\n"

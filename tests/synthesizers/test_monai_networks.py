@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
+
+from tests import clean_interpreter
 
 pytest.importorskip("monai")
 import tiny_monai as tiny
@@ -129,7 +128,7 @@ def test_without_monai_the_error_names_the_extra():
         "try: torchgenaug.MonaiSynthesizer(torch.nn.Linear(1, 1), None, size=(8, 8), value_range=(0, 1))\n"
         "except MissingExtraError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = clean_interpreter.run(["-c", code])
     assert "pip install 'torchgenaug[monai]'" in done.stdout
 
 
@@ -138,5 +137,4 @@ def test_importing_the_module_imports_no_monai():
         "import sys, torchgenaug; torchgenaug.MonaiSynthesizer; torchgenaug.load_monai_bundle\n"
         "print('monai' in sys.modules or 'diffusers' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert clean_interpreter.run(["-c", code]).stdout == "False\n"
