@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ VARIABLE = "TORCHGENAUG_SECRET_FILE"
 
 _BYTES = 32
 _MARK = "anonymous-"
+_PSEUDONYM = re.compile(_MARK + "[0-9a-f]{24}")
 
 
 def pseudonym(patient: str) -> str:
@@ -36,8 +38,13 @@ def pseudonym(patient: str) -> str:
 
 
 def anonymous(name: str) -> str:
-    """The pseudonym of a sample or a patient as records hold it, which can be recognised as one."""
-    return f"{_MARK}{pseudonym(name)}"
+    """The pseudonym of a sample or a patient as records hold it, which can be recognised as one; a pseudonym stays."""
+    return name if is_pseudonym(name) else f"{_MARK}{pseudonym(name)}"
+
+
+def is_pseudonym(name: str) -> bool:
+    """Whether `anonymous` gave this name."""
+    return _PSEUDONYM.fullmatch(name) is not None
 
 
 def is_among(names: Iterable[str], record: Collection[str]) -> list[bool]:

@@ -170,3 +170,20 @@ def test_two_folders_with_the_same_file_names_do_not_leak(tmp_path):
     assert report.not_compared == (
         "39 images of 'test' have the file name of a training image in another folder, not its content.",
     )
+
+
+@pytest.mark.parametrize("with_train", [False, True])
+def test_what_equal_names_do_not_prove_is_stated(tmp_path, with_train):
+    for part, images in (("train", blobs(20, 1, (16, 16))), ("test", blobs(20, 2, (16, 16)))):
+        for number, image in enumerate(images):
+            place = tmp_path / part / f"sub-{number:02d}"
+            place.mkdir(parents=True)
+            Image.fromarray((image[0].numpy() * 255).astype(np.uint8)).save(place / f"sub-{number:02d}.png")
+    train, test = load_data(tmp_path / "train"), load_data(tmp_path / "test")
+    model = trained({"samples": list(train.ids), "patients": list(train.patients), "data": "train"})
+    report = check_leaks(model, {"test": test}, train=train if with_train else None)
+    kinds = {leak.kind for leak in report.leaks}
+    assert kinds == ({"patient"} if with_train else {"id", "patient"})
+    text = str(report)
+    assert ("Give train= to compare it." in text) != with_train
+    assert "number their patients alike" in text

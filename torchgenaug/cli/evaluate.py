@@ -81,6 +81,9 @@ def evaluate(
         list[Verdict] | None,
         typer.Option(help="Exit status 3 for this verdict; may be repeated.", show_default=False),
     ] = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Write salted hashes in place of names of samples and patients.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judges synthetic images: are they realistic, varied, copies of patients? Writes a report with a verdict.
@@ -135,6 +138,7 @@ def evaluate(
             seed=seed,
             progress=tell,
         )
+        evaluation = evaluation.anonymised() if anonymous else evaluation
         tell("drawing")
         page = evaluation.save(out)
     noted = put_into_card(synthetic, made, evaluation.to_json())

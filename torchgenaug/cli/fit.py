@@ -158,6 +158,8 @@ def fit(
         say(f"{len(set(train.patients))} patients to train on, {len(set(others.patients))} held out.")
     if anonymous:
         train, others = anonymised(train), None if others is None else anonymised(others)
+        if train.class_names:
+            say(f"Names of classes are written as they are: {', '.join(train.class_names)}.")
     if exchange:
         train, others = train.exchanged(), None if others is None else others.exchanged()
     parts = train, others

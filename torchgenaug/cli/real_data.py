@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torchgenaug.bare_names import bare_name
 from torchgenaug.cli.output import say
 from torchgenaug.local_paths import local_path
+from torchgenaug.pseudonyms import is_among
 
 if TYPE_CHECKING:
     from torchgenaug.recipes.data.training_data import TrainingData
@@ -49,7 +50,7 @@ def size_of_generated(source: Any, record: Any, name: str) -> Sequence[int] | No
 
     None where the record names other data, or none; or where the source does not state its fields.
     """
-    if not isinstance(record, Mapping) or record.get("data") != bare_name(str(Path(name))):
+    if not _names(record, name):
         return None
     spec = (getattr(source, "fields", None) or {}).get("image")
     return None if spec is None else tuple(spec.shape[1:])
@@ -57,7 +58,7 @@ def size_of_generated(source: Any, record: Any, name: str) -> Sequence[int] | No
 
 def reading_of(record: Any, name: str) -> dict[str, Any]:
     """The options of `load_data` in a record of training data; none where it names other data, or holds no such."""
-    if not isinstance(record, Mapping) or record.get("data") != bare_name(str(Path(name))):
+    if not _names(record, name):
         return {}
     reading = record.get("reading")
     found: dict[str, Any] = {}
@@ -69,6 +70,12 @@ def reading_of(record: Any, name: str) -> dict[str, Any]:
         elif key == "spacing" and all(isinstance(each, (int, float)) for each in _listed(value)):
             found[key] = value
     return found
+
+
+def _names(record: Any, name: str) -> bool:
+    """Whether a record is of data of this name, or of its pseudonym."""
+    data = record.get("data") if isinstance(record, Mapping) else None
+    return isinstance(data, str) and is_among([bare_name(str(Path(name)))], {data})[0]
 
 
 def _listed(value: Any) -> Sequence[Any]:

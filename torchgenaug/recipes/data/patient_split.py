@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torchgenaug.seeding import derive, permutation
 
 SPLIT_NAME = "split.json"
 _FORMAT = "torchgenaug-split 1"
+_USUAL = ("images", "image", "masks", "mask", "labels", "train", "test", "data", "folder", "scans", "patients")
 _STREAM = 211  # key of `derive`: no other stream of numbers begins with it
 
 
@@ -113,14 +115,29 @@ def split_patients(data: TrainingData, held_out: float = 0.2, seed: int = 0) -> 
 def anonymised(data: TrainingData) -> TrainingData:
     """The data with pseudonyms in place of ids and patients: everything that is written names these.
 
-    How a folder was read is left out, too: patterns and paths of tables are texts of the user's.
+    How a folder was read is left out, too: patterns and paths of tables are texts of the user's. So are names in what
+    is said of the data, and that of their folder, which may be a patient's.
     """
     return replace(
         data,
+        name=anonymous(bare_name(data.name)) if Path(data.name).exists() else data.name,
+        remarks=tuple(_without_names(data)),
         ids=tuple(anonymous(each) for each in data.ids),
         patients=tuple(anonymous(each) for each in data.patients),
         reading={},
     )
+
+
+def _without_names(data: TrainingData) -> Iterator[str]:
+    """The remarks, with a pseudonym in the place of each name of a sample, of its folders and of a patient."""
+    parts = {part for each in data.ids for part in (each, *each.split("/"))}
+    stems = {stem for part in parts if not (stem := part.partition(".")[0]).isdigit()}  # counts are numbers, too
+    every = {*parts, *stems, *data.patients, bare_name(data.name)} - {*data.class_names, *_USUAL}
+    names = {each for each in every if len(each) > 1}
+    for remark in data.remarks:
+        known = sorted((each for each in names if each in remark), key=len, reverse=True)
+        words = "|".join(rf"(?<!\w){re.escape(each)}(?!\w)" for each in known)
+        yield re.sub(words, lambda found: anonymous(found[0]), remark) if known else remark
 
 
 def write_split(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from torchgenaug.contracts import SyntheticSource, trained_on_of
 from torchgenaug.errors import FieldMismatchError, LeakError, UnknownOriginWarning
-from torchgenaug.pseudonyms import is_among
+from torchgenaug.pseudonyms import anonymous, is_among, is_pseudonym
 from torchgenaug.trust.copies.describe import Described, describe
 from torchgenaug.trust.copies.duplicates import overlap_of
 from torchgenaug.trust.leaks.real_images import folder_of, images_or_view, names_of
@@ -158,6 +158,7 @@ def check_leaks(
             alike += [Leak(name, pair.second, kind, f"index {pair.first}") for pair in pairs]
         if is_compared and _are_two_folders(train, dataset):
             named = _with_content(named, alike, notes)
+        notes += _doubts(named, train, dataset)
         leaks += [*named, *alike]
     report = LeakReport(tuple(leaks), tuple(notes))
     if strict and report:
@@ -197,13 +198,18 @@ def _names(train: Any, kind: str) -> Sequence[str]:
 
 def _by_name(name: str, dataset: Any, seen: Mapping[str, set[str]], notes: list[str]) -> list[Leak]:
     leaks = []
+    hides = any(map(is_pseudonym, seen["id"] | seen["patient"]))  # then nothing that is written names anybody
     kinds: tuple[tuple[Kind, str], ...] = (("id", "ids"), ("patient", "patients"))
     for kind, attribute in kinds:
         names = names_of(dataset, attribute)
         if not names and seen[kind]:
             notes.append(f"{attribute.capitalize()} of {name!r} were not compared: the data set states none.")
         found = is_among(names, seen[kind])
-        leaks += [Leak(name, index, kind, each) for index, each in enumerate(names) if found[index]]
+        leaks += [
+            Leak(name, index, kind, anonymous(each) if hides else each)
+            for index, each in enumerate(names)
+            if found[index]
+        ]
     return leaks
 
 
@@ -211,6 +217,24 @@ def _are_two_folders(one: Any, other: Any) -> bool:
     """Whether both are read from folders, and from different ones: their ids are file names within each."""
     folders = [folder_of(one), folder_of(other)]
     return None not in folders and folders[0] != folders[1]
+
+
+def _doubts(named: list[Leak], train: Any, dataset: Any) -> Iterator[str]:
+    """What names of files and patients alone do not say."""
+    if folder_of(dataset) is None:
+        return
+    counts = {kind: sum(leak.kind == kind for leak in named) for kind in ("id", "patient")}
+    if counts["id"] and train is None:
+        yield (
+            f"{counts['id']} images of {named[0].held_out!r} have the file name of a training image. Another image may "
+            "have it in another folder: whether they are the same, only their content tells. Give train= to compare it."
+        )
+    if counts["patient"] and (train is None or _are_two_folders(train, dataset)):
+        yield (
+            f"{counts['patient']} images of {named[0].held_out!r} are of patients named as patients of the training "
+            "data. Where these are two data sets that number their patients alike, such as sub-01, they are not the "
+            "same: give them different names."
+        )
 
 
 def _with_content(named: list[Leak], alike: list[Leak], notes: list[str]) -> list[Leak]:

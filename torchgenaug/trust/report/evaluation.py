@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torchgenaug.local_paths import make_folder
 from torchgenaug.metrics.measurement import Measurement
+from torchgenaug.pseudonyms import anonymous
 from torchgenaug.trust.report.page import write_page
 from torchgenaug.trust.report.picture_data import Pictures
 from torchgenaug.trust.report.verdict import Finding, Verdict
@@ -57,6 +58,14 @@ class Evaluation:
     def reasons(self) -> tuple[str, ...]:
         """Why, in words, the most serious first."""
         return tuple(finding.reason for finding in self.findings)
+
+    def anonymised(self) -> Evaluation:
+        """The same with pseudonyms for the samples and patients whose names overlap; see `torchgenaug.pseudonyms`."""
+        found = [
+            each if each["kind"].endswith("content") else {**each, "seen_as": anonymous(each["seen_as"])}
+            for each in self.leaks["leaks"]
+        ]
+        return replace(self, leaks={**self.leaks, "leaks": found})
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON values; what ``report.json`` holds."""
