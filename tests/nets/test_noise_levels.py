@@ -53,6 +53,22 @@ def test_the_true_score_of_gaussian_images_gives_their_deviation(monkeypatch, eq
     assert sampler(latents).std().item() == pytest.approx(0.2, rel=0.1)
 
 
+@pytest.mark.parametrize("equation", ["vp", "ve"])
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+def test_noise_and_image_follow_from_what_is_predicted(monkeypatch, equation, prediction):
+    sampler = build_network(
+        "torchgenaug:ScoreSampler", shape=[1, 8, 8], unet=UNET, equation=equation, sigma_max=10.0, prediction=prediction
+    )
+    draw = torch.Generator().manual_seed(0)
+    image, noise = (torch.randn((3, 1, 8, 8), generator=draw) for _ in range(2))
+    time = torch.tensor([0.01, 0.4, 0.7])
+    alpha, sigma = sampler.level(time, 4)
+    monkeypatch.setattr(sampler, "predicted", lambda noisy, time, condition: sampler.target(image, noise, time))
+    noisy = alpha * image + sigma * noise
+    torch.testing.assert_close(sampler.noise_in(noisy, time, None), noise, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(sampler._clean(noisy, time, None), image, atol=1e-3, rtol=1e-3)
+
+
 def test_large_steps_with_the_true_image_end_there(monkeypatch):
     denoiser = build_network(
         "torchgenaug:AdversarialDenoiser", shape=[1, 8, 8], unet=UNET | {"in_channels": 3}, latent_dim=2, steps=3

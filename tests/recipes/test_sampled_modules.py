@@ -87,6 +87,17 @@ def test_what_cannot_be():
         build_recipe("score-sde", blobs(), tiny(settings={"equation": "sub-vp"}))
 
 
+@pytest.mark.parametrize("equation", ["vp", "ve"])
+def test_score_sde_learns_what_noise_does_not_magnify(equation):
+    """A network that has learnt nothing takes noise for an image of the size of noise; by its noise, for one of 150."""
+    torch.manual_seed(0)
+    sampler = build_recipe("score-sde", blobs(), tiny(settings={"equation": equation})).networks["sampler"]
+    time, noise = torch.ones(4), torch.randn(4, *sampler.latent_shape[1:])
+    with torch.no_grad():
+        clean = sampler._clean(noise * sampler.level(time, 4)[1], time, None)
+    assert clean.abs().mean() < 2
+
+
 def test_both_priors_of_vqvae2_are_given_the_class():
     """Four codes of a small image do not hold all of its class: the codes below must know it, too."""
     torch.manual_seed(0)

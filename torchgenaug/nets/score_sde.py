@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,15 @@ class ScoreSampler(nn.Module):
 
     Args:
         shape: (channels, *spatial) of an image, 2D or 3D.
-        unet: arguments of `ConditionedUNet`'s network, which predicts the noise e: score = -e / sigma.
+        unet: arguments of `ConditionedUNet`'s network.
         equation: ``"vp"`` or ``"ve"``.
         sigma_max: of VE, see `level`.
         steps: of the predictor.
         corrector: take a step of Langevin dynamics after each.
         signal_to_noise: its r (Song et al., 2021, table 1: 0.16).
+        prediction: of the network: ``"noise"``, e, or ``"velocity"``, a e - b x where x_t over its size is a x + b e
+            (Salimans and Ho, 2022, appendix D). Where there is hardly more than noise, a small error of e is a large
+            one of the image, but not one of the velocity.
         value_range: the images' intensities.
         source_range: those of a source image, see `ConditionedUNet`.
 
@@ -52,13 +55,14 @@ class ScoreSampler(nn.Module):
         steps: int = 50,
         corrector: bool = True,
         signal_to_noise: float = 0.16,
+        prediction: Literal["noise", "velocity"] = "noise",
         value_range: Sequence[float] = (-1.0, 1.0),
         source_range: Sequence[float] = (-1.0, 1.0),
     ) -> None:
         super().__init__()
         self.network = ConditionedUNet(unet, source_range)
         self.equation, self.sigma_max, self.steps = equation, sigma_max, steps
-        self.corrector, self.signal_to_noise = corrector, signal_to_noise
+        self.corrector, self.signal_to_noise, self.prediction = corrector, signal_to_noise, prediction
         self.low, self.high = value_range
         self.latent_shape = (1 + steps * (2 if corrector else 1), *shape)
 
@@ -66,12 +70,32 @@ class ScoreSampler(nn.Module):
         """(alpha, sigma) at times (batch,)."""
         return level(time, self.equation, self.sigma_max, ndim)
 
-    def noise_in(self, noisy: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
-        """The noise e in x_t (batch, channels, *spatial) at times (batch,)."""
-        alpha, sigma = self.level(time, noisy.ndim)
+    def target(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """What the network learns to predict, of images and their noise (batch, channels, *spatial)."""
+        if self.prediction == "noise":
+            return noise
+        part, rest, _ = self._parts(time, clean.ndim)
+        return part * noise - rest * clean
+
+    def predicted(self, noisy: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
+        """`target` as the network sees it in x_t (batch, channels, *spatial) at times (batch,)."""
         # Of about unit size whatever the noise (Karras et al., 2022, "Elucidating the design space", section 5).
-        made: Tensor = self.network(noisy / (alpha**2 + sigma**2).sqrt(), time, condition)
+        made: Tensor = self.network(noisy / self._parts(time, noisy.ndim)[2], time, condition)
         return made
+
+    def noise_in(self, noisy: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
+        """The noise e in x_t (batch, channels, *spatial) at times (batch,): score = -e / sigma."""
+        made = self.predicted(noisy, time, condition)
+        if self.prediction == "noise":
+            return made
+        part, rest, size = self._parts(time, noisy.ndim)
+        return rest * noisy / size + part * made
+
+    def _parts(self, time: Tensor, ndim: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The shares a and b of image and noise in x_t over its size, and that size."""
+        alpha, sigma = self.level(time, ndim)
+        size = (alpha**2 + sigma**2).sqrt()
+        return alpha / size, sigma / size, size
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Images (batch, *shape) in `value_range`."""
@@ -92,6 +116,9 @@ class ScoreSampler(nn.Module):
         return to_intensities(self._clean(noisy, steps[-1], condition).clamp(-1, 1), self.low, self.high)
 
     def _clean(self, noisy: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
+        if self.prediction == "velocity":
+            part, rest, size = self._parts(time, noisy.ndim)
+            return part * noisy / size - rest * self.predicted(noisy, time, condition)
         alpha, sigma = self.level(time, noisy.ndim)
         return (noisy - sigma * self.noise_in(noisy, time, condition)) / alpha
 

@@ -1,7 +1,8 @@
 """``score-sde``: a score model in continuous time, with its predictor and corrector (Song et al., 2021).
 
-Variance preserving (the default) or exploding noise, ``--set equation=ve``; the weights are sigma(t)² (their
-equation 7), which makes the loss the plain error of the noise. How many steps are taken is free at sampling.
+Variance preserving (the default) or exploding noise, ``--set equation=ve``. The network predicts the velocity, with
+equal weights at all times (Salimans and Ho, 2022), where theirs predicts the noise. How many steps are taken is free at
+sampling.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
 
 
 class ScoreModel:
-    """A network that predicts the noise at any time."""
+    """A network that predicts the velocity at any time."""
 
     averaged = frozenset({"sampler"})
 
@@ -67,6 +68,7 @@ class ScoreModel:
                 sigma_max=_largest_distance(data) if self.equation == "ve" else 1.0,
                 steps=options.sampling_steps or 50,
                 corrector=options.settings["corrector"],
+                prediction="velocity",
             )
         }
 
@@ -75,14 +77,14 @@ class ScoreModel:
         return {"sampler": denoiser_optimizer(self.networks["sampler"], self.options)}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
-        """The error of the noise at a random time for every sample."""
+        """The error of the velocity at a random time for every sample."""
         image, sampler = batch["image"], self._sampler
         first = LAST_TIME[self.equation]
         time = first + (1 - first) * torch.rand(len(image), device=image.device)
         noise = torch.randn_like(image)
         alpha, sigma = sampler.level(time, image.ndim)
-        made = sampler.noise_in(alpha * image + sigma * noise, time, condition_of(batch, self.data, self.options))
-        loss = functional.mse_loss(made.float(), noise)
+        made = sampler.predicted(alpha * image + sigma * noise, time, condition_of(batch, self.data, self.options))
+        loss = functional.mse_loss(made.float(), sampler.target(image, noise, time))
         update({"sampler": loss})
         return {"denoising": loss}
 
