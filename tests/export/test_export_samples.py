@@ -16,6 +16,7 @@ from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, IntensityMismatchWarning, StateMismatchError
 from torchgenaug.export import Geometry, export_samples, plan_export
 from torchgenaug.export.run import EXPORT_NAME
+from torchgenaug.file_locks import folder_held
 from torchgenaug.recipes.data.load import load_data
 from torchgenaug.types import FieldSpec
 
@@ -342,3 +343,51 @@ def test_a_picture_whose_first_axis_is_x_is_turned(tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "images" / "0000005.png"))
     assert pixels.shape == (16, 8)  # rows are y, from the front
     assert np.allclose(pixels[0] / 255, source.batch["image"][0, 0, :, -1].numpy(), atol=0.003)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("images", "got 'image' and 'images', both in 'images'"), ("IMAGES", "both in 'IMAGES'"), ("../x", "got '../x'")],
+)
+def test_fields_that_would_replace_others_are_refused(tmp_path, name, text):
+    source = slices()
+    source.fields[name], source.batch[name] = source.fields["image"], source.batch["image"]
+    with pytest.raises(ConfigurationError, match=text):
+        export_samples(source, tmp_path / "out", "nifti")
+    assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+@pytest.mark.parametrize("format_", ["png", "dicom"])
+def test_what_is_not_finite_has_no_level(tmp_path, format_):
+    source = slices()
+    source.batch["image"][1, 0, 2, 2] = math.nan
+    with pytest.raises(ConfigurationError, match="must be finite to become whole numbers"):
+        export_samples(source, tmp_path, format_)
+
+
+def test_classes_keep_their_names_for_datasets(tmp_path):
+    source = slices()
+    source.trained_on = {"class_names": ["healthy"]}  # of two classes: the other one is a number
+    export_samples(source, tmp_path / "folder", "imagefolder")
+    lines = csv.DictReader((tmp_path / "folder" / "train" / "metadata.csv").read_text().splitlines())
+    assert [line["class"] for line in lines] == ["healthy", "1", "healthy"]
+    export_samples(source, tmp_path / "parquet", "parquet")
+    (path,) = (tmp_path / "parquet" / "data").iterdir()
+    schema = pytest.importorskip("pyarrow.parquet").read_schema(path)
+    assert json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"] == ["healthy", "1"]
+
+
+def test_a_bool_image_is_black_and_white(tmp_path):
+    source = slices()
+    source.batch["image"] = source.batch["image"] > 0.5
+    source.fields["image"] = FieldSpec((1, 8, 16), torch.bool)
+    export_samples(source, tmp_path, "png")
+    picture = np.asarray(Image.open(tmp_path / "images" / "0000005.png"))
+    assert np.array_equal(picture, source.batch["image"][0, 0].numpy() * 255)
+
+
+def test_two_exports_into_one_folder_do_not_mix(tmp_path):
+    with folder_held(tmp_path), pytest.raises(ConfigurationError, match="which is in use"):
+        export_samples(slices(), tmp_path, "png")
+    assert not list(tmp_path.iterdir())
+    export_samples(slices(), tmp_path, "png")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.types import FieldSpec
@@ -33,7 +34,8 @@ class Levels:
         Raises:
             ConfigurationError: a field without a range.
         """
-        limits = value_range or spec.value_range
+        is_bool = spec.dtype == torch.bool
+        limits = value_range or spec.value_range or ((0.0, 1.0) if is_bool else None)
         if limits is None:
             raise ConfigurationError(
                 f"`value_range` must be given for field {name!r}, which states none. Whole numbers need to know what "
@@ -46,7 +48,16 @@ class Levels:
         return cls(float(limits[0]), (float(limits[1]) - float(limits[0])) / highest, highest)
 
     def encode(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
-        """The nearest levels, and how many values lay outside and were clipped."""
+        """The nearest levels, and how many values lay outside and were clipped.
+
+        Raises:
+            ConfigurationError: values that are not finite, which have no level.
+        """
+        if not np.isfinite(values).all():
+            raise ConfigurationError(
+                "Intensities must be finite to become whole numbers, got NaN or infinity. They would turn black. Leave "
+                "these samples out, or use format 'nifti'."
+            )
         level = np.round((values.astype(np.float64) - self.low) / self.step)
         outside = int(((level < 0) | (level > self.highest)).sum())
         dtype = np.uint8 if self.highest < 256 else np.uint16

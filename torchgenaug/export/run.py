@@ -15,16 +15,19 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from torchgenaug.checksums import read_entries, with_checksum
-from torchgenaug.contracts import SyntheticSource, trained_on_of
+from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, IntensityMismatchWarning, StateMismatchError
 from torchgenaug.export.card import write_card
 from torchgenaug.export.dicom import DicomWriter, Modality
 from torchgenaug.export.geometry import Geometry
+from torchgenaug.export.names import check_names, class_names_of
 from torchgenaug.export.nifti import NiftiWriter
 from torchgenaug.export.parquet import ParquetWriter
 from torchgenaug.export.pictures import PictureWriter
+from torchgenaug.export.remarks import remarks_on
 from torchgenaug.export.sample import ExportedSample, Writer, image_fields
 from torchgenaug.export.table import sample_rows, scalar_fields, write_tables
+from torchgenaug.file_locks import folder_held
 from torchgenaug.local_paths import make_folder
 
 Format: TypeAlias = Literal["nifti", "dicom", "png", "parquet", "imagefolder"]
@@ -109,7 +112,18 @@ def export_samples(
 
 def write_export(plan: Plan, out: str | os.PathLike[str], progress: Progress | None = None) -> Path:
     """`export_samples` of a plan that was looked at before."""
-    folder, source, names = Path(out), plan.source, _names(plan.source)
+    folder = make_folder(Path(out))
+    with folder_held(folder) as alone:
+        if not alone:
+            raise ConfigurationError(
+                f"`out` must be a folder that no other export writes into, got {str(folder)!r}, which is in use. "
+                "Nothing was written. Wait for the other one, which the same call then completes, or give another folder."
+            )
+        return _write(plan, folder, progress)
+
+
+def _write(plan: Plan, folder: Path, progress: Progress | None) -> Path:
+    source, names = plan.source, _names(plan.source)
     _adopt(plan, folder)
     scratch = folder / _SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
@@ -126,7 +140,7 @@ def write_export(plan: Plan, out: str | os.PathLike[str], progress: Progress | N
         files = [plan.writer.targets(each, names[each]) for each in range(total)]
         for_datasets = plan.format == "imagefolder"
         rows = sample_rows(source, range(total))
-        write_tables(rows, files, folder, class_names=_class_names(source), for_datasets=for_datasets)
+        write_tables(rows, files, folder, class_names=class_names_of(source), for_datasets=for_datasets)
     write_card(folder, source, plan.settings, plan.remarks)
     shutil.rmtree(scratch, ignore_errors=True)
     clipped = getattr(plan.writer, "clipped", 0)
@@ -135,7 +149,7 @@ def write_export(plan: Plan, out: str | os.PathLike[str], progress: Progress | N
             f"{clipped:,} values lay outside of `value_range` and became its ends. Export into another folder with a "
             "wider one to keep them.",
             IntensityMismatchWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return folder
 
@@ -168,6 +182,7 @@ def plan_export(
         raise ConfigurationError(
             f"`source` must hold images of one size, got {shapes}. There is nothing that could be exported together."
         )
+    check_names(source.fields)
     spatial = next(iter(fields.values())).shape[1:]
     settings: dict[str, Any] = {
         "format": format,
@@ -184,11 +199,11 @@ def plan_export(
         writer = DicomWriter(fields, modality, value_range, json.dumps(settings, sort_keys=True))
     elif format == "parquet":
         pictures = None if len(spatial) == 3 else PictureWriter(fields, bits, value_range, upright)
-        writer = ParquetWriter(fields, scalar_fields(source.fields), len(source), _class_names(source), pictures)
+        writer = ParquetWriter(fields, scalar_fields(source.fields), len(source), class_names_of(source), pictures)
     else:
         writer = PictureWriter(fields, bits, value_range, upright, "train" if format == "imagefolder" else "")
     settings |= writer.settings()
-    plan = Plan(source, format, geometry, writer, settings, _remarks(format, writer, geometry, modality, spatial))
+    plan = Plan(source, format, geometry, writer, settings, remarks_on(format, writer, geometry, modality, spatial))
     next(_samples(plan, [0], _names(source)))  # a parent or a spacing that is missing is found now
     return plan
 
@@ -222,12 +237,6 @@ def _names(source: SyntheticSource) -> list[str]:
     return [f"{number:0{width}d}" for number in ids]
 
 
-def _class_names(source: SyntheticSource) -> list[str]:
-    record = trained_on_of(source)
-    names = record.get("class_names", ()) if isinstance(record, dict) else ()
-    return [str(each) for each in names] if isinstance(names, list | tuple) else []
-
-
 def _is_written(writer: Writer, position: int, name: str, folder: Path) -> bool:
     return all((folder / path).exists() for path in writer.targets(position, name).values())
 
@@ -235,7 +244,6 @@ def _is_written(writer: Writer, position: int, name: str, folder: Path) -> bool:
 def _adopt(plan: Plan, folder: Path) -> None:
     """Writes the settings into a new folder, or compares those of a folder that holds an export."""
     path = folder / EXPORT_NAME
-    make_folder(folder)
     settings = json.loads(json.dumps(plan.settings))
     if path.exists():
         try:
@@ -263,36 +271,6 @@ def _adopt(plan: Plan, folder: Path) -> None:
     draft = folder / f".{EXPORT_NAME}.part"
     draft.write_text(json.dumps(with_checksum(plan.settings), indent=2) + "\n", encoding="utf-8")
     draft.replace(path)
-
-
-def _remarks(
-    format: Format,  # noqa: A002
-    writer: Writer,
-    geometry: Geometry,
-    modality: Modality,
-    spatial: tuple[int, ...],
-) -> list[str]:
-    """What was chosen, converted or is not known."""
-    found = []
-    pictures = writer.pictures if isinstance(writer, ParquetWriter) else writer
-    for name, levels in getattr(pictures, "levels", {}).items():
-        high = levels.low + levels.step * levels.highest
-        found.append(
-            f"Intensities of `{name}` from {levels.low:g} to {high:g} are {levels.highest + 1:,} levels, so that a "
-            f"value is off by at most {levels.step / 2:.3g}."
-        )
-    holds_place = format in ("nifti", "dicom") or (format == "parquet" and len(spatial) == 3)
-    if holds_place and not geometry.is_stated:
-        found.append("Neither affine nor spacing is known: voxels are 1 mm apart and centred on the origin.")
-    elif holds_place and geometry.spacing_mm is not None:
-        found.append("Only the spacing is known: images are centred on the origin, along the axes of the body.")
-    if not holds_place and geometry.is_stated:
-        found.append("Pictures hold neither affine nor spacing: export.json states what was given.")
-    if format == "dicom" and modality == "OT":
-        found.append(
-            "Slices of modality OT are secondary captures: many programs ignore where they lie. See --modality."
-        )
-    return found
 
 
 __all__ = ["EXPORT_NAME", "Format", "Plan", "Progress", "export_samples", "plan_export", "write_export", "write_first"]

@@ -47,7 +47,7 @@ def write_tables(
         rows: what `sample_rows` gave.
         files: field → file of each sample, relative to `out`.
         out: folder of the export.
-        class_names: of ``label``.
+        class_names: of ``label``; in ``metadata.csv`` the column ``class``.
         for_datasets: the layout ``imagefolder``, whose table lies in ``train`` and names files ``file_name``.
     """
     if for_datasets:
@@ -58,7 +58,11 @@ def write_tables(
             }
             for each in files
         ]
-        _write(out / "train" / "metadata.csv", [{**names, **row} for names, row in zip(named, rows, strict=True)])
+        classes = [
+            {"class": _class_name(row["label"], class_names)} if class_names and "label" in row else {} for row in rows
+        ]
+        lines = [{**names, **row, **known} for names, row, known in zip(named, rows, classes, strict=True)]
+        _write(out / "train" / "metadata.csv", lines)
         return
     paths = [{field: path.as_posix() for field, path in each.items()} for each in files]
     _write(out / "samples.csv", [{**names, **row} for names, row in zip(paths, rows, strict=True)])
@@ -71,8 +75,8 @@ def write_tables(
 
 
 def _class_name(label: int | float | str, names: Sequence[str]) -> str:
-    number = int(label)
-    return str(names[number]) if 0 <= number < len(names) else str(label)
+    is_class = isinstance(label, int) and 0 <= label < len(names)
+    return names[int(label)] if is_class else str(label)
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.file_locks import warn_without_locks
+from torchgenaug.file_locks import lock_now
 from torchgenaug.local_paths import make_folder
 
 _LOCK = ".fit.lock"
@@ -65,38 +65,6 @@ def remove_run(out: Path, run: str) -> None:
     """Removes the folder of an earlier run in `out`: its checkpoint, pictures and settings."""
     if (out / run).exists():
         shutil.rmtree(out / run)
-
-
-def lock_now(descriptor: int) -> bool:
-    """Takes the lock of an open file without waiting; False where another process holds it. Closing returns it.
-
-    Warns:
-        RuntimeWarning: a file system without locks; nobody else is noticed there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return _take_on_windows(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        warn_without_locks(
-            error, "A second run in the same folder would not be noticed, and the two would mix their files. Start one."
-        )
-    return True
-
-
-def _take_on_windows(descriptor: int) -> bool:
-    import msvcrt
-
-    lock = msvcrt.locking  # type: ignore[attr-defined, unused-ignore]
-    try:
-        lock(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-    except OSError:
-        return False
-    return True
 
 
 def _remove_drafts(out: Path) -> None:

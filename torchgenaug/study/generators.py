@@ -17,11 +17,12 @@ from torch import Tensor
 from torchgenaug.conditions.labels import ClassLabels
 from torchgenaug.conditions.real import RealFields
 from torchgenaug.errors import ConfigurationError, InterruptedTrainingError
+from torchgenaug.file_locks import lock_now
 from torchgenaug.local_paths import make_folder
 from torchgenaug.recipes.build import describe_family, list_families
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.fit import FitResult, fit
-from torchgenaug.recipes.lock import lock_now, open_lock
+from torchgenaug.recipes.lock import open_lock
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.read.reader import ShardSource

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from torchgenaug.checksums import fits_checksum, read_entries, with_checksum
 from torchgenaug.errors import ConfigurationError, StateMismatchError
-from torchgenaug.recipes.lock import lock_now, open_lock
+from torchgenaug.file_locks import lock_now
+from torchgenaug.recipes.lock import open_lock
 
 _RESULTS, _STUDY, _LOCKS = "results.jsonl", "study.json", "locks"
 
