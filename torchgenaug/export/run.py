@@ -117,7 +117,7 @@ def write_export(plan: Plan, out: str | os.PathLike[str], progress: Progress | N
         if not alone:
             raise ConfigurationError(
                 f"`out` must be a folder that no other export writes into, got {str(folder)!r}, which is in use. "
-                "Nothing was written. Wait for the other one, which the same call then completes, or give another folder."
+                "Nothing was written. Wait for the other one, or give another folder."
             )
         return _write(plan, folder, progress)
 
