@@ -78,3 +78,9 @@ def test_a_detector_that_cannot_judge_is_refused():
         CopyScreen(CopyDetector(TRAIN, TRAIN[:20]))
     with pytest.raises(ConfigurationError, match="`redraws` must be an integer"):
         CopyScreen(DETECTOR, redraws=-1)
+
+
+@pytest.mark.parametrize("names", [{"field": "scan"}, {"label_field": "label"}])
+def test_fields_that_the_samples_lack_are_named(names):
+    with pytest.raises(ConfigurationError, match=r"must name fields of the samples \(image\), got "):
+        sequence_of(memorising, **names).batch([0])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch.utils.data import Dataset
-
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.mixing.dataset.dataset import SyntheticMixDataset
@@ -17,7 +15,7 @@ from torchgenaug.samples.inner_sets import inner_sets
 
 # Where loaders and data sets of torch, Lightning, accelerate, MONAI and TorchIO keep what they read from.
 _INSIDE = ("loader", "dataset", "datasets", "data", "subjects_dataset", "iterables", "base_dataloader")
-_DEPTH = 8
+_DEPTH = 32
 
 
 class MixesOf:
@@ -95,7 +93,6 @@ def _walk(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
         parts = [part for part in thing[:64] if hasattr(part, "__dict__") or isinstance(part, list | tuple | Mapping)]
     else:
         parts = [getattr(thing, name, None) for name in _INSIDE]
-        if isinstance(thing, Dataset):
-            parts += inner_sets(thing)
+        parts += inner_sets(thing)
     for part in parts:
         yield from _walk(part, depth - 1, seen)

@@ -59,6 +59,12 @@ class CopyScreen:
 
     def __call__(self, ids: Sequence[int], seeds: Sequence[int], batch: Batch) -> None:
         """Raises `BadSampleError` for the samples that look like copies."""
+        for name in (self.field, self.label_field):
+            if name is not None and name not in batch:
+                raise ConfigurationError(
+                    f"`field` and `label_field` must name fields of the samples ({', '.join(sorted(batch))}), got "
+                    f"{name!r}. Nothing was judged. Name one of them: CopyScreen(detector, field='image')."
+                )
         labels = None if self.label_field is None else batch[self.label_field].cpu().long()
         report = self.detector(batch[self.field].detach().cpu(), labels)
         rows = report.flagged.nonzero()[0].tolist()

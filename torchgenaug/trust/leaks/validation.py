@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.samples.inner_sets import inner_sets
+from torchgenaug.sequence import SyntheticSequence
 
 Data = TypeVar("Data")
 
-_DEPTH = 8
 _INSIDE = ("dataset", "data", "real", "loader", "val_dataloaders", "test_dataloaders", "eval_dataset", "data_loader")
 _SEVERAL = ("datasets", "loaders", "iterables", "flattened")
 
@@ -22,8 +24,9 @@ _SEVERAL = ("datasets", "loaders", "iterables", "flattened")
 def validation_only(dataset: Data) -> Data:
     """Returns `dataset` unchanged if nothing in it is synthetic; refuses it otherwise.
 
-    Looks through `Subset`, `ConcatDataset`, DataLoaders, MONAI's `Dataset`, data sets of your own that wrap others, and
-    lists or dicts of these for a mix or a source of synthetic samples. Given a Lightning `Trainer`, a Hugging Face
+    Looks through `Subset`, `ConcatDataset`, DataLoaders, MONAI's `Dataset`, data sets of your own that wrap others,
+    functions and iterators that read them, and lists or dicts of these for a mix, a source of synthetic samples or a
+    model that generates them. Given a Lightning `Trainer`, a Hugging Face
     `Trainer` or a MONAI evaluator, it looks at the data that they validate on. A data set of your own that reads
     synthetic files cannot be recognised; a synthetic sample that says ``is_synthetic`` (`provenance=True`) can.
 
@@ -31,14 +34,22 @@ def validation_only(dataset: Data) -> Data:
         dataset: a data set or DataLoader for validation or test, or what holds one.
 
     Raises:
-        ConfigurationError: synthetic samples would be in it.
+        ConfigurationError: synthetic samples would be in it; or it is nothing that could be looked at, such as a
+            Lightning `Trainer` that has not begun.
 
     Example:
         >>> import torch
         >>> from torch.utils.data import TensorDataset
         >>> validation = validation_only(TensorDataset(torch.rand(4, 1, 8, 8)))
     """
-    found = next(_synthetic_parts(dataset, _DEPTH, set()), None)
+    if dataset is not None and not _can_be_looked_at(dataset):
+        raise ConfigurationError(
+            f"`dataset` must be a data set, a loader or a trainer that holds one, got {type(dataset).__name__} with "
+            "nothing in it that could be looked at. Whether samples are synthetic is unknown. Pass the loader itself: "
+            "validation_only(data.val_dataloader()); a Lightning Trainer has its loaders once it runs, where "
+            "torchgenaug.lightning.SetEpoch looks at them."
+        )
+    found = next(_synthetic_parts(dataset), None)
     if found is not None:
         raise ConfigurationError(
             f"`dataset` must hold real samples only, got {found}. A score on synthetic samples says how well the "
@@ -48,36 +59,67 @@ def validation_only(dataset: Data) -> Data:
     return dataset
 
 
-def _synthetic_parts(part: Any, depth: int, visited: set[int]) -> Iterator[str]:
-    """Names of what is synthetic in `part`."""
-    if part is None or depth == 0 or id(part) in visited or isinstance(part, (Tensor, str, bytes, int, float)):
-        return
-    visited.add(id(part))
-    if callable(getattr(part, "is_synthetic", None)) or _is_mixing_loader(part):
-        yield f"a {type(part).__name__}, which mixes synthetic samples in"
-        return
-    if isinstance(part, SyntheticSource):
-        yield f"a {type(part).__name__} of synthetic samples"
-        return
-    if isinstance(part, dict) and bool(part.get("is_synthetic", False)) is True:
-        yield "a sample that says is_synthetic"
-        return
-    if isinstance(part, dict):
-        inside = list(part.values())[:_MOST]
-    elif isinstance(part, (list, tuple)):
-        inside = list(part[:_MOST])
+def _can_be_looked_at(dataset: Any) -> bool:
+    if isinstance(dataset, (str, bytes, int, float)):
+        return False
+    readable = any(hasattr(type(dataset), name) for name in ("__getitem__", "__iter__")) or _generates(dataset)
+    return readable or any(getattr(dataset, name, None) is not None for name in (*_INSIDE, *_SEVERAL))
+
+
+def _synthetic_parts(dataset: Any) -> Iterator[str]:
+    """Names of what is synthetic in `dataset`."""
+    waiting, visited = deque([dataset]), dict[int, Any]()  # kept, so that no other object gets the id of one
+    while waiting and len(visited) < _MOST:
+        part = waiting.popleft()
+        if part is None or id(part) in visited or isinstance(part, _VALUES):
+            continue
+        visited[id(part)] = part
+        if type(part) in (list, tuple):
+            waiting += _inside(part)
+        elif type(part) is dict:
+            if _says_so(part):
+                yield "a sample that says is_synthetic"
+            waiting += _inside(part)
+        elif callable(getattr(part, "is_synthetic", None)) or _is_mixing_loader(part):
+            yield f"a {type(part).__name__}, which mixes synthetic samples in"
+        elif _generates(part):
+            yield f"a {type(part).__name__}, which generates samples"
+        elif isinstance(part, SyntheticSource):
+            yield f"a {type(part).__name__} of synthetic samples"
+        elif _says_so(part):
+            yield "a sample that says is_synthetic"
+        else:
+            waiting += _inside(part)
+
+
+def _inside(part: Any) -> Iterator[Any]:
+    if isinstance(part, (dict, list, tuple)):
+        for each in part.values() if isinstance(part, dict) else part:
+            if not isinstance(each, _VALUES):
+                yield each
     else:
-        inside = [getattr(part, name, None) for name in _INSIDE]
+        yield from (getattr(part, name, None) for name in _INSIDE)
         for name in _SEVERAL:
             several = getattr(part, name, None)
-            inside += list(several) if isinstance(several, (list, tuple)) else []
-        if isinstance(part, Dataset):
-            inside += inner_sets(part)
-    for each in inside:
-        yield from _synthetic_parts(each, depth - 1, visited)
+            yield from several if isinstance(several, (list, tuple)) else ()
+        yield from inner_sets(part, _generates)
 
 
-_MOST = 64  # entries of a list that are looked at: a list of samples may be long
+def _says_so(part: Any) -> bool:
+    """Whether a sample, or one in a table of Hugging Face's, states that it is synthetic."""
+    if isinstance(part, dict):
+        stated = part.get("is_synthetic", False)  # of a batch: one for each sample
+        return bool(torch.as_tensor(stated).any()) if isinstance(stated, (Tensor, np.ndarray, list)) else bool(stated)
+    columns = getattr(part, "column_names", None)
+    return isinstance(columns, list) and "is_synthetic" in columns and any(part["is_synthetic"])
+
+
+def _generates(part: Any) -> bool:
+    return isinstance(part, SyntheticSequence) or callable(getattr(type(part), "synthesize", None))
+
+
+_VALUES = (Tensor, np.ndarray, str, bytes, int, float)
+_MOST = 1 << 20  # things that are looked at: a list of samples may be long
 
 
 def _is_mixing_loader(part: Any) -> bool:
