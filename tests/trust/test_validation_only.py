@@ -115,10 +115,8 @@ def test_a_table_that_says_so_is_refused():
     class Table:
         """As `datasets.Dataset` has it."""
 
-        column_names = ["image", "is_synthetic"]
-
         def __init__(self, stated):
-            self.stated = stated
+            self.column_names, self.stated = ["image", "is_synthetic"], stated
 
         def __getitem__(self, column):
             return self.stated
