@@ -50,13 +50,30 @@ def test_translators_keep_size_and_range(shape):
     assert torch.allclose(plain(condition / 50 - 1) * 1500 + 500, images, atol=0.1)
 
 
-def test_what_overshot_comes_back():
-    """Values are cut exactly, and a loss that compares images still moves those that were."""
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_overshot_comes_back_and_goes_no_further(sign):
+    """Values are cut exactly; outside the range a loss may move them back, but not away."""
     features = torch.linspace(-7.3, 7.3, 101, requires_grad=True)
     images = clipped(features)
     assert torch.equal(images, features.clamp(-1, 1))
-    images.sum().backward()
-    assert torch.equal(features.grad, torch.ones(101))
+    (sign * images).sum().backward()
+    outside = features.detach() < -1 if sign > 0 else features.detach() > 1  # a step goes against the gradient
+    assert torch.equal(features.grad, sign * (~outside).float())
+
+
+def test_a_critic_alone_does_not_drive_features_away():
+    torch.manual_seed(0)
+    net = TranslationUNet(in_channels=1, shape=(1, 8, 8), width=4)
+    leaving = []
+    net.leave.register_forward_hook(lambda layer, given, made: leaving.append(made.detach().abs().max()))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    condition = torch.randn(4, 1, 8, 8)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (-net(condition).mean()).backward()
+        optimizer.step()
+    assert net(condition).mean() > 0.9
+    assert leaving[-1] < 4
 
 
 def test_latents_decide_and_must_be_given():

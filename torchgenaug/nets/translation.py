@@ -9,6 +9,7 @@ normalization") where the original has dropout, whose noise no seed could name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,12 +87,27 @@ class TranslationUNet(nn.Module):
 
 
 def clipped(features: Tensor) -> Tensor:
-    """`features` cut to [-1, 1], with the gradient of the identity.
+    """`features` cut to [-1, 1]; outside, gradients pass that lead back into the range, and no others.
 
-    The usual tanh has none where it saturates: a patch that overshot on the way would stay white for ever. A loss that
-    compares images must hold the features near the range, as every translator has one; a critic alone drives them away.
+    The usual tanh has none where it saturates: a patch that overshot on the way would stay white for ever. With the
+    gradient of the identity a critic drives features away without an end, as nothing that it sees changes.
     """
-    return features.clamp(-1, 1).detach() + (features - features.detach())  # exactly in the range
+    clamped: Tensor = _Clipped.apply(features)  # type: ignore[no-untyped-call]
+    return clamped
+
+
+class _Clipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        return features.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
+        # A step goes against the gradient.
+        away = ((features > 1) & (gradient < 0)) | ((features < -1) & (gradient > 0))
+        return gradient.masked_fill(away, 0)
 
 
 class _Down(nn.Module):
