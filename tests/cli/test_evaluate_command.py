@@ -149,6 +149,18 @@ def test_a_real_folder_that_holds_the_synthetic_images_is_refused(tmp_path):
             run(tmp_path / "data" / "synthetic", "--real", real, out=tmp_path / "report")
 
 
+def test_held_out_and_real_images_are_no_part_of_the_synthetic_ones(tmp_path):
+    write_pictures(tmp_path / "data" / "synthetic", new_images().images[:3])
+    synthetic = tmp_path / "data" / "synthetic"
+    with pytest.raises(ConfigurationError, match="SYNTHETIC must not hold the real images"):
+        run(tmp_path / "data", "--real", synthetic, out=tmp_path / "report")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    write_pictures(tmp_path / "real", real_images().images[:3])
+    for place in (synthetic, tmp_path / "link"):
+        with pytest.raises(ConfigurationError, match="--held-out must not hold the synthetic images"):
+            run(synthetic, "--real", tmp_path / "real", "--held-out", place, out=tmp_path / "report")
+
+
 def test_what_is_neither_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="SYNTHETIC must be a shard folder"):
         run("nothing", "--real", f"{HERE}real_images", out=tmp_path)

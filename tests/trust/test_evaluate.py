@@ -15,6 +15,7 @@ from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMisma
 from torchgenaug.metrics.features.contract import extract_features
 from torchgenaug.metrics.sets.degrade import blur
 from torchgenaug.trust import Evaluation, evaluate
+from torchgenaug.trust.report.page import _privacy
 from torchgenaug.trust.report.profiles import detail_ratio, profile
 
 pytest.importorskip("mlxtend")
@@ -310,3 +311,11 @@ def test_constant_images_do_not_make_the_others_noisy():
 def test_arguments_that_mean_nothing_are_refused(arguments, text):
     with pytest.raises(ConfigurationError, match=text):
         evaluate(**{"synthetic": SMALL[:9], "real": SMALL[9:18], **arguments})
+
+
+def test_the_page_says_how_many_overlaps_it_shows(good: Evaluation):
+    leaks = [{"kind": "id", "index": k, "seen_as": f"<b>{k}"} for k in range(60)]
+    text = _privacy({**good.to_json(), "leaks": {"leaks": leaks}})
+    assert "60 overlaps of held-out data found; the first 50, report.json has all." in text
+    assert text.count("<tr>") == 51
+    assert "&lt;b&gt;49" in text

@@ -43,13 +43,18 @@ def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -
     """
     from torchgenaug.cli.load import is_diffusers_folder, load_sequence
 
-    _check_apart(Path(name), Path(real), name, real)
     path = Path(name)
+    _check_apart(path, Path(real), name, real, "--real")
     if "://" in name or (path / "manifest.json").exists():
         return ShardSource(name)
     if (path / "synthesizer.json").exists() or is_diffusers_folder(name):
         return InMemorySource(load_sequence(name, seed=seed), count)
     if path.exists():
+        if path.is_dir() and path.resolve() in Path(real).resolve().parents:
+            raise ConfigurationError(
+                f"SYNTHETIC must not hold the real images, got {name!r} with {real!r} in it. They would count as "
+                "synthetic. Move them out, or give the folder of the synthetic ones alone."
+            )
         return load_data(name, size=size)
     if ":" not in name:
         raise ConfigurationError(
@@ -92,6 +97,8 @@ def load_real(
     size = size_of_generated(synthetic, record, real) if size is None else size
     every = load_again(real, record, size, reading)
     if held_out is not None:
+        if model is not None:
+            _check_apart(model, Path(held_out), str(model), held_out, "--held-out")
         return every, load_data(held_out, size=size, **{**reading_of(record, real), **(reading or {})})
     if real in LOADERS:
         return every, load_data(real, split="held_out", size=size)
@@ -165,13 +172,13 @@ def put_into_card(name: str, made: Any, report: Mapping[str, Any]) -> str:
     return f"{card} is yours: it was not changed." if card.exists() else ""
 
 
-def _check_apart(synthetic: Path, real: Path, name: str, data: str) -> None:
+def _check_apart(synthetic: Path, real: Path, name: str, data: str, option: str) -> None:
     """Refuses a real folder that holds the synthetic images: they would be compared with themselves."""
     if not (synthetic.exists() and real.is_dir()):
         return
     inner, outer = synthetic.resolve(), real.resolve()
     if inner == outer or outer in inner.parents:
         raise ConfigurationError(
-            f"--real must not hold the synthetic images, got {data!r} and SYNTHETIC {name!r} in it. They would be "
+            f"{option} must not hold the synthetic images, got {data!r} and SYNTHETIC {name!r} in it. They would be "
             "compared with themselves and pass as real. Move them out, or give the folder of the real ones alone."
         )

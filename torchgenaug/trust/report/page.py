@@ -28,6 +28,7 @@ img { max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
+td.name { white-space: normal; overflow-wrap: anywhere; text-align: left; min-width: 9rem; }
 .paper { display: none; }
 @media (max-width: 40rem) {
   table { font-size: .78rem; } th, td { padding: .25rem .3rem; }
@@ -39,6 +40,8 @@ th:first-child, td:first-child { text-align: left; }
   .paper { display: block; }
 }
 """
+
+_MOST_LEAKS = 50
 
 _WORDS = {
     "use": ("use", "Use: nothing speaks against training with these images."),
@@ -199,16 +202,18 @@ def _privacy(report: Report) -> str:
             f"{', within the ' + copies['compared_within'] if copies['compared_within'] else ''}."
         )
     rows = "".join(
-        f"<tr><td>{html.escape(leak['kind'])}</td><td>{leak['index']}</td><td>{html.escape(leak['seen_as'])}</td></tr>"
-        for leak in leaks[:50]
+        f"<tr><td>{html.escape(leak['kind'])}</td><td>{leak['index']}</td>"
+        f'<td class="name">{html.escape(leak["seen_as"])}</td></tr>'
+        for leak in leaks[:_MOST_LEAKS]
     )
+    first = f"; the first {_MOST_LEAKS}, report.json has all" if len(leaks) > _MOST_LEAKS else ""
     table = f"<table><tr><th>by</th><th>held-out image</th><th>seen as</th></tr>{rows}</table>" if leaks else ""
     share, expected = report["duplicates"]["share"], report["duplicates"]["expected"]
     return (
         f"<h2>Copies, repetitions, leaks</h2><p>{found} {copies['identical']} equal a training image, pixel by "
         "pixel.</p>"
         f"<p>{share:.1%} of the synthetic images repeat another one ({expected:.0%} expected).</p>"
-        f'<p>{len(leaks)} overlaps of held-out data found.</p><div class="wide">{table}</div>'
+        f'<p>{len(leaks)} overlaps of held-out data found{first}.</p><div class="wide">{table}</div>'
     )
 
 
