@@ -182,3 +182,18 @@ def test_one_image_and_one_patient_are_refused_with_the_reason():
     assert sets.degraded is None
     with pytest.raises(TooFewImagesError, match="beyond the 20 of the largest group"):
         compare_sets(sets, [KID])
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda x: x.double(), lambda x: x.long(), lambda x: x.byte(), lambda x: x.requires_grad_()]
+)
+def test_features_of_another_type_are_numbers_too(convert):
+    real, synthetic = ((torch.rand(20, 3) * 99).floor() for _ in range(2))
+    expected = compare_sets(FeatureSets(real, synthetic, "x"), [FID])["FID[x]"].value
+    found = compare_sets(FeatureSets(real, convert(synthetic.clone()), "x"), [FID])["FID[x]"].value
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_sets_without_a_feature_are_refused():
+    with pytest.raises(ConfigurationError, match="must be"):
+        FeatureSets(torch.rand(5, 0), torch.rand(5, 0), "x")

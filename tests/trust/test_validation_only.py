@@ -140,3 +140,9 @@ def test_trainers_find_mixes_behind_functions_and_iterables():
     mixed = mix()
     for wrapped in (Iterating(mixed), Own(mixed.__getitem__), Iterating(Own(lambda index: mixed[index]))):
         assert MixesOf(wrapped).mixes == [mixed]
+
+
+@pytest.mark.parametrize("wrap", [Own, Iterating, lambda part: DataLoader(Own(part))])
+def test_trainers_refuse_what_generates_samples(wrap):
+    with pytest.raises(ConfigurationError, match="got SyntheticSequence"):
+        MixesOf(wrap(SyntheticSequence(AnalyticSynthesizer((8, 8))))).refuse("validation")

@@ -12,6 +12,7 @@ from torchgenaug.mixing.loader import SyntheticMixLoader
 from torchgenaug.mixing.loader.order import LoaderOrder
 from torchgenaug.pool import SyntheticPool
 from torchgenaug.samples.inner_sets import inner_sets
+from torchgenaug.trust.leaks.validation import generates
 
 # Where loaders and data sets of torch, Lightning, accelerate, MONAI and TorchIO keep what they read from.
 _INSIDE = ("loader", "dataset", "datasets", "data", "subjects_dataset", "iterables", "base_dataloader")
@@ -27,14 +28,14 @@ class MixesOf:
     Attributes:
         loaders: as given.
         mixes: the `SyntheticMixDataset` and `SyntheticMixLoader`, each once, in the order of the search.
-        sources: synthetic sources that are read without a mix.
+        sources: synthetic sources, sequences and models that are read without a mix.
     """
 
     def __init__(self, loaders: Any) -> None:
         self.loaders = loaders
         found = list(_walk(loaders, _DEPTH, set()))
         self.mixes = [each for each in found if isinstance(each, SyntheticMixDataset | SyntheticMixLoader)]
-        self.sources = [each for each in found if isinstance(each, SyntheticSource)]
+        self.sources = [each for each in found if isinstance(each, SyntheticSource) or generates(each)]
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch of the mixes, and of the samplers of the loaders, as far as they have one."""
@@ -85,6 +86,9 @@ def _walk(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
     seen.add(id(thing))
     if isinstance(thing, SyntheticMixDataset | SyntheticMixLoader | SyntheticSource):
         yield thing
+    if generates(thing):
+        yield thing
+        return
     if isinstance(thing, SyntheticMixDataset | SyntheticSource):
         return
     if isinstance(thing, Mapping):
@@ -93,6 +97,6 @@ def _walk(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
         parts = [part for part in thing[:64] if hasattr(part, "__dict__") or isinstance(part, list | tuple | Mapping)]
     else:
         parts = [getattr(thing, name, None) for name in _INSIDE]
-        parts += inner_sets(thing)
+        parts += inner_sets(thing, generates)
     for part in parts:
         yield from _walk(part, depth - 1, seen)

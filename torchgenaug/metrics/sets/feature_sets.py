@@ -112,9 +112,21 @@ class FeatureSets:
         return cls(vectors, others, features.name, features.sha256, worse, rows, groups)
 
     def __post_init__(self) -> None:
-        if self.real.ndim != 2 or self.synthetic.ndim != 2 or self.real.shape[1] != self.synthetic.shape[1]:
+        for name in ("real", "synthetic", "degraded"):
+            vectors = getattr(self, name)
+            if vectors is not None and not vectors.is_complex():
+                kind = torch.promote_types(self.real.dtype, self.synthetic.dtype)
+                kind = kind if kind.is_floating_point else torch.float32
+                object.__setattr__(self, name, vectors.detach().to(kind))
+        width = self.real.shape[1] if self.real.ndim == 2 else 0
+        if (
+            not width
+            or self.synthetic.ndim != 2
+            or width != self.synthetic.shape[1]
+            or any(each.is_complex() for each in (self.real, self.synthetic))
+        ):
             raise ConfigurationError(
-                "`real` and `synthetic` must be (count, features) with as many features, got "
+                "`real` and `synthetic` must be (count, features) with as many features, real numbers, got "
                 f"{tuple(self.real.shape)} and {tuple(self.synthetic.shape)}."
             )
         if not (self.real.isfinite().all() and self.synthetic.isfinite().all()):

@@ -62,7 +62,7 @@ def validation_only(dataset: Data) -> Data:
 def _can_be_looked_at(dataset: Any) -> bool:
     if isinstance(dataset, (str, bytes, int, float)):
         return False
-    readable = any(hasattr(type(dataset), name) for name in ("__getitem__", "__iter__")) or _generates(dataset)
+    readable = any(hasattr(type(dataset), name) for name in ("__getitem__", "__iter__")) or generates(dataset)
     return readable or any(getattr(dataset, name, None) is not None for name in (*_INSIDE, *_SEVERAL))
 
 
@@ -82,7 +82,7 @@ def _synthetic_parts(dataset: Any) -> Iterator[str]:
             waiting += _inside(part)
         elif callable(getattr(part, "is_synthetic", None)) or _is_mixing_loader(part):
             yield f"a {type(part).__name__}, which mixes synthetic samples in"
-        elif _generates(part):
+        elif generates(part):
             yield f"a {type(part).__name__}, which generates samples"
         elif isinstance(part, SyntheticSource):
             yield f"a {type(part).__name__} of synthetic samples"
@@ -102,7 +102,7 @@ def _inside(part: Any) -> Iterator[Any]:
         for name in _SEVERAL:
             several = getattr(part, name, None)
             yield from several if isinstance(several, (list, tuple)) else ()
-        yield from inner_sets(part, _generates)
+        yield from inner_sets(part, generates)
 
 
 def _says_so(part: Any) -> bool:
@@ -114,7 +114,8 @@ def _says_so(part: Any) -> bool:
     return isinstance(columns, list) and "is_synthetic" in columns and any(part["is_synthetic"])
 
 
-def _generates(part: Any) -> bool:
+def generates(part: Any) -> bool:
+    """Whether this is a sequence or a model that generates samples."""
     return isinstance(part, SyntheticSequence) or callable(getattr(type(part), "synthesize", None))
 
 
