@@ -187,3 +187,37 @@ def test_what_equal_names_do_not_prove_is_stated(tmp_path, with_train):
     text = str(report)
     assert ("Give train= to compare it." in text) != with_train
     assert "number their patients alike" in text
+
+
+def test_folders_are_told_apart_inside_joined_sets(tmp_path):
+    for part, seed in (("train", 1), ("test", 2)):
+        (tmp_path / part).mkdir()
+        for number, image in enumerate(blobs(20, seed, (16, 16))):
+            Image.fromarray((image[0].numpy() * 255).astype(np.uint8)).save(tmp_path / part / f"{number}.png")
+    train, test = load_data(tmp_path / "train"), load_data(tmp_path / "test")
+    joined = ConcatDataset([test, Subset(train, [3])])
+    report = check_leaks(None, joined, train=ConcatDataset([Subset(train, range(20))]))
+    assert {(leak.held_out, leak.index, leak.kind) for leak in report.leaks} == {
+        ("held_out", 20, "id"),
+        ("held_out", 20, "content"),
+    }
+
+
+def test_patients_of_one_part_of_an_ensemble_are_known():
+    parts = {"one": trained(), "other": trained({"samples": ["c.png"]})}
+    test = Scans(blobs(2, 1, (16, 16)), ["x.png", "c.png"], ["p1", "p9"])
+    report = check_leaks(EnsembleSynthesizer(parts), {"test": test})
+    assert [(leak.index, leak.kind) for leak in report.leaks] == [(1, "id"), (0, "patient")]
+
+
+@pytest.mark.parametrize("record", ["digits", {}, {"samples": 5}, {"samples": "x.png"}])
+def test_records_that_name_nobody_are_stated(record):
+    report = check_leaks(trained(record), {"test": Scans(blobs(1, 1, (16, 16)), ["x"])})
+    assert not report
+    assert "its record names none" in str(report)
+
+
+@pytest.mark.parametrize("held_out", [None, {"test": None}, {"test": "scans"}])
+def test_what_is_no_data_set_is_named(held_out):
+    with pytest.raises(ConfigurationError, match="must map names to data sets"):
+        check_leaks(trained(), held_out)

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from torchgenaug.contracts import SyntheticSource, trained_on_of
-from torchgenaug.errors import FieldMismatchError, LeakError, UnknownOriginWarning
+from torchgenaug.errors import ConfigurationError, FieldMismatchError, LeakError, UnknownOriginWarning
 from torchgenaug.pseudonyms import anonymous, is_among, is_pseudonym
 from torchgenaug.trust.copies.describe import Described, describe
 from torchgenaug.trust.copies.duplicates import overlap_of
-from torchgenaug.trust.leaks.real_images import folder_of, images_or_view, names_of
+from torchgenaug.trust.leaks.real_images import folder_of, folders_of, images_or_view, names_of
 from torchgenaug.trust.leaks.validation import validation_only
 
 Kind = Literal["id", "patient", "content", "synthetic content"]
@@ -72,7 +72,7 @@ class LeakReport:
 
 def check_leaks(
     source: Any,
-    held_out: Mapping[str, Any],
+    held_out: Any,
     *,
     train: Any = None,
     image_field: str | int | None = None,
@@ -88,8 +88,9 @@ def check_leaks(
 
     Args:
         source: a synthesizer, sequence, `ShardSource`, pool or other source; None to compare `train` alone.
-        held_out: name → data set, for example ``{"validation": validation_set, "test": test_set}``. Ids and patients
-            are read off attributes ``ids`` and ``patients`` or off entries ``id``, ``path``, ``patient``, … of dicts.
+        held_out: name → data set, for example ``{"validation": validation_set, "test": test_set}``, or a data set
+            alone. Ids and patients are read off attributes ``ids`` and ``patients`` or off entries ``id``, ``path``,
+            ``patient``, … of dicts.
         train: the real training set, whose names and images are compared, too.
         image_field: the image's name or position in the samples of `train` and `held_out`; None to look for it.
         max_synthetic: how many synthetic samples are compared with held-out images, the first ones; 0 for none.
@@ -100,6 +101,7 @@ def check_leaks(
 
     Raises:
         LeakError: with ``strict=True``.
+        ConfigurationError: `held_out` is no data set, and holds none.
 
     Warns:
         UnknownOriginWarning: the source does not know what its model was trained on, and `strict` is False.
@@ -115,6 +117,13 @@ def check_leaks(
         >>> print(check_leaks(model, {"test": test}).leaks[0])
         Leak(held_out='test', index=1, kind='id', seen_as='b.png')
     """
+    sets = held_out if isinstance(held_out, Mapping) else {"held_out": held_out}
+    for name, dataset in sets.items():
+        if isinstance(dataset, str) or not hasattr(dataset, "__len__"):
+            raise ConfigurationError(
+                f"`held_out` must map names to data sets with a length, got {type(dataset).__name__} for {name!r}. "
+                "Nothing was compared. For example check_leaks(model, {'test': test_set})."
+            )
     record = trained_on_of(source)
     notes: list[str] = []
     if source is not None and record is None:
@@ -127,9 +136,12 @@ def check_leaks(
             raise LeakError(text)
         warnings.warn(text, UnknownOriginWarning, stacklevel=2)
         notes.append("Ids and patients of the model were not compared: nobody knows what it was trained on.")
+    stated = {key: _stated(record, key) for key in ("samples", "patients")}
+    if record is not None and not any(stated.values()):
+        notes.append("Ids and patients of the model were not compared: its record names none.")
     seen = {
-        "id": {*map(str, (record or {}).get("samples", ()))} | {*_names(train, "ids")},
-        "patient": {*map(str, (record or {}).get("patients", ()))} | {*_names(train, "patients")},
+        "id": stated["samples"] | {*_names(train, "ids")},
+        "patient": stated["patients"] | {*_names(train, "patients")},
     }
     searched: dict[Kind, Described] = {}
     if train is not None:
@@ -140,7 +152,7 @@ def check_leaks(
     if synthetic is not None:
         searched["synthetic content"] = synthetic
     leaks: list[Leak] = []
-    for name, dataset in held_out.items():
+    for name, dataset in sets.items():
         named = _by_name(name, dataset, seen, notes)
         looked_up = describe(images_or_view(dataset, image_field), name=name) if searched else None
         alike: list[Leak] = []
@@ -156,8 +168,8 @@ def check_leaks(
                 continue
             is_compared |= kind == "content"
             alike += [Leak(name, pair.second, kind, f"index {pair.first}") for pair in pairs]
-        if is_compared and _are_two_folders(train, dataset):
-            named = _with_content(named, alike, notes)
+        if is_compared:
+            named = _with_content(named, alike, train, dataset, notes)
         notes += _doubts(named, train, dataset)
         leaks += [*named, *alike]
     report = LeakReport(tuple(leaks), tuple(notes))
@@ -176,10 +188,9 @@ def check_mix(real: Any, source: Any, held_out: Any) -> None:
     Warns:
         UnknownOriginWarning: nobody knows what the generator was trained on.
     """
-    sets = held_out if isinstance(held_out, Mapping) else {"held_out": held_out}
-    for dataset in sets.values():
+    for dataset in held_out.values() if isinstance(held_out, Mapping) else [held_out]:
         validation_only(dataset)
-    report = check_leaks(source, sets, train=real, max_synthetic=0)
+    report = check_leaks(source, held_out, train=real, max_synthetic=0)
     if report:
         raise LeakError(refusal(report))
 
@@ -213,23 +224,33 @@ def _by_name(name: str, dataset: Any, seen: Mapping[str, set[str]], notes: list[
     return leaks
 
 
-def _are_two_folders(one: Any, other: Any) -> bool:
-    """Whether both are read from folders, and from different ones: their ids are file names within each."""
-    folders = [folder_of(one), folder_of(other)]
-    return None not in folders and folders[0] != folders[1]
+def _stated(record: Any, key: str) -> set[str]:
+    """Names in a record of training data, and in those of the parts of an ensemble."""
+    if not isinstance(record, Mapping):
+        return set()
+    values, parts = record.get(key), record.get("parts")
+    found = set(map(str, values)) if isinstance(values, (list, tuple, set, frozenset)) else set()
+    for part in parts.values() if isinstance(parts, Mapping) else ():
+        found |= _stated(part, key)
+    return found
+
+
+def _elsewhere(leak: Leak, dataset: Any, train: Any) -> bool:
+    """Whether a sample was read from a folder that no training image is of: ids are file names within a folder."""
+    folder, others = folder_of(dataset, leak.index), folders_of(train)
+    return folder is not None and None not in others and folder not in others
 
 
 def _doubts(named: list[Leak], train: Any, dataset: Any) -> Iterator[str]:
     """What names of files and patients alone do not say."""
-    if folder_of(dataset) is None:
-        return
-    counts = {kind: sum(leak.kind == kind for leak in named) for kind in ("id", "patient")}
+    kinds: list[str] = [leak.kind for leak in named if folder_of(dataset, leak.index) is not None]
+    counts = {kind: kinds.count(kind) for kind in ("id", "patient")}
     if counts["id"] and train is None:
         yield (
             f"{counts['id']} images of {named[0].held_out!r} have the file name of a training image. Another image may "
             "have it in another folder: whether they are the same, only their content tells. Give train= to compare it."
         )
-    if counts["patient"] and (train is None or _are_two_folders(train, dataset)):
+    if counts["patient"] and (train is None or any(_elsewhere(leak, dataset, train) for leak in named)):
         yield (
             f"{counts['patient']} images of {named[0].held_out!r} are of patients named as patients of the training "
             "data. Where these are two data sets that number their patients alike, such as sub-01, they are not the "
@@ -237,10 +258,10 @@ def _doubts(named: list[Leak], train: Any, dataset: Any) -> Iterator[str]:
         )
 
 
-def _with_content(named: list[Leak], alike: list[Leak], notes: list[str]) -> list[Leak]:
+def _with_content(named: list[Leak], alike: list[Leak], train: Any, dataset: Any, notes: list[str]) -> list[Leak]:
     """Without the ids whose images differ: train/001.png and test/001.png may well be two images."""
     same = {leak.index for leak in alike if leak.kind == "content"}
-    kept = [leak for leak in named if leak.kind != "id" or leak.index in same]
+    kept = [leak for leak in named if leak.kind != "id" or leak.index in same or not _elsewhere(leak, dataset, train)]
     if len(kept) < len(named):
         count, name = len(named) - len(kept), named[0].held_out
         notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,14 +94,28 @@ def names_of(dataset: Any, kind: str) -> tuple[str, ...]:
     return ()
 
 
-def folder_of(dataset: Any) -> Path | None:
-    """The folder that a data set of `torchgenaug.recipes.data.load.load_data` was read from; None of any other."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
+def folder_of(dataset: Any, index: int = 0) -> Path | None:
+    """The folder that `torchgenaug.recipes.data.load.load_data` read sample `index` from; None of any other data."""
+    while isinstance(dataset, (Subset, ConcatDataset)):
+        if isinstance(dataset, Subset):
+            index, dataset = dataset.indices[index], dataset.dataset
+        else:
+            part = bisect_right(dataset.cumulative_sizes, index)
+            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            dataset = dataset.datasets[part]
     name = getattr(dataset, "name", None)
     if not isinstance(name, str) or not hasattr(dataset, "reading") or not Path(name).is_dir():
         return None
     return Path(name).resolve()
+
+
+def folders_of(dataset: Any) -> set[Path | None]:
+    """The folders of all samples, see `folder_of`."""
+    if isinstance(dataset, Subset):
+        return folders_of(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        return {folder for part in dataset.datasets for folder in folders_of(part)}
+    return {folder_of(dataset)}
 
 
 def _column(samples: Sequence[Any], kind: str) -> tuple[str, ...]:
