@@ -13,6 +13,7 @@ import multiprocessing.util
 import os
 import pickle
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def start(arguments: Sequence[object], **options: Any) -> subprocess.Popen[str]:
 
     Args:
         arguments: ``["-c", code, ...]``, ``["-m", module, ...]`` or ``[script, ...]``.
-        options: Of `subprocess.Popen`: standard streams, ``cwd`` and ``env``.
+        options: Of `subprocess.Popen`: standard streams, ``cwd``, ``env`` and ``start_new_session``.
     """
     return _Program([sys.executable, *map(str, arguments)], **{"text": True, **options})
 
@@ -86,14 +87,19 @@ class _Program(subprocess.Popen[str]):
     ):  # fmt: skip
         given = {0: p2cread, 1: c2pwrite, 2: errwrite}
         streams = {number: each if each >= 0 else number for number, each in given.items()}
-        self.pid = _fork(args[1:], os.fspath(cwd or os.getcwd()), os.environ if env is None else env, streams)
+        place, environment = os.fspath(cwd or os.getcwd()), os.environ if env is None else env
+        *_, session, _ = rest
+        self.pid = _fork(args[1:], place, environment, streams, session=session)
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
 
-def _fork(words: list[str], folder: str, environment: Mapping[str, str], files: dict[int, int]) -> int:
+def _fork(
+    words: list[str], folder: str, environment: Mapping[str, str], files: dict[int, int], *, session: bool = False
+) -> int:
     """The process of the program, a child of this one; `files` are ours by their numbers there."""
-    reaper, program = ctypes.CDLL(None), pickle.dumps((words, folder, dict(environment), [*files]))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    reaper, program = ctypes.CDLL(None), pickle.dumps((words, folder, dict(environment), [*files], session, mask))
     with _ONE_AT_A_TIME:
         server, _ = _server()
         reaper.prctl(_SET_CHILD_SUBREAPER, 1)
@@ -115,7 +121,6 @@ def _server() -> tuple[socket.socket, subprocess.Popen[bytes]]:
 def _serve(requests: socket.socket) -> list[str]:
     """Returns in each fork, with what it is to run."""
     import gc
-    import signal
 
     import torch
 
@@ -141,7 +146,7 @@ def _serve(requests: socket.socket) -> list[str]:
     while os.getppid() == between:  # until it belongs to who wants it
         time.sleep(0.001)
     requests.detach()
-    words, folder, environment, numbers = pickle.loads(message)
+    words, folder, environment, numbers, session, mask = pickle.loads(message)
     moved = [fcntl.fcntl(each, fcntl.F_DUPFD, max(numbers) + 1) for each in received]
     for each, number in zip(moved, numbers, strict=True):
         os.dup2(each, number)
@@ -151,6 +156,9 @@ def _serve(requests: socket.socket) -> list[str]:
         except OSError:  # of the listing itself
             continue
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if session:
+        os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

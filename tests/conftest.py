@@ -81,10 +81,15 @@ def short_reports() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def brains_computed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The deformed brains, seconds of work, are left in a file for the other processes of pytest-xdist."""
+    """Fewer deformed brains, still seconds of work, which are left in a file for the other processes of pytest-xdist.
+
+    All of them: ``pytest -m slow tests/recipes/test_data.py``.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchgenaug.datasets.brain_contrasts._VARIANTS", {"train": 2, "held_out": 2})
+        patch.setattr("torchgenaug.datasets.brain_volumes._COUNTS", {"train": 16, "held_out": 16})
         for name in ("brain_contrasts._pairs", "brain_volumes._brains"):
             module, function = name.split(".")
             compute = getattr(importlib.import_module(f"torchgenaug.datasets.{module}"), function)
@@ -120,6 +125,18 @@ def spawned_quickly() -> Iterator[Callable[..., int]]:
 def really_spawned(spawned_quickly: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of the method spawn are new interpreters, as they are for users."""
     monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawned_quickly)
+
+
+@pytest.fixture(scope="session")
+def quick_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of the demo with 3 sampling steps in place of 15; the README's second example runs it as it is."""
+    from torchgenaug import demo, load_synthesizer, save_synthesizer
+    from torchgenaug.synthesizers import DiffusersSynthesizer
+
+    slow, folder = load_synthesizer(demo.WEIGHTS), tmp_path_factory.mktemp("demo") / "weights"
+    settings = {name: getattr(slow, name) for name in ("value_range", "label_channels", "clip", "null_class")}
+    save_synthesizer(DiffusersSynthesizer(slow.unet, slow.scheduler, steps=3, **settings), folder)
+    return folder
 
 
 @pytest.fixture(autouse=True, scope="session")

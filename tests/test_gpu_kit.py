@@ -16,6 +16,7 @@ from benchmarks.gpu import child, pack, session, smoke, suite
 from benchmarks.gpu.session import Session, chosen
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import STEPS, Step
+from tests import clean_interpreter
 from torchgenaug import synthesizers
 
 ROOT = Path(__file__).parents[1]
@@ -26,8 +27,8 @@ def results(out):
 
 
 def run(out, *arguments):
-    command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(out), "--device", "cpu", "--tiny", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    command = ["-m", "benchmarks.gpu", "--out", out, "--device", "cpu", "--tiny", *arguments]
+    return clean_interpreter.run(command, cwd=ROOT)
 
 
 # `suite` and `everything` would run tests of this very suite: the first runs below, on another one.

@@ -24,9 +24,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from torchgenaug import demo, load_synthesizer, save_synthesizer
+from torchgenaug import demo
 from torchgenaug.cli import app
-from torchgenaug.synthesizers import DiffusersSynthesizer
 
 FORK = multiprocessing.get_context("fork")
 ROOT = Path(__file__).parents[1]
@@ -71,15 +70,6 @@ def as_rank(rank, world_size, words):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
     result = CliRunner().invoke(app, words)
     os._exit(result.exit_code)
-
-
-@pytest.fixture(scope="session")
-def quick_weights(tmp_path_factory):
-    """The model of the demo with 3 sampling steps in place of 15; the README's scripts run it as it is."""
-    slow, folder = load_synthesizer(demo.WEIGHTS), tmp_path_factory.mktemp("demo") / "weights"
-    settings = {name: getattr(slow, name) for name in ("value_range", "label_channels", "clip", "null_class")}
-    save_synthesizer(DiffusersSynthesizer(slow.unet, slow.scheduler, steps=3, **settings), folder)
-    return folder
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 
 from tests import interpreter
+from torchgenaug import demo
 
 README = Path(__file__).parents[1] / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
 
 
-def test_first_example_runs_as_a_script(tmp_path):
+def test_first_example_runs_as_a_script(tmp_path, monkeypatch, quick_weights):
+    monkeypatch.setattr(demo, "WEIGHTS", quick_weights)  # the second one runs the model as it is
     (tmp_path / "example.py").write_text(EXAMPLES[0])
     done = interpreter.run(["example.py"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests import clean_interpreter
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.load import load_data
 
@@ -39,6 +40,29 @@ def test_samples_are_what_the_fields_say(name, split):
         assert (column.shape[1:], column.dtype) == (spec.shape, spec.dtype)
         low, high = spec.value_range
         assert low <= column.min() < column.max() <= high
+
+
+EVERY_BRAIN = """
+from torchgenaug.recipes.data.load import load_data
+for split, count in {counts}.items():
+    data = load_data("{name}", split=split)
+    assert len(set(data.ids)) == len(data) == count
+    for sample in map(data.samples.__getitem__, range(count)):
+        for field, spec in data.fields.items():
+            low, high = spec.value_range
+            assert (sample[field].shape, sample[field].dtype) == (spec.shape, spec.dtype)
+            assert low <= sample[field].min() < sample[field].max() <= high
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "counts"), [("brain-3d", {"train": 64, "held_out": 16}), ("brain-t1-t2", {"train": 350, "held_out": 54})]
+)
+def test_every_deformed_brain(name, counts):
+    """All that `tests/conftest.py` leaves out."""
+    done = clean_interpreter.run(["-c", EVERY_BRAIN.format(name=name, counts=counts)])
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", list(PACKAGES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import warnings
 
@@ -129,8 +130,8 @@ def test_nobody_knows_what_an_unknown_teacher_saw(tmp_path, teacher):
 
 
 def test_interrupted_before_and_after_a_change_of_stage(tmp_path, monkeypatch, teacher):
-    """Stages of 8, 4 and 2 steps begin after 0, 2 and 4 of 6 training steps; the run stops after 1, 2, 3, …"""
-    data, changes = blobs(), {"steps": 6}
+    """Stages of 8 and 4 steps begin after 0 and 2 of 4 training steps; the run stops after 1, 2, 3 and 4."""
+    data, changes = blobs(), {"steps": 4, "sampling_steps": 4}
     whole = distil(tmp_path / "whole", teacher, data, changes)
     step = state.TrainingState.train_step
 
@@ -140,7 +141,7 @@ def test_interrupted_before_and_after_a_change_of_stage(tmp_path, monkeypatch, t
         return losses
 
     monkeypatch.setattr(state.TrainingState, "train_step", watched)
-    for _ in range(6):
+    for _ in range(4):
         result = distil(tmp_path / "parts", teacher, data, changes)
     assert result.finished
     assert result.synthesizer.fingerprint == whole.synthesizer.fingerprint
@@ -149,13 +150,15 @@ def test_interrupted_before_and_after_a_change_of_stage(tmp_path, monkeypatch, t
     assert kept["param_groups"][0]["lr"] == pytest.approx(progressive.RATE / 2)
 
 
-def test_another_teacher_in_the_same_folder_is_noticed(tmp_path):
-    data = blobs()
-    run(tmp_path / "teacher", "ddpm", data, tiny(steps=1))
-    distil(tmp_path / "student", tmp_path / "teacher", data)
-    run(tmp_path / "teacher", "ddpm", data, tiny(steps=2), fresh=True)
+def test_another_teacher_in_the_same_folder_is_noticed(tmp_path, teacher):
+    data, other = blobs(), load_synthesizer(teacher)
+    shutil.copytree(teacher, tmp_path / "teacher")
+    distil(tmp_path / "student", tmp_path / "teacher", data, {"steps": 1})
+    next(other.unet.parameters()).mul_(2)
+    shutil.rmtree(tmp_path / "teacher")
+    save_synthesizer(other, tmp_path / "teacher")
     with pytest.raises(ConfigurationError, match=r"same settings.*teacher_fingerprint: '.*--fresh"):
-        distil(tmp_path / "student", tmp_path / "teacher", data)
+        distil(tmp_path / "student", tmp_path / "teacher", data, {"steps": 1})
 
 
 def test_what_does_not_fit_the_teacher(tmp_path, teacher):
@@ -213,8 +216,6 @@ def test_only_the_first_stage_is_guided(teacher):
     assert (told - untold).abs().max() > 1e-3
 
 
-def test_a_teacher_that_cannot_be_guided(tmp_path):
-    data = blobs()
-    run(tmp_path / "teacher", "ddpm", data, tiny(steps=1))
+def test_a_teacher_that_cannot_be_guided(tmp_path, told_masks):
     with pytest.raises(ConfigurationError, match="`guidance_scale` must be left out for a teacher without a class"):
-        distil(tmp_path / "student", tmp_path / "teacher", data, {"guidance_scale": 2.0})
+        distil(tmp_path / "student", told_masks, blobs(), {"guidance_scale": 2.0})

@@ -8,7 +8,7 @@ import sys
 import zlib
 from pathlib import Path
 
-from tests import interpreter
+from tests import clean_interpreter, interpreter
 
 CHILD = """
 import os, signal, sys, time, torch
@@ -87,11 +87,10 @@ def launch(
         command = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
         command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         command += ["--main_process_port", "0"]
-    return subprocess.Popen(
-        [sys.executable, "-m", *command, str(script), _options(path, count, gloo=True, **options)],
+    return clean_interpreter.start(
+        ["-m", *command, script, _options(path, count, gloo=True, **options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         env=_without_ranks(),
     )
 

@@ -297,13 +297,13 @@ def make():
 def test_command_under_torchrun(tmp_path, monkeypatch):
     """SIGTERM ends all ranks within ten seconds, and the same command goes on."""
     (tmp_path / "slow_model.py").write_text(MODEL)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "torchgenaug.cli", "render", "slow_model:make", "--out", "shards", "--count", "48"]
     command += ["--batch-size", "2", "--shard-size", "4"]
     environment = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
     settings = {"cwd": tmp_path, "env": environment}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    child = subprocess.Popen(command, **settings, **pipes, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    child = clean_interpreter.start(command, **settings, **pipes, start_new_session=True)
     deadline = time.monotonic() + 240
     while len(list((tmp_path / "shards").glob("shard-*"))) < 3:
         assert time.monotonic() < deadline

@@ -68,6 +68,7 @@ def plain_pairs(split, lesions):
 
 
 def test_the_study_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchgenaug.datasets.brain_contrasts._VARIANTS", {"train": 5, "held_out": 3})  # as users have
     monkeypatch.setattr("torchgenaug.datasets.brain_contrasts._pairs", plain_pairs)
     text = EXAMPLES["cross-modality"]
     for long, short in (
