@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.pseudonyms import anonymous
 from torchgenaug.recipes.data.training_data import TensorSamples, TrainingData
 from torchgenaug.recipes.options import Options
 from torchgenaug.study.config import load_study
 from torchgenaug.study.examples import EXAMPLES
+from torchgenaug.trust.leaks.real_images import names_of
 from torchgenaug.types import FieldSpec
 
 SEGMENTATION = """
@@ -165,3 +167,24 @@ def test_the_lesions_example_in_a_tiny_version(tmp_path, monkeypatch):
     # Away from the lesion the slices are the healthy ones.
     far = torch.nn.functional.max_pool2d(made.masks.float(), 9, stride=1, padding=4) == 0
     assert torch.equal(made.images[far], empty.images[far])
+
+
+def test_names_may_be_pseudonyms_and_the_split_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHGENAUG_SECRET_FILE", str(tmp_path / "secret"))
+    names = tuple(f"MILLER-{k}" for k in range(12))
+    fields = {
+        "image": FieldSpec((1, 8, 8), value_range=(0.0, 1.0)),
+        "label": FieldSpec((), torch.int64, kind="scalar", value_range=(0, 1)),
+    }
+    samples = TensorSamples({"image": torch.rand(12, 1, 8, 8), "label": torch.arange(12) % 2})
+    data = TrainingData(samples, fields, names, "scans", names)
+    monkeypatch.setattr("torchgenaug.study.sections.load_data", lambda name, **options: data)
+    text = '[data]\nname = "scans"\n[task]\nkind = "classification"\n[synthetic]\nfamily = "vae"\n'
+    plain, hidden = (
+        load_study(saved(tmp_path, text.replace("[task]", f"anonymous = {value}\n[task]")), tmp_path / "out").splits[0]
+        for value in ("false", "true")
+    )
+    for one, other in ((plain.train, hidden.train), (plain.test, hidden.test)):
+        assert [anonymous(each) for each in names_of(one, "patients")] == list(names_of(other, "patients"))
+        assert not [each for each in names_of(other, "ids") if "MILLER" in each]
+        assert torch.equal(one[0]["image"], other[0]["image"])

@@ -79,7 +79,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of generated images and of random halves.")] = 0,
     fail_on: Annotated[
         list[Verdict] | None,
-        typer.Option(help="Exit status 3 for this verdict; may be repeated.", show_default=False),
+        typer.Option(help="Exit status 3 for this very verdict; may be repeated.", show_default=False),
     ] = None,
     anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Write salted hashes in place of names of samples and patients.")

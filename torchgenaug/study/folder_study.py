@@ -83,7 +83,8 @@ class FolderStudy:
             )
         further = None
         if target == "label" and everything.num_unlabelled:
-            further = None if self.data.labelled_only else further_images(everything, self.synthetic.family)
+            every = self.data.written(everything)
+            further = None if self.data.labelled_only else further_images(every, self.synthetic.family)
             everything = everything.labelled()
         splits, spare = [], {}
         for number in range(self.splits):
@@ -121,7 +122,7 @@ class FolderStudy:
         few = train if data.per_class is None else train.limit(data.per_class, seed=number)
         if data.rare:
             few = few.limit(dict.fromkeys(data.rare, data.rare_count), seed=number)
-        parts = [RealSamples(part, target) for part in (few, validation, test, train)]
+        parts = [RealSamples(data.written(part), target) for part in (few, validation, test, train)]
         return Split(f"split-{number}", *parts[:3]), parts[3]
 
     def _task(self, data: TrainingData) -> Classification | Segmentation:

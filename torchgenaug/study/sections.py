@@ -8,6 +8,7 @@ from typing import Any
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.load import load_data
+from torchgenaug.recipes.data.patient_split import anonymised
 from torchgenaug.recipes.data.training_data import TrainingData
 
 KINDS = {"classification": "label", "segmentation": "mask"}
@@ -34,6 +35,7 @@ class DataSection:
         held_out: validation and test samples are halves of the held-out part of an embedded set, which lies elsewhere;
             `validation` and `test` do not count.
         labelled_only: leave out images whose class is not known.
+        anonymous: write pseudonyms in place of the names of samples and patients, as ``fit --anonymous`` does.
     """
 
     name: str = "digits"
@@ -52,6 +54,11 @@ class DataSection:
     split: str | None = None
     held_out: bool = False
     labelled_only: bool = False
+    anonymous: bool = False
+
+    def written(self, data: TrainingData) -> TrainingData:
+        """The data under the names that may be written; they are divided before, as names decide which is where."""
+        return anonymised(data) if self.anonymous else data
 
     def load(self, beside: Path) -> TrainingData:
         """The data.
