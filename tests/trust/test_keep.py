@@ -340,3 +340,36 @@ def test_a_rule_that_counts_its_calls_stays_the_same_rule():
     before = keep(SOURCE, rule, best=0.25)
     assert keep(SOURCE, rule, best=0.25).rule == before.rule
     assert keep(SOURCE, _Counting(2.0), best=0.25).rule != before.rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (ClassifierConfidence(brightness_of := lambda x: x.flatten(1).mean(1)), r"\(n, classes\), got \(10,\)"),
+        (ClassifierConfidence(lambda x: x.flatten(1)[:, :1]), "logits of 1 classes"),
+        (ClassifierConfidence(lambda x: {"logits": x}), "got dict"),
+        (ClassifierConfidence(lambda x: x.flatten(1)[:1]), "for 10 images"),
+        (ClassifierConfidence(nn.Flatten(), label="stage"), "got 'stage'"),
+        (DiscriminatorScore(lambda x: (x, x)), "got tuple"),
+        (DiscriminatorScore(brightness_of, field="scan"), "got 'scan'"),
+        (SegmentationAgreement(lambda x: x[:, 0], mask="label"), r"\(n, classes, \*spatial\), got \(10, 16, 16\)"),
+    ],
+)
+def test_networks_that_do_not_fit_a_rule_are_named(rule, text):
+    with pytest.raises(ConfigurationError, match=text):
+        keep(SOURCE, rule, best=0.5, batch_size=10)
+
+
+def test_classifiers_may_lie_in_a_module_list_and_must_be_callable():
+    networks = nn.ModuleList([nn.Flatten(), nn.Flatten()])
+    assert len(keep(SOURCE, ClassifierConfidence(networks), best=0.5)) == 20
+    with pytest.raises(ConfigurationError, match=r"got 'model\.pt'"):
+        ClassifierConfidence("model.pt")
+    with pytest.raises(ConfigurationError, match="`real` must hold at least 2 images"):
+        Realism(RadiomicsFeatures(), torch.rand(1, 1, 16, 16))
+
+
+def test_what_a_network_of_a_rule_raises_says_so():
+    with pytest.raises(RuntimeError) as caught:
+        keep(SOURCE, ClassifierConfidence(nn.Conv2d(3, 3, 1)), best=0.5)
+    assert "a network of a rule" in caught.value.__notes__[0]

@@ -34,6 +34,8 @@ class _RealBalls:
         neighbours: int = 3,
         value_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
+        if len(real) < 2:
+            raise ConfigurationError(f"`real` must hold at least 2 images, got {len(real)}. Give more.")
         if not 1 <= neighbours < len(real):
             raise ConfigurationError(
                 f"`neighbours` must be in [1, {len(real) - 1}], below the number of real images, got {neighbours!r}."

@@ -46,10 +46,14 @@ class ClassifierConfidence:
     """
 
     def __init__(self, classifiers: Predictor | Sequence[Predictor], *, field: str = "image", label: str = "label"):
-        self.classifiers = list(classifiers) if isinstance(classifiers, Sequence) else [classifiers]
+        several = isinstance(classifiers, Sequence | nn.ModuleList)
+        self.classifiers: list[Predictor] = list(classifiers) if several else [classifiers]  # type: ignore[arg-type,list-item]
         self.field, self.label = field, label
-        if not self.classifiers:
-            raise ConfigurationError("`classifiers` must be at least one network, got none.")
+        if not self.classifiers or not all(map(callable, self.classifiers)):
+            raise ConfigurationError(
+                f"`classifiers` must be at least one network or function image -> logits, got {classifiers!r}. Load "
+                "weights first: network.load_state_dict(torch.load(path, weights_only=True))."
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -58,9 +62,17 @@ class ClassifierConfidence:
 
     def __call__(self, batch: Batch) -> Tensor:
         """(n,) in [0, 1]."""
-        each = [predict(network, batch[self.field]).softmax(1) for network in self.classifiers]
+        images, labels = column(batch, self.field), column(batch, self.label)
+        each = [predict(network, images, "(n, classes)", 2).softmax(1) for network in self.classifiers]
         probabilities = torch.stack(each).mean(0)
-        return probabilities.gather(1, batch[self.label].to(probabilities.device).long().view(-1, 1))[:, 0]
+        wanted = labels.to(probabilities.device).long().view(-1, 1)
+        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < probabilities.shape[1]:
+            raise ConfigurationError(
+                f"`classifiers` must know the classes of {self.label!r}, {int(wanted.min())} to {int(wanted.max())}, "
+                f"got logits of {probabilities.shape[1]} classes. The intended class has no probability. Use a "
+                "classifier of these classes."
+            )
+        return probabilities.gather(1, wanted)[:, 0]
 
 
 class DiscriminatorScore:
@@ -81,7 +93,7 @@ class DiscriminatorScore:
 
     def __call__(self, batch: Batch) -> Tensor:
         """(n,) scores."""
-        scores = predict(self.discriminator, batch[self.field])
+        scores = predict(self.discriminator, column(batch, self.field), "(n,) or (n, 1, …)")
         return scores.reshape(len(scores), -1).mean(1)
 
 
@@ -106,9 +118,10 @@ class SegmentationAgreement:
 
     def __call__(self, batch: Batch) -> Tensor:
         """(n,) in [0, 1]."""
-        logits = predict(self.segmenter, batch[self.field])
+        images, masks = column(batch, self.field), column(batch, self.mask)
+        logits = predict(self.segmenter, images, "(n, classes, *spatial)", images.ndim)
         found = logits.argmax(1).flatten(1)
-        mask = batch[self.mask].to(found.device).reshape(len(found), -1)
+        mask = masks.to(found.device).reshape(len(found), -1)
         if mask.shape != found.shape:
             raise ConfigurationError(
                 f"`segmenter` must return one class per pixel of {self.mask!r}, {tuple(batch[self.mask].shape)}, got "
@@ -142,12 +155,52 @@ class DistanceToCopies:
 
     def __call__(self, batch: Batch) -> Tensor:
         """(n,) in (0, 1]."""
-        labels = None if self.label is None else batch[self.label].cpu().long()
-        return torch.from_numpy(self.detector(batch[self.field].cpu(), labels).p_value)
+        labels = None if self.label is None else column(batch, self.label).cpu().long()
+        return torch.from_numpy(self.detector(column(batch, self.field).cpu(), labels).p_value)
 
 
-def predict(network: Predictor, images: Tensor) -> Tensor:
-    """What a network gives in evaluation mode, without gradients; its mode and device stay as they are."""
+def column(batch: Batch, name: str) -> Tensor:
+    """A field of a batch.
+
+    Raises:
+        ConfigurationError: the samples have no such field.
+    """
+    if name not in batch:
+        raise ConfigurationError(
+            f"A rule must name a field of the samples ({', '.join(sorted(batch))}), got {name!r}. Nothing was scored. "
+            "Name the field when you build the rule: field='image'."
+        )
+    return batch[name]
+
+
+def predict(network: Predictor, images: Tensor, wanted: str, axes: int | None = None) -> Tensor:
+    """What a network gives in evaluation mode, without gradients; its mode and device stay as they are.
+
+    Args:
+        network: is called with the images.
+        images: (n, channels, *spatial).
+        wanted: the shape that it must return, for messages.
+        axes: how many axes that has; None: one or more.
+
+    Raises:
+        ConfigurationError: it returns something else.
+    """
+    try:
+        out = _run(network, images)
+    except Exception as error:
+        error.add_note(f"It was raised by a network of a rule, for images {tuple(images.shape)}.")
+        raise
+    fits = isinstance(out, Tensor) and out.ndim and len(out) == len(images) and axes in (None, out.ndim)
+    if not fits:
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ConfigurationError(
+            f"A network of a rule must return a tensor {wanted}, got {got} for {len(images)} images. Nothing was "
+            "scored. Wrap it in a function that returns one."
+        )
+    return out.float()
+
+
+def _run(network: Predictor, images: Tensor) -> Tensor:
     if not isinstance(network, nn.Module):
         with torch.no_grad():
             return network(images)
@@ -157,7 +210,7 @@ def predict(network: Predictor, images: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             out: Tensor = network(images if parameter is None else images.to(parameter.device, parameter.dtype))
-        return out.float()
+        return out
     finally:
         for module, training in modes:
             module.training = training

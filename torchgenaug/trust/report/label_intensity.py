@@ -95,4 +95,5 @@ def sample_of(dataset: Any, row: int, names: tuple[str, ...] = ("image", "mask")
     if isinstance(samples, torch.Tensor) or not hasattr(samples, "__getitem__"):
         return None
     sample = samples[row]
-    return sample if isinstance(sample, dict) and set(names) <= set(sample) else None
+    known = isinstance(sample, dict) and all(isinstance(sample.get(name), (torch.Tensor, np.ndarray)) for name in names)
+    return sample if known else None
