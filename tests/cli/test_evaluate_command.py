@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from torchgenaug import FieldSpec, ModuleSynthesizer, SyntheticSequence, render_shards, save_synthesizer
 from torchgenaug.cli import app
-from torchgenaug.cli.evaluate_data import load_real
+from torchgenaug.cli.evaluate_data import load_real, load_synthetic
 from torchgenaug.errors import ConfigurationError, FieldMismatchError
 from torchgenaug.shards.card import MARK, put_card
 from torchgenaug.synthesizers import build_network
@@ -147,6 +147,15 @@ def test_a_real_folder_that_holds_the_synthetic_images_is_refused(tmp_path):
     for real in (tmp_path / "data", tmp_path / "data" / "synthetic"):
         with pytest.raises(ConfigurationError, match="--real must not hold the synthetic images"):
             run(tmp_path / "data" / "synthetic", "--real", real, out=tmp_path / "report")
+
+
+def test_subfolders_of_synthetic_images_are_what_the_option_says(tmp_path):
+    for name in ("ill", "healthy"):
+        write_pictures(tmp_path / "synthetic" / name, new_images().images[:3])
+    with pytest.raises(ConfigurationError, match="--folders classes"):
+        load_synthetic(str(tmp_path / "synthetic"), "digits", size=None, count=2, seed=0)
+    made = load_synthetic(str(tmp_path / "synthetic"), "digits", size=None, count=2, seed=0, folders="classes")
+    assert made.class_names == ("healthy", "ill")
 
 
 def test_held_out_and_real_images_are_no_part_of_the_synthetic_ones(tmp_path):

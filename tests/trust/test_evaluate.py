@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ from torchgenaug.datasets.digits import Digits
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.metrics.features.contract import extract_features
 from torchgenaug.metrics.sets.degrade import blur
+from torchgenaug.pseudonyms import anonymous
 from torchgenaug.trust import Evaluation, evaluate
 from torchgenaug.trust.report.page import _privacy
 from torchgenaug.trust.report.profiles import detail_ratio, profile
@@ -319,3 +321,11 @@ def test_the_page_says_how_many_overlaps_it_shows(good: Evaluation):
     assert "60 overlaps of held-out data found; the first 50, report.json has all." in text
     assert text.count("<tr>") == 51
     assert "&lt;b&gt;49" in text
+
+
+def test_names_in_a_report_may_be_pseudonyms(good: Evaluation, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHGENAUG_SECRET_FILE", str(tmp_path / "secret"))
+    leaks = [{"kind": kind, "index": 0, "seen_as": "MILLER"} for kind in ("id", "patient")]
+    leaks += [{"kind": "content", "index": 0, "seen_as": "index 3"}]
+    found = dataclasses.replace(good, leaks={"leaks": leaks, "not_compared": []}).anonymised().to_json()["leaks"]
+    assert [leak["seen_as"] for leak in found["leaks"]] == [anonymous("MILLER")] * 2 + ["index 3"]

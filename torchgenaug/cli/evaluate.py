@@ -116,8 +116,9 @@ def evaluate(
         line = minute_lines("evaluated", "steps")
         extractors = load_features(features or ["radiomics"])
         side = whole_numbers("--size", ",".join(size) if size else None)
-        made = load_synthetic(synthetic, real, size=side, count=count, seed=seed)
         reading = reading_options(images, masks, folders, table, volumes, spacing)
+        subfolders = reading.get("folders")
+        made = load_synthetic(synthetic, real, size=side, count=count, seed=seed, folders=subfolders)
         train, others = load_real(real, held_out, made, size=side, model=Path(synthetic), reading=reading)
 
         def tell(step: str) -> None:
@@ -127,7 +128,7 @@ def evaluate(
 
         innocent = None
         if held_out_synthetic is not None:
-            innocent = load_synthetic(held_out_synthetic, real, size=side, count=count, seed=seed)
+            innocent = load_synthetic(held_out_synthetic, real, size=side, count=count, seed=seed, folders=subfolders)
         evaluation = judge_images(
             made,
             train,

@@ -27,7 +27,7 @@ Reading = Mapping[str, Any]
 """Further arguments of `load_data` for real images: `images`, `masks`, `folders`, `table`, `volumes`, `spacing`."""
 
 
-def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -> Any:
+def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int, folders: str | None = None) -> Any:
     """A data set of synthetic images.
 
     Args:
@@ -37,6 +37,7 @@ def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -
         size: to read a folder of images at.
         count: images that a synthesizer generates.
         seed: of these.
+        folders: what the subfolders of a folder of images are.
 
     Raises:
         ConfigurationError: none of these, or a folder inside the real one.
@@ -55,7 +56,7 @@ def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int) -
                 f"SYNTHETIC must not hold the real images, got {name!r} with {real!r} in it. They would count as "
                 "synthetic. Move them out, or give the folder of the synthetic ones alone."
             )
-        return load_data(name, size=size)
+        return load_data(name, size=size, folders=folders)
     if ":" not in name:
         raise ConfigurationError(
             f"SYNTHETIC must be a shard folder, a saved synthesizer, a folder of images or package.module:factory, got "
