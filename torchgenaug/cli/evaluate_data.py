@@ -27,7 +27,7 @@ Reading = Mapping[str, Any]
 """Further arguments of `load_data` for real images: `images`, `masks`, `folders`, `table`, `volumes`, `spacing`."""
 
 
-def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int, folders: str | None = None) -> Any:
+def load_synthetic(name: str, real: str, *, size: Size, count: int, seed: int, folders: Any = None) -> Any:
     """A data set of synthetic images.
 
     Args:

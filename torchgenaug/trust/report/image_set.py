@@ -193,11 +193,8 @@ def _check_scale(
         factor = width / (last - first) if last > first else 1.0
         # Of a few images the smallest and the largest intensity may lie far inside of the scale.
         is_guess = stated is None and real.stated_range is None
-        more = (
-            " If they are on one scale, state it: value_range=(low, high)."
-            if is_guess or (is_upper_half and not is_outside)
-            else ""
-        )
+        is_doubtful = is_guess or (is_upper_half and not is_outside)
+        more = " If they are on one scale, state it: value_range=(low, high)." if is_doubtful else ""
         raise FieldMismatchError(
             f"`{other.name}` must be on the scale of the real images, [{low:g}, {high:g}], got [{other.smallest:g}, "
             f"{other.largest:g}]. Measures would compare scales. Rescale them: (images - {first:g}) * {factor:g} + "
