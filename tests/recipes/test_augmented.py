@@ -67,10 +67,12 @@ def test_the_network_that_samples_is_the_one_that_is_given_zeros(spatial):
     assert torch.equal(called(None), plain)
 
 
-@pytest.mark.parametrize(("family", "condition"), [("ddpm", "label"), ("ldm", None)])
+@pytest.mark.parametrize(
+    ("family", "condition"), [("ddpm", "label"), ("ldm", None), ("score-sde", "label"), ("slices", None)]
+)
 def test_it_is_learned_next_to_the_denoiser(family, condition):
     torch.manual_seed(0)
-    data = blobs(8)
+    data = blobs(8, (8, 8, 8) if family == "slices" else (16, 16))
     recipe = build_recipe(family, data, tiny(condition=condition))
     run = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
     weight = recipe.networks[AUGMENTATION].linear.weight
@@ -83,7 +85,8 @@ def test_it_is_learned_next_to_the_denoiser(family, condition):
 
 def test_masks_and_sources_show_it_already():
     for condition in ("mask", "source"):
-        assert AUGMENTATION not in build_recipe("ddpm", blobs(4), tiny(condition=condition)).networks
+        for family in ("ddpm", "score-sde"):
+            assert AUGMENTATION not in build_recipe(family, blobs(4), tiny(condition=condition)).networks
 
 
 def test_runs_and_models_of_an_earlier_version(tmp_path):

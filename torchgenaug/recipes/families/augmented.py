@@ -10,11 +10,13 @@ the network that samples is the denoiser alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+
+from torchgenaug.recipes.batches import AUGMENTATION
 
 
 class AugmentationEmbedding(nn.Module):
@@ -48,6 +50,17 @@ class AugmentationEmbedding(nn.Module):
             yield
         finally:
             handle.remove()
+
+
+@contextmanager
+def given_augmentation(networks: Mapping[str, nn.Module], denoiser: nn.Module, drawn: Tensor | None) -> Iterator[None]:
+    """Within it `denoiser` is given `drawn`, where `networks` have an embedding of augmentations."""
+    embedding: Any = networks.get(AUGMENTATION)
+    if embedding is None:
+        yield
+        return
+    with embedding.given(denoiser, drawn):
+        yield
 
 
 def time_embedding(denoiser: Any) -> nn.Module:

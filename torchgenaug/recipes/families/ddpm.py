@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import UNLABELLED, TrainingData
-from torchgenaug.recipes.families.augmented import AugmentationEmbedding
+from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
 from torchgenaug.recipes.families.objective import NUM_TIMES, VelocityObjective
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -85,7 +84,6 @@ class PixelDiffusion:
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """One denoising step at a random time for every sample."""
-        embedding: Any = self.networks.get(AUGMENTATION)
         labels, unet = dropped_labels(batch, self.num_classes), self.networks["unet"]
         given = condition_maps(batch, self.data, self.options)
 
@@ -94,8 +92,7 @@ class PixelDiffusion:
             made: Tensor = velocity.sample if self.by_diffusers else velocity
             return made
 
-        drawn = None if embedding is None else batch.get(AUGMENTATION)
-        with nullcontext() if embedding is None else embedding.given(unet, drawn):
+        with given_augmentation(self.networks, unet, batch.get(AUGMENTATION)):
             loss = self.objective.loss(denoise, with_scores(batch, self.mask_classes))
         update({"unet": loss})
         return {"denoising": loss}

@@ -16,8 +16,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from torchgenaug.nets.score_sde import LAST_TIME
-from torchgenaug.recipes.batches import to_symmetric
+from torchgenaug.recipes.batches import AUGMENTATION, to_symmetric
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
+from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
 from torchgenaug.recipes.families.conditioned import condition_of, module_synthesizer, unet_arguments
 from torchgenaug.recipes.families.ddpm import denoiser_optimizer
 from torchgenaug.recipes.options import Options
@@ -71,10 +72,13 @@ class ScoreModel:
                 prediction="velocity",
             )
         }
+        if options.condition in (None, "label"):  # a mask or a source shows how the image was augmented
+            embedding = AugmentationEmbedding(data.spatial_dims, self._sampler.network.unet)
+            self.networks = {**self.networks, AUGMENTATION: embedding}
 
     def optimizers(self) -> dict[str, Optimizer]:
         """AdamW, as for ``ddpm``."""
-        return {"sampler": denoiser_optimizer(self.networks["sampler"], self.options)}
+        return {"sampler": denoiser_optimizer(nn.ModuleList(self.networks.values()), self.options)}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The error of the velocity at a random time for every sample."""
@@ -83,7 +87,9 @@ class ScoreModel:
         time = first + (1 - first) * torch.rand(len(image), device=image.device)
         noise = torch.randn_like(image)
         alpha, sigma = sampler.level(time, image.ndim)
-        made = sampler.predicted(alpha * image + sigma * noise, time, condition_of(batch, self.data, self.options))
+        condition = condition_of(batch, self.data, self.options)
+        with given_augmentation(self.networks, sampler.network.unet, batch.get(AUGMENTATION)):
+            made = sampler.predicted(alpha * image + sigma * noise, time, condition)
         loss = functional.mse_loss(made.float(), sampler.target(image, noise, time))
         update({"sampler": loss})
         return {"denoising": loss}

@@ -17,7 +17,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from torchgenaug.nets.slice_sampler import MORE_CHANNELS
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
 from torchgenaug.recipes.families.conditioned import condition_of, module_synthesizer, unet_arguments
 from torchgenaug.recipes.families.ddpm import denoiser_optimizer
 from torchgenaug.recipes.options import Options
@@ -42,6 +44,8 @@ FAMILIES = {
     )
 }
 _MOST_NOISE = 0.2  # deviation of the noise on the slice before
+_MOST_SHIFT = 0.3
+"""Of the brightness and contrast of the slice before, so that it does not decide those of the next: volumes drifted."""
 
 
 def build(family: str, data: TrainingData, options: Options) -> Recipe:
@@ -70,10 +74,13 @@ class SliceDiffusion:
                 shared=options.settings["shared_noise"],
             )
         }
+        if options.condition is None:  # a mask or a source shows how the volume was augmented
+            embedding = AugmentationEmbedding(data.spatial_dims, self._sampler.network.unet)
+            self.networks = {**self.networks, AUGMENTATION: embedding}
 
     def optimizers(self) -> dict[str, Optimizer]:
         """AdamW, as for ``ddpm``."""
-        return {"sampler": denoiser_optimizer(self.networks["sampler"], self.options)}
+        return {"sampler": denoiser_optimizer(nn.ModuleList(self.networks.values()), self.options)}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The error of v in random slices at random times."""
@@ -83,6 +90,8 @@ class SliceDiffusion:
         clean, before = _slices(volumes, rows, place), _slices(volumes, rows, (place - 1).clamp(min=0))
         amount = _MOST_NOISE * torch.rand((len(rows), 1, 1, 1), device=volumes.device)
         before = before + amount * torch.randn_like(before)
+        gain, offset = (_MOST_SHIFT * (2 * torch.rand_like(amount) - 1) for _ in range(2))
+        before = (before + 1) * (1 + gain) - 1 + offset
         condition = condition_of(batch, self.data, self.options)
         given = None if condition is None else _slices(condition, rows, place)
         time = torch.rand(len(rows), device=volumes.device)
@@ -90,14 +99,21 @@ class SliceDiffusion:
         noise = torch.randn_like(clean)
         noisy = angle.cos() * clean + angle.sin() * noise
         wanted = angle.cos() * noise - angle.sin() * clean
-        sampler: Any = self.networks["sampler"]
-        loss = functional.mse_loss(sampler.velocity(noisy, time, before, place, given).float(), wanted)
+        drawn = batch.get(AUGMENTATION)
+        sampler = self._sampler
+        with given_augmentation(self.networks, sampler.network.unet, None if drawn is None else drawn[rows]):
+            made = sampler.velocity(noisy, time, before, place, given)
+        loss = functional.mse_loss(made.float(), wanted)
         update({"sampler": loss})
         return {"denoising": loss}
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:
         """The sampler, all of whose random numbers are its latents."""
         return module_synthesizer(networks["sampler"], self.data, self.options)
+
+    @property
+    def _sampler(self) -> Any:
+        return self.networks["sampler"]
 
 
 def _slices(volumes: Tensor, rows: Tensor, places: Tensor) -> Tensor:
