@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torchgenaug import ShardSource, SyntheticSequence, render_shards, verify_shards
+from torchgenaug import ClassLabels, ShardSource, SyntheticSequence, render_shards, verify_shards
 from torchgenaug.export import export_samples
 from torchgenaug.shards.card import CARD_NAME, MARK, about_images, card_text, put_evaluation, read_card, write_card
 from torchgenaug.testing import AnalyticSynthesizer
@@ -141,3 +141,13 @@ def test_an_export_takes_the_measures_along(tmp_path):
     card = read_card(export_samples(source, tmp_path / "files", "png"))
     assert "**caution**" in card
     assert "manifest.json" not in card  # it does not travel along
+
+
+def test_the_numbers_of_classes_are_explained(tmp_path):
+    synthesizer = AnalyticSynthesizer((8, 8), num_classes=2)
+    synthesizer.trained_on = {"samples": ["a"], "class_names": ["healthy", "very\nill"]}
+    source = render_shards(SyntheticSequence(synthesizer, ClassLabels(2)), tmp_path / "s", 6, progress=False)
+    line = "\nClasses of `label`: 0 healthy, 1 very ill.\n\n## Origin"
+    assert line in card_text(source.manifest)
+    assert line in read_card(export_samples(source, tmp_path / "files", "png"))
+    assert "Classes" not in card_text(rendered(tmp_path / "t", synthesizer.trained_on).manifest)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torchgenaug.contracts import SyntheticSource, trained_on_of
 from torchgenaug.shards import ShardSource
-from torchgenaug.shards.card import about_images, card_head, put_card, read_card, trained_on_text
+from torchgenaug.shards.card import about_images, card_head, classes_text, put_card, read_card, trained_on_text
 from torchgenaug.shards.evaluated import find_section, with_section
 
 
@@ -32,7 +32,7 @@ def card_text(source: SyntheticSource, settings: Mapping[str, Any], remarks: lis
 | Field | As it was generated |
 |---|---|
 {fields}
-
+{classes_text(trained_on_of(source), source.fields)}
 ## Origin
 
 - Sequence: `{source.fingerprint}` (fingerprint)

@@ -41,7 +41,7 @@ def model_card_text(family: str, data: TrainingData, recipe: Options, result: Fi
 pretty_name: Generator of medical images
 license: unknown
 library_name: torchgenaug
-pipeline_tag: unconditional-image-generation
+pipeline_tag: {"image-to-image" if recipe.condition in ("mask", "source") else "unconditional-image-generation"}
 tags:
 - synthetic
 - medical

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def card_text(manifest: Manifest, filtered: str = "") -> str:
 | Field | Kind | Shape | Dtype | Range |
 |---|---|---|---|---|
 {fields}
-
+{classes_text(manifest.trained_on, manifest.fields)}
 ## Origin
 
 - Generator: `{manifest.synthesizer}` (fingerprint), base seed {manifest.seed}, sequence `{manifest.sequence}`
@@ -130,6 +130,15 @@ Unknown. State it in the head: what the training images allow decides.
 
 {listed}
 """
+
+
+def classes_text(record: Any, fields: Collection[str]) -> str:
+    """A line on what the numbers of ``label`` mean; empty where there is no such field, or no names."""
+    names = record.get("class_names") if isinstance(record, Mapping) and "label" in fields else None
+    if not isinstance(names, list | tuple) or not names:
+        return ""
+    listed = ", ".join(f"{number} {' '.join(str(name).split())}" for number, name in enumerate(names))
+    return f"\nClasses of `label`: {listed}.\n"
 
 
 def trained_on_text(record: Any, where: str = "manifest.json") -> str:
