@@ -12,12 +12,15 @@ import SimpleITK
 import torch
 from PIL import Image
 
+from torchgenaug import SyntheticPool, SyntheticSequence
 from torchgenaug.contracts import SyntheticSource
-from torchgenaug.errors import ConfigurationError, IntensityMismatchWarning, StateMismatchError
+from torchgenaug.errors import ConfigurationError, EmptyDatasetError, IntensityMismatchWarning, StateMismatchError
 from torchgenaug.export import Geometry, export_samples, plan_export
 from torchgenaug.export.run import EXPORT_NAME
 from torchgenaug.file_locks import folder_held
 from torchgenaug.recipes.data.load import load_data
+from torchgenaug.sources.in_memory import InMemorySource
+from torchgenaug.testing import AnalyticSynthesizer
 from torchgenaug.types import FieldSpec
 
 HU = (-1024.0, 3071.0)
@@ -391,3 +394,38 @@ def test_two_exports_into_one_folder_do_not_mix(tmp_path):
         export_samples(slices(), tmp_path, "png")
     assert not list(tmp_path.iterdir())
     export_samples(slices(), tmp_path, "png")
+
+
+@pytest.mark.parametrize("limits", [(0, 1, 2), (1, 0), (1, 1), (0, math.nan), (0, math.inf), ("a", "b"), 3])
+@pytest.mark.parametrize("format_", ["png", "dicom"])
+def test_a_range_that_is_none_is_refused(tmp_path, format_, limits):
+    with pytest.raises(ConfigurationError, match="two finite numbers, low < high"):
+        export_samples(slices(), tmp_path, format_, value_range=limits)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"spacing_mm": "11"},
+        {"spacing_mm": 2.0},
+        {"affine": "like.nii"},
+        {"affine": np.diag([1, 1, 1, 2.0])},
+        {"parents": [np.eye(3)]},
+    ],
+)
+def test_spacings_and_affines_that_are_none_are_refused(arguments):
+    with pytest.raises(ConfigurationError, match=r"`spacing_mm` must be|`affine` must be"):
+        Geometry(**arguments)
+
+
+def test_what_cannot_be_read_twice_alike_is_not_exported(tmp_path):
+    sequence = SyntheticSequence(AnalyticSynthesizer((8, 8)))
+    with pytest.raises(ConfigurationError, match="got SyntheticSequence"):
+        export_samples(sequence, tmp_path, "png")
+    with SyntheticPool(sequence, 4, background=False) as pool, pytest.raises(ConfigurationError, match="every epoch"):
+        export_samples(pool, tmp_path, "png")
+    with pytest.raises(EmptyDatasetError):
+        export_samples(InMemorySource(sequence, 0), tmp_path, "png")
+    with pytest.raises(ConfigurationError, match="must be a Geometry"):
+        export_samples(slices(), tmp_path, "png", geometry="x")

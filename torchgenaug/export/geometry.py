@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -51,9 +52,10 @@ class Geometry:
             raise ConfigurationError(f"`first_axis` must be 'x', 'row' or None, got {self.first_axis!r}.")
         for affine in (*([] if self.affine is None else [self.affine]), *(self.parents or ())):
             _checked(affine)
-        if self.spacing_mm is not None and not all(each > 0 and math.isfinite(each) for each in self.spacing_mm):
+        if self.spacing_mm is not None and not _is_spacing(self.spacing_mm):
             raise ConfigurationError(
-                f"`spacing_mm` must be positive numbers, got {tuple(self.spacing_mm)}. For example (1.0, 1.0, 3.0)."
+                f"`spacing_mm` must be positive numbers, one for each axis, got {self.spacing_mm!r}. For example "
+                "(1.0, 1.0, 3.0)."
             )
 
     @property
@@ -101,6 +103,12 @@ class Geometry:
             "spacing_mm": None if self.spacing_mm is None else [float(each) for each in self.spacing_mm],
             "first_axis": self.first_axis,
         }
+
+
+def _is_spacing(spacing: Any) -> bool:
+    if isinstance(spacing, str) or not hasattr(spacing, "__iter__"):
+        return False
+    return all(isinstance(each, Real) and math.isfinite(each) and float(each) > 0 for each in spacing)
 
 
 def as_displayed(values: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Affine]:
@@ -158,10 +166,14 @@ def _without_affine(spacing: Sequence[float], spatial: Sequence[int], x_first: b
 
 
 def _checked(affine: npt.ArrayLike) -> Affine:
-    matrix: Affine = np.asarray(affine, np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
+    try:
+        matrix: Affine = np.asarray(affine, np.float64)
+    except (TypeError, ValueError):
+        matrix = np.zeros(0)
+    is_affine = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.allclose(matrix[3], [0, 0, 0, 1])
+    if not is_affine or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
         raise ConfigurationError(
-            f"`affine` must be a finite, invertible matrix (4, 4), got {matrix.tolist()}. It maps voxels to mm: "
-            "nibabel.load(file).affine."
+            f"`affine` must be a finite, invertible matrix (4, 4) with the last row 0, 0, 0, 1, got {affine!r}. It "
+            "maps voxels to mm: nibabel.load(file).affine."
         )
     return matrix

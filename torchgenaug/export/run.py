@@ -20,6 +20,7 @@ from torchgenaug.errors import ConfigurationError, IntensityMismatchWarning, Sta
 from torchgenaug.export.card import write_card
 from torchgenaug.export.dicom import DicomWriter, Modality
 from torchgenaug.export.geometry import Geometry
+from torchgenaug.export.levels import is_range
 from torchgenaug.export.names import check_names, class_names_of
 from torchgenaug.export.nifti import NiftiWriter
 from torchgenaug.export.parquet import ParquetWriter
@@ -29,6 +30,7 @@ from torchgenaug.export.sample import ExportedSample, Writer, image_fields
 from torchgenaug.export.table import sample_rows, scalar_fields, write_tables
 from torchgenaug.file_locks import folder_held
 from torchgenaug.local_paths import make_folder
+from torchgenaug.sources.selected import check_unchanging
 
 Format: TypeAlias = Literal["nifti", "dicom", "png", "parquet", "imagefolder"]
 Progress: TypeAlias = Callable[[int, int], None]
@@ -175,7 +177,17 @@ def plan_export(
         raise ConfigurationError(f"`format` must be one of {', '.join(get_args(Format))}, got {format!r}.")
     if bits not in (8, 16):
         raise ConfigurationError(f"`bits` must be 8 or 16, got {bits!r}.")
+    check_unchanging(source)
     geometry = geometry or Geometry()
+    if not isinstance(geometry, Geometry):
+        raise ConfigurationError(
+            f"`geometry` must be a Geometry, got {geometry!r}. For example Geometry(affine=affine)."
+        )
+    if value_range is not None and not is_range(value_range):
+        raise ConfigurationError(
+            f"`value_range` must be two finite numbers, low < high, got {value_range!r}. They become black and white. "
+            "For example value_range=(-1000, 2000)."
+        )
     fields = image_fields(source.fields)
     if not fields or len({spec.shape[1:] for spec in fields.values()}) > 1:
         shapes = {name: spec.shape for name, spec in fields.items()}

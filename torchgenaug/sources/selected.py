@@ -19,6 +19,28 @@ from torchgenaug.sources.shares import apportion, checked_weights
 from torchgenaug.types import Batch, FieldSpec
 
 
+def check_unchanging(source: Any) -> None:
+    """Refuses what cannot be read twice alike.
+
+    Raises:
+        ConfigurationError: no source of samples, or one that changes from epoch to epoch.
+        EmptyDatasetError: a source without samples.
+    """
+    if not callable(getattr(source, "read", None)) or not hasattr(source, "__len__"):
+        raise ConfigurationError(
+            f"`source` must be a source of generated samples, got {type(source).__name__}. Render them first: "
+            "source = render_shards(sequence, 'shards', count)."
+        )
+    if is_changing(source):
+        raise ConfigurationError(
+            f"`source` must hold the same samples in every epoch, got {type(source).__name__}. What is chosen now "
+            "would be something else in the next epoch. Ask the model for what you want: for example "
+            "ClassLabels(num_classes, weights=...) as conditions of the pool's sequence."
+        )
+    if not len(source):
+        raise EmptyDatasetError("`source` must hold at least one sample, got none.")
+
+
 class SelectedSource(SourceDataset):
     """The samples of a source at chosen positions: a `torch.utils.data.Dataset`, and a source for mixing.
 
@@ -35,12 +57,7 @@ class SelectedSource(SourceDataset):
     """
 
     def __init__(self, source: SyntheticSource, positions: npt.ArrayLike) -> None:
-        if is_changing(source):
-            raise ConfigurationError(
-                f"`source` must hold the same samples in every epoch, got {type(source).__name__}. What is chosen now "
-                "would be something else in the next epoch. Ask the model for what you want: for example "
-                "ClassLabels(num_classes, weights=...) as conditions of the pool's sequence."
-            )
+        check_unchanging(source)
         chosen = np.asarray(positions)
         if not chosen.size:
             raise EmptyDatasetError("`positions` must choose at least one sample, got none.")
