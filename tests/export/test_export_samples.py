@@ -429,3 +429,12 @@ def test_what_cannot_be_read_twice_alike_is_not_exported(tmp_path):
         export_samples(InMemorySource(sequence, 0), tmp_path, "png")
     with pytest.raises(ConfigurationError, match="must be a Geometry"):
         export_samples(slices(), tmp_path, "png", geometry="x")
+
+
+def test_a_file_without_bytes_is_written_again(tmp_path):
+    export_samples(slices(), tmp_path, "png")
+    path = tmp_path / "images" / "0000006.png"
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    export_samples(slices(), tmp_path, "png")
+    assert path.read_bytes() == whole

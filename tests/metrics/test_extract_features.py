@@ -113,3 +113,9 @@ def test_vectors_that_are_no_numbers_are_refused():
         FeatureSets(torch.zeros(3, 2), torch.tensor([[0.0, torch.nan]]), "test")
     with pytest.raises(ConfigurationError, match="as many features"):
         FeatureSets(torch.zeros(3, 2), torch.zeros(3, 1), "test")
+
+
+@pytest.mark.parametrize("limits", [(0, 1, 2), 3, "ab", (0, "x"), (1, 0), (0, torch.nan)])
+def test_a_range_that_is_none_is_refused(limits):
+    with pytest.raises(ConfigurationError, match="low < high"):
+        extract_features(RadiomicsFeatures(), torch.rand(2, 1, 16, 16), value_range=limits)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -68,13 +66,6 @@ class Levels:
     def to_json(self) -> dict[str, float]:
         """What a reader needs to get the intensities back."""
         return {"low": self.low, "step": self.step, "highest": self.highest}
-
-
-def is_range(limits: Any) -> bool:
-    """Whether these are two finite numbers, the smaller one first."""
-    if not isinstance(limits, tuple | list) or len(limits) != 2:
-        return False
-    return all(isinstance(each, Real) and math.isfinite(each) for each in limits) and bool(limits[0] < limits[1])
 
 
 def class_numbers(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

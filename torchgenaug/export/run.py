@@ -20,7 +20,6 @@ from torchgenaug.errors import ConfigurationError, IntensityMismatchWarning, Sta
 from torchgenaug.export.card import write_card
 from torchgenaug.export.dicom import DicomWriter, Modality
 from torchgenaug.export.geometry import Geometry
-from torchgenaug.export.levels import is_range
 from torchgenaug.export.names import check_names, class_names_of
 from torchgenaug.export.nifti import NiftiWriter
 from torchgenaug.export.parquet import ParquetWriter
@@ -31,6 +30,7 @@ from torchgenaug.export.table import sample_rows, scalar_fields, write_tables
 from torchgenaug.file_locks import folder_held
 from torchgenaug.local_paths import make_folder
 from torchgenaug.sources.selected import check_unchanging
+from torchgenaug.types import finite_range
 
 Format: TypeAlias = Literal["nifti", "dicom", "png", "parquet", "imagefolder"]
 Progress: TypeAlias = Callable[[int, int], None]
@@ -183,7 +183,7 @@ def plan_export(
         raise ConfigurationError(
             f"`geometry` must be a Geometry, got {geometry!r}. For example Geometry(affine=affine)."
         )
-    if value_range is not None and not is_range(value_range):
+    if value_range is not None and finite_range(value_range) is None:
         raise ConfigurationError(
             f"`value_range` must be two finite numbers, low < high, got {value_range!r}. They become black and white. "
             "For example value_range=(-1000, 2000)."
@@ -250,7 +250,9 @@ def _names(source: SyntheticSource) -> list[str]:
 
 
 def _is_written(writer: Writer, position: int, name: str, folder: Path) -> bool:
-    return all((folder / path).exists() for path in writer.targets(position, name).values())
+    # A file without bytes is what a power cut leaves.
+    places = (folder / path for path in writer.targets(position, name).values())
+    return all(each.exists() and each.stat().st_size > 0 for each in places)
 
 
 def _adopt(plan: Plan, folder: Path) -> None:

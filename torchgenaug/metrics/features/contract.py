@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, IntensityMismatchWarning
+from torchgenaug.types import finite_range
 
 _LEAST_SHARE = 0.01  # of the value range: a few steps of 8 bit
 _TOLERANCE = 0.1  # of the width of the value range: diffusion models overshoot it by a few per cent
@@ -131,8 +132,7 @@ def image_batches(
     images: ImageSequence, *, value_range: tuple[float, float], batch_size: int, rows: Sequence[int] | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """Batches (position of the first image, float32 images), checked for shape, finiteness and range."""
-    low, high = value_range
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if finite_range(value_range) is None:
         raise ConfigurationError(f"`value_range` must be (low, high), finite, low < high, got {value_range}.")
     if batch_size < 1:
         raise ConfigurationError(f"`batch_size` must be at least 1, got {batch_size}.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from torchgenaug.contracts import SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError
 from torchgenaug.trust.copies.describe import Images
 from torchgenaug.trust.leaks.real_images import images_or_view, names_of
+from torchgenaug.types import finite_range
 
 _IN_MEMORY = 1 << 29  # bytes of one set
 _LOOKED_AT = 256  # images of which the range is taken
@@ -150,7 +149,7 @@ def common_range(real: ImageSet, others: Sequence[ImageSet], stated: tuple[float
         ConfigurationError: the real images hold a single intensity, or `stated` is no range.
         FieldMismatchError: another set is on another scale, with the transform that aligns it.
     """
-    if stated is not None and not _is_range(stated):
+    if stated is not None and finite_range(stated) is None:
         raise ConfigurationError(
             f"`value_range` must be two finite numbers, low < high, got {stated!r}. Pass value_range=(0.0, 1.0)."
         )
@@ -163,13 +162,6 @@ def common_range(real: ImageSet, others: Sequence[ImageSet], stated: tuple[float
     for each in others:
         _check_scale(each, real, (low, high), stated)
     return low, high
-
-
-def _is_range(stated: Any) -> bool:
-    if not isinstance(stated, (tuple, list)) or len(stated) != 2:
-        return False
-    known = all(isinstance(each, Real) and math.isfinite(each) for each in stated)
-    return known and stated[0] < stated[1]
 
 
 def _check_scale(
