@@ -146,3 +146,15 @@ def test_trainers_find_mixes_behind_functions_and_iterables():
 def test_trainers_refuse_what_generates_samples(wrap):
     with pytest.raises(ConfigurationError, match="got SyntheticSequence"):
         MixesOf(wrap(SyntheticSequence(AnalyticSynthesizer((8, 8))))).refuse("validation")
+
+
+def test_a_method_that_collates_is_no_data_set():
+    class Training(Own):
+        def collate(self, samples):
+            return samples
+
+    training = Training(mix())
+    loader = DataLoader(REAL, collate_fn=training.collate, worker_init_fn=training.collate)
+    assert validation_only(loader) is loader
+    assert not MixesOf(loader).mixes
+    MixesOf(loader).refuse("validation")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 from torch.nn import Module
+from torch.utils.data import DataLoader
 
 _MOST_PARTS = 64  # of one data set that are looked at: a list of samples may be long
 _MOST_VISITED = 256
@@ -37,7 +38,11 @@ def inner_sets(dataset: Any, also: Callable[[Any], bool] | None = None) -> Itera
         return
     # Not `vars(dataset)`: CPython 3.11 and 3.12 read attributes more slowly for good once a `__dict__` was asked for.
     whole = isinstance(dataset, dict | list | tuple) or _is_function(dataset)
-    waiting = deque([dataset] if whole else gc.get_referents(dataset))
+    held = [dataset] if whole else gc.get_referents(dataset)
+    if isinstance(dataset, DataLoader):  # what they are methods of is often another data set, which is not read
+        held = [part for part in held if part is not dataset.collate_fn and part is not dataset.worker_init_fn]
+        held = [_without_functions(part) if isinstance(part, dict) else part for part in held]
+    waiting = deque(held)
 
     def wanted(part: Any) -> bool:
         return _is_readable(part) or _is_function(part) or (also is not None and also(part))
@@ -70,6 +75,10 @@ def find_inside(dataset: Any, kinds: tuple[type, ...]) -> Any:
             visited.add(id(part))
             waiting += inner_sets(part)
     return None
+
+
+def _without_functions(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in attributes.items() if name not in ("collate_fn", "worker_init_fn")}
 
 
 def _is_function(part: Any) -> bool:
