@@ -1,7 +1,8 @@
-"""Transfer: a pretrained pipeline fitted to few images by ``lora``, against a model that begins with them.
+"""Transfer: a pretrained model fitted to few images (``lora``, ``fit --from``), against one that begins with them.
 
 No pretrained pipeline is small enough for a benchmark, so one is trained here: a Stable-Diffusion-type pipeline of the
-digits 0 to 4, 16 x 16 pixels. Then there are ten images of each of the digits 5 to 9. *Distance* is the sliced
+digits 0 to 4, 16 x 16 pixels; and a `ddpm` of them in as much time. Then there are ten images of each of the digits 5
+to 9, and every model has as many steps on them. *Distance* is the sliced
 Wasserstein distance to held-out digits 5 to 9, over that of the fifty; *wanted* is the share of samples that a
 classifier of digits sees as one of them.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.families import seconds_per_step
 from benchmarks.family_quality import _classifier
 from benchmarks.harness import publish
+from torchgenaug import load_synthesizer
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes.build import build_recipe, describe_family
@@ -31,8 +35,8 @@ from torchgenaug.recipes.settings import checked_settings
 SIZE, FIRST_NEW, EACH = 16, 5, 10
 
 
-def measure(*, quick: bool = False, seconds: float = 60.0, steps: int = 400) -> None:
-    """The pipeline as it is, with adapters of two learning rates, and `ddpm` of the fifty images alone."""
+def measure(*, quick: bool = False, seconds: float = 150.0, steps: int = 200) -> None:
+    """The pipeline as it is and with adapters; a `ddpm` as it is, fitted further, and one of the fifty images alone."""
     if quick:
         seconds, steps = 0.2, 1
     few, held_out = _digits("train", new=True).limit(EACH, 0), _digits("held_out", new=True)
@@ -45,14 +49,26 @@ def measure(*, quick: bool = False, seconds: float = 60.0, steps: int = 400) -> 
         options = Options(start=str(folder / "pipeline"), settings=settings, batch_size=8, steps=steps)
         recipe = build_recipe("lora", few, options)
         rows.append({"model": "pipeline as it is", **_judged(recipe.synthesizer(recipe.networks), judge)})
-        for rate in (None, 1e-3):
-            began = time.process_time()
-            model = _fitted("lora", few, held_out, folder / f"lora {rate}", options, rate)
-            taken = time.process_time() - began
-            rows.append({"model": f"lora, rate {rate or 'as it is'}", "cpu_s": taken, **_judged(model, judge)})
-        began = time.process_time()
-        model = _fitted("ddpm", few, held_out, folder / "ddpm", Options(batch_size=8, steps=steps), None)
-        rows.append({"model": "ddpm", "cpu_s": time.process_time() - began, **_judged(model, judge)})
+        for rank, rate in ((8, None), (8, 1e-3), (2, 1e-3), (32, 1e-3))[: 1 if quick else None]:
+            arm = replace(options, settings={**settings, "rank": rank}, learning_rate=rate)
+            name = f"lora, rank {rank}, rate {rate or 'as it is'}"
+            rows.append(_fitted("lora", few, held_out, folder / name, arm, name, judge))
+        old = _digits("train", new=False)
+        alone = Options(batch_size=8, steps=steps)
+        trained = _steps_within("ddpm", old, seconds)
+        fit(
+            "ddpm",
+            old,
+            folder / "base",
+            recipe=Options(batch_size=8, steps=trained),
+            options=FitOptions(reports=1),
+            device="cpu",
+            progress=False,
+        )
+        rows.append({"model": "ddpm of other digits, as it is", **_judged(load_synthesizer(folder / "base"), judge)})
+        further = replace(alone, start=str(folder / "base"))
+        rows.append(_fitted("ddpm", few, held_out, folder / "further", further, "ddpm of other digits, --from", judge))
+        rows.append(_fitted("ddpm", few, held_out, folder / "alone", alone, "ddpm", judge))
     publish("pretrained", {"rows": rows, "noise": judge.noise / judge.floor, "steps": steps}, quick=quick)
 
 
@@ -128,17 +144,15 @@ def _text_parts(folder: Path) -> Tensor:
     return encode_prompts(str(folder), ["a medical image of digits"])[0].unsqueeze(0)
 
 
+def _steps_within(family: str, data: TrainingData, seconds: float) -> int:
+    return max(2, round(seconds / seconds_per_step(family, data, Options(batch_size=8), min(3.0, seconds))))
+
+
 def _fitted(
-    family: str, few: TrainingData, held_out: TrainingData, out: Path, options: Options, rate: float | None
-) -> Any:
-    options = Options(
-        start=options.start,
-        settings=options.settings,
-        batch_size=options.batch_size,
-        steps=options.steps,
-        learning_rate=rate,
-    )
-    return fit(
+    family: str, few: TrainingData, held_out: TrainingData, out: Path, options: Options, name: str, judge: Judge
+) -> dict[str, Any]:
+    began = time.process_time()
+    model: Any = fit(
         family,
         few,
         out,
@@ -148,6 +162,7 @@ def _fitted(
         device="cpu",
         progress=False,
     ).synthesizer
+    return {"model": name, "cpu_s": time.process_time() - began, **_judged(model, judge)}
 
 
 def _judged(model: Synthesizer, judge: Judge) -> dict[str, float]:

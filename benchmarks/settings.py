@@ -135,6 +135,16 @@ GROUPS = (
         judged=256,
     ),
     Group("dcgan", "digits", 8, {**_CRITIC, **_NOT}, limit=10, judged=256),
+    Group(
+        "acgan",
+        "digits",
+        8,
+        {**_CRITIC, **_NOT},
+        options=Options(condition="label"),
+        limit=10,
+        judged=256,
+    ),
+    Group("wgan-gp", "digits", 8, _CRITIC, limit=10, judged=256),
     Group("pggan", "digits", 12, _ADA, limit=10, judged=256),
     Group("spade", "brain", 8, _ADA, options=_MASK, size=32),
     Group("cyclegan", "brain-t1-t2", 10, _ADA, options=_SOURCE, size=32),
@@ -143,7 +153,7 @@ GROUPS = (
     Group(
         "score-sde",
         "digits",
-        16,
+        120,  # after 16 s its samples were noise
         {"equation=ve": {"equation": "ve"}},
         {
             "corrector=false": rebuilt(corrector=False),
@@ -181,6 +191,7 @@ GROUPS = (
     Group("countersynth", "benchmarks.brain_sizes:brain_sizes", 8, {"volume=0": {"volume": 0.0}}, options=_LABEL),
     Group("introvae", "digits", 12, {"rejection=0": {"rejection": 0.0}}, options=_LABEL, judged=256),
     Group("two-stage-vae", "brain", 12, {"adversarial=0": {"adversarial": 0.0}}, options=Options(with_mask=True)),
+    Group("ldm", "brain-3d", 400, {"adversarial=0.02": {"adversarial": 0.02}}, options=Options(batch_size=4)),
     Group("slices", "brain-3d", 16, {"slices_per_volume=2": {"slices_per_volume": 2}}),
 )
 

@@ -5,6 +5,7 @@ at a frequency over that at its neighbours (1: none); *share* is that of the upp
 real volumes (1: as real ones; blur lowers it).
 
     python -m benchmarks.gans.stripes --out results.jsonl --seconds 90
+    python -m benchmarks.gans.stripes --out results.jsonl --seconds 400 --size 32 --family spade
 """
 
 from __future__ import annotations
@@ -113,10 +114,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file of JSON lines")
     parser.add_argument("--seconds", type=float, default=90.0, help="CPU seconds of training for each")
     parser.add_argument("--size", type=int, default=16, help="voxels of the shortest side")
+    parser.add_argument("--family", help="of the arms, those of one family without settings")
     parser.add_argument("--publish", action="store_true", help="keep all rows of the file as results/stripes.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for family, settings, condition in ARMS:
+        if arguments.family is not None and (settings or family != arguments.family):
+            continue
         row = measure_arm(family, settings, condition, arguments.seconds, arguments.size)
         with arguments.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
