@@ -66,7 +66,8 @@ def spectrum(images: Tensor, *, taper: bool = False) -> Tensor:
     # Padded to twice the size: content that a shift moves out at one side does not come in at the other.
     size = tuple(2 * length for length in images.shape[1:])
     # Squares, then a root: the absolute value of complex numbers takes three times as long.
-    power = torch.view_as_real(torch.fft.rfftn(values, size, dim=axes)).square().sum(-1).flatten(1)
+    transform = torch.fft.rfftn(values, size, dim=axes)
+    power = (transform.real.square() + transform.imag.square()).flatten(1)
     index, weight = _circles(size, str(images.device))
     # Normalised where it is read: the root mean square of an image with a bright border would be that of its border.
     rms = power.mean(1, keepdim=True).sqrt().clamp(min=1e-12)
