@@ -29,7 +29,7 @@ def train(first_epoch=0, skipped=0):
 
 def patches():
     mixed = SyntheticMixDataset(subjects(12, 0), subjects(6, 1), ratio=0.25)
-    queue = tio.Queue(mixed, 16, 4, tio.UniformSampler(6), num_workers=0)  # its loader is never told an epoch
+    queue = tio.Queue(mixed, 16, 4, tio.UniformSampler(6), num_workers=0)  # its loader knows no epochs
     sizes = [batch["image"][tio.DATA].shape for _ in range(2) for batch in tio.SubjectsLoader(queue, batch_size=8)]
     return mixed, sizes
 

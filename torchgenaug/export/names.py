@@ -12,7 +12,7 @@ from torchgenaug.types import FieldSpec
 
 
 def check_names(fields: Mapping[str, FieldSpec]) -> None:
-    """Refuses fields that could not be told apart as files or columns, or would lie outside of the export.
+    """Refuses fields that would share a file or a column, or would lie outside of the export.
 
     Raises:
         ConfigurationError: a name that shards do not allow either, or two fields in one folder.

@@ -36,8 +36,8 @@ def inner_sets(dataset: Any, also: Callable[[Any], bool] | None = None) -> Itera
     """
     if not _is_readable(dataset) and not _is_function(dataset):
         return
-    # Not `vars(dataset)`: CPython 3.11 and 3.12 read attributes more slowly for good once a `__dict__` was asked for.
     whole = isinstance(dataset, dict | list | tuple) or _is_function(dataset)
+    # Not `vars(dataset)`: CPython 3.11 and 3.12 read attributes more slowly for good once a `__dict__` was read.
     held = [dataset] if whole else gc.get_referents(dataset)
     if isinstance(dataset, DataLoader):  # what they are methods of is often another data set, which is not read
         held = [part for part in held if part is not dataset.collate_fn and part is not dataset.worker_init_fn]

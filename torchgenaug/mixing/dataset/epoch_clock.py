@@ -153,7 +153,7 @@ class EpochClock:
     def _goes_on(self, state: Mapping[str, Any], epoch: int, move: int) -> int:
         """The epoch to be in, where torchdata's loader with workers goes on from a state.
 
-        Its workers restore the mix, but only this process can move a pool; it is asked again when they have done so.
+        Its workers restore the mix, but only this process can move a pool; it looks again when they have done so.
         """
         if not self.was_just_set:
             epoch = saved_epoch(state, otherwise=epoch)
@@ -215,7 +215,7 @@ class EpochClock:
             place = _READERS + (0 if worker is None else 1 + worker.id % (_MOST_READERS - 1))
             if fetcher is not self._last_fetcher() and fetcher not in self._fetchers:
                 self._fetchers.add(fetcher)
-                self._last_fetcher = weakref.ref(fetcher)  # asked first: a look into the set takes 1 µs
+                self._last_fetcher = weakref.ref(fetcher)  # compared first: a look into the set takes 1 µs
                 if cells[place] == move and cells[_IS_SET] != _FIXED:
                     self._noticed = (now, place)
                     return now // _MOVES, num_read, True
