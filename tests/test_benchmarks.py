@@ -16,6 +16,7 @@ from benchmarks import __main__ as command
 ROOT = Path(__file__).parents[1]
 LONG = {
     "copies",
+    "default_steps",
     "diffusion_defaults",
     "families",
     "generator",
