@@ -2,8 +2,8 @@
 
 A critic can drive a generator away from good samples long after it found them, which short trainings do not show. All
 families with a critic train here as `fit` trains them where nothing is set, on images of 16 pixels a side. *Distance*
-is the sliced Wasserstein distance to held-out images, over that of real training images; translators also have the PSNR of
-held-out pairs. The averages of weights are judged, as always.
+is the sliced Wasserstein distance to held-out images, over that of real training images; translators also have the PSNR
+of held-out pairs. The averages of weights are judged, as always.
 
     python -m benchmarks.default_steps --out FOLDER           # goes on where it was interrupted
     python -m benchmarks.default_steps --out FOLDER --only munit-brain-t1-t2-source
