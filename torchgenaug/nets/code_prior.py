@@ -42,11 +42,19 @@ class CodePrior(nn.Module):
 
     def forward(self, codes: Tensor, given: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """(batch, *grid) int64, maps (batch, given, *grid), labels (batch,) → logits (batch, num_codes, *grid)."""
-        hidden = self.first(self.embed(codes).movedim(-1, 1))
+        return self._logits(codes, self._conditions(codes, given, labels))
+
+    def _conditions(self, codes: Tensor, given: Tensor | None, labels: Tensor | None) -> Tensor:
+        """What maps and classes add: (batch, width, *grid), or 1 in place of sizes that do not matter."""
+        added = torch.zeros(1, device=codes.device).view([1] * (codes.ndim + 1))
         if self.given is not None:
-            hidden = hidden + self.given(given)
+            added = added + self.given(given)
         if self.classes is not None:
-            hidden = hidden + self.classes(labels).view(len(codes), -1, *[1] * (codes.ndim - 1))
+            added = added + self.classes(labels).view(len(codes), -1, *[1] * (codes.ndim - 1))
+        return added
+
+    def _logits(self, codes: Tensor, added: Tensor) -> Tensor:
+        hidden = self.first(self.embed(codes).movedim(-1, 1)) + added
         for layer in self.layers:
             hidden = hidden + layer(hidden)
         logits: Tensor = self.last(hidden)
@@ -66,11 +74,13 @@ class CodePrior(nn.Module):
             labels: likewise.
         """
         codes = torch.zeros((len(uniform), *grid), dtype=torch.int64, device=uniform.device)
+        # Of all maps at once: their layer looks at what lies behind, too.
+        added = self._conditions(codes, given, labels)
         for number in range(math.prod(grid)):
-            place = tuple(int(index) for index in torch.unravel_index(torch.tensor(number), tuple(grid)))
-            seen = slice(0, place[0] + 1)  # what lies behind is not looked at
-            logits = self(codes[:, seen], None if given is None else given[:, :, seen], labels)[(..., *place)]
-            edges = logits.double().softmax(1).cumsum(1)
+            place: Any = (..., *(int(index) for index in torch.unravel_index(torch.tensor(number), tuple(grid))))
+            seen = slice(0, place[1] + 1)  # codes that lie behind are not looked at
+            logits = self._logits(codes[:, seen], added if self.given is None else added[:, :, seen])
+            edges = logits[place].double().softmax(1).cumsum(1)
             below = edges < uniform[:, number, None].double() * edges[:, -1:]
             codes.view(len(codes), -1)[:, number] = below.sum(1).clamp_max_(edges.shape[1] - 1)
         return codes
