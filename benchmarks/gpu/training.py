@@ -1,4 +1,8 @@
-"""`fit` against the loop of diffusers' script for unconditional training, with the same network and batches."""
+"""`fit` against the loop of diffusers' script for unconditional training, with the same network and batches.
+
+Of both, a profile of a short run, start and report included: seconds of the device, seconds of the processor in torch's
+operations, and the operations that take most. Where both are far below the time of the run, it waits for Python.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,21 @@ import copy
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import profile
 from torch.utils.data import DataLoader
 
 from benchmarks.gpu.settings import Record, Settings
 from torchgenaug import FieldSpec
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit
+
+_SHOWN = 12
 
 
 class Images:
@@ -42,6 +50,11 @@ def measure(settings: Settings, record: Record) -> None:
         theirs = script(settings, precision, net)
         found = {"fit_images_per_s": ours, "script_images_per_s": theirs, "ratio": ours / theirs}
         record(f"precision {precision}", found)
+        short = {"fit": partial(fitted, augment=False), "script": partial(script, given=net)}
+        for name, call in short.items():
+            record(
+                f"precision {precision}, profile of {name}", profiled(partial(call, settings, precision, short=True))
+            )
         AcceleratorState._reset_state(reset_partial_state=True)  # one process, one precision, unless it forgets
     if not settings.tiny:
         record("fit with augmentation, images per s", fitted(settings, "no", augment=True)[0])
@@ -52,7 +65,21 @@ def sizes(settings: Settings) -> tuple[int, int, int, int, int]:
     return settings.pick((512, 64, 64, 20, 80), (16, 8, 4, 1, 3))
 
 
-def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float, nn.Module]:
+def profiled(call: Callable[[], Any]) -> dict[str, Any]:
+    """Seconds, and the operations that take most of them, of a call."""
+    with profile() as found:
+        call()
+    rows = found.key_averages()
+    sums: dict[str, Any] = {}
+    for where in ("cpu", "device"):
+        taken = {row.key[:60]: getattr(row, f"self_{where}_time_total") / 1e6 for row in rows}
+        largest = sorted(taken.items(), key=lambda item: -item[1])[:_SHOWN]
+        sums[f"{where}_s"] = sum(taken.values())
+        sums[f"{where}_most"] = {name: round(seconds, 4) for name, seconds in largest if seconds}
+    return {**sums, "calls": sum(row.count for row in rows)}
+
+
+def fitted(settings: Settings, precision: Any, *, augment: bool, short: bool = False) -> tuple[float, nn.Module]:
     """Images per second, from the difference of a long and a short run: start and report take the same in both.
 
     NaN where the long run was no longer, as happens in the tiny version.
@@ -66,7 +93,7 @@ def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float,
     device = "cpu" if settings.device.type == "cpu" else None
     took: list[float] = []
     net: Any = None
-    for steps in (runs[0], *runs):  # the first warms up
+    for steps in runs[:1] if short else (runs[0], *runs):  # the first warms up
         recipe = Options(steps=steps, batch_size=batch_size, width=settings.pick(64, 8), sampling_steps=2)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
@@ -74,11 +101,11 @@ def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float,
             settings.synchronize()
             took.append(time.perf_counter() - began)
             net = result.synthesizer.unet
-    longer_s = took[2] - took[1]
+    longer_s = 0.0 if short else took[2] - took[1]
     return (runs[1] - runs[0]) * batch_size / longer_s if longer_s > 0 else math.nan, net
 
 
-def script(settings: Settings, precision: Any, given: nn.Module) -> float:
+def script(settings: Settings, precision: Any, given: nn.Module, *, short: bool = False) -> float:
     """Images per second of the loop in diffusers' examples/unconditional_image_generation/train_unconditional.py."""
     from accelerate import Accelerator
     from diffusers import DDPMScheduler
@@ -86,6 +113,7 @@ def script(settings: Settings, precision: Any, given: nn.Module) -> float:
     from diffusers.training_utils import EMAModel
 
     count, side, batch_size, warm_up, steps = sizes(settings)
+    warm_up, steps = (0, warm_up) if short else (warm_up, steps)
     accelerator = Accelerator(cpu=settings.device.type == "cpu", mixed_precision=precision)
     model: Any = copy.deepcopy(given).float().requires_grad_(True).train()
     ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True)
