@@ -68,7 +68,8 @@ def test_the_network_that_samples_is_the_one_that_is_given_zeros(spatial):
 
 
 @pytest.mark.parametrize(
-    ("family", "condition"), [("ddpm", "label"), ("ldm", None), ("score-sde", "label"), ("slices", None)]
+    ("family", "condition"),
+    [("ddpm", "label"), ("ldm", None), ("score-sde", "label"), ("slices", None), ("ddgan", "label")],
 )
 def test_it_is_learned_next_to_the_denoiser(family, condition):
     torch.manual_seed(0)
@@ -85,7 +86,7 @@ def test_it_is_learned_next_to_the_denoiser(family, condition):
 
 def test_masks_and_sources_show_it_already():
     for condition in ("mask", "source"):
-        for family in ("ddpm", "score-sde"):
+        for family in ("ddpm", "score-sde", "ddgan"):
             assert AUGMENTATION not in build_recipe(family, blobs(4), tiny(condition=condition)).networks
 
 

@@ -17,8 +17,10 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.noise_levels import posterior_step
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
 from torchgenaug.recipes.families.conditioned import condition_of, module_synthesizer, unet_arguments
 from torchgenaug.recipes.families.ddpm import condition_channels
 from torchgenaug.recipes.options import Options
@@ -79,11 +81,16 @@ class DiffusionGAN:
                 num_classes=steps * self.num_classes,
             ),
         }
+        if options.condition in (None, "label"):  # a mask or a source shows how the image was augmented
+            embedding = AugmentationEmbedding(len(spatial), self._generator.network.unet)
+            self.networks = {**self.networks, AUGMENTATION: embedding}
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, with the betas of Xiao (2022), appendix."""
         rate = self.options.learning_rate or 5e-4
-        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.9)) for name, network in self.networks.items()}
+        made = nn.ModuleList(network for name, network in self.networks.items() if name != "critic")
+        owned = {"generator": made, "critic": self.networks["critic"]}
+        return {name: Adam(each.parameters(), lr=rate, betas=(0.5, 0.9)) for name, each in owned.items()}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on a real and a generated step, then the generator."""
@@ -93,7 +100,8 @@ class DiffusionGAN:
         here, there = generator.level(step, image.ndim), generator.level(step - 1, image.ndim)
         before, noisy = _two_levels(image, here, there)
         latent = torch.randn((len(image), self.latent_dim), device=image.device)
-        clean = generator.clean(noisy, step, latent, condition)
+        with given_augmentation(self.networks, generator.network.unet, batch.get(AUGMENTATION)):
+            clean = generator.clean(noisy, step, latent, condition)
         made = posterior_step(noisy, clean, here, there, torch.randn_like(image))
 
         def score(images: Tensor) -> Tensor:
