@@ -69,7 +69,7 @@ def test_the_network_that_samples_is_the_one_that_is_given_zeros(spatial):
 
 @pytest.mark.parametrize(
     ("family", "condition"),
-    [("ddpm", "label"), ("ldm", None), ("score-sde", "label"), ("slices", None), ("ddgan", "label")],
+    [("ddpm", "label"), ("ldm", None), ("score-sde", "label"), ("slices", None), ("ddgan", "label"), ("vqvae2", None)],
 )
 def test_it_is_learned_next_to_the_denoiser(family, condition):
     torch.manual_seed(0)

@@ -30,6 +30,7 @@ class CodePrior(nn.Module):
         self, dims: int, num_codes: int, width: int, depth: int = 4, given: int = 0, num_classes: int | None = None
     ) -> None:
         super().__init__()
+        self.width = width
         self.embed = nn.Embedding(num_codes, width)
         self.first = _MaskedConvolution(dims, width, 5, here=False)
         self.given = _LAYERS[dims](given, width, 3, padding=1) if given else None
@@ -40,9 +41,21 @@ class CodePrior(nn.Module):
         )
         self.last = nn.Sequential(nn.SiLU(), _LAYERS[dims](width, num_codes, 1))
 
-    def forward(self, codes: Tensor, given: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """(batch, *grid) int64, maps (batch, given, *grid), labels (batch,) → logits (batch, num_codes, *grid)."""
-        return self._logits(codes, self._conditions(codes, given, labels))
+    def forward(
+        self,
+        codes: Tensor,
+        given: Tensor | None = None,
+        labels: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """(batch, *grid) int64, maps (batch, given, *grid), labels (batch,) → logits (batch, num_codes, *grid).
+
+        What else is known while it trains comes as `features` (batch, width), which are added to those of each place.
+        """
+        added = self._conditions(codes, given, labels)
+        if features is not None:
+            added = added + features.view(*features.shape, *[1] * (codes.ndim - 1))
+        return self._logits(codes, added)
 
     def _conditions(self, codes: Tensor, given: Tensor | None, labels: Tensor | None) -> Tensor:
         """What maps and classes add: (batch, width, *grid), or 1 in place of sizes that do not matter."""

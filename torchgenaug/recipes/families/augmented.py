@@ -1,4 +1,4 @@
-"""Augmentation that does not leak: a denoiser is given how each image was augmented, and zeros when it samples.
+"""Augmentation that does not leak: a model is given how each image was augmented, and zeros when it samples.
 
 Karras, Aittala, Aila, Laine (2022), "Elucidating the design space of diffusion-based generative models", appendix F.2.
 A model of augmented images makes augmented images: turned, stretched and cut ones, of 70 brain slices hardly one with
@@ -19,17 +19,16 @@ from torch import Tensor, nn
 from torchgenaug.recipes.batches import AUGMENTATION
 
 
-class AugmentationEmbedding(nn.Module):
-    """Numbers of `drawn_numbers` → what is added to a denoiser's embedding of time.
+class AugmentationFeatures(nn.Module):
+    """Numbers of `drawn_numbers` → what is added to features of a network; at first, and for no augmentation, zeros.
 
     Args:
         dims: axes of the images.
-        denoiser: a `UNet2DModel` of diffusers or a `DiffusionModelUNet` of MONAI.
+        features: how many there are.
     """
 
-    def __init__(self, dims: int, denoiser: nn.Module) -> None:
+    def __init__(self, dims: int, features: int) -> None:
         super().__init__()
-        features = [each for each in time_embedding(denoiser).modules() if isinstance(each, nn.Linear)][-1].out_features
         self.linear = nn.Linear(1 + 2 * dims, features, bias=False)
         nn.init.zeros_(self.linear.weight)
 
@@ -37,6 +36,19 @@ class AugmentationEmbedding(nn.Module):
         """(batch, 1 + 2 · dims) → (batch, features)."""
         made: Tensor = self.linear(drawn)
         return made
+
+
+class AugmentationEmbedding(AugmentationFeatures):
+    """Those that are added to a denoiser's embedding of time.
+
+    Args:
+        dims: axes of the images.
+        denoiser: a `UNet2DModel` of diffusers or a `DiffusionModelUNet` of MONAI.
+    """
+
+    def __init__(self, dims: int, denoiser: nn.Module) -> None:
+        layers = [each for each in time_embedding(denoiser).modules() if isinstance(each, nn.Linear)]
+        super().__init__(dims, layers[-1].out_features)
 
     @contextmanager
     def given(self, denoiser: nn.Module, drawn: Tensor | None) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """``vqvae2``: two levels of codes and an autoregressive prior of each (Razavi, van den Oord, Vinyals, 2019), 2D and 3D.
 
 The first half of the steps trains the autoencoder, on squared errors and the commitment of its codes; the rest trains
-the priors of the codes of training images.
+the priors of the codes of training images, which are given how each image was augmented, so that samples are not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.hierarchical_codes import UPPER
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.adversarial import with_ranges
+from torchgenaug.recipes.families.augmented import AugmentationFeatures
 from torchgenaug.recipes.families.ddpm import image_range
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -38,6 +40,7 @@ FAMILIES = {
     )
 }
 _AUTOENCODER_SHARE = 0.5
+_PARTS = ("autoencoder", "upper_prior", "lower_prior")
 
 
 def build(family: str, data: TrainingData, options: Options) -> Recipe:
@@ -75,14 +78,16 @@ class HierarchicalModel:
         )
         self._sampler = sampler
         self.networks: Mapping[str, nn.Module] = {
-            name: getattr(sampler, name) for name in ("autoencoder", "upper_prior", "lower_prior")
+            **{name: getattr(sampler, name) for name in _PARTS},
+            AUGMENTATION: AugmentationFeatures(data.spatial_dims, 2 * sampler.upper_prior.width),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for the autoencoder, and for both priors together."""
         rate = self.options.learning_rate or 1e-3
         trained = [each for each in self.networks["autoencoder"].parameters() if each.requires_grad]
-        priors = [each for name in sorted(self.averaged) for each in self.networks[name].parameters()]
+        names = (*sorted(self.averaged), AUGMENTATION)
+        priors = [each for name in names for each in self.networks[name].parameters()]
         return {"autoencoder": Adam(trained, lr=rate), "priors": Adam(priors, lr=rate)}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
@@ -97,9 +102,13 @@ class HierarchicalModel:
             _, _, (upper, lower) = autoencoder(batch["image"])
             maps = autoencoder.maps(upper)
         labels = None if self.num_classes is None else batch["label"]
+        drawn = batch.get(AUGMENTATION)
+        above, below = (None, None) if drawn is None else self.networks[AUGMENTATION](drawn).chunk(2, 1)
+        upper_scores = self.networks["upper_prior"](upper, None, labels, above)
+        lower_scores = self.networks["lower_prior"](lower, maps, labels, below)
         losses = {
-            "upper_codes": functional.cross_entropy(self.networks["upper_prior"](upper, labels=labels), upper),
-            "lower_codes": functional.cross_entropy(self.networks["lower_prior"](lower, maps, labels), lower),
+            "upper_codes": functional.cross_entropy(upper_scores, upper),
+            "lower_codes": functional.cross_entropy(lower_scores, lower),
         }
         update({"priors": losses["upper_codes"] + losses["lower_codes"]})
         return losses
@@ -108,8 +117,8 @@ class HierarchicalModel:
         """Both grids of codes, one code after the other, and their decoder."""
         value_range = image_range(self.data)
         sampler: Any = with_ranges(self._sampler, value_range=list(value_range))
-        for name, network in networks.items():
-            getattr(sampler, name).load_state_dict(network.state_dict())
+        for name in _PARTS:
+            getattr(sampler, name).load_state_dict(networks[name].state_dict())
         return ModuleSynthesizer(
             sampler, latent_shape=sampler.latent_shape, num_classes=self.num_classes, value_range=value_range
         )
