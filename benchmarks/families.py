@@ -35,7 +35,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.family_quality import draw, judge_synthesizer
-from benchmarks.family_rows import LATER_ROWS, ROWS, UNIONS, Row, Union
+from benchmarks.family_rows import EQUAL_ROWS, ROWS, UNIONS, Row, Union
 from benchmarks.harness import RESULTS, publish
 from torchgenaug import save_synthesizer
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
@@ -132,7 +132,7 @@ def measure(*, quick: bool = False, effort: float = 1.0, out: Path | None = None
             publish("families", {"rows": [measure_row(row, 0.004, out)]}, quick=True)
             return
         rows = {}
-        for each in (*ROWS, *UNIONS, *LATER_ROWS):
+        for each in (*ROWS, *UNIONS, *EQUAL_ROWS):
             kept = out / each.name / "row.json"
             if not kept.exists():
                 if only and not {each.family, each.name} & set(only):
@@ -147,7 +147,7 @@ def measure(*, quick: bool = False, effort: float = 1.0, out: Path | None = None
         publish("families", {"rows": list((_published() | rows).values())}, quick=quick)
         if only:
             return  # a picture of a few rows would replace that of all
-        for picture in {each.picture for each in (*ROWS, *UNIONS, *LATER_ROWS)}:
+        for picture in {each.picture for each in (*ROWS, *UNIONS, *EQUAL_ROWS)}:
             draw(out, RESULTS / picture)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.brain_sizes import area_between, brain_area
-from benchmarks.family_rows import LATER_ROWS, ROWS, UNIONS
+from benchmarks.family_rows import EQUAL_ROWS, ROWS, UNIONS
 from torchgenaug import (
     ShardSource,
     SyntheticMixDataset,
@@ -214,7 +214,7 @@ def draw(out: Path, path: Path) -> None:
 
     shown = [
         each
-        for each in (*ROWS, *UNIONS, *LATER_ROWS)
+        for each in (*ROWS, *UNIONS, *EQUAL_ROWS)
         if each.picture == path.name and (out / each.name / "row.json").exists()
     ]
     if not shown:

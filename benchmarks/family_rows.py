@@ -98,8 +98,8 @@ ROWS = (
 _LABEL, _SOURCE, _MASK = Options(condition="label"), Options(condition="source"), Options(condition="mask")
 _EQUAL = 2.5
 _PAIRS, _SIZES = "brain-t1-t2", "benchmarks.brain_sizes:brain_sizes"
-LATER_ROWS = tuple(
-    Row(*row, picture="later_families.png", reports=1)
+EQUAL_ROWS = tuple(
+    Row(*row, picture="equal_time.png", reports=1)
     for row in (
         ("mm-gan", _PAIRS, Options(), _EQUAL, 32),
         ("vqvae2", "digits", _LABEL, _EQUAL, 16),
@@ -147,9 +147,11 @@ LATER_ROWS = tuple(
             _EQUAL,
             16,
         ),
+        *((family, "digits", Options(batch_size=32), _EQUAL, 16) for family in ("hvae", "vae-iaf", "info-vae", "aae")),
+        *((family, _PAIRS, _SOURCE, _EQUAL, 16) for family in ("regression", "look-up")),
     )
 )
-"""Families that came later: equal time for each, on small images; and what to compare them with."""
+"""Families at equal time, on small images."""
 UNIONS = (
     Union("ensemble", ("dcgan-digits-label", "ddpm-digits-label"), "digits", "label"),
     Union("two-stage", ("ddpm-nuclei-none", "pix2pix-nuclei-mask"), "nuclei"),
