@@ -108,7 +108,7 @@ def families_table(results: Mapping[str, Any]) -> Iterable[str]:
     """Quality, variety and speed of each family."""
     yield "![Samples of each family](families.png)"
     yield ""
-    yield "![Samples of the families that came later](equal_time.png)"
+    yield "![Samples of the families at equal time](equal_time.png)"
     earlier = {row["measured"] for row in results["rows"] if "measured" in row}
     if earlier:
         fresh = ", ".join(f"{row['family']} {row['data']}" for row in results["rows"] if "measured" not in row)
