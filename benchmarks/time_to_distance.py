@@ -25,6 +25,7 @@ from torchgenaug.recipes import FitOptions, Options, TrainingData, load_data
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe
 from torchgenaug.recipes.data.training_data import Split, TensorSamples
+from torchgenaug.recipes.families.monai_ddim import trailing_offset
 from torchgenaug.recipes.report import Judge
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.synthesizers import DiffusersSynthesizer, MonaiSynthesizer
@@ -58,7 +59,12 @@ def _by_monai(network: nn.Module, data: TrainingData) -> Synthesizer:
     from monai.networks.schedulers import DDIMScheduler
 
     scheduler = DDIMScheduler(
-        num_train_timesteps=1000, schedule="scaled_linear_beta", beta_start=5e-4, beta_end=0.0195, clip_sample=False
+        num_train_timesteps=1000,
+        schedule="scaled_linear_beta",
+        beta_start=5e-4,
+        beta_end=0.0195,
+        clip_sample=False,
+        steps_offset=trailing_offset(1000, _VOLUME_STEPS),
     )
     size = data.image_shape[1:]
     return MonaiSynthesizer(network, scheduler, size=size, steps=_VOLUME_STEPS, value_range=(-1, 1), clip=True)

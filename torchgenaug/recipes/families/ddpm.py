@@ -23,7 +23,8 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import UNLABELLED, TrainingData
 from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
-from torchgenaug.recipes.families.objective import NUM_TIMES, VelocityObjective
+from torchgenaug.recipes.families.monai_ddim import DDIM_STEPS, ddim_scheduler
+from torchgenaug.recipes.families.objective import VelocityObjective
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.synthesizers import DiffusersSynthesizer, MonaiSynthesizer, build_network
@@ -75,7 +76,8 @@ class PixelDiffusion:
         self.networks: Mapping[str, nn.Module] = {"unet": unet}
         if options.condition in (None, "label"):  # a mask or a source shows how the image was augmented
             self.networks = {**self.networks, AUGMENTATION: AugmentationEmbedding(len(spatial), unet)}
-        self.scheduler = _dpm_solver() if self.by_diffusers else ddim_scheduler()
+        self.steps = options.sampling_steps or (20 if self.by_diffusers else DDIM_STEPS)
+        self.scheduler = _dpm_solver() if self.by_diffusers else ddim_scheduler(self.steps)
         self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -104,7 +106,7 @@ class PixelDiffusion:
             return DiffusersSynthesizer(
                 networks["unet"],
                 self.scheduler,
-                steps=options.sampling_steps or 20,
+                steps=self.steps,
                 guidance_scale=options.guidance_scale,
                 value_range=value_range,
                 clip=True,
@@ -115,7 +117,7 @@ class PixelDiffusion:
             networks["unet"],
             self.scheduler,
             size=self.data.image_shape[1:],
-            steps=options.sampling_steps or 25,
+            steps=self.steps,
             guidance_scale=options.guidance_scale,
             value_range=value_range,
             clip=True,
@@ -165,15 +167,6 @@ def condition_maps(batch: Batch, data: TrainingData, options: Options) -> list[T
     if options.condition == "mask":
         return [_one_hot(batch["mask"], data.num_mask_classes or 0)]
     return [batch["source"]] if options.condition == "source" else []
-
-
-def ddim_scheduler() -> Any:
-    """DDIM of MONAI over the cosine schedule, for networks that predict v."""
-    from monai.networks.schedulers import DDIMScheduler
-
-    return DDIMScheduler(
-        num_train_timesteps=NUM_TIMES, schedule="cosine", prediction_type="v_prediction", clip_sample=False
-    )
 
 
 def build_unet(channels: int, spatial: Sequence[int], width: int, num_classes: int | None) -> nn.Module:

@@ -25,11 +25,11 @@ from torchgenaug.recipes.families import adversarial
 from torchgenaug.recipes.families.augmented import AugmentationEmbedding
 from torchgenaug.recipes.families.ddpm import (
     build_monai_unet,
-    ddim_scheduler,
     denoiser_optimizer,
     dropped_labels,
     image_range,
 )
+from torchgenaug.recipes.families.monai_ddim import DDIM_STEPS, ddim_scheduler
 from torchgenaug.recipes.families.objective import VelocityObjective
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
@@ -122,7 +122,8 @@ class LatentDiffusion:
         self.adversarial = float(options.settings.get("adversarial", 0.0))
         if self.adversarial:
             self.networks = {**self.networks, "critic": patch_critic(data, channels, width)}
-        self.scheduler = ddim_scheduler()
+        self.steps = options.sampling_steps or DDIM_STEPS
+        self.scheduler = ddim_scheduler(self.steps)
         self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -152,7 +153,7 @@ class LatentDiffusion:
             size=self.data.image_shape[1:],
             autoencoder=networks["autoencoder"],
             scale_factor=float(self.scale.value) or 1.0,
-            steps=self.options.sampling_steps or 25,
+            steps=self.steps,
             guidance_scale=self.options.guidance_scale,
             null_class=self.num_classes,
             value_range=image_range(self.data),

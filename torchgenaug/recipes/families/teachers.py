@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families.monai_ddim import trailing_offset
 from torchgenaug.recipes.options import Options
 from torchgenaug.synthesizers import DiffusersSynthesizer, MonaiSynthesizer, load_synthesizer
 from torchgenaug.types import FieldSpec
@@ -86,7 +87,7 @@ class Teacher:
                 null_class=settings["null_class"],
             )
         scheduler = self.synthesizer.scheduler
-        scheduler.steps_offset = len(self.alphas) // steps - 1
+        scheduler.steps_offset = trailing_offset(len(self.alphas), steps)
         scheduler.clip_sample, scheduler.final_alpha_cumprod = False, torch.tensor(1.0)
         source = settings["source"]
         return MonaiSynthesizer(

@@ -43,6 +43,8 @@ class MonaiSynthesizer:
 
     Deterministic, picklable, and safe in threads. The networks are **copied** (eval mode, no gradients, dropout of
     attention off); the scheduler is read, never stepped. The result is that of MONAI's inferers for the same noise.
+    So is what few steps of `DDIMScheduler` leave: its times are (T - 1) / (steps - 1) apart, its steps T // steps long,
+    and samples keep the noise between. ``steps_offset=T // steps - 1`` makes both equal where T can be divided.
 
     **Conditions.** Classes (``label``) where the network has them. An image: the class mask (`mask_classes`) or a
     source image (`source`), which goes where the networks take it: into the SPADE layers, into the `controlnet`, or
