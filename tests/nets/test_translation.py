@@ -7,7 +7,10 @@ import torch
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets import Critic, SpadeGenerator, TranslationUNet
+from torchgenaug.nets.pggan import PGGANCritic
+from torchgenaug.nets.stylegan2 import StyleGAN2Critic
 from torchgenaug.nets.translation import clipped
+from torchgenaug.recipes.families.adversarial import squared_gradient
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 24), (1, 8, 16, 8)])
@@ -35,6 +38,24 @@ def test_only_with_batch_spread_does_a_score_depend_on_the_batch():
         critic = Critic(shape=(1, 8, 8), width=2, batch_spread=batch_spread)
         alone, together = critic(images[:1])[0], critic(images)[0][:1]
         assert torch.allclose(alone, together, atol=1e-6) != batch_spread
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "growth"),
+    [
+        (Critic, {"batch_spread": True}, []),
+        (Critic, {"batch_discrimination": True}, []),
+        (PGGANCritic, {}, [1.0]),
+        (StyleGAN2Critic, {}, []),
+    ],
+)
+def test_r1_has_a_gradient_for_a_batch_without_variety(kind, settings, growth):
+    critic, image = kind(shape=(1, 8, 8), width=2, **settings), torch.zeros(1, 1, 8, 8)
+    for images in (image, image.expand(3, -1, -1, -1).clone()):
+        images.requires_grad_()
+        scores = critic(images, *growth)
+        squared_gradient(scores[0] if isinstance(scores, tuple) else scores, images).mean().backward()
+        assert all(bool(each.grad.isfinite().all()) for each in critic.parameters() if each.grad is not None)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 16, 24), (1, 8, 16, 8)])

@@ -16,6 +16,7 @@ from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe, family_view, given_fields
 from torchgenaug.recipes.families.inpaint import window_of
 from torchgenaug.recipes.families.mm_gan import _hidden
+from torchgenaug.recipes.held_out import given_split, split_for
 from torchgenaug.recipes.report import HeldOutConditions
 from torchgenaug.recipes.state import TrainingState
 from torchgenaug.types import FieldSpec
@@ -145,3 +146,34 @@ def test_a_diffusion_model_that_fills_keeps_what_is_given(tmp_path, family, cond
     hidden = marks.expand_as(values)
     assert torch.equal(batch["image"][~hidden], values[~hidden])
     assert (batch["image"][hidden] != values[hidden]).any()
+
+
+def test_what_is_held_out_is_usable_however_rare():
+    data = blobs(40)
+    samples = [dict(data.samples[k]) for k in range(len(data))]
+    for k, sample in enumerate(samples):
+        sample["mask"] = sample["mask"] * (k in (3, 18, 30))
+        sample["label"] = torch.tensor(int(k in (3, 18, 30)))
+    data = dataclasses.replace(data, samples=samples)
+    with pytest.warns(UserWarning, match="37 of 40 images") as warned:
+        train, held_out = split_for("inpaint", data, tiny(condition="mask"))
+    assert len(warned) == 1
+    assert {*train.ids, *held_out.ids} == {"blob 3", "blob 18", "blob 30"}
+    assert len(held_out) == 1
+    for seed in range(3):
+        parts = split_for("countersynth", data, tiny(condition="label"), seed)
+        assert all(len(set(part.labels().tolist())) == 2 for part in parts)
+        assert not set(parts[0].ids) & set(parts[1].ids)
+    with pytest.raises(ConfigurationError, match="at least two classes"):
+        split_for("countersynth", data.select(list(range(3))), tiny(condition="label"))
+
+
+def test_a_split_of_the_user_whose_held_out_part_is_of_no_use_is_named():
+    data = blobs()
+    samples = [dict(data.samples[k]) for k in range(len(data))]
+    for sample in samples[20:]:
+        sample["mask"] = sample["mask"] * 0
+    data = dataclasses.replace(data, samples=samples)
+    with pytest.raises(EmptyDatasetError) as caught:
+        given_split("inpaint", data.select(range(20)), data.select(range(20, 24)), tiny(condition="mask"))
+    assert "These are the 4 held-out samples" in caught.value.__notes__[0]

@@ -262,6 +262,20 @@ def test_other_errors_of_the_writing_thread_keep_their_type(tmp_path, monkeypatc
     assert "0 of 6 shards are complete" in raised.value.__notes__[0]
 
 
+def test_refused_conditions_are_not_advised_to_be_rendered_again(tmp_path):
+    class Refusing(AnalyticSynthesizer):
+        def synthesize(self, seeds, conditions=None):
+            raise ConfigurationError("`conditions` must hold 'source'.")
+
+    sequence = SyntheticSequence(Refusing((8, 8), num_classes=3), small_sequence().conditions, seed=5)
+    with pytest.raises(ConfigurationError) as raised:
+        render(tmp_path / "shards", sequence=sequence)
+    assert "again" not in raised.value.__notes__[-1]
+    assert "0 of 6 shards are complete" in raised.value.__notes__[-1]
+    shutil.rmtree(tmp_path / "shards")
+    render(tmp_path / "shards")
+
+
 def test_space_is_checked_before_anything_is_rendered(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 5000, 5000))

@@ -45,9 +45,10 @@ def test_wrong_masks_are_named(given, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (None, "must hold 'source', got None"),
-        (mask(), "must be a floating-point tensor"),
-        (torch.zeros(2, 2, *SIZE), r"of shape \(2, 1, 4, 4\), got torch.float32 of shape \(2, 2, 4, 4\)"),
+        (None, r"must hold 'source', got None.*RealFields\(dataset, \['source'\]\)\. .*PlacedLesions or FillMissing; "),
+        (mask(), "must be a floating-point tensor.*Resize or convert"),
+        (torch.zeros(2, 2, *SIZE), r"\(2, 1, 4, 4\), got torch.float32 of shape \(2, 2, 4, 4\)\. Models that fill"),
+        (torch.zeros(2, 1, 8, 8), "Resize or convert"),
         (torch.full((2, 1, *SIZE), 1501.0), r"must hold intensities in \[-1000, 1000\], got \[1501, 1501\]"),
         (torch.full((2, 1, *SIZE), float("nan")), "must hold intensities"),
         (torch.full((2, 1, *SIZE), -float("inf")), "must hold intensities"),

@@ -246,6 +246,11 @@ def _summary(family: str, result: FitResult, train: TrainingData, recipe: Option
 
 def _copies(result: FitResult) -> str:
     if math.isnan(result.copied):
+        if result.num_judged == 1:
+            return (
+                "Copies of training images were not looked for: with one held-out image there is no other that its "
+                "distance to training images could be compared with. Add data."
+            )
         return (
             "Copies of training images were not looked for: held-out images lie nearer to each other than to training "
             "images (neighbouring slices, one patient), so that even noise would count as a copy."

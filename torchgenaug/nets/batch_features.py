@@ -12,11 +12,17 @@ import torch
 from torch import Tensor, nn
 
 _KERNELS, _KERNEL_SIZE = 16, 8
+_LEAST_VARIANCE = 1e-8  # as Karras (2018); the root of 0 has no derivative
 
 
 def batch_spread(features: Tensor) -> Tensor:
-    """Features (batch, channels, *spatial) with one more channel: the mean standard deviation over the batch."""
-    spread = features.std(0, correction=0).mean().expand(len(features), 1, *features.shape[2:])
+    """Features (batch, channels, *spatial) with one more channel: the mean standard deviation over the batch.
+
+    It has second derivatives, which R1 takes, also where a feature is the same in all images (an empty background, a
+    batch of one).
+    """
+    variance = features.float().var(0, correction=0)
+    spread = (variance + _LEAST_VARIANCE).sqrt().mean().expand(len(features), 1, *features.shape[2:])
     return torch.cat([features, spread.to(features.dtype)], 1)
 
 

@@ -17,12 +17,13 @@ from torchgenaug.local_paths import expanded
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.accelerator import open_accelerator
 from torchgenaug.recipes.ancestry import Ancestor
-from torchgenaug.recipes.build import build_recipe, describe_family, family_view, given_fields, resolve_condition
+from torchgenaug.recipes.build import build_recipe, describe_family, given_fields, resolve_condition
 from torchgenaug.recipes.card import write_model_card
 from torchgenaug.recipes.checkpoint import RUN_FOLDER
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.data_fingerprint import note_fingerprint, noted_fingerprint
 from torchgenaug.recipes.families.teachers import chosen_teacher
+from torchgenaug.recipes.held_out import given_split, split_for
 from torchgenaug.recipes.lock import locked, remove_run
 from torchgenaug.recipes.loop import FitResult, TrainingLoop
 from torchgenaug.recipes.options import FitOptions, Options
@@ -93,10 +94,11 @@ def fit(
     folder, everything = out / RUN_FOLDER, data
     frozen = _frozen(family, data, recipe, options, ancestor) | {"data_sha256": noted_fingerprint(data, folder)}
     if held_out is None:
-        data, held_out = data.split(0.1, options.seed)
+        data, held_out = split_for(family, data, recipe, options.seed)
+    else:
+        data, held_out = given_split(family, data, held_out, recipe)
     if ancestor is not None:
         ancestor.warn_of_seen(held_out)
-    data, held_out = (family_view(family, each, recipe) for each in (data, held_out))
     # Everything draws from torch's global generators, which get back the state that they had.
     with open_accelerator(device, options) as accelerator, torch.random.fork_rng(), stoppable() as stop:
         main = accelerator.is_main_process

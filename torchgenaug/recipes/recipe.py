@@ -37,6 +37,7 @@ class Family:
         staged: whether only the end of its training makes the model that is wanted, so that it must not stop early.
         settings: what can be set about this family alone, by name: ``--set name=value``.
         unlabelled: whether it learns from samples whose label is not known (-1) when it is conditioned on the label.
+        usable: leaves out samples that the family cannot use, with a warning; `fit` calls it before some are held out.
         view: adds the fields that the family derives from the data, such as images with a part left out; `fit` trains
             on, and judges by, what it returns.
         given: fields that its samples are conditioned on; None: `Options.condition`.
@@ -54,6 +55,7 @@ class Family:
     staged: bool = False
     settings: Mapping[str, Setting] = field(default_factory=dict)
     unlabelled: bool = False
+    usable: Callable[[TrainingData, Options], TrainingData] | None = None
     view: Callable[[TrainingData, Options], TrainingData] | None = None
     given: tuple[str, ...] | None = None
     conditions_by: str = ""

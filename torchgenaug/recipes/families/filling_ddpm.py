@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.ddpm import PixelDiffusion
-from torchgenaug.recipes.families.inpaint import PLACED, regions_of, with_hidden_regions
+from torchgenaug.recipes.families.inpaint import PLACED, regions_of, with_hidden_regions, with_regions
 from torchgenaug.recipes.families.marks import hide
 from torchgenaug.recipes.families.mm_gan import FILLED, marks_of_some, with_hidden_modalities
 from torchgenaug.recipes.options import Options
@@ -41,6 +41,7 @@ FAMILIES = {
         batch_size=16,
         conditions=(None, "mask"),
         dims=(2, 3),
+        usable=with_regions,
         view=with_hidden_regions,
         given=("source",),
         conditions_by=PLACED,

@@ -35,6 +35,37 @@ _LATENT_DIM = 16
 PLACED = "PlacedLesions(healthy images with organ masks, lesion masks, value_range=(low, high))"
 
 
+def with_regions(data: TrainingData, options: Options) -> TrainingData:
+    """The samples whose mask has a region with surroundings; all of them where the condition is not ``mask``.
+
+    Raises:
+        EmptyDatasetError: there are none.
+
+    Warns:
+        UserWarning: how many are left out.
+    """
+    if options.condition != "mask" or "mask" not in data.fields:
+        return data
+    inside = [data.samples[row]["mask"] > 0 for row in range(len(data))]
+    whole = sum(bool(each.all()) for each in inside)
+    rows = [row for row, each in enumerate(inside) if bool(each.any()) and not bool(each.all())]
+    if not rows:
+        got = f"{whole} that cover all of the image and {len(data) - whole} empty ones"
+        raise EmptyDatasetError(
+            f"`mask` must mark a region in some of the images of {data.name!r}, 0 outside of it, got {got}. There "
+            "is no lesion to learn from, or nothing around it. Leave --condition out to fill regions anywhere."
+        )
+    if len(rows) == len(data):
+        return data
+    warnings.warn(
+        f"{len(data) - len(rows)} of {len(data)} images of {data.name!r} are left out: the mask of "
+        f"{len(data) - len(rows) - whole} marks nothing, that of {whole} all of the image. A region is filled "
+        "from its surroundings.",
+        stacklevel=2,
+    )
+    return data.select(rows)
+
+
 def with_hidden_regions(data: TrainingData, options: Options) -> TrainingData:
     """The data with ``source``: the image without a region, and marks of the region by class.
 
@@ -49,28 +80,11 @@ def with_hidden_regions(data: TrainingData, options: Options) -> TrainingData:
     """
     low, high = data.fields["image"].value_range or (0.0, 1.0)
     channels, *spatial = data.image_shape
-    marks = 1
-    if options.condition == "mask" and "mask" in data.fields:
-        marks = (data.num_mask_classes or 2) - 1
-        inside = [data.samples[row]["mask"] > 0 for row in range(len(data))]
-        whole = sum(bool(each.all()) for each in inside)
-        rows = [row for row, each in enumerate(inside) if bool(each.any()) and not bool(each.all())]
-        if not rows:
-            got = f"{whole} that cover all of the image and {len(data) - whole} empty ones"
-            raise EmptyDatasetError(
-                f"`mask` must mark a region in some of the images of {data.name!r}, 0 outside of it, got {got}. There "
-                "is no lesion to learn from, or nothing around it. Leave --condition out to fill regions anywhere."
-            )
-        if len(rows) < len(data):
-            warnings.warn(
-                f"{len(data) - len(rows)} of {len(data)} images of {data.name!r} are left out: the mask of "
-                f"{len(data) - len(rows) - whole} marks nothing, that of {whole} all of the image. A region is filled "
-                "from its surroundings.",
-                stacklevel=2,
-            )
-            data = data.select(rows)
+    masked = options.condition == "mask"
+    marks = (data.num_mask_classes or 2) - 1 if masked else 1
+    data = with_regions(data, options)
     fields = {"source": FieldSpec((channels + marks, *spatial), value_range=(low, high))}
-    return derived(data, fields, partial(_hide, masked=options.condition == "mask", marks=marks, low=low, high=high))
+    return derived(data, fields, partial(_hide, masked=masked, marks=marks, low=low, high=high))
 
 
 FAMILIES = {
@@ -81,6 +95,7 @@ FAMILIES = {
         batch_size=8,
         conditions=(None, "mask"),
         dims=(2, 3),
+        usable=with_regions,
         view=with_hidden_regions,
         given=("source",),
         conditions_by=PLACED,

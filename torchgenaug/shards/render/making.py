@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from torchgenaug.errors import CollapseWarning, ShardError
+from torchgenaug.errors import CollapseWarning, ConfigurationError, ShardError
 from torchgenaug.sequence.memory_retry import MemoryRetry
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import list_shards
@@ -107,10 +107,11 @@ def _committed_stay(folder: Path, manifest: Manifest, writer: BackgroundWriter) 
     except BaseException as error:
         writer.abort()
         done = len(list_shards(folder))
-        state = (
-            f"{done} of {manifest.num_shards} shards are complete in {str(folder)!r} and stay. "
-            "Run the same render again to make the rest."
-        )
+        state = f"{done} of {manifest.num_shards} shards are complete in {str(folder)!r}"
+        if done or not isinstance(error, ConfigurationError):
+            state += " and stay. Run the same render again to make the rest."
+        else:  # the same render would fail again
+            state += ". With other settings, render into a new folder, or delete this one first: it holds their plan."
         error.add_note(state)
         raise
 

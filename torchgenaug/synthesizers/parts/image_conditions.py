@@ -11,6 +11,12 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.synthesizers.parts.outputs import OVERSHOOT
 from torchgenaug.types import Batch, FieldSpec
 
+_FROM_REAL_DATA = "Take them from real data with RealFields(dataset, [{}])."
+_OTHER_SOURCES = (
+    "Models that fill regions or modalities take images with marks behind their channels: PlacedLesions or FillMissing; "
+    "those that change the class take Counterfactuals."
+)
+
 
 def checked_source(source: FieldSpec | None, size: tuple[int, ...]) -> None:
     """Raises `ConfigurationError` unless None or the spec of a floating-point image of `size` with a value range."""
@@ -40,7 +46,7 @@ def given(name: str, conditions: Batch | None, what: str, remedy: str | None = N
     if not isinstance(value, Tensor):
         raise ConfigurationError(
             f"`conditions` must hold {name!r}, got {None if conditions is None else sorted(conditions)}: this model is "
-            f"conditioned on {what}. {remedy or f'Take them from real data with RealFields(dataset, [{name!r}]).'}"
+            f"conditioned on {what}. {remedy or _FROM_REAL_DATA.format(repr(name))}"
         )
     return value
 
@@ -51,11 +57,13 @@ def given_image(name: str, conditions: Batch | None, count: int, spec: FieldSpec
     Raises:
         ConfigurationError: none, of another shape or dtype, or with NaN, Inf or foreign intensities.
     """
-    image = given(name, conditions, f"images {spec}")
+    image = given(name, conditions, f"images {spec}", f"{_FROM_REAL_DATA.format(repr(name))} {_OTHER_SOURCES}")
     if not image.is_floating_point() or tuple(image.shape) != (count, *spec.shape):
+        channels = image.ndim == len(spec.shape) + 1 and image.shape[2:] == spec.shape[1:] and len(image) == count
         raise ConfigurationError(
             f"`conditions[{name!r}]` must be a floating-point tensor of shape {(count, *spec.shape)}, got "
-            f"{image.dtype} of shape {tuple(image.shape)}. Resize or convert the images."
+            f"{image.dtype} of shape {tuple(image.shape)}. "
+            f"{_OTHER_SOURCES if channels and image.is_floating_point() else 'Resize or convert the images.'}"
         )
     low, high = spec.value_range or (-math.inf, math.inf)
     margin = OVERSHOOT * (high - low)
