@@ -13,8 +13,8 @@ from torchgenaug.types import Batch, FieldSpec
 
 _FROM_REAL_DATA = "Take them from real data with RealFields(dataset, [{}])."
 _OTHER_SOURCES = (
-    "Models that fill regions or modalities take images with marks behind their channels: PlacedLesions or FillMissing; "
-    "those that change the class take Counterfactuals."
+    "Models that fill regions or modalities take images with marks behind their channels: PlacedLesions or "
+    "FillMissing; those that change the class take Counterfactuals."
 )
 
 
