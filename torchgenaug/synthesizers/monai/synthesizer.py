@@ -50,8 +50,7 @@ class MonaiSynthesizer:
     source image (`source`), which goes where the networks take it: into the SPADE layers, into the `controlnet`, or
     else concatenated to the noisy input, behind it. Numbers (`covariates`): as one context vector where the network has
     cross-attention, and, if it has the channels, concatenated as constant channels, last. Concatenated or as control, a
-    mask is one-hot, or its class numbers where there is one channel; behind an autoencoder it is averaged over the
-    voxels of a latent, and a concatenated source is encoded.
+    mask is one-hot, or class numbers for one channel; behind an autoencoder it is averaged, and a source is encoded.
 
     Args:
         unet: `DiffusionModelUNet` or `SPADEDiffusionModelUNet`. For the generator of a GAN or the decoder of a VAE, as
