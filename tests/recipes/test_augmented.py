@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from fit_helpers import blobs, tiny
+from torch import nn
 
 from torchgenaug import save_synthesizer
 from torchgenaug.errors import ConfigurationError
@@ -15,6 +16,7 @@ from torchgenaug.recipes import FitOptions
 from torchgenaug.recipes.augment import drawn_numbers, mild_affine
 from torchgenaug.recipes.batches import AUGMENTATION, training_batches
 from torchgenaug.recipes.build import build_recipe
+from torchgenaug.recipes.families.augmented import MovedAlike
 from torchgenaug.recipes.start import load_start
 from torchgenaug.recipes.state import TrainingState
 
@@ -104,3 +106,40 @@ def test_runs_and_models_of_an_earlier_version(tmp_path):
     again = TrainingState(build_recipe("ddpm", blobs(4), tiny()), Accelerator(cpu=True), FitOptions())
     with pytest.raises(ConfigurationError, match="of an earlier version"):
         again.resume(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "wgan-gp", "acgan", "pggan", "stylegan2"])
+def test_a_critic_sees_generated_images_moved_as_the_real_ones(family):
+    torch.manual_seed(0)
+    data = blobs(8)
+    condition = "label" if family == "acgan" else None
+    recipe = build_recipe(family, data, tiny(condition=condition))
+    batch = next(training_batches(data, 4, augment=True, spare=True))
+    given, judged = [], []
+
+    class Blank(nn.Module):
+        def forward(self, images, drawn):
+            given.append(drawn)
+            return 0 * images
+
+    recipe.networks = {**recipe.networks, AUGMENTATION: Blank()}
+    recipe._shown = lambda images: images
+    recipe.networks["critic"].register_forward_pre_hook(lambda module, inputs: judged.append(inputs[0].detach()))
+    recipe.train_step(batch, lambda losses: None, 0.0)
+    assert torch.equal(given[0], batch[AUGMENTATION])
+    assert len(given) == 1
+    blank = [not images.any() for images in judged]
+    assert blank[-1]  # the generator's own
+    assert sum(blank) >= 2
+    assert not all(blank)
+
+
+def test_moved_images_pass_gradients_and_those_that_are_not_moved_stay():
+    images = torch.rand(2, 1, 8, 8, requires_grad=True)
+    numbers = torch.tensor([[0.0] * 5, [0.5] * 5])
+    made = MovedAlike()(images, numbers)
+    assert torch.equal(made[0], images[0])
+    assert not torch.equal(made[1], images[1])
+    made[1].sum().backward()
+    assert images.grad[1].abs().sum() > 0
+    assert MovedAlike()(images, None) is images

@@ -7,7 +7,7 @@ what a training step of a small network takes; one `grid_sample` takes about a m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,19 +36,29 @@ def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Arra
     images = {name: spec for name, spec in fields.items() if spec.kind != "scalar" and name in batch}
     if not images:
         return batch
-    spatial = next(iter(images.values())).shape[1:]
-    drawn = drawn_numbers(seeds, len(spatial), spare=spare)
-    matrices, moves = _matrices(drawn, spatial), torch.from_numpy(drawn.any(1))
-    moved = dict(batch)
-    for name, spec in images.items():
-        values = batch[name]
-        grid = nn.functional.affine_grid(matrices, [len(values), 1, *spec.shape[1:]], align_corners=False)
-        mode = "bilinear" if spec.kind == "intensity" else "nearest"
-        sampled = nn.functional.grid_sample(
-            values.float(), grid, mode=mode, padding_mode="reflection", align_corners=False
-        )
-        moved[name] = torch.where(moves.view(-1, *[1] * (values.ndim - 1)), sampled.to(values.dtype), values)
-    return moved
+    dims = len(next(iter(images.values())).shape) - 1
+    numbers = torch.from_numpy(drawn_numbers(seeds, dims, spare=spare))
+    return {
+        name: moved(values, numbers, nearest=images[name].kind != "intensity") if name in images else values
+        for name, values in batch.items()
+    }
+
+
+def moved(values: Tensor, numbers: Tensor, *, nearest: bool = False) -> Tensor:
+    """Images turned, scaled and shifted by given numbers; gradients pass.
+
+    Args:
+        values: (batch, channels, *spatial).
+        numbers: (batch, 1 + 2 · axes) of `drawn_numbers`; where all are zero, the image stays as it is, to the bit.
+        nearest: take the nearest value, as label maps need; else interpolate linearly.
+    """
+    spatial = values.shape[2:]
+    matrices = _matrices(numbers, spatial)
+    grid = nn.functional.affine_grid(matrices, [len(values), 1, *spatial], align_corners=False)
+    mode = "nearest" if nearest else "bilinear"
+    sampled = nn.functional.grid_sample(values.float(), grid, mode=mode, padding_mode="reflection", align_corners=False)
+    moves = numbers.any(1).view(-1, *[1] * (values.ndim - 1))
+    return torch.where(moves, sampled.to(values.dtype), values)
 
 
 def drawn_numbers(seeds: UInt64Array, dims: int, *, spare: bool = False) -> npt.NDArray[np.float64]:
@@ -61,18 +71,19 @@ def drawn_numbers(seeds: UInt64Array, dims: int, *, spare: bool = False) -> npt.
     return np.where(numbers[:, -1:] < 0.5, 0.0, drawn) if spare else drawn
 
 
-def _matrices(drawn: npt.NDArray[np.float64], spatial: tuple[int, ...]) -> Tensor:
+def _matrices(numbers: Tensor, spatial: Sequence[int]) -> Tensor:
     """(batch, d, d + 1) maps from places in the new image to places in the old one, in units of half a side."""
     dims = len(spatial)
-    angles = drawn[:, 0] * math.radians(_DEGREES)
+    numbers = numbers.double()
+    angles = numbers[:, 0] * math.radians(_DEGREES)
     # affine_grid counts axes from the last one: x is the last spatial axis. The turn is in the plane of the image's
     # first two, which are the last two of x, y, z.
-    sides = np.array(spatial[::-1], np.float64)
-    turn = np.tile(np.eye(dims), (len(drawn), 1, 1))
+    sides = spatial[::-1]
+    turn = torch.eye(dims, dtype=torch.float64, device=numbers.device).repeat(len(numbers), 1, 1)
     one, two = (0, 1) if dims == 2 else (1, 2)
-    turn[:, one, one] = turn[:, two, two] = np.cos(angles)
-    turn[:, one, two] = -np.sin(angles) * sides[two] / sides[one]
-    turn[:, two, one] = np.sin(angles) * sides[one] / sides[two]
-    scales = 1 + _SCALE * drawn[:, 1 : 1 + dims]
-    shifts = 2 * _SHIFT * drawn[:, 1 + dims :]  # a side is 2 units long
-    return torch.from_numpy(np.concatenate([turn * scales[:, None], shifts[:, :, None]], 2)).float()
+    turn[:, one, one] = turn[:, two, two] = angles.cos()
+    turn[:, one, two] = -angles.sin() * sides[two] / sides[one]
+    turn[:, two, one] = angles.sin() * sides[one] / sides[two]
+    scales = 1 + _SCALE * numbers[:, 1 : 1 + dims]
+    shifts = 2 * _SHIFT * numbers[:, 1 + dims :]  # a side is 2 units long
+    return torch.cat([turn * scales[:, None], shifts[:, :, None]], 2).float()

@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import UNLABELLED, TrainingData
 from torchgenaug.recipes.families import ada, adversarial
+from torchgenaug.recipes.families.augmented import MovedAlike
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.recipes.settings import Setting
@@ -124,6 +126,7 @@ class LatentGAN:
                 spectral=settings["spectral"],
                 smooth=settings["smooth"],
             ),
+            AUGMENTATION: MovedAlike(),
             **ada.augmentation(self.options),
         }
 
@@ -140,12 +143,13 @@ class LatentGAN:
         noise = torch.randn((len(real), self.latent_dim), device=real.device)
         wanted = self._wanted(labels)
         fake = self.networks["generator"](noise, wanted)
-        losses = self._critic_losses(real, fake.detach(), labels)
+        seen = self.networks[AUGMENTATION](fake, batch.get(AUGMENTATION))
+        losses = self._critic_losses(real, seen.detach(), labels)
         update({"critic": torch.stack(list(losses.values())).sum()})
         step = round(progress * (self.options.steps or 1))
         if self.family == "wgan-gp" and step % _CRITIC_STEPS:
             return losses
-        made = self._generator_losses(fake, wanted)
+        made = self._generator_losses(seen, wanted)
         if labels is not None:
             # Conditioned on the class, a small generator soon makes one image of each.
             again = torch.randn_like(noise)

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.nets.pggan import at_growth
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
+from torchgenaug.recipes.families.augmented import MovedAlike
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
@@ -59,6 +61,7 @@ class GrowingGAN:
         self.networks: Mapping[str, Any] = {
             "generator": build_network("torchgenaug:PGGANGenerator", latent_dim=self.latent_dim, **common),
             "critic": build_network("torchgenaug:PGGANCritic", **common),
+            AUGMENTATION: MovedAlike(),
             **ada.augmentation(self.options),
         }
 
@@ -78,9 +81,10 @@ class GrowingGAN:
         real = at_growth(batch["image"], growth, generator.levels)
         noise = torch.randn((len(real), self.latent_dim), device=real.device)
         fake = generator.grown(noise, labels)
-        losses = self._critic_losses(real, fake.detach(), growth, labels)
+        seen = self.networks[AUGMENTATION](fake, batch.get(AUGMENTATION))
+        losses = self._critic_losses(real, seen.detach(), growth, labels)
         update({"critic": torch.stack(list(losses.values())).sum()})
-        made = {"generator": -critic(self._shown(fake), growth, labels).mean()}
+        made = {"generator": -critic(self._shown(seen), growth, labels).mean()}
         if labels is not None:
             again = torch.randn_like(noise)
             other = generator.grown(again, labels)

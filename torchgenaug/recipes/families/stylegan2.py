@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
+from torchgenaug.recipes.families.augmented import MovedAlike
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.recipes.settings import Setting
@@ -68,6 +70,7 @@ class StyleGAN:
             "generator": build_network("torchgenaug:StyleGAN2Generator", latent_dim=self.latent_dim, **common),
             "critic": build_network("torchgenaug:StyleGAN2Critic", **common),
             "path": _MeanLength(),
+            AUGMENTATION: MovedAlike(),
             **ada.augmentation(self.options),
         }
 
@@ -83,7 +86,7 @@ class StyleGAN:
         step = round(progress * (self.options.steps or 1))
         generator, critic = self.networks["generator"], self.networks["critic"]
         styles = self._mixed_styles(len(real), labels)
-        fake = generator.images(styles)
+        fake = self.networks[AUGMENTATION](generator.images(styles), batch.get(AUGMENTATION))
         penalised = self.options.settings["r1"] != 0 and step % _R1_EVERY == 0
         losses = self._critic_losses(real, fake.detach(), labels, penalised)
         update({"critic": torch.stack(list(losses.values())).sum()})
