@@ -9,6 +9,7 @@ from fit_helpers import blobs, tiny
 from torchgenaug import ClassLabels, SyntheticSequence, load_synthesizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import FitOptions, fit, list_families
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.build import build_recipe, describe_family
 
 pytest.importorskip("pythae")
@@ -44,6 +45,10 @@ def test_every_model_takes_a_step_and_samples(family):
     before = {name: [p.clone() for p in net.parameters()] for name, net in recipe.networks.items()}
     batch = {"image": torch.stack([data.samples[k]["image"] for k in range(8)]) / 50 - 1}
     batch["label"] = torch.arange(8) % 2
+    batch[AUGMENTATION] = torch.linspace(-1, 1, 8)[:, None].expand(8, 5)
+    moves = []
+    if AUGMENTATION in recipe.networks:
+        recipe.networks[AUGMENTATION].register_forward_hook(lambda module, inputs, made: moves.append((*inputs, made)))
 
     def update(made):
         for name, loss in made.items():
@@ -57,7 +62,15 @@ def test_every_model_takes_a_step_and_samples(family):
     assert losses
     assert all(value.isfinite() for value in losses.values())
     for name, net in recipe.networks.items():
-        assert any(not torch.equal(old, new) for old, new in zip(before[name], net.parameters(), strict=True))
+        assert not before[name] or any(
+            not torch.equal(old, new) for old, new in zip(before[name], net.parameters(), strict=True)
+        )
+    assert bool(moves) == (family not in ("rae-gp", "factor-vae"))
+    for images, numbers, moved_ in moves:  # what each image was decoded for is how it moves
+        each = len(images) // len(numbers.unique(dim=0))
+        assert len(numbers) == len(images)
+        assert condition or torch.equal(numbers[::each], batch[AUGMENTATION])
+        assert not torch.equal(moved_, images)
     conditions = ClassLabels(2) if condition else None
     made = SyntheticSequence(recipe.synthesizer(recipe.networks), conditions).batch([0, 1])["image"]
     assert made.shape[1:] == data.image_shape

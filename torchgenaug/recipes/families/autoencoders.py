@@ -12,6 +12,7 @@ three models gave one and the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.batches import to_symmetric
+from torchgenaug.recipes.batches import AUGMENTATION, to_symmetric
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families.augmented import MovedAlike
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.synthesizers import PythaeSynthesizer, build_network
@@ -61,6 +63,8 @@ _GAUSSIAN = {
     *("VAE", "BetaVAE", "DisentangledBetaVAE", "BetaTCVAE", "FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "PIWAE"),
     *("CIWAE", "VAMP", "VAE_IAF", "VAE_LinNF", "SVAE", "PoincareVAE", "HVAE", "RHVAE"),
 }
+# The gradient penalty needs second derivatives, which `grid_sample` has not; FactorVAE mixes the order of a batch.
+_NOT_MOVED = {"RAE_GP", "FactorVAE"}
 _OBSERVATION_STD = 0.1
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     # Both decode an image estimates x samples times in a step; pythae's 5 x 10 left 17 steps to a minute of one core.
@@ -112,7 +116,7 @@ class Autoencoders:
                 f"Every class must have at least 2 training images for a model of its own, got fewer of {empty}. Add "
                 "images, or train without --condition."
             )
-        self.networks: Mapping[str, nn.Module] = {
+        models = {
             _name(label): build_network(
                 "torchgenaug:PythaeNetwork",
                 model=model,
@@ -125,31 +129,42 @@ class Autoencoders:
             for label in self.classes
         }
         # The metric of an RHVAE and the code book of a VQ-VAE belong to the weights of the moment.
-        self.averaged = frozenset() if model in ("RHVAE", "VQVAE") else frozenset(self.networks)
+        self.averaged = frozenset() if model in ("RHVAE", "VQVAE") else frozenset(models)
+        self.networks: Mapping[str, nn.Module] = models
+        if model not in _NOT_MOVED:
+            self.networks = {**models, AUGMENTATION: MovedAlike()}
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for every group of parameters of every model."""
         rate = self.options.learning_rate or 1e-3
         return {
-            f"{name}.{group}": Adam(_network(network).group_parameters(group), lr=rate)
-            for name, network in self.networks.items()
-            for group in _network(network).groups
+            f"{name}.{group}": Adam(_network(self.networks[name]).group_parameters(group), lr=rate)
+            for name in map(_name, self.classes)
+            for group in _network(self.networks[name]).groups
         }
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """A step of each model on its own images; a class with fewer than two in the batch waits."""
         losses: dict[str, list[Tensor]] = {}
         epoch = 1 + int(progress * (self.options.steps or 1) * len(batch["image"]) / len(self.data))
+        drawn = batch.get(AUGMENTATION)
         for label in self.classes:
-            images = (batch["image"] if label is None else batch["image"][batch["label"] == label]) * 0.5 + 0.5
+            rows = slice(None) if label is None else batch["label"] == label
+            images = batch["image"][rows] * 0.5 + 0.5
             if len(images) < 2:
                 continue
             network = _network(self.networks[_name(label)])
-            made = network.losses(images, epoch=epoch, dataset_size=len(self.rows[label]))
+            with self._moved(network.decoder, None if drawn is None else drawn[rows]):
+                made = network.losses(images, epoch=epoch, dataset_size=len(self.rows[label]))
             update({f"{_name(label)}.{group}": loss for group, loss in made.items()})
             for group, loss in made.items():
                 losses.setdefault(group, []).append(loss.detach())
         return {group: torch.stack(each).mean() for group, each in losses.items()}
+
+    def _moved(self, decoder: nn.Module, drawn: Tensor | None) -> AbstractContextManager[None]:
+        """Within it, what is decoded is moved as the images were."""
+        move: Any = self.networks.get(AUGMENTATION)
+        return nullcontext() if move is None else move.outputs(decoder, drawn)
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> PythaeSynthesizer:
         """Latents as in the module's text."""

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families.augmented import MovedAlike
 from torchgenaug.recipes.families.latent_losses import divergence, drawn, squared_error
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
@@ -71,44 +73,53 @@ class IntrospectiveVAE:
         self.networks: Mapping[str, nn.Module] = {
             "encoder": build_network("torchgenaug:GaussianEncoder", **common),
             "decoder": build_network("torchgenaug:LatentDecoder", **common),
+            AUGMENTATION: MovedAlike(),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, as Daniel (2021); the rate suits short training."""
         rate = self.options.learning_rate or 5e-4
-        return {name: Adam(network.parameters(), lr=rate) for name, network in self.networks.items()}
+        return {name: Adam(self.networks[name].parameters(), lr=rate) for name in ("encoder", "decoder")}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The encoder, then the decoder; in the first tenth both as those of a VAE."""
         real, labels = batch["image"], batch["label"] if self.num_classes is not None else None
         scale = 1 / math.prod(real.shape[1:])
         noise = torch.randn((len(real), self.latent_dim), device=real.device)
-        decoder = self.networks["decoder"]
-        error, spread, rebuilt = self._bound(real, labels)
+        given = (labels, batch.get(AUGMENTATION))
+        error, spread, rebuilt = self._bound(real, given)
         plain = scale * (error + spread).mean()
         if progress < _PLAIN:
             update({"encoder": plain, "decoder": plain})
             return {"encoder": plain, "decoder": plain}
         rejected = torch.zeros_like(plain)
-        for fake in (decoder(noise, labels), rebuilt):
-            fake_error, fake_spread, _ = self._bound(fake.detach(), labels, self.weights["rejection"])
+        for fake in (self._decoded(noise, given), rebuilt):
+            fake_error, fake_spread, _ = self._bound(fake.detach(), given, self.weights["rejection"])
             rejected = rejected + 0.25 * (-2 * scale * (fake_error + fake_spread)).exp().mean()
         losses = {"encoder": plain + rejected}
         update(losses)
         # With the new encoder, which gets no gradient here.
-        error, _, rebuilt = self._bound(real, labels)
+        error, _, rebuilt = self._bound(real, given)
         total = error.mean()
-        for fake in (decoder(noise, labels), rebuilt):
-            fake_error, fake_spread, _ = self._bound(fake, labels)
+        for fake in (self._decoded(noise, given), rebuilt):
+            fake_error, fake_spread, _ = self._bound(fake, given)
             total = total + 0.5 * (fake_spread + _FEEDBACK * fake_error).mean()
         losses["decoder"] = scale * total
         update({"decoder": losses["decoder"]})
         return losses
 
-    def _bound(self, images: Tensor, labels: Tensor | None, weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    def _decoded(self, latents: Tensor, given: tuple[Tensor | None, Tensor | None]) -> Tensor:
+        """Images of latents and labels, moved as the real images of the batch were: of `given` labels and draws."""
+        labels, moves = given
+        made: Tensor = self.networks[AUGMENTATION](self.networks["decoder"](latents, labels), moves)
+        return made
+
+    def _bound(
+        self, images: Tensor, given: tuple[Tensor | None, Tensor | None], weight: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted error and divergence of each image, whose sum is the negative evidence bound; what was rebuilt."""
-        mean, log_variance = self.networks["encoder"](images, labels)
-        rebuilt: Tensor = self.networks["decoder"](drawn(mean, log_variance), labels)
+        mean, log_variance = self.networks["encoder"](images, given[0])
+        rebuilt = self._decoded(drawn(mean, log_variance), given)
         error = self.weights["reconstruction"] * squared_error(images, rebuilt)
         return error, weight * divergence(mean, log_variance), rebuilt
 

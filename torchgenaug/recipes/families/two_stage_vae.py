@@ -17,8 +17,10 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families.augmented import MovedAlike
 from torchgenaug.recipes.families.latent_losses import divergence, drawn, squared_error
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
@@ -79,6 +81,7 @@ class TwoStageVAE:
                 "torchgenaug:TranslationUNet", in_channels=self.classes, shape=image, **common
             ),
             "critic": patch_critic(data, image[0] + self.classes, width),
+            AUGMENTATION: MovedAlike(),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -95,7 +98,7 @@ class TwoStageVAE:
         """A step of the masks, one of the images and one of the critic."""
         real = batch["image"]
         mask = functional.one_hot(batch["mask"][:, 0], self.classes).movedim(-1, 1).to(real.dtype)
-        losses = {"masks": self._mask_loss(mask, batch["mask"][:, 0])}
+        losses = {"masks": self._mask_loss(mask, batch["mask"][:, 0], batch.get(AUGMENTATION))}
         update({"masks": losses["masks"]})
         mean, log_variance = self.networks["image_encoder"](torch.cat([real, mask], 1))
         rebuilt = self.networks["image_decoder"](drawn(mean, log_variance), mask)
@@ -114,10 +117,10 @@ class TwoStageVAE:
             update({"images": losses["images"]})
         return losses
 
-    def _mask_loss(self, mask: Tensor, classes: Tensor) -> Tensor:
-        """The negative evidence bound per pixel: cross-entropy and divergence."""
+    def _mask_loss(self, mask: Tensor, classes: Tensor, moves: Tensor | None) -> Tensor:
+        """The negative evidence bound per pixel: cross-entropy and divergence; scores are moved as the masks were."""
         mean, log_variance = self.networks["mask_encoder"](mask)
-        scores = self.networks["mask_decoder"](drawn(mean, log_variance))
+        scores = self.networks[AUGMENTATION](self.networks["mask_decoder"](drawn(mean, log_variance)), moves)
         error = functional.cross_entropy(scores, classes, reduction="none").flatten(1).sum(1)
         return (error + divergence(mean, log_variance)).mean() / classes[0].numel()
 
