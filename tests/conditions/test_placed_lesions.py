@@ -59,6 +59,20 @@ def test_lesions_lie_in_the_organ_and_the_rest_is_the_real_image(spatial, classe
     assert len({mask.sum().item() for mask in batch["mask"]}) > 5
 
 
+def test_masks_that_mark_nothing_are_not_used_however_many():
+    many = [{"mask": torch.zeros(1, 24, 20).long()}] * 30
+    lesions = [*many, *patients(count=2), *many]
+    made = placed(lesions=lesions)
+    masks = made(range(20))["mask"]
+    assert masks.flatten(1).any(1).all()
+    assert torch.equal(masks, placed(lesions=patients(count=2))(range(20))["mask"])
+    lesions[31] = {"mask": lesions[31]["mask"] * 255}
+    with pytest.raises(ConfigurationError, match=r"got 255 at index 31\. Map the classes.*\(mask > 0\)\.long\(\)"):
+        placed(lesions=lesions)(range(2))
+    fixed = [{"mask": (sample["mask"] > 0).long()} for sample in lesions]
+    assert torch.equal(placed(lesions=fixed)(range(20))["mask"], masks)
+
+
 def test_a_sample_is_a_function_of_seed_and_id():
     one, again, other = placed(), pickle.loads(pickle.dumps(placed())), placed(seed=1)
     for k in (0, 3, 11):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from torchgenaug import seeding
 from torchgenaug.conditions.real import PARENT, RealFields
@@ -19,6 +20,7 @@ from torchgenaug.types import Batch, FieldSpec
 
 _TRIES = 6
 _SMALLER = 0.8  # each try
+_MANY = 32  # classes: more are rather intensities
 
 
 class PlacedLesions:
@@ -36,10 +38,10 @@ class PlacedLesions:
 
     Args:
         healthy: map-style data set of images with an organ mask; it must return the same sample each time.
-        lesions: map-style data set with lesion masks, of any size.
+        lesions: map-style data set with lesion masks, of any size. All are read once, to find those that mark nothing.
         image: field of `healthy`, (channels, *spatial) floating point.
         organ: field of `healthy`, integers or bool (1, *spatial), above 0 inside of the organ.
-        lesion: field of `lesions`, integers (1, *spatial), 0 outside; samples of zeros are passed over.
+        lesion: field of `lesions`, integers (1, *spatial), 0 outside; samples of zeros are not used.
         value_range: that of the images, and of the model.
         num_classes: classes of the lesion masks, background included.
         spread: how far from where the lesion was it may be put, as a standard deviation in units of the image's sides;
@@ -53,8 +55,8 @@ class PlacedLesions:
         fingerprint: sha256 over those of both data sets and the settings.
 
     Raises:
-        ConfigurationError: arguments or fields that do not fit; when a sample is read: an organ that no lesion fits
-            into, or lesions that are all empty.
+        ConfigurationError: arguments or fields that do not fit, or lesions that are all empty; when a sample is read:
+            an organ that no lesion fits into.
         FieldMismatchError: organ and image of different sizes.
 
     References:
@@ -89,7 +91,8 @@ class PlacedLesions:
         self.low, self.high, self.num_classes, self.seed = low, high, num_classes, seeding.checked_seed(seed)
         self._healthy = RealFields(healthy, (image, organ), seed=seed)
         # An order of its own: with one data set as both, an image would always get the lesion of its own row.
-        self._lesions = RealFields(lesions, lesion, seed=int(seeding.derive(self.seed, seeding.CONDITION)) >> 1)
+        order = int(seeding.derive(self.seed, seeding.CONDITION)) >> 1
+        self._lesions = RealFields(lesions, lesion, seed=order)
         found, inside, region = (
             self._healthy.fields[image],
             self._healthy.fields[organ],
@@ -105,6 +108,9 @@ class PlacedLesions:
                 f"`lesion` must be a field of integer masks (1, *spatial) of as many axes as the images, got {region} "
                 f"for images {found}."
             )
+        self._rows = _marked(self._lesions, lesion, len(lesions))
+        if len(self._rows) < len(lesions):
+            self._lesions = RealFields(Subset(lesions, self._rows), lesion, seed=order)
         channels, *spatial = found.shape
         self.fields: Mapping[str, FieldSpec] = {
             "source": FieldSpec((channels + num_classes - 1, *spatial), value_range=(low, high)),
@@ -134,7 +140,6 @@ class PlacedLesions:
 
     def _placed(self, number: int, organ: Tensor, parent: int) -> Tensor:
         """The lesion mask (*spatial) int64 of sample `number`."""
-        empty = 0
         for attempt in range(_TRIES):
             key = seeding.derive(self.seed, seeding.CONDITION, number, attempt)
             # The first try takes every lesion equally often; later ones take others.
@@ -143,17 +148,9 @@ class PlacedLesions:
             self._check_classes(lesion, other)
             drawn = torch.from_numpy(seeding.uniform([int(key)], numbers_of_bent(lesion.ndim) + 1))[0]
             box = bent(lesion, drawn[1:], _SMALLER**attempt)
-            if box.numel() == 0:
-                empty += 1
-                continue
             places = fitting_places(box, organ)
             if len(places):
                 return _put(box, places[self._chosen(places, box, lesion, organ, float(drawn[0]))], organ)
-        if empty == _TRIES:
-            raise ConfigurationError(
-                f"`lesions` must hold masks that are not empty, got {_TRIES} without a region. Leave healthy samples "
-                "out."
-            )
         raise ConfigurationError(
             f"`organ` must have room for a lesion, got {int(organ.sum())} voxels inside of it at index {parent}, and "
             f"{_TRIES} lesions that are too large. A lesion is never put outside. Leave such images out, or give "
@@ -174,14 +171,27 @@ class PlacedLesions:
     def _check_classes(self, lesion: Tensor, number: int) -> None:
         low, high = (int(each) for each in torch.aminmax(lesion))
         if low < 0 or high >= self.num_classes:
-            parent = int(self._lesions.parents([number])[0])
+            parent = self._rows[int(self._lesions.parents([number])[0])]
+            remedy = f"Give num_classes={high + 1}, or map" if low >= 0 and high < _MANY else "Map"
             raise ConfigurationError(
                 f"`lesions` must hold classes in [0, {self.num_classes}), got {low if low < 0 else high} at index "
-                f"{parent}. Give num_classes={high + 1}, or map the classes to those of the model."
+                f"{parent}. {remedy} the classes to those of the model, for example masks of 0 and 255 with "
+                "(mask > 0).long()."
             )
 
     def __repr__(self) -> str:
         return f"PlacedLesions({self._healthy!r}, {self._lesions!r}, seed={self.seed})"
+
+
+def _marked(lesions: RealFields, name: str, count: int) -> list[int]:
+    """Indices of the samples that mark something; raises `ConfigurationError` if none does."""
+    read = (lesions([number]) for number in range(count))  # each sample once
+    rows = sorted(int(batch[PARENT][0]) for batch in read if bool((batch[name] != 0).any()))
+    if not rows:
+        raise ConfigurationError(
+            f"`lesions` must hold masks that are not empty, got {count} without a region. Give samples with a lesion."
+        )
+    return rows
 
 
 def _put(box: Tensor, corner: Tensor, organ: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ def check_conditions(synthesizer: Any, conditions: Any) -> None:
     limits = declared["label"].value_range if classes is not None else None
     if limits is not None and limits[1] >= (classes or 0):
         raise ConfigurationError(
-            f"`conditions` must ask for labels in [0, {classes}), got {declared['label']}. Use ClassLabels({classes})."
+            f"`conditions` must ask for labels in [0, {classes}), got {declared['label']}. Use ClassLabels({classes}), "
+            f"or num_classes={classes} where the conditions are others."
         )
 
 

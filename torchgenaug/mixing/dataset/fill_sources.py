@@ -67,7 +67,7 @@ class Modalities:
         if not present:
             raise ConfigurationError(
                 f"`real` must have one of the modalities {list(self.names)} in every sample that is filled, got none "
-                f"at index {index}. There is nothing to translate from. Leave such samples out."
+                f"at index {index}. There is nothing to translate from. Leave such samples out, or correct the names."
             )
         shapes = {name: tuple(value.shape) for name, value in present.items()}
         first = next(iter(present.values()))
