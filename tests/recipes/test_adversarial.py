@@ -195,6 +195,8 @@ def test_the_lipschitz_penalty_of_a_linear_critic_is_known():
     real, fake = torch.randn(2, 5, 1, 4, 4).unbind()
     assert adversarial.lipschitz_penalty(lambda x: x.flatten(1).sum(1) / 4, real, fake) < 1e-6
     assert abs(adversarial.lipschitz_penalty(lambda x: x.flatten(1).sum(1) * 0.75, real, fake).item() - 4) < 1e-4
+    half = fake.bfloat16()  # as layers in half precision return images
+    assert abs(adversarial.lipschitz_penalty(lambda x: x.flatten(1).sum(1) * 0.75, real, half).item() - 4) < 1e-4
     images = torch.randn(5, 1, 4, 4, requires_grad=True)
     assert torch.allclose(adversarial.squared_gradient(images.flatten(1).sum(1) * 2, images), torch.full((5,), 64.0))
 

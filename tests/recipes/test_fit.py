@@ -16,6 +16,7 @@ from tests import interpreter
 from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError, DivergenceError, SynthesizerLoadError
 from torchgenaug.recipes import FitOptions, fit, report, state
+from torchgenaug.recipes.build import build_recipe
 
 DRAW_CURVES = report._draw_curves
 
@@ -279,6 +280,15 @@ def test_data_without_what_is_asked_for(tmp_path):
         run(tmp_path / "model", data=dataclasses.replace(data, fields=fields))
     with pytest.raises(ConfigurationError, match=r"The data must have 'mask' for this, got image.*--with-mask"):
         run(tmp_path / "model", data=dataclasses.replace(data, fields=fields), recipe=tiny(with_mask=True))
+    for family, condition, message in (
+        ("munit", None, r"must have 'source' for munit, got image from 'blobs'\. .* sources/ next to it"),
+        ("munit", "source", r"must have 'source' for this, got image from 'blobs'\. .* sources/ next to it"),
+        ("pix2pix", None, "must have 'mask' or 'source' for pix2pix"),
+        ("acgan", "label", "must have 'label' for this.*labels.csv"),
+    ):
+        with pytest.raises(ConfigurationError, match=message) as raised:
+            build_recipe(family, dataclasses.replace(data, fields=fields), tiny(condition=condition))
+        assert "Leave" not in str(raised.value)
 
 
 def test_sizes_that_cannot_be_halved(tmp_path):

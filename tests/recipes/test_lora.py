@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from fit_helpers import blobs, tiny
@@ -37,6 +39,11 @@ def test_trained_saved_and_sampled(tmp_path, pipeline):
     assert list(kept["networks"]) == ["adapters"]  # the pipeline is not in every checkpoint
 
 
+def test_the_prompt_of_data_without_classes_names_no_folder(pipeline):
+    data = dataclasses.replace(blobs(spatial=(8, 8)), name="/home/someone/films")
+    assert build_recipe("lora", data, options(pipeline)).texts == ["a medical image of films"]
+
+
 def test_a_fresh_adapter_changes_nothing_and_one_that_learnt_is_what_training_saw(pipeline):
     recipe = build_recipe("lora", blobs(spatial=(8, 8)), options(pipeline))
     unet = recipe.base.networks["unet"]
@@ -60,7 +67,7 @@ def test_what_cannot_be(tmp_path, pipeline):
         build_recipe("lora", data, options(tmp_path))
     save_synthesizer(LabelsToImageSynthesizer(data.fields["mask"]), tmp_path / "painted")
     with pytest.raises(ConfigurationError, match=r"pipeline for lora, got '.*painted', a synthesizer of the kind 'lab"):
-        build_recipe("lora", data, options(tmp_path / "painted"))
+        fit("lora", data, tmp_path / "model", recipe=options(tmp_path / "painted"), device="cpu")
     with pytest.raises(ConfigurationError, match="`width` must be left out for lora"):
         build_recipe("lora", data, options(pipeline, width=8))
     with pytest.raises(ConfigurationError, match=r"`size`|`sample_size`|multiples"):

@@ -53,6 +53,14 @@ _HOMES: Mapping[str, str] = {
 }
 
 
+_REMEDIES: Mapping[str, str] = {
+    "source": "Put images into a folder images/, and what they are translated from into sources/ next to it, with the "
+    "same names.",
+    "mask": "Put images into a folder images/, and their masks into masks/ next to it, with the same names.",
+    "label": "Put the images of each class into a folder of its own, or name their classes in labels.csv.",
+}
+
+
 def list_families() -> list[str]:
     """Every FAMILY that `fit` knows."""
     return list(_HOMES)
@@ -137,6 +145,11 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
     """
     about = describe_family(family)
     if options.condition not in about.conditions:
+        if options.condition is None and not set(about.conditions) & set(data.fields):
+            raise ConfigurationError(
+                f"The data must have {' or '.join(map(repr, about.conditions))} for {family}, got "
+                f"{', '.join(data.fields)} from {data.name!r}. {_REMEDIES[str(about.conditions[0])]}"
+            )
         allowed = ", ".join("none" if each is None else each for each in about.conditions)
         raise ConfigurationError(
             f"`condition` must be one that {family} can take ({allowed}), got {options.condition or 'none'!r}. "
@@ -159,10 +172,14 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
         if wanted and field not in data.fields:
             given = "--condition" if field == options.condition else "--with-mask"
             model = options.teacher or (None if about.pretrained else options.start)
-            hint = f"Leave {given} out" if model is None else f"The model in {model!r} has it; take another one"
+            if given == "--condition" and None not in about.conditions:
+                hint = _REMEDIES[str(field)]
+            elif model is not None:
+                hint = f"The model in {model!r} has it; take another one, or choose data that have it."
+            else:
+                hint = f"Leave {given} out, or choose data that have it."
             raise ConfigurationError(
-                f"The data must have {field!r} for this, got {', '.join(data.fields)} from {data.name!r}. {hint}, or "
-                "choose data that have it."
+                f"The data must have {field!r} for this, got {', '.join(data.fields)} from {data.name!r}. {hint}"
             )
     if options.with_mask and not about.with_mask:
         able = [name for name in list_families() if describe_family(name).with_mask]

@@ -46,7 +46,7 @@ def squared_gradient(scores: Tensor, images: Tensor) -> Tensor:
 def lipschitz_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """Mean of (|∂ score / ∂ image| - 1)² at random places between `real` and `fake` images (Gulrajani, eq. 3)."""
     place = torch.rand((len(real), *[1] * (real.ndim - 1)), device=real.device)
-    between = torch.lerp(real, fake, place).requires_grad_()
+    between = torch.lerp(real, fake.to(real.dtype), place).requires_grad_()  # half precision: that of its layers
     # The root of zero has no gradient.
     return ((squared_gradient(score(between), between) + 1e-12).sqrt() - 1).square().mean()
 

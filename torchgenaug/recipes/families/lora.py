@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
+from torchgenaug.bare_names import bare_name
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError, missing_extra
 from torchgenaug.recipes.data.training_data import TrainingData
@@ -53,8 +54,13 @@ _PROMPT_DROPOUT = 0.1
 
 
 def base_fingerprint(folder: str) -> str:
-    """Identifies the pipeline in `folder`: its networks and noise levels."""
-    loaded = load_stable_diffusion(folder)
+    """Identifies the pipeline in `folder`: its networks and noise levels.
+
+    Raises:
+        ConfigurationError: a synthesizer.
+        SynthesizerLoadError: no pipeline there.
+    """
+    loaded = _pipeline(folder)
     return StableDiffusionSynthesizer(
         loaded.networks["unet"], loaded.scheduler, vae=loaded.networks["vae"], steps=1, value_range=(-1, 1)
     ).fingerprint
@@ -68,7 +74,11 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
         SynthesizerLoadError: no pipeline there.
         MissingExtraError: peft or transformers is not installed.
     """
-    folder = options.start or ""
+    return LowRankAdapters(_pipeline(options.start or ""), data, options)
+
+
+def _pipeline(folder: str) -> Loaded:
+    """The pipeline in `folder`; a synthesizer there is refused."""
     if (Path(folder) / "synthesizer.json").is_file() and not (Path(folder) / "vae").is_dir():
         family = load_synthesizer(folder).family
         raise ConfigurationError(
@@ -76,7 +86,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
             f"synthesizer of the kind {family!r}. Adapters belong to a network with prompts. To train such a model "
             f"further: torchgenaug fit FAMILY … --from {folder}, with the family that it was trained as."
         )
-    return LowRankAdapters(load_stable_diffusion(folder), data, options)
+    return load_stable_diffusion(folder)
 
 
 class Adapters(nn.Module):
@@ -177,7 +187,7 @@ def _texts(data: TrainingData, options: Options) -> list[str]:
     """The prompt of each class, or the one prompt."""
     prompt = str(options.settings["prompt"])
     if options.condition != "label":
-        return [prompt.replace("{class}", data.name)]
+        return [prompt.replace("{class}", bare_name(data.name))]
     count = data.num_classes or 0
     names = data.class_names or tuple(f"class {number}" for number in range(count))
     return [prompt.replace("{class}", name) for name in names]

@@ -27,7 +27,7 @@ from torchgenaug.seeding import derive, uniform
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
 from torchgenaug.types import Batch, FieldSpec
 
-FILLED = "FillMissing(data set, synthesizer, source=[modalities]).sequence.conditions"
+FILLED = "FillMissing(data set, synthesizer, source=[modalities in the order of the channels]).sequence.conditions"
 _DISTANCE_WEIGHT = 50.0
 _LEAST_SHARE = 0.02  # of the common range: what a modality's own range must span to be seen
 
