@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,27 @@ def augmentation(options: Options) -> dict[str, nn.Module]:
     if not options.settings.get("ada", False):
         return {}
     return {"ada": AdaptiveAugment(_RAMP * (options.steps or 1), target=float(options.settings["ada_target"]))}
+
+
+def shown(networks: Mapping[str, nn.Module], images: Tensor, *, marks: int = 0) -> Tensor:
+    """What a critic is shown of `images`: transformed where ``ada`` is among the networks.
+
+    Args:
+        networks: of the recipe.
+        images: (batch, channels, *spatial).
+        marks: how many of the last channels are masks or marks, which move along and keep their values.
+    """
+    if "ada" not in networks:
+        return images
+    moved: Tensor = networks["ada"](images.roll(marks, 1), first=marks)
+    return moved.roll(-marks, 1)
+
+
+def observe(networks: Mapping[str, nn.Module], real_scores: Tensor, middle: Tensor | float = 0.0) -> None:
+    """Adapts ``ada``, where it is among the networks, to the scores of real images: `AdaptiveAugment.observe`."""
+    augment: Any = networks.get("ada")
+    if augment is not None:
+        augment.observe(real_scores, middle)
 
 
 class AdaptiveAugment(nn.Module):

@@ -22,7 +22,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.deformation import moved, volume_change
 from torchgenaug.recipes.data.derived import derived
 from torchgenaug.recipes.data.training_data import Samples, TrainingData
-from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.recipes.settings import Setting
@@ -60,7 +60,10 @@ FAMILIES = {
         batch_size=8,
         conditions=("label",),
         dims=(2, 3),
-        settings={"volume": Setting(0.1, "weight of keeping volumes: mean squared logarithm of their change", low=0)},
+        settings={
+            **ada.settings(default=False),
+            "volume": Setting(0.1, "weight of keeping volumes: mean squared logarithm of their change", low=0),
+        },
         view=with_other_classes,
         given=("source", "label"),
         conditions_by="Counterfactuals(data set, num_classes)",
@@ -90,12 +93,14 @@ class Counterfactual:
             "critic": build_network(
                 "torchgenaug:Critic", shape=shape, width=width, num_classes=classes, auxiliary=True
             ),
+            **ada.augmentation(options),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, as in `acgan`."""
         rate = self.options.learning_rate or 5e-4
-        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in self.networks.items()}
+        trained = {name: self.networks[name] for name in ("generator", "critic")}
+        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in trained.items()}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on real and deformed images, then the generator."""
@@ -104,15 +109,17 @@ class Counterfactual:
         critic = self.networks["critic"]
         shift = generator.displacement(source, labels)
         fake = moved(source, shift)
-        shown = real.detach().requires_grad_()
+        shown = ada.shown(self.networks, real).detach().requires_grad_()
         scores, classes = critic(shown)
+        ada.observe(self.networks, scores)
         losses = {
-            "critic": adversarial.real_loss(scores) + adversarial.fake_loss(critic(fake.detach())[0]),
+            "critic": adversarial.real_loss(scores)
+            + adversarial.fake_loss(critic(ada.shown(self.networks, fake.detach()))[0]),
             "penalty": _R1_WEIGHT / 2 * adversarial.squared_gradient(scores, shown).mean(),
             "critic_class": _CLASS_WEIGHT * functional.cross_entropy(classes, labels),
         }
         update({"critic": torch.stack(list(losses.values())).sum()})
-        scores, classes = critic(fake)
+        scores, classes = critic(ada.shown(self.networks, fake))
         change = volume_change(shift).clamp(min=0.01).log()
         made = {
             "generator": adversarial.real_loss(scores),

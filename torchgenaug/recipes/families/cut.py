@@ -19,6 +19,7 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families import ada
 from torchgenaug.recipes.families.cyclegan import source_synthesizer, unpaired
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.families.structure import STRUCTURE, edge_distance
@@ -34,7 +35,7 @@ FAMILIES = {
         batch_size=4,
         conditions=("source",),
         dims=(2, 3),
-        settings=STRUCTURE,
+        settings={**ada.settings(default=False), **STRUCTURE},
     )
 }
 _PATCHES, _TEMPERATURE, _PROJECTED = 128, 0.07, 64
@@ -70,6 +71,7 @@ class ContrastiveTranslation:
             "to_image": generator,
             "projections": nn.ModuleList(_projection(each.shape[1]) for each in levels),
             "critic": patch_critic(data, image[0], width),
+            **ada.augmentation(options),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -87,7 +89,7 @@ class ContrastiveTranslation:
         generator, critic = self.networks["to_image"], self.networks["critic"]
         fake, same = generator(source), generator(image)
         losses = {
-            "generator": (critic(fake)[-1] - 1).square().mean(),
+            "generator": (critic(ada.shown(self.networks, fake))[-1] - 1).square().mean(),
             "patches": _CONTRAST_WEIGHT * self._contrast(fake, source),
             "identity": _CONTRAST_WEIGHT * self._contrast(same, image)
             + _IDENTITY_WEIGHT * functional.l1_loss(same, image),
@@ -96,7 +98,10 @@ class ContrastiveTranslation:
         if weight:
             losses["structure"] = weight * edge_distance(fake, source)
         update({"generator": torch.stack(list(losses.values())).sum()})
-        losses["critic"] = 0.5 * ((critic(image)[-1] - 1).square().mean() + critic(fake.detach())[-1].square().mean())
+        real_scores = critic(ada.shown(self.networks, image))[-1]
+        ada.observe(self.networks, real_scores, middle=0.5)
+        fake_scores = critic(ada.shown(self.networks, fake.detach()))[-1]
+        losses["critic"] = 0.5 * ((real_scores - 1).square().mean() + fake_scores.square().mean())
         update({"critic": losses["critic"]})
         return losses
 

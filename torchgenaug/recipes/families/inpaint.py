@@ -21,7 +21,7 @@ from torchgenaug.conditions.regions import numbers_of_round, round_regions
 from torchgenaug.errors import EmptyDatasetError
 from torchgenaug.recipes.data.derived import derived
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.families.marks import hide
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
@@ -95,6 +95,7 @@ FAMILIES = {
         batch_size=8,
         conditions=(None, "mask"),
         dims=(2, 3),
+        settings=ada.settings(default=False),
         usable=with_regions,
         view=with_hidden_regions,
         given=("source",),
@@ -128,6 +129,7 @@ class Inpainting:
             "generator": generator,
             "whole": patch_critic(data, seen, width),
             "window": patch_critic(data, seen, width),
+            **ada.augmentation(options),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -150,8 +152,10 @@ class Inpainting:
         given = hide(real, marks)
         noise = torch.randn((2 * len(real), self.latent_dim), device=real.device)
         fake, other = self.networks["generator"](noise, torch.cat([given, given])).chunk(2)
+        real_scores = self._scores(real, marks, hidden)
+        ada.observe(self.networks, real_scores)
         losses = {
-            "critics": adversarial.real_loss(self._scores(real, marks, hidden))
+            "critics": adversarial.real_loss(real_scores)
             + adversarial.fake_loss(self._scores(fake.detach(), marks, hidden))
         }
         update({"critics": losses["critics"]})
@@ -164,7 +168,11 @@ class Inpainting:
     def _scores(self, images: Tensor, marks: Tensor, hidden: Tensor) -> Tensor:
         """Those of both critics (scores,)."""
         seen = torch.cat([images, marks], 1)
-        scores = [self.networks["whole"](seen)[-1], self.networks["window"](window_of(seen, hidden))[-1]]
+        views = {"whole": seen, "window": window_of(seen, hidden)}
+        scores = [
+            self.networks[name](ada.shown(self.networks, view, marks=marks.shape[1]))[-1]
+            for name, view in views.items()
+        ]
         return torch.cat([each.flatten() for each in scores])
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:

@@ -18,7 +18,7 @@ from torch.optim import Adam, Optimizer
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes.data.derived import derived
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.families.marks import hide
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
@@ -69,6 +69,7 @@ FAMILIES = {
         steps=4000,
         batch_size=4,
         dims=(2, 3),
+        settings=ada.settings(default=False),
         view=with_hidden_modalities,
         given=("source",),
         conditions_by=FILLED,
@@ -96,29 +97,37 @@ class AnyModality:
         self.networks: Mapping[str, nn.Module] = {
             "generator": build_network("torchgenaug:ModalityUNet", shape=shape, width=width),
             "critic": patch_critic(data, 2 * shape[0], width),
+            **ada.augmentation(options),
         }
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, as in `pix2pix`."""
         rate = self.options.learning_rate or 5e-4
-        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in self.networks.items()}
+        trained = {name: self.networks[name] for name in ("generator", "critic")}
+        return {name: Adam(network.parameters(), lr=rate, betas=(0.5, 0.99)) for name, network in trained.items()}
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on real and filled images, then the generator."""
         real = batch["image"]
-        generator, critic = self.networks["generator"], self.networks["critic"]
+        generator = self.networks["generator"]
         marks = marks_of_some(real)
         fake = generator(hide(real, marks, modalities=True))
-        loss = adversarial.real_loss(critic(torch.cat([real, marks], 1))[-1])
-        loss = loss + adversarial.fake_loss(critic(torch.cat([fake.detach(), marks], 1))[-1])
+        real_scores = self._scores(real, marks)
+        ada.observe(self.networks, real_scores)
+        loss = adversarial.real_loss(real_scores) + adversarial.fake_loss(self._scores(fake.detach(), marks))
         losses = {"critic": loss}
         update({"critic": loss})
-        losses["generator"] = adversarial.real_loss(critic(torch.cat([fake, marks], 1))[-1])
+        losses["generator"] = adversarial.real_loss(self._scores(fake, marks))
         # What is given is kept, so that only filled channels differ.
         distance = (fake - real).abs().sum() / (marks > 0).sum()
         losses["distance_to_real"] = _DISTANCE_WEIGHT * distance
         update({"generator": losses["generator"] + losses["distance_to_real"]})
         return losses
+
+    def _scores(self, images: Tensor, marks: Tensor) -> Tensor:
+        seen = ada.shown(self.networks, torch.cat([images, marks], 1), marks=marks.shape[1])
+        scores: Tensor = self.networks["critic"](seen)[-1]
+        return scores
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:
         """One call of the generator; it has no latents."""

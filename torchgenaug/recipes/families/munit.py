@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.recipes.data.training_data import TrainingData
+from torchgenaug.recipes.families import ada
 from torchgenaug.recipes.families.cyclegan import source_synthesizer, unpaired
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.families.structure import STRUCTURE, edge_distance
@@ -35,7 +36,7 @@ FAMILIES = {
         batch_size=4,
         conditions=("source",),
         dims=(2, 3),
-        settings=STRUCTURE,
+        settings={**ada.settings(default=False), **STRUCTURE},
     ),
     "unit": Family(
         "unpaired translation through a shared latent space (Liu 2017): munit without styles, one image of a source",
@@ -43,7 +44,7 @@ FAMILIES = {
         batch_size=4,
         conditions=("source",),
         dims=(2, 3),
-        settings=STRUCTURE,
+        settings={**ada.settings(default=False), **STRUCTURE},
     ),
 }
 _IMAGE_WEIGHT, _CODE_WEIGHT, _PRIOR_WEIGHT = 10.0, 1.0, 0.01
@@ -73,6 +74,7 @@ class SharedContent:
         self.networks: Mapping[str, nn.Module] = {
             "to_image": _translator(shapes["source"][0], shapes["image"], width, self.style_dim),
             "to_source": _translator(shapes["image"][0], shapes["source"], width, self.style_dim),
+            **ada.augmentation(options),
         }
         for side in _SIDES:
             self.networks = {**self.networks, f"{side}_critic": patch_critic(data, shapes[side][0], width)}
@@ -124,7 +126,10 @@ class SharedContent:
             edges = edge_distance(fake["image"], source) + edge_distance(fake["source"], image)
             losses["structure"] = weight * edges
         update({"generators": torch.stack(list(losses.values())).sum()})
-        scores = [self._score(side, given[side], 1.0) + self._score(side, fake[side].detach(), 0.0) for side in _SIDES]
+        scores = [
+            self._score(side, given[side], 1.0, observed=True) + self._score(side, fake[side].detach(), 0.0)
+            for side in _SIDES
+        ]
         losses["critics"] = 0.5 * torch.stack(scores).sum()
         update({"critics": losses["critics"]})
         return losses
@@ -147,8 +152,10 @@ class SharedContent:
     def _style(self, side: str, images: Tensor) -> Tensor | None:
         return None if self.style_dim is None else self.networks[f"{side}_style"](images)
 
-    def _score(self, side: str, images: Tensor, wanted: float) -> Tensor:
-        scores: Tensor = self.networks[f"{side}_critic"](images)[-1]
+    def _score(self, side: str, images: Tensor, wanted: float, *, observed: bool = False) -> Tensor:
+        scores: Tensor = self.networks[f"{side}_critic"](ada.shown(self.networks, images))[-1]
+        if observed:
+            ada.observe(self.networks, scores, middle=0.5)
         return (scores - wanted).square().mean()
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> ModuleSynthesizer:
