@@ -9,8 +9,11 @@ from fit_helpers import blobs, tiny
 
 from torchgenaug import load_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.recipes import FitOptions, fit
+from torchgenaug.recipes import FitOptions, Options, fit
+from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe, resolve_condition
+from torchgenaug.recipes.families import pggan
+from torchgenaug.recipes.start import Start
 
 LOOP = FitOptions(reports=1)
 
@@ -45,6 +48,22 @@ def test_training_begins_with_what_was_sampled_and_takes_its_options(trained):
     assert (options.condition, options.width) == ("label", 8)
     for name, weight in load_synthesizer(trained).unet.state_dict().items():
         assert torch.equal(weight, recipe.networks["unet"].state_dict()[name])
+
+
+def test_steps_that_decide_networks_are_those_of_the_start():
+    start = Start("folder", None, {"family": "ddgan", "sampling_steps": 2})
+    assert start.options("ddgan", Options()).sampling_steps == 2
+    assert start.options("ddgan", Options(sampling_steps=3)).sampling_steps == 3
+
+
+def test_a_grown_start_does_not_grow_again():
+    growths = []
+    for folder in (None, "grown"):
+        options = tiny(width=4, start=folder, settings={"ada": False})
+        recipe = pggan.build("pggan", blobs(8), options)
+        recipe.train_step(next(training_batches(blobs(8), 4)), lambda losses: None, 0.0)
+        growths.append(float(recipe.networks["generator"].growth))
+    assert growths == [0, recipe.networks["generator"].levels]
 
 
 def test_critics_begin_with_the_checkpoint(gan):

@@ -22,7 +22,7 @@ from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Recipe
 from torchgenaug.synthesizers import load_synthesizer
 
-_STRUCTURE = ("width", "latent_dim")
+_STRUCTURE = ("width", "latent_dim", "sampling_steps")  # the last decides networks of ddgan
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class Start:
     def _refused(self, name: str, difference: str) -> ConfigurationError:
         return ConfigurationError(
             f"`start` must fit the data and the options, got a difference in {name} to {self.folder!r}: {difference}. "
-            "Give the options that it was trained with (--condition, --with-mask, --width, --latent-dim), images of as "
-            "many channels and classes, and its --size."
+            "Give the options that it was trained with (--condition, --with-mask, --width, --latent-dim, "
+            "--sampling-steps), images of as many channels and classes, and its --size."
         )
 
 

@@ -74,7 +74,8 @@ class GrowingGAN:
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on real and generated images of the present size, then the generator."""
         generator, critic = self.networks["generator"], self.networks["critic"]
-        growth = growth_at(progress, generator.levels)
+        # A start has grown already.
+        growth = generator.levels if self.options.start else growth_at(progress, generator.levels)
         generator.growth.fill_(growth)
         growth = float(generator.growth)  # rounded as the buffer is
         labels = batch["label"] if self.num_classes is not None else None
