@@ -40,7 +40,7 @@ def dry_run(
     import torch
 
     from torchgenaug.recipes.accelerator import open_accelerator
-    from torchgenaug.recipes.batches import training_batches
+    from torchgenaug.recipes.batches import AUGMENTATION, training_batches
     from torchgenaug.recipes.build import build_recipe, describe_family, family_view
     from torchgenaug.recipes.state import TrainingState
 
@@ -53,10 +53,16 @@ def dry_run(
         built = build_recipe(family, train, recipe)
         for name, network in built.networks.items():
             count = sum(each.numel() for each in network.parameters())
-            lines.append(f"{name}: {type(network).__name__}, {count / 1e6:.2f} M parameters")
+            if count:
+                lines.append(f"{name}: {type(network).__name__}, {count / 1e6:.2f} M parameters")
         state = TrainingState(built, accelerator, options)
         batches = training_batches(
-            train, recipe.batch_size or 1, seed=options.seed, augment=options.augment, workers=options.workers
+            train,
+            recipe.batch_size or 1,
+            seed=options.seed,
+            augment=options.augment,
+            spare=AUGMENTATION in built.networks,
+            workers=options.workers,
         )
         _wait(state.train_step(batches, 0.0))
         started = time.perf_counter()
