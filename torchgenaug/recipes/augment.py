@@ -74,16 +74,16 @@ def drawn_numbers(seeds: UInt64Array, dims: int, *, spare: bool = False) -> npt.
 def _matrices(numbers: Tensor, spatial: Sequence[int]) -> Tensor:
     """(batch, d, d + 1) maps from places in the new image to places in the old one, in units of half a side."""
     dims = len(spatial)
-    numbers = numbers.double()
+    numbers = numbers.float()  # Apple's MPS has no float64
     angles = numbers[:, 0] * math.radians(_DEGREES)
     # affine_grid counts axes from the last one: x is the last spatial axis. The turn is in the plane of the image's
     # first two, which are the last two of x, y, z.
     sides = spatial[::-1]
-    turn = torch.eye(dims, dtype=torch.float64, device=numbers.device).repeat(len(numbers), 1, 1)
+    turn = torch.eye(dims, device=numbers.device).repeat(len(numbers), 1, 1)
     one, two = (0, 1) if dims == 2 else (1, 2)
     turn[:, one, one] = turn[:, two, two] = angles.cos()
     turn[:, one, two] = -angles.sin() * sides[two] / sides[one]
     turn[:, two, one] = angles.sin() * sides[one] / sides[two]
     scales = 1 + _SCALE * numbers[:, 1 : 1 + dims]
     shifts = 2 * _SHIFT * numbers[:, 1 + dims :]  # a side is 2 units long
-    return torch.cat([turn * scales[:, None], shifts[:, :, None]], 2).float()
+    return torch.cat([turn * scales[:, None], shifts[:, :, None]], 2)
