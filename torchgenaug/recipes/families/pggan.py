@@ -7,13 +7,16 @@ the last one takes two equal parts of the training, one to fade in and one to se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from torchgenaug.nets.equalised import halved
 from torchgenaug.nets.pggan import at_growth
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
@@ -82,7 +85,7 @@ class GrowingGAN:
         real = at_growth(batch["image"], growth, generator.levels)
         noise = torch.randn((len(real), self.latent_dim), device=real.device)
         fake = generator.grown(noise, labels)
-        seen = self.networks[AUGMENTATION](fake, batch.get(AUGMENTATION))
+        seen = self._moved(fake, batch.get(AUGMENTATION), generator.levels - math.ceil(growth))
         losses = self._critic_losses(real, seen.detach(), growth, labels)
         update({"critic": torch.stack(list(losses.values())).sum()})
         made = {"generator": -critic(self._shown(seen), growth, labels).mean()}
@@ -105,6 +108,13 @@ class GrowingGAN:
             "penalty": _LIPSCHITZ_WEIGHT * penalty,
             "drift": _DRIFT_WEIGHT * real_scores.square().mean(),
         }
+
+    def _moved(self, images: Tensor, drawn: Tensor | None, halvings: int) -> Tensor:
+        """Images moved at full size, as the real ones were before they were halved so often."""
+        made: Tensor = self.networks[AUGMENTATION](functional.interpolate(images, scale_factor=2**halvings), drawn)
+        for _ in range(halvings):
+            made = halved(made)
+        return made
 
     def _shown(self, images: Tensor) -> Tensor:
         shown: Tensor = self.networks["ada"](images) if "ada" in self.networks else images
