@@ -58,6 +58,18 @@ def test_r1_has_a_gradient_for_a_batch_without_variety(kind, settings, growth):
         assert all(bool(each.grad.isfinite().all()) for each in critic.parameters() if each.grad is not None)
 
 
+@pytest.mark.parametrize(
+    ("spatial", "wanted"),
+    [((10, 10), "12,12"), ((32, 36), "32,40"), ((20, 12, 5), "20,12,8"), ((16, 16, 10), "16,16,12")],
+)
+def test_sizes_that_a_translator_cannot_halve_are_named_with_ones_that_it_can(spatial, wanted):
+    with pytest.raises(ConfigurationError, match=r"`shape` must hold sizes that .* --size [\d,]+$") as raised:
+        TranslationUNet(in_channels=1, shape=(1, *spatial), width=1)
+    assert str(raised.value).endswith(f"--size {wanted}")
+    images = torch.zeros(1, 1, *map(int, wanted.split(",")))
+    assert TranslationUNet(in_channels=1, shape=images.shape[1:], width=1)(images).shape == images.shape
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 16, 24), (1, 8, 16, 8)])
 def test_translators_keep_size_and_range(shape):
     condition = torch.rand(2, 3, *shape[1:]) * 100

@@ -20,25 +20,30 @@ from torchgenaug.nets.self_attention import SelfAttention, attended_level
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_SMALLEST = 8  # side of an image
 
 
-def halvings_of(spatial: Sequence[int]) -> int:
+def halvings_of(spatial: Sequence[int], least: int = 1) -> int:
     """How often the sizes can be halved before the smallest is about 4.
 
+    Args:
+        spatial: sizes of an image.
+        least: how often they must be halved in any case.
+
     Raises:
-        ConfigurationError: not two or three sizes, or sizes that cannot be halved that often.
+        ConfigurationError: not two or three sizes, sizes below 8, or sizes that cannot be halved that often.
     """
-    if len(spatial) not in (2, 3) or min(spatial) < 8:
-        raise ConfigurationError(
-            f"`shape` must be (channels, *spatial) with two or three sizes of at least 8, got sizes {tuple(spatial)}."
-        )
-    count = round(math.log2(min(spatial) / 4))
+    if len(spatial) not in (2, 3):
+        raise ConfigurationError(f"`shape` must be (channels, *spatial) with two or three sizes, got {tuple(spatial)}.")
+    large = [max(_SMALLEST, size) for size in spatial]
+    count = max(least, round(math.log2(min(large) / 4)))
     factor = 2**count
-    if any(size % factor for size in spatial):
-        wanted = tuple(math.ceil(size / factor) * factor for size in spatial)
+    wanted = tuple(math.ceil(size / factor) * factor for size in large)
+    if tuple(spatial) != wanted:
+        must = f"can be halved {count} times" if large == list(spatial) else f"are at least {_SMALLEST}"
         raise ConfigurationError(
-            f"`shape` must hold sizes that can be halved {count} times, got {tuple(spatial)}. "
-            f"Pad or resize the images to {wanted}."
+            f"`shape` must hold sizes that {must}, got {tuple(spatial)}. Pad or resize the images to {wanted}: "
+            f"--size {','.join(map(str, wanted))}"
         )
     return count
 

@@ -46,7 +46,7 @@ class GatedUNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, *spatial = shape
-        dims, count = len(spatial), max(2, halvings_of(spatial) - 1)
+        dims, count = len(spatial), max(2, halvings_of(spatial, least=2) - 1)
         widths = [width * min(8, 2**level) for level in range(count + 1)]
         self.channels = channels
         self.low, self.high = value_range

@@ -47,7 +47,7 @@ class TranslationUNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, *spatial = shape
-        count = max(2, halvings_of(spatial) - 1)
+        count = max(2, halvings_of(spatial, least=2) - 1)
         widths = [width * min(8, 2**level) for level in range(count + 1)]
         convolution = _CONVOLUTIONS[len(spatial)]
         self.latent_dim = latent_dim
