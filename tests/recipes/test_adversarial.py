@@ -165,7 +165,7 @@ def test_the_generator_of_wgan_gp_learns_in_every_third_step():
         ("pggan", "mask", (16, 16), "`condition` must be one that pggan can take"),
         ("stylegan2", None, (32, 36), "`shape` must hold sizes that can be halved 3 times"),
         ("dcgan", None, (32, 36), "`shape` must hold sizes that can be halved 3 times"),
-        ("pix2pix", "mask", (4, 4), "`shape` must be .* at least 8"),
+        ("pix2pix", "mask", (4, 4), "`shape` must hold sizes that are at least 8"),
         ("spade", "mask", (32, 36), r"Pad or resize the images to \(32, 40\)"),
     ],
 )

@@ -7,13 +7,14 @@ import pytest
 import torch
 from fit_helpers import blobs, tiny
 
-from torchgenaug import load_synthesizer
+from torchgenaug import load_synthesizer, save_synthesizer
 from torchgenaug.errors import ConfigurationError, SynthesizerLoadError
-from torchgenaug.recipes import FitOptions, Options, fit
+from torchgenaug.recipes import FitOptions, Options, checkpoint, fit
 from torchgenaug.recipes.batches import training_batches
-from torchgenaug.recipes.build import build_recipe, resolve_condition
+from torchgenaug.recipes.build import build_recipe, describe_family, family_view, resolve_condition
 from torchgenaug.recipes.families import pggan
-from torchgenaug.recipes.start import Start
+from torchgenaug.recipes.settings import checked_settings
+from torchgenaug.recipes.start import Start, load_start
 
 LOOP = FitOptions(reports=1)
 
@@ -66,10 +67,29 @@ def test_a_grown_start_does_not_grow_again():
     assert growths == [0, recipe.networks["generator"].levels]
 
 
+@pytest.mark.parametrize("family", ["two-stage-vae", "inpaint-ddpm", "mm-ddpm"])
+def test_models_that_join_several_are_trained_further(tmp_path, family):
+    data = blobs(8)
+    about = describe_family(family)
+    options = tiny(
+        with_mask=family == "two-stage-vae", latent_dim=4, settings=dict(checked_settings(family, about.settings, {}))
+    )
+    recipe = build_recipe(family, family_view(family, data, options), options)
+    save_synthesizer(recipe.synthesizer(recipe.networks), tmp_path / "model")
+    with pytest.raises(ConfigurationError, match="which only joins others"):
+        load_start(str(tmp_path / "model"))  # who trained it, nobody knows
+    checkpoint.begin(tmp_path / "model" / "training", {"family": family, "width": 8, "latent_dim": 4})
+    options = resolve_condition(family, data, Options(start=str(tmp_path / "model"), with_mask=options.with_mask))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no checkpoint: encoders and critics begin untrained
+        again = build_recipe(family, family_view(family, data, options), options)
+    for name in recipe.averaged:
+        for old, new in zip(recipe.networks[name].parameters(), again.networks[name].parameters(), strict=True):
+            assert torch.equal(old, new)
+
+
 def test_critics_begin_with_the_checkpoint(gan):
     recipe, _ = started("dcgan", gan, blobs(12))
-    from torchgenaug.recipes import checkpoint
-
     kept = checkpoint.load(gan / "training", torch.device("cpu"))
     for name in ("critic", "generator"):
         wanted = (kept["averages"] if name in kept["averages"] else kept["networks"])[name]

@@ -72,7 +72,7 @@ class Start:
             raise self._refused("the images", f"shape {there} there, {here} here")
         state = checkpoint.load(Path(self.folder) / checkpoint.RUN_FOLDER, torch.device("cpu")) or {}
         kept: Mapping[str, Mapping[str, Tensor]] = {**state.get("networks", {}), **state.get("averages", {})}
-        sampled = dict(_sampled(recipe, self.synthesizer.stored().networks))
+        sampled = dict(_sampled(recipe, _networks(self.synthesizer)))
         # Networks without parameters hold what is measured during the training, such as the scale of latents.
         wanted = {name: each for name, each in recipe.networks.items() if next(each.parameters(), None) is not None}
         untrained = [name for name in wanted if name not in sampled and name not in kept]
@@ -100,11 +100,11 @@ class Start:
         pairs = (
             (name, _difference(mine.state_dict(), its.state_dict()))
             for name, mine in recipe.networks.items()
-            for its in self.synthesizer.stored().networks.values()
+            for its in _networks(self.synthesizer).values()
             if type(mine) is type(its)
         )
         name, difference = next(pairs, (None, None))
-        kinds = sorted(type(each).__name__ for each in self.synthesizer.stored().networks.values())
+        kinds = sorted(type(each).__name__ for each in _networks(self.synthesizer).values())
         return self._refused(name or "the networks", difference or f"{', '.join(kinds)} there, another kind here")
 
     def _refused(self, name: str, difference: str) -> ConfigurationError:
@@ -123,12 +123,23 @@ def load_start(folder: str) -> Start:
         ConfigurationError: a synthesizer without networks.
     """
     synthesizer = load_synthesizer(folder, dtype=torch.float32)
-    if not synthesizer.stored().networks:
+    run = checkpoint.settings_of(Path(folder) / checkpoint.RUN_FOLDER) or {}
+    # What `fit` trained may join several: two stages, a diffusion model that fills regions.
+    if not (_networks(synthesizer) if "family" in run else synthesizer.stored().networks):
         raise ConfigurationError(
             f"`start` must be a model that `torchgenaug fit` trained, got a {type(synthesizer).__name__} in "
             f"{folder!r}, which only joins others. Train one of its parts further: {folder}/parts/…"
         )
-    return Start(folder, synthesizer, checkpoint.settings_of(Path(folder) / checkpoint.RUN_FOLDER) or {})
+    return Start(folder, synthesizer, run)
+
+
+def _networks(synthesizer: Any) -> dict[str, nn.Module]:
+    """Those of a synthesizer and of the parts that it joins."""
+    stored = synthesizer.stored()
+    found = dict(stored.networks)
+    for name, part in stored.parts.items():
+        found |= {f"{name}.{key}": network for key, network in _networks(part).items()}
+    return found
 
 
 def _sampled(recipe: Recipe, stored: Mapping[str, nn.Module]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
