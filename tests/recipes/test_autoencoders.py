@@ -109,9 +109,11 @@ def test_what_must_be_told_is_told(tmp_path):
 def test_what_cannot_be(tmp_path):
     unlabelled = blobs()
     unlabelled = dataclasses.replace(unlabelled, fields={"image": unlabelled.fields["image"]})
-    with pytest.raises(ConfigurationError, match=r"cvae can take \(label\), got 'none'"):
+    with pytest.raises(ConfigurationError, match="must have 'label' for cvae, got image"):
         run(tmp_path / "model", "cvae", unlabelled, tiny())
     with pytest.raises(ConfigurationError, match=r"at least 2 training images.*got fewer of \[1, 2\]"):
         run(tmp_path / "model", "cvae", blobs(10, classes=3).select([0, 1, 3, 4]), tiny(condition="label"))
+    with pytest.raises(ConfigurationError, match="`batch_size` must be at least 2 for an autoencoder"):
+        run(tmp_path / "model", "vae", blobs(), tiny(batch_size=1))
     with pytest.raises(ConfigurationError, match="must be a multiple of 4"):
         run(tmp_path / "model", "vae", blobs(), tiny(width=6))

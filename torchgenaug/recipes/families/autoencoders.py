@@ -93,7 +93,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     """The recipe for images or volumes.
 
     Raises:
-        ConfigurationError: a width that is no multiple of 4, a class without images.
+        ConfigurationError: a width that is no multiple of 4, batches of one, a class without images.
         MissingExtraError: pythae is not installed.
     """
     return Autoencoders(_MODELS[family][0], data, options)
@@ -104,6 +104,11 @@ class Autoencoders:
 
     def __init__(self, model: str, data: TrainingData, options: Options) -> None:
         self.model, self.data, self.options = model, data, options
+        if options.batch_size == 1:
+            raise ConfigurationError(
+                "`batch_size` must be at least 2 for an autoencoder of pythae, got 1. Fewer than two images of a class are "
+                "passed over, and nothing would be learned. Smaller images (--size) take less memory."
+            )
         labels = data.labels() if options.condition == "label" else None
         self.classes: list[int | None] = [None] if labels is None else list(range(data.num_classes or 0))
         self.rows = {
