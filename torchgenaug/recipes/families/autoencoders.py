@@ -106,8 +106,8 @@ class Autoencoders:
         self.model, self.data, self.options = model, data, options
         if options.batch_size == 1:
             raise ConfigurationError(
-                "`batch_size` must be at least 2 for an autoencoder of pythae, got 1. Fewer than two images of a class are "
-                "passed over, and nothing would be learned. Smaller images (--size) take less memory."
+                "`batch_size` must be at least 2 for an autoencoder of pythae, got 1. Fewer than two images of a class "
+                "are passed over, and nothing would be learned. Smaller images (--size) take less memory."
             )
         labels = data.labels() if options.condition == "label" else None
         self.classes: list[int | None] = [None] if labels is None else list(range(data.num_classes or 0))
