@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from torchgenaug import load_synthesizer
 from torchgenaug.cli import app
+from torchgenaug.cli.fit import _copies
 from torchgenaug.cli.numbers import class_limits
 from torchgenaug.errors import ConfigurationError
 
@@ -226,3 +228,10 @@ def test_limits_of_single_classes(text, expected):
 def test_limits_that_cannot_be_meant(text):
     with pytest.raises(typer.BadParameter):
         class_limits("--limit", text, SimpleNamespace(class_names=("cat", "dog"), num_classes=2))
+
+
+def test_why_copies_were_not_looked_for_is_stated():
+    """One held-out image has no other; with several, they are nearer to each other."""
+    said = [_copies(SimpleNamespace(copied=math.nan, num_judged=count)) for count in (1, 2)]
+    assert "with one held-out image there is no other" in said[0]
+    assert "nearer to each other" in said[1]
