@@ -85,7 +85,10 @@ def test_marks_behind_the_images_move_along():
 
 @pytest.mark.parametrize(
     ("family", "critics"),
-    [("cyclegan", 2), ("cut", 1), ("munit", 2), ("unit", 2), ("mm-gan", 1), ("inpaint", 2), ("countersynth", 1)],
+    [
+        *(("cyclegan", 2), ("cut", 1), ("munit", 2), ("unit", 2), ("mm-gan", 1), ("inpaint", 2)),
+        *(("countersynth", 1), ("ddgan", 1)),
+    ],
 )
 def test_critics_are_shown_all_images_transformed_and_adapt_it(family, critics):
     torch.manual_seed(0)

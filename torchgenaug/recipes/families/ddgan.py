@@ -19,7 +19,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.noise_levels import posterior_step
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
-from torchgenaug.recipes.families import adversarial
+from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
 from torchgenaug.recipes.families.conditioned import condition_of, module_synthesizer, unet_arguments
 from torchgenaug.recipes.families.ddpm import condition_channels
@@ -35,6 +35,7 @@ FAMILIES = {
         batch_size=16,
         conditions=(None, "label", "mask", "source"),
         dims=(2, 3),
+        settings=ada.settings(default=False),
     )
 }
 _STEPS = (2, 8)
@@ -81,6 +82,7 @@ class DiffusionGAN:
                 num_classes=steps * self.num_classes,
             ),
         }
+        self.networks = {**self.networks, **ada.augmentation(options)}
         if options.condition in (None, "label"):  # a mask or a source shows how the image was augmented
             embedding = AugmentationEmbedding(len(spatial), self._generator.network.unet)
             self.networks = {**self.networks, AUGMENTATION: embedding}
@@ -88,7 +90,7 @@ class DiffusionGAN:
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, with the betas of Xiao (2022), appendix."""
         rate = self.options.learning_rate or 5e-4
-        made = nn.ModuleList(network for name, network in self.networks.items() if name != "critic")
+        made = nn.ModuleList(network for name, network in self.networks.items() if name not in ("critic", "ada"))
         owned = {"generator": made, "critic": self.networks["critic"]}
         return {name: Adam(each.parameters(), lr=rate, betas=(0.5, 0.9)) for name, each in owned.items()}
 
@@ -104,22 +106,30 @@ class DiffusionGAN:
             clean = generator.clean(noisy, step, latent, condition)
         made = posterior_step(noisy, clean, here, there, torch.randn_like(image))
 
-        def score(images: Tensor) -> Tensor:
-            given = [] if condition is None or self.options.condition == "label" else [condition]
-            kinds = step - 1
-            if self.options.condition == "label":
-                kinds = kinds + self.steps * batch["label"]
-            scores: Tensor = self.networks["critic"](torch.cat([images, noisy, *given], 1), kinds)[0]
+        given = [] if condition is None or self.options.condition == "label" else [condition]
+        kinds = step - 1
+        if self.options.condition == "label":
+            kinds = kinds + self.steps * batch["label"]
+
+        def shown(images: Tensor) -> Tensor:
+            marks = sum(each.shape[1] for each in given)
+            return ada.shown(self.networks, torch.cat([images, noisy, *given], 1), marks=marks)
+
+        def score(seen: Tensor) -> Tensor:
+            scores: Tensor = self.networks["critic"](seen, kinds)[0]
             return scores
 
-        before.requires_grad_()
-        real = score(before)
+        seen, channels = shown(before), image.shape[1]
+        # The penalty's second derivatives do not go through `grid_sample`, which has none.
+        first = seen[:, :channels].detach().requires_grad_()
+        real = score(torch.cat([first, seen[:, channels:]], 1))
+        ada.observe(self.networks, real)
         losses = {
-            "critic": adversarial.real_loss(real) + adversarial.fake_loss(score(made.detach())),
-            "penalty": _R1_WEIGHT / 2 * adversarial.squared_gradient(real, before).mean(),
+            "critic": adversarial.real_loss(real) + adversarial.fake_loss(score(shown(made.detach()))),
+            "penalty": _R1_WEIGHT / 2 * adversarial.squared_gradient(real, first).mean(),
         }
         update({"critic": losses["critic"] + losses["penalty"]})
-        losses["generator"] = adversarial.real_loss(score(made))
+        losses["generator"] = adversarial.real_loss(score(shown(made)))
         total = losses["generator"]
         if self.options.condition == "source":
             losses["distance_to_real"] = _DISTANCE_WEIGHT * functional.l1_loss(clean, image)
