@@ -30,7 +30,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.harness import publish
 from torchgenaug.recipes import FitOptions, Options, TrainingData, load_data
-from torchgenaug.recipes.batches import AUGMENTATION, training_batches
+from torchgenaug.recipes.batches import AUGMENTATION, spared, training_batches
 from torchgenaug.recipes.families.ddpm import PixelDiffusion
 from torchgenaug.recipes.judge import thumbnails
 from torchgenaug.recipes.report import Judge, draw_samples
@@ -93,7 +93,8 @@ def train_variant(
         _weigh_equally(recipe)
     averages = {each: copy.deepcopy(recipe.networks["unet"]) for each in AVERAGES}
     state = TrainingState(recipe, Accelerator(cpu=True), FitOptions())
-    batches: Iterator[Batch] = training_batches(data, variant.batch_size, augment=variant.augment, spare=variant.given)
+    share = spared(recipe.networks) if variant.given else 0.0
+    batches: Iterator[Batch] = training_batches(data, variant.batch_size, augment=variant.augment, spare=share)
     if not variant.given:
         batches = ({name: each for name, each in batch.items() if name != AUGMENTATION} for batch in batches)
     progress, limit = 0.0, 60 * minutes

@@ -22,7 +22,7 @@ from benchmarks.training_cost import Loop, diffusers_loop, monai_loop
 from torchgenaug import FieldSpec
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.recipes import FitOptions, Options, TrainingData, load_data
-from torchgenaug.recipes.batches import AUGMENTATION, training_batches
+from torchgenaug.recipes.batches import spared, training_batches
 from torchgenaug.recipes.build import build_recipe
 from torchgenaug.recipes.data.training_data import Split, TensorSamples
 from torchgenaug.recipes.families.monai_ddim import trailing_offset
@@ -99,7 +99,7 @@ def measure_case(case: Case, name: str, seed: int) -> dict[str, Any]:
     recipe = build_recipe("ddpm", data, options)
     if name == "fit":
         state = TrainingState(recipe, Accelerator(cpu=True), FitOptions(seed=seed))
-        spare = AUGMENTATION in recipe.networks
+        spare = spared(recipe.networks)
         batches = training_batches(data, case.batch_size, seed=seed, augment=True, spare=spare)
         step: Callable[[], Any] = lambda: state.losses.add(state.train_step(batches, 0.0))  # noqa: E731
         synthesizer = state.synthesizer

@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.families import seconds_per_step
 from benchmarks.harness import publish
 from torchgenaug.recipes import FitOptions, Options, load_data
-from torchgenaug.recipes.batches import AUGMENTATION, training_batches
+from torchgenaug.recipes.batches import spared, training_batches
 from torchgenaug.recipes.build import build_recipe, describe_family, given_fields, resolve_condition
 from torchgenaug.recipes.report import Judge
 from torchgenaug.recipes.state import TrainingState
@@ -86,7 +86,7 @@ def measure_arm(
         data,
         options.batch_size or describe_family(family).batch_size,
         augment=True,
-        spare=AUGMENTATION in run.recipe.networks,
+        spare=spared(run.recipe.networks),
     )
     judge = Judge(data, held_out, given_fields(family, options))
     real = torch.stack([data.samples[k]["image"] for k in range(len(data))])

@@ -135,7 +135,7 @@ def test_a_dry_run_trains_as_the_run_would(tmp_path, discs, monkeypatch):
         "precision": "bf16",
         "accumulate": 2,
         "augment": False,
-        "spare": True,
+        "spare": 0.85,
         "workers": 1,
         "seed": 5,
     }

@@ -12,7 +12,7 @@ from torch import nn
 
 from torchgenaug import save_synthesizer
 from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes import FitOptions
+from torchgenaug.recipes import FitOptions, fit, loop
 from torchgenaug.recipes.augment import drawn_numbers, mild_affine
 from torchgenaug.recipes.batches import AUGMENTATION, training_batches
 from torchgenaug.recipes.build import build_recipe
@@ -39,7 +39,7 @@ def test_equal_numbers_are_equal_augmentations():
 def test_half_of_the_images_are_left_as_they_are():
     """And the numbers say which: zeros, for the very image."""
     data = blobs(40)
-    batch = next(training_batches(data, 40, augment=True, spare=True))
+    batch = next(training_batches(data, 40, augment=True, spare=0.5))
     plain, moved = (next(training_batches(data, 40, augment=each)) for each in (False, True))
     alone = ~batch[AUGMENTATION].any(1)
     assert 10 <= int(alone.sum()) <= 30
@@ -114,7 +114,7 @@ def test_a_critic_sees_generated_images_moved_as_the_real_ones(family):
     data = blobs(8)
     condition = "label" if family == "acgan" else None
     recipe = build_recipe(family, data, tiny(condition=condition))
-    batch = next(training_batches(data, 4, augment=True, spare=True))
+    batch = next(training_batches(data, 4, augment=True, spare=0.5))
     given, judged, sizes = [], [], []
 
     class Blank(nn.Module):
@@ -144,3 +144,20 @@ def test_moved_images_pass_gradients_and_those_that_are_not_moved_stay():
     made[1].sum().backward()
     assert images.grad[1].abs().sum() > 0
     assert MovedAlike()(images, None) is images
+
+
+def test_a_run_leaves_as_many_images_as_its_recipe_wants(tmp_path, monkeypatch):
+    shares = []
+    monkeypatch.setattr(loop, "training_batches", lambda *given, spare, **more: shares.append(spare) or iter(()))
+    for family in ("ddpm", "dcgan"):
+        with pytest.raises(StopIteration):
+            fit(
+                family,
+                blobs(8),
+                tmp_path / family,
+                recipe=tiny(),
+                options=FitOptions(reports=1),
+                device="cpu",
+                progress=False,
+            )
+    assert shares == [0.85, 0.5]

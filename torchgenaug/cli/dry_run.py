@@ -40,7 +40,7 @@ def dry_run(
     import torch
 
     from torchgenaug.recipes.accelerator import open_accelerator
-    from torchgenaug.recipes.batches import AUGMENTATION, training_batches
+    from torchgenaug.recipes.batches import spared, training_batches
     from torchgenaug.recipes.build import build_recipe, describe_family, family_view
     from torchgenaug.recipes.state import TrainingState
 
@@ -61,7 +61,7 @@ def dry_run(
             recipe.batch_size or 1,
             seed=options.seed,
             augment=options.augment,
-            spare=AUGMENTATION in built.networks,
+            spare=spared(built.networks),
             workers=options.workers,
         )
         _wait(state.train_step(batches, 0.0))

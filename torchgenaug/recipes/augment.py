@@ -20,7 +20,7 @@ from torchgenaug.types import Batch, FieldSpec
 _DEGREES, _SCALE, _SHIFT = 7.0, 0.06, 0.04
 
 
-def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Array, *, spare: bool = False) -> Batch:
+def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Array, *, spare: float = 0.0) -> Batch:
     """Turns by up to 7°, scales by up to 6 %, shifts by up to 4 % of the side; image, mask and source alike.
 
     No flips: a mirrored body is another body (heart on the right), and a mirrored digit none. What comes in from
@@ -31,7 +31,7 @@ def mild_affine(batch: Batch, fields: Mapping[str, FieldSpec], seeds: UInt64Arra
         batch: tensors (batch, channels, *spatial) and scalars.
         fields: what they are: intensities are interpolated linearly, label maps take the nearest value.
         seeds: (batch,) one per sample.
-        spare: leave one sample in two as it is.
+        spare: share of the samples that are left as they are.
     """
     images = {name: spec for name, spec in fields.items() if spec.kind != "scalar" and name in batch}
     if not images:
@@ -61,14 +61,14 @@ def moved(values: Tensor, numbers: Tensor, *, nearest: bool = False) -> Tensor:
     return torch.where(moves, sampled.to(values.dtype), values)
 
 
-def drawn_numbers(seeds: UInt64Array, dims: int, *, spare: bool = False) -> npt.NDArray[np.float64]:
+def drawn_numbers(seeds: UInt64Array, dims: int, *, spare: float = 0.0) -> npt.NDArray[np.float64]:
     """What `mild_affine` draws for each seed: (len(seeds), 1 + 2 · `dims`) in [-1, 1).
 
     The turn, the scale of each axis and its shift, as parts of the largest; zeros are an image left as it is.
     """
     numbers = uniform(seeds, 2 + 2 * dims)
     drawn: npt.NDArray[np.float64] = 2 * numbers[:, :-1] - 1
-    return np.where(numbers[:, -1:] < 0.5, 0.0, drawn) if spare else drawn
+    return np.where(numbers[:, -1:] < spare, 0.0, drawn)
 
 
 def _matrices(numbers: Tensor, spatial: Sequence[int]) -> Tensor:

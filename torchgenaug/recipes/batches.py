@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from torchgenaug.errors import ConfigurationError
@@ -39,7 +39,7 @@ class TrainingBatches(Dataset[Batch]):
         *,
         seed: int = 0,
         augment: bool = False,
-        spare: bool = False,
+        spare: float = 0.0,
         balance: bool = False,
         rank: int = 0,
         world_size: int = 1,
@@ -92,7 +92,7 @@ def training_batches(
     seed: int = 0,
     first_step: int = 0,
     augment: bool = False,
-    spare: bool = False,
+    spare: float = 0.0,
     balance: bool = False,
     rank: int = 0,
     world_size: int = 1,
@@ -107,7 +107,7 @@ def training_batches(
         first_step: where to begin: the batches are those that would follow after `first_step` others.
         augment: move every sample a little, by a draw of its own for every (seed, epoch, index): `mild_affine`. Other
             transforms, TorchIO's for example, belong into the data set.
-        spare: leave one sample in two as it is, for a model that is given which.
+        spare: share of the samples that are left as they are, for a model that knows which: see `spared`.
         balance: show every class equally often: see `balanced_rows`.
         rank: which of `world_size` processes this is: together their batches at a step are one batch, without overlap.
         world_size: how many processes train together.
@@ -140,6 +140,11 @@ def training_batches(
         generator=torch.Generator(),  # else the loader takes a number from the global generator, which breaks resuming
     )
     return iter(loader)
+
+
+def spared(networks: Mapping[str, nn.Module]) -> float:
+    """Which share of the samples a recipe with these networks wants left as they are."""
+    return float(getattr(networks.get(AUGMENTATION), "spare", 0.0))
 
 
 def balanced_rows(data: TrainingData) -> npt.NDArray[np.int64]:

@@ -19,7 +19,7 @@ from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import DivergenceError
 from torchgenaug.progress import minute_lines
 from torchgenaug.recipes.ancestry import Ancestor
-from torchgenaug.recipes.batches import AUGMENTATION, training_batches
+from torchgenaug.recipes.batches import spared, training_batches
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.options import FitOptions, Options
 from torchgenaug.recipes.report import Judge, draw_samples, write_history
@@ -104,7 +104,7 @@ class TrainingLoop:
             seed=self.options.seed,
             first_step=run.step * self.options.accumulate,
             augment=self.options.augment,
-            spare=AUGMENTATION in run.recipe.networks,
+            spare=spared(run.recipe.networks),
             balance=self.options.balance,
             rank=process,
             world_size=processes,

@@ -2,10 +2,10 @@
 
 Karras, Aittala, Aila, Laine (2022), "Elucidating the design space of diffusion-based generative models", appendix F.2.
 A model of augmented images makes augmented images: turned, stretched and cut ones, of 70 brain slices hardly one with
-the shape of a brain. Half of the images are left as they are: with all of them augmented the zeros of sampling are a
-case that the network has rarely seen (shape 2.13 in place of 1.73, without this layer 2.25; see
-`benchmarks.diffusion_defaults`). As the numbers come in through a linear layer without a bias, which begins at zero,
-the network that samples is the denoiser alone.
+the shape of a brain. Most images are left as they are: with all of them augmented the zeros of sampling are a case that
+the network has rarely seen. Of `ddpm` on digits, after 830 steps: a distance of 1.8 where 85 % are left, 2.3 where half
+are, 1.6 without augmentation. Karras et al. augment 12 %, too. As the numbers come in through a linear layer without a
+bias, which begins at zero, the network that samples is the denoiser alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ class MovedAlike(nn.Module):
     What happens to both alike, and often not at all, the generator does not learn: Karras, Aittala, Hellsten, Laine,
     Lehtinen, Aila (2020), "Training generative adversarial networks with limited data", section 2.2. A GAN of moved
     real images makes moved images (digits: a distance of 2.5 where it is 1.3), and so does a decoder.
+
+    Attributes:
+        spare: share of the real images that are left as they are.
     """
+
+    spare = 0.5
 
     def forward(self, images: Tensor, drawn: Tensor | None) -> Tensor:
         """Images (batch, channels, *spatial) by numbers of `drawn_numbers`; None: as they are."""
@@ -59,7 +64,12 @@ class AugmentationFeatures(nn.Module):
     Args:
         dims: axes of the images.
         features: how many there are.
+
+    Attributes:
+        spare: share of the images that are left as they are.
     """
+
+    spare = 0.85
 
     def __init__(self, dims: int, features: int) -> None:
         super().__init__()
