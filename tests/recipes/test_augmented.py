@@ -149,7 +149,7 @@ def test_moved_images_pass_gradients_and_those_that_are_not_moved_stay():
 def test_a_run_leaves_as_many_images_as_its_recipe_wants(tmp_path, monkeypatch):
     shares = []
     monkeypatch.setattr(loop, "training_batches", lambda *given, spare, **more: shares.append(spare) or iter(()))
-    for family in ("ddpm", "dcgan"):
+    for family in ("ddpm", "dcgan", "ddgan"):
         with pytest.raises(StopIteration):
             fit(
                 family,
@@ -160,4 +160,4 @@ def test_a_run_leaves_as_many_images_as_its_recipe_wants(tmp_path, monkeypatch):
                 device="cpu",
                 progress=False,
             )
-    assert shares == [0.85, 0.5]
+    assert shares == [0.85, 0.5, 0.5]

@@ -20,7 +20,7 @@ from torchgenaug.nets.noise_levels import posterior_step
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
-from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
+from torchgenaug.recipes.families.augmented import AugmentationEmbedding, MovedAlike, given_augmentation
 from torchgenaug.recipes.families.conditioned import condition_of, module_synthesizer, unet_arguments
 from torchgenaug.recipes.families.ddpm import condition_channels
 from torchgenaug.recipes.options import Options
@@ -85,6 +85,7 @@ class DiffusionGAN:
         self.networks = {**self.networks, **ada.augmentation(options)}
         if options.condition in (None, "label"):  # a mask or a source shows how the image was augmented
             embedding = AugmentationEmbedding(len(spatial), self._generator.network.unet)
+            embedding.spare = MovedAlike.spare  # as for other GANs: digits 1.64, with 85 % of the images 2.30
             self.networks = {**self.networks, AUGMENTATION: embedding}
 
     def optimizers(self) -> dict[str, Optimizer]:
