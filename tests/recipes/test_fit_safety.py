@@ -199,10 +199,15 @@ def test_devices_that_are_not_there_are_refused(device, tmp_path):
         run(tmp_path / "model", device=device)
 
 
-def test_another_precision_in_one_process(tmp_path):
+@pytest.fixture
+def no_accelerator():
+    """Another test of this process may have one, which fixes the precision."""
     from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state(reset_partial_state=True)  # another test of this process may have one
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_another_precision_in_one_process(tmp_path, no_accelerator):
     run(tmp_path / "one", recipe=tiny(steps=1))
     run(tmp_path / "two", recipe=tiny(steps=1), precision="bf16")
     run(tmp_path / "one", recipe=tiny(steps=1))
@@ -226,7 +231,7 @@ def test_what_may_change_on_resume(finished, changes):
 
 
 @pytest.mark.parametrize("name", ["ema_decay", "accumulate", "max_grad_norm", "seed", "augment", "precision"])
-def test_what_may_not_change_on_resume(finished, name):
+def test_what_may_not_change_on_resume(finished, no_accelerator, name):
     value = {"augment": False, "precision": "bf16", "ema_decay": 0.5, "max_grad_norm": 0.5}.get(name, 2)
     with pytest.raises(ConfigurationError, match=rf"differences: {name}: "):
         run(finished[0], **{name: value})
