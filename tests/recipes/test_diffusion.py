@@ -182,3 +182,10 @@ def test_each_step_ends_where_the_next_begins(family, condition, steps):
     times, length = scheduler.timesteps.tolist(), 1000 // made.steps
     assert times == [999 - length * k for k in range(steps or 25)]
     assert times[-1] - length == -1
+
+
+@pytest.mark.parametrize("family", ["ddpm", "ldm"])
+def test_more_sampling_steps_than_times_are_named(family):
+    recipe = build_recipe(family, blobs(2), tiny(condition="mask" if family == "ddpm" else None, sampling_steps=2000))
+    with pytest.raises(ConfigurationError, match=r"integer in \[1, 1000\], got 2000"):
+        recipe.synthesizer(recipe.networks)

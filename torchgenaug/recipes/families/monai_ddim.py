@@ -32,4 +32,4 @@ def ddim_scheduler(steps: int) -> Any:
 
 def trailing_offset(times: int, steps: int) -> int:
     """The `steps_offset` with which MONAI's DDIM begins at the last time, and ends without noise."""
-    return times // steps - 1
+    return max(0, times // steps - 1)  # more steps than times are refused where they are planned
