@@ -26,7 +26,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,16 @@ _CALIBRATION_SECONDS = 3.0
 _PHASES = (0.1, 0.9)  # latent diffusion trains its autoencoder first
 
 
-def measure_row(row: Row, effort: float, out: Path) -> dict[str, Any]:
-    """Trains and judges one family; `effort` multiplies its minutes."""
+def measure_row(row: Row, effort: float, out: Path, device: str = "cpu") -> dict[str, Any]:
+    """Trains and judges one family; `effort` multiplies its minutes. On a GPU these are minutes of the clock."""
     data, held_out = row.read("train"), row.read("held_out")
     options = replace(row.options, batch_size=row.options.batch_size or describe_family(row.family).batch_size)
     if options.teacher is not None:
         options = replace(options, teacher=str(out / options.teacher))
     seen, seen_later = (family_view(row.family, each, options) for each in (data, held_out))
-    options = replace(options, steps=_planned_steps(row, effort, seen, options, out / row.name / "steps.json"))
-    started = time.process_time()
+    options = replace(options, steps=_planned_steps(row, effort, seen, options, out / row.name / "steps.json", device))
+    clock = _clock(device)
+    started = clock()
     result = fit(
         row.family,
         data,
@@ -64,23 +65,24 @@ def measure_row(row: Row, effort: float, out: Path) -> dict[str, Any]:
         held_out=held_out,
         recipe=options,
         options=FitOptions(reports=row.reports),
-        device="cpu",
+        device=device,
         progress=False,
         rotate=int(row.data.startswith("brain")),
     )
-    seconds = time.process_time() - started
+    seconds = clock() - started
     with torch.random.fork_rng():
         torch.manual_seed(0)
         recipe = build_recipe(row.family, seen, options)
-        untrained = recipe.synthesizer(recipe.networks)
+        untrained = recipe.synthesizer({name: each.to(device) for name, each in recipe.networks.items()})
     judge = Judge(seen, seen_later, given_fields(row.family, options))
     numbers = sum(each.numel() for network in recipe.networks.values() for each in network.parameters())
     return {
         "family": row.family,
         "with_mask": row.options.with_mask,
         "steps": result.steps,
+        "device": "CPU" if device == "cpu" else torch.cuda.get_device_name(),
         "planned_minutes": effort * row.minutes,
-        "train_cpu_minutes": seconds / 60,
+        "train_cpu_minutes" if device == "cpu" else "train_minutes": seconds / 60,
         "distance_untrained": judge.distance(judge.samples(untrained)) / judge.floor,
         "million_parameters": numbers / 1e6,
         **judge_synthesizer(out / row.name, judge),
@@ -95,31 +97,47 @@ def measure_union(union: Union, out: Path) -> dict[str, Any]:
     return {"family": union.family, "parts": union.parts, **judge_synthesizer(out / union.name, judge)}
 
 
-def _planned_steps(row: Row, effort: float, data: TrainingData, options: Options, kept: Path) -> int:
+def _planned_steps(row: Row, effort: float, data: TrainingData, options: Options, kept: Path, device: str) -> int:
     """How many steps the minutes of the row allow; measured once, so that an interrupted run goes on."""
     if not kept.exists():
-        steps = round(60 * effort * row.minutes / seconds_per_step(row.family, data, options))
+        steps = round(60 * effort * row.minutes / seconds_per_step(row.family, data, options, device=device))
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(max(2, steps)))
     return int(json.loads(kept.read_text()))
 
 
 def seconds_per_step(
-    family: str, data: TrainingData, options: Options, calibration: float = _CALIBRATION_SECONDS
+    family: str,
+    data: TrainingData,
+    options: Options,
+    calibration: float = _CALIBRATION_SECONDS,
+    device: str = "cpu",
 ) -> float:
-    """CPU seconds of a training step, from a few seconds of training that are thrown away."""
-    loop = FitOptions()
+    """CPU seconds of a training step (on a GPU: of the clock), from some seconds of training that are thrown away."""
+    loop, clock = FitOptions(), _clock(device)
     with torch.random.fork_rng():
         recipe = build_recipe(family, data, replace(options, steps=1000))
-        state = TrainingState(recipe, Accelerator(cpu=True), loop)
+        state = TrainingState(recipe, Accelerator(cpu=device == "cpu"), loop)
         batches = training_batches(data, options.batch_size or 1, augment=loop.augment)
         for progress in _PHASES:  # what a recipe does once when a phase begins is no part of a step
             state.train_step(batches, progress)
-        began, done = time.process_time(), 0
-        while time.process_time() - began < calibration or done % len(_PHASES):
+        began, done = clock(), 0
+        while clock() - began < calibration or done % len(_PHASES):
             state.train_step(batches, _PHASES[done % len(_PHASES)])
             done += 1
-        return (time.process_time() - began) / done
+        return (clock() - began) / done
+
+
+def _clock(device: str) -> Callable[[], float]:
+    """Processor time; on a GPU the time of the clock when it has done what it was given."""
+    if device == "cpu":
+        return time.process_time
+
+    def now() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return now
 
 
 def measure(*, quick: bool = False, effort: float = 1.0, out: Path | None = None, only: Collection[str] = ()) -> None:
