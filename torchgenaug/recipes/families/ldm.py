@@ -2,9 +2,13 @@
 
 Rombach et al. (2022), "High-resolution image synthesis with latent diffusion models"; in 3D Pinaya et al. (2022),
 "Brain imaging generation with latent diffusion models". The networks are MONAI's `AutoencoderKL` and
-`DiffusionModelUNet`. The first 40 % of the steps train the autoencoder, on |x - x'| and a small Kullback-Leibler term,
-the rest the denoiser, on latents of unit variance. With ``adversarial`` a critic of patches judges what the autoencoder
-rebuilds, as in Rombach et al. (2022), equation 25.
+`DiffusionModelUNet`. The first half of the steps trains the autoencoder, on |x - x'|, a very small Kullback-Leibler
+term and a critic of patches, as in Rombach et al. (2022), equation 25; the rest the denoiser, on latents of unit
+variance.
+
+MONAI's encoder begins with a standard deviation of 1, which is more than latents of different volumes differ by: the
+decoder learns to ignore them, and blurs. So it begins at ``exp(-3)`` here. What the denoiser learned is of the last
+autoencoder, which cannot be an average of weights; its rate falls to nearly 0 instead.
 """
 
 from __future__ import annotations
@@ -47,13 +51,15 @@ FAMILIES = {
         conditions=(None, "label"),
         dims=(2, 3),
         settings={
-            "adversarial": Setting(0.0, "weight of a critic of what the autoencoder rebuilds: sharper images", low=0)
+            "adversarial": Setting(0.02, "weight of a critic of what the autoencoder rebuilds: sharper images", low=0)
         },
         unlabelled=True,
     )
 }
-_AUTOENCODER_SHARE = 0.4
-_KL_WEIGHT = 1e-6
+_AUTOENCODER_SHARE = 0.5
+_AUTOENCODER_RATE, _LAST_RATE = 5e-4, 0.02  # the last one as a share of the first
+_KL_WEIGHT = 1e-8
+_FIRST_LOG_VARIANCE = -6.0
 _FACTOR = 4
 _NUM_MEASURED = 64
 
@@ -117,9 +123,12 @@ class LatentDiffusion:
             ),
             "scale": self.scale,
         }
+        # MONAI's networks name their layers; nn.Module's type does not know them.
+        log_variance: Any = self.networks["autoencoder"].quant_conv_log_sigma
+        nn.init.constant_(log_variance.conv.bias, _FIRST_LOG_VARIANCE)
         embedding = AugmentationEmbedding(len(spatial), self.networks["unet"])
         self.networks = {**self.networks, AUGMENTATION: embedding}
-        self.adversarial = float(options.settings.get("adversarial", 0.0))
+        self.adversarial = float(options.settings["adversarial"])
         if self.adversarial:
             self.networks = {**self.networks, "critic": patch_critic(data, channels, width)}
         self.steps = options.sampling_steps or DDIM_STEPS
@@ -127,21 +136,25 @@ class LatentDiffusion:
         self.objective = VelocityObjective(self.scheduler.alphas_cumprod)
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """Adam for the autoencoder, AdamW for the denoiser."""
-        rate = self.options.learning_rate or 1e-3
+        """Adam for the autoencoder and its critic, AdamW for the denoiser."""
+        rate = self.options.learning_rate or _AUTOENCODER_RATE
+        self._adam = Adam(self.networks["autoencoder"].parameters(), lr=rate)
         optimizers: dict[str, Optimizer] = {
-            "autoencoder": Adam(self.networks["autoencoder"].parameters(), lr=rate),
+            "autoencoder": self._adam,
             "unet": denoiser_optimizer(
                 nn.ModuleList(self.networks[name] for name in ("unet", AUGMENTATION)), self.options
             ),
         }
         if self.adversarial:
-            optimizers["critic"] = Adam(self.networks["critic"].parameters(), lr=rate / 2, betas=(0.5, 0.99))
+            optimizers["critic"] = Adam(self.networks["critic"].parameters(), lr=rate, betas=(0.5, 0.99))
         return optimizers
 
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """One step of the autoencoder, or later of the denoiser."""
         if progress < _AUTOENCODER_SHARE:
+            done = (1 - math.cos(math.pi * progress / _AUTOENCODER_SHARE)) / 2
+            for group in self._adam.param_groups:
+                group["lr"] = (self.options.learning_rate or _AUTOENCODER_RATE) * (1 - (1 - _LAST_RATE) * done)
             return self._autoencoder_step(batch["image"], update)
         return self._denoiser_step(batch, update)
 
