@@ -80,6 +80,26 @@ def test_latents_have_unit_variance_whatever_the_batches_are(tmp_path):
     assert float(means.std()) * scales[0] == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize("spatial", [(16, 16), (16, 24, 16)])
+def test_an_encoder_begins_with_less_noise_than_signal(spatial):
+    """MONAI's begins with a standard deviation of 1: the decoder learned to ignore what it was given."""
+    torch.manual_seed(0)
+    recipe = build_recipe("ldm", blobs(spatial=spatial), tiny())
+    with torch.no_grad():
+        means, deviations = recipe.networks["autoencoder"].encode(torch.rand(2, 1, *spatial) * 2 - 1)
+    assert float(deviations.mean()) < 0.1 < 5 * float(means.std())
+
+
+def test_the_rate_of_an_autoencoder_falls_to_nearly_nothing():
+    """It is not averaged, and the denoiser learns what the last one makes of the images."""
+    recipe = build_recipe("ldm", blobs(), tiny(learning_rate=0.01))
+    run, rates = state.TrainingState(recipe, Accelerator(cpu=True), FitOptions()), []
+    for progress in (0.0, 0.25, 0.4999):
+        run.train_step(training_batches(blobs(), 4), progress)
+        rates.append(run.optimizers["autoencoder"].param_groups[0]["lr"])
+    assert rates == [pytest.approx(0.01), pytest.approx(0.0051), pytest.approx(0.0002, rel=0.01)]
+
+
 def test_latent_diffusion_resumes_on_both_sides_of_its_phase_change(tmp_path, monkeypatch):
     data, options = blobs(), tiny(steps=5)
     whole = run(tmp_path / "whole", "ldm", data, options)

@@ -205,6 +205,8 @@ def no_accelerator():
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_another_precision_in_one_process(tmp_path, no_accelerator):
@@ -223,6 +225,31 @@ def test_a_precision_beside_an_accelerator_of_the_program_is_named(tmp_path):
             run(tmp_path / "model", precision="bf16")
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_device_that_accelerate_chose_for_itself_is_not_the_one_of_the_run(tmp_path, no_accelerator):
+    """As where its logger was used on a machine with a GPU: a run on the CPU trained on the GPU, silently."""
+    from accelerate.state import AcceleratorState, PartialState
+
+    PartialState()
+    PartialState._shared_state["device"] = torch.device("meta")
+    for precision in ("no", "bf16"):
+        assert run(tmp_path / precision, recipe=tiny(steps=1), precision=precision).finished  # no sums on "meta"
+        assert PartialState().device.type == "meta"
+        assert not AcceleratorState._shared_state
+
+
+def test_a_device_beside_an_accelerator_of_the_program_is_named(tmp_path, no_accelerator):
+    from accelerate import Accelerator
+    from accelerate.state import PartialState
+
+    Accelerator(cpu=True)
+    PartialState._shared_state["device"] = torch.device("meta")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"`device` must be the one of .* \(meta\), got 'cpu'.*Leave"):
+            run(tmp_path / "model")
+    PartialState._shared_state["device"] = torch.device("cpu")
+    run(tmp_path / "model", recipe=tiny(steps=1))
 
 
 @pytest.mark.parametrize("changes", [{"reports": 2}, {"patience": 3}, {"workers": 0}])

@@ -21,16 +21,17 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     """The `accelerate.Accelerator` of a run.
 
     accelerate keeps device and precision for the whole process; what this run set is taken back at its end, so that the
-    next one may use others. Of several processes it opens their group, which stays for the next run and is closed when
-    the process ends.
+    next one may use others. A device that accelerate chose without an `Accelerator` (its logger does so) is put aside
+    meanwhile. Of several processes the run opens their group, which stays for the next run and is closed when the
+    process ends.
 
     Args:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …; None: a GPU where there is one.
         options: of the loop; `precision` counts.
 
     Raises:
-        ConfigurationError: a device that is not there, or a precision that an `Accelerator` of the calling program
-            excludes.
+        ConfigurationError: a device that is not there, or a device or precision that an `Accelerator` of the calling
+            program excludes.
     """
     # rich, which accelerate imports, draws a number from Python's global generator when it is first imported.
     drawn = random.getstate()
@@ -41,15 +42,19 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     wanted = checked_device(device)
     if options.precision not in ("no", "bf16", "fp16"):
         raise ConfigurationError(f"`precision` must be 'no', 'bf16' or 'fp16', got {options.precision!r}.")
-    ours = not PartialState._shared_state
+    grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
+    chosen = dict(PartialState._shared_state)
+    ours = not AcceleratorState._shared_state and not (chosen and grouped)
+    if ours:
+        PartialState._reset_state()
     if wanted is not None and wanted.index is not None:
         torch.accelerator.set_device_index(wanted.index)
     # Without a GPU accelerate takes the processes of a launcher for one group only if it is given the CPU.
     on_cpu = wanted.type == "cpu" if wanted is not None else not torch.accelerator.is_available()
-    grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
     try:
         accelerator = Accelerator(cpu=on_cpu, mixed_precision=options.precision)
     except ValueError as error:
+        _check_same_device(AcceleratorState().device, wanted)
         raise ConfigurationError(
             f"`precision` must be the one of the `accelerate.Accelerator` that this program already has, got "
             f"{options.precision!r}: accelerate keeps one for the whole process ({error}). Use the same precision, or "
@@ -58,6 +63,7 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     if not grouped and accelerator.num_processes > 1:
         atexit.register(_close_group)
     try:
+        _check_same_device(accelerator.device, wanted)
         yield accelerator
     except BaseException:
         atexit.unregister(_close_group)  # the other processes may be gone or busy: closing could wait for them
@@ -65,6 +71,17 @@ def open_accelerator(device: str | None, options: FitOptions) -> Iterator[Any]:
     finally:
         if ours and accelerator.num_processes == 1:
             AcceleratorState._reset_state(reset_partial_state=True)
+            PartialState._shared_state.update(chosen)
+
+
+def _check_same_device(held: torch.device, wanted: torch.device | None) -> None:
+    """Raises `ConfigurationError` for a kind of device other than the one that accelerate holds."""
+    if wanted is not None and held.type != wanted.type:
+        raise ConfigurationError(
+            f"`device` must be the one of the `accelerate.Accelerator` that this program already has ({held.type}), got "
+            f"{str(wanted)!r}: accelerate keeps one for the whole process. Leave `device` out, or train in a process of "
+            "its own."
+        )
 
 
 def _close_group() -> None:
