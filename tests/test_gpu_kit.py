@@ -8,11 +8,12 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmarks.gpu import child, pack, session, smoke, suite
+from benchmarks.gpu import child, failures_at_once, pack, session, smoke, suite
 from benchmarks.gpu.session import Session, chosen
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import STEPS, Step
@@ -66,6 +67,18 @@ def test_the_suite_counts_tests_that_skip_themselves(tmp_path, monkeypatch):
     assert child.run("suite", Settings(torch.device("cpu"), tiny=True), tmp_path / "result.json")
     found = json.loads((tmp_path / "result.json").read_text())["results"]
     assert (found["passed"], found["skipped"], found["failures"]) == (0, 1, {})
+
+
+def test_failures_are_printed_at_once(capsys):
+    """A run that is ended at its limit writes no summary."""
+    failed = SimpleNamespace(
+        failed=True, nodeid="tests/test_x.py::test_y", longreprtext="x" * 3000 + "E  assert 1 == 2"
+    )
+    failures_at_once.pytest_runtest_logreport(failed)
+    failures_at_once.pytest_runtest_logreport(SimpleNamespace(failed=False))
+    printed = capsys.readouterr().out.split()
+    assert printed[0] == failed.nodeid
+    assert printed[-5:] == ["E", "assert", "1", "==", "2"]
 
 
 def test_a_session_keeps_versions_commit_and_results(tmp_path):

@@ -30,7 +30,7 @@ STEPS = (
     Step("loops", 50, "How does a pool compare with a sample per __getitem__ and a batch per step?"),
     Step("memory", 60, "Do offloading, the memory limit and smaller calls after running out of memory work?"),
     Step("volumes", 60, "How fast is 3D latent diffusion of MONAI, against MONAI's own inferer?"),
-    Step("training", 75, "How fast does fit train, against diffusers' training script?"),
+    Step("training", 110, "How fast does fit train, against diffusers' training script?"),
     Step("compiled", 110, "What does compilation add, which takes its time?"),
     Step("everything", 280, "Do all tests pass here, where the default device is a GPU?", only_if_named=True),
 )

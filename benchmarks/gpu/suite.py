@@ -41,6 +41,7 @@ def run(selection: list[str], most_processes: int, settings: Settings, record: R
     """
     # Each outcome is printed as soon as it is there: what a step that is ended had found by then stands in its output.
     command = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-ra", "--continue-on-collection-errors"]
+    command += ["-p", "benchmarks.gpu.failures_at_once"]
     command += ["-W", "default"]  # other versions of other packages warn of other things
     if has("xdist") and not settings.tiny:
         command += ["-n", str(max(1, min(most_processes, (os.cpu_count() or 2) - 2)))]

@@ -1,28 +1,35 @@
 """`fit` against the loop of diffusers' script for unconditional training, with the same network and batches.
 
-Of both, a profile of a short run, start and report included: seconds of the device, seconds of the processor in torch's
-operations, and the operations that take most. Where both are far below the time of the run, it waits for Python.
+Then the steps of both alone, in turn: milliseconds of each, and a profile of some: milliseconds of the device's
+kernels, milliseconds of the processor in torch's operations, and those that take most. Where both are far below the
+time of a step, it waits for Python.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.profiler import profile
 from torch.utils.data import DataLoader
 
 from benchmarks.gpu.settings import Record, Settings
 from torchgenaug import FieldSpec
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit
+from torchgenaug.recipes.batches import training_batches
+from torchgenaug.recipes.build import build_recipe, resolve_condition
+from torchgenaug.recipes.state import TrainingState
 
 _SHOWN = 12
 
@@ -42,20 +49,21 @@ class Images:
 
 
 def measure(settings: Settings, record: Record) -> None:
-    """Images per second of both; of `fit` also with the augmentation that it has by default."""
+    """Images per second of both, and their steps; of `fit` also with the augmentation that it has by default."""
     from accelerate.state import AcceleratorState
 
-    for precision in settings.pick(("no", "bf16"), ("no",)):
-        ours, net = fitted(settings, precision, augment=False)
-        theirs = script(settings, precision, net)
-        found = {"fit_images_per_s": ours, "script_images_per_s": theirs, "ratio": ours / theirs}
-        record(f"precision {precision}", found)
-        short = {"fit": partial(fitted, augment=False), "script": partial(script, given=net)}
-        for name, call in short.items():
-            record(
-                f"precision {precision}, profile of {name}", profiled(partial(call, settings, precision, short=True))
-            )
+    precisions, nets = settings.pick(("no", "bf16"), ("no",)), {}
+    for precision in precisions:
+        ours, nets[precision] = fitted(settings, precision, augment=False)
+        theirs = script(settings, precision, nets[precision])
+        record(
+            f"precision {precision}",
+            {"fit_images_per_s": ours, "script_images_per_s": theirs, "ratio": ours / theirs},
+        )
         AcceleratorState._reset_state(reset_partial_state=True)  # one process, one precision, unless it forgets
+    for precision in precisions:
+        record(f"precision {precision}, steps", step_times(settings, precision, nets[precision]))
+        AcceleratorState._reset_state(reset_partial_state=True)
     if not settings.tiny:
         record("fit with augmentation, images per s", fitted(settings, "no", augment=True)[0])
 
@@ -65,35 +73,81 @@ def sizes(settings: Settings) -> tuple[int, int, int, int, int]:
     return settings.pick((512, 64, 64, 20, 80), (16, 8, 4, 1, 3))
 
 
-def profiled(call: Callable[[], Any]) -> dict[str, Any]:
-    """Seconds, and the operations that take most of them, of a call."""
+def step_times(settings: Settings, precision: Any, net: nn.Module) -> dict[str, Any]:
+    """Milliseconds of a step of both, each measured twice, in turn; and where the time goes."""
+    steps = {"fit": fit_step(settings, precision), "script": script_step(settings, precision, net, 1000)}
+    warm, blocks, each = settings.pick((5, 3, 20), (1, 1, 1))
+    found: dict[str, Any] = {name: {"ms": []} for name in steps}
+    for _ in range(2):
+        for name, step in steps.items():
+            for _ in range(warm):
+                step()
+            took = []
+            for _ in range(blocks):
+                settings.synchronize()
+                began = time.perf_counter()
+                for _ in range(each):
+                    step()
+                settings.synchronize()
+                took.append(1e3 * (time.perf_counter() - began) / each)
+            found[name]["ms"].append(statistics.median(took))
+    for name, step in steps.items():
+        found[name] |= profiled(step, settings.pick(6, 1), settings)
+    return found
+
+
+def profiled(step: Callable[[], Any], count: int, settings: Settings) -> dict[str, Any]:
+    """Milliseconds of a step in torch's operations, and those that take most."""
     with profile() as found:
-        call()
+        for _ in range(count):
+            step()
+        settings.synchronize()
     rows = found.key_averages()
     sums: dict[str, Any] = {}
     for where in ("cpu", "device"):
-        taken = {row.key[:60]: getattr(row, f"self_{where}_time_total") / 1e6 for row in rows}
+        # An operation has the device time of its kernels, too, which are rows of their own.
+        own = [row for row in rows if (row.device_type == DeviceType.CPU) == (where == "cpu")]
+        taken = {row.key[:60]: getattr(row, f"self_{where}_time_total") / 1e3 / count for row in own}
         largest = sorted(taken.items(), key=lambda item: -item[1])[:_SHOWN]
-        sums[f"{where}_s"] = sum(taken.values())
-        sums[f"{where}_most"] = {name: round(seconds, 4) for name, seconds in largest if seconds}
-    return {**sums, "calls": sum(row.count for row in rows)}
+        sums[f"{where}_ms"] = sum(taken.values())
+        sums[f"{where}_most_ms"] = {name: round(spent, 3) for name, spent in largest if spent}
+    return {**sums, "calls": sum(row.count for row in rows) / count}
 
 
-def fitted(settings: Settings, precision: Any, *, augment: bool, short: bool = False) -> tuple[float, nn.Module]:
+def _data(settings: Settings) -> TrainingData:
+    count, side, *_ = sizes(settings)
+    names = tuple(f"image {k}" for k in range(count))
+    return TrainingData(
+        Images(count, side), {"image": FieldSpec((1, side, side), value_range=(-1, 1))}, names, "smooth"
+    )
+
+
+def fit_step(settings: Settings, precision: Any) -> Callable[[], Any]:
+    """A step of the loop of `fit`."""
+    data, batch_size = _data(settings), sizes(settings)[2]
+    options = resolve_condition(
+        "ddpm", data, Options(steps=1000, batch_size=batch_size, width=settings.pick(64, 8), sampling_steps=2)
+    )
+    accelerator = Accelerator(cpu=settings.device.type == "cpu", mixed_precision=precision)
+    state = TrainingState(
+        build_recipe("ddpm", data, options), accelerator, FitOptions(augment=False, precision=precision)
+    )
+    batches = training_batches(data, batch_size)
+    return lambda: state.losses.add(state.train_step(batches, 0.0))
+
+
+def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float, nn.Module]:
     """Images per second, from the difference of a long and a short run: start and report take the same in both.
 
     NaN where the long run was no longer, as happens in the tiny version.
     """
-    count, side, batch_size, *runs = sizes(settings)
-    names = tuple(f"image {k}" for k in range(count))
-    data = TrainingData(
-        Images(count, side), {"image": FieldSpec((1, side, side), value_range=(-1, 1))}, names, "smooth"
-    )
+    _, _, batch_size, *runs = sizes(settings)
+    data = _data(settings)
     options = FitOptions(precision=precision, augment=augment, reports=1)
     device = "cpu" if settings.device.type == "cpu" else None
     took: list[float] = []
     net: Any = None
-    for steps in runs[:1] if short else (runs[0], *runs):  # the first warms up
+    for steps in (runs[0], *runs):  # the first warms up
         recipe = Options(steps=steps, batch_size=batch_size, width=settings.pick(64, 8), sampling_steps=2)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
@@ -101,19 +155,31 @@ def fitted(settings: Settings, precision: Any, *, augment: bool, short: bool = F
             settings.synchronize()
             took.append(time.perf_counter() - began)
             net = result.synthesizer.unet
-    longer_s = 0.0 if short else took[2] - took[1]
+    longer_s = took[2] - took[1]
     return (runs[1] - runs[0]) * batch_size / longer_s if longer_s > 0 else math.nan, net
 
 
-def script(settings: Settings, precision: Any, given: nn.Module, *, short: bool = False) -> float:
-    """Images per second of the loop in diffusers' examples/unconditional_image_generation/train_unconditional.py."""
-    from accelerate import Accelerator
+def script(settings: Settings, precision: Any, given: nn.Module) -> float:
+    """Images per second of the script's loop."""
+    _, _, batch_size, warm_up, steps = sizes(settings)
+    step = script_step(settings, precision, given, steps)
+    began = 0.0
+    for done in range(steps):
+        if done == warm_up:
+            settings.synchronize()
+            began = time.perf_counter()
+        step()
+    settings.synchronize()
+    return (steps - warm_up) * batch_size / (time.perf_counter() - began)
+
+
+def script_step(settings: Settings, precision: Any, given: nn.Module, steps: int) -> Callable[[], None]:
+    """A step of the loop in diffusers' examples/unconditional_image_generation/train_unconditional.py."""
     from diffusers import DDPMScheduler
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import EMAModel
 
-    count, side, batch_size, warm_up, steps = sizes(settings)
-    warm_up, steps = (0, warm_up) if short else (warm_up, steps)
+    count, side, batch_size, *_ = sizes(settings)
     accelerator = Accelerator(cpu=settings.device.type == "cpu", mixed_precision=precision)
     model: Any = copy.deepcopy(given).float().requires_grad_(True).train()
     ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True)
@@ -123,25 +189,19 @@ def script(settings: Settings, precision: Any, given: nn.Module, *, short: bool 
     loader: Any = DataLoader(Images(count, side), batch_size, shuffle=True, drop_last=True)  # type: ignore[arg-type]
     rate = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=5, num_training_steps=steps)
     model, optimizer, loader, rate = accelerator.prepare(model, optimizer, loader, rate)
-    done, began = 0, 0.0
-    while done < steps:
-        for batch in loader:
-            if done == warm_up:
-                settings.synchronize()
-                began = time.perf_counter()
-            clean = batch["image"]
-            noise = torch.randn(clean.shape, device=clean.device)
-            times = torch.randint(0, 1000, (len(clean),), device=clean.device)
-            loss = nn.functional.mse_loss(model(scheduler.add_noise(clean, noise, times), times).sample, noise)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            rate.step()
-            optimizer.zero_grad()
-            ema.step(model.parameters())
-            loss.detach().item()  # the script logs it at each step
-            done += 1
-            if done == steps:
-                break
-    settings.synchronize()
-    return (steps - warm_up) * batch_size / (time.perf_counter() - began)
+    batches = itertools.chain.from_iterable(loader for _ in itertools.count())
+
+    def step() -> None:
+        clean = next(batches)["image"]
+        noise = torch.randn(clean.shape, device=clean.device)
+        times = torch.randint(0, 1000, (len(clean),), device=clean.device)
+        loss = nn.functional.mse_loss(model(scheduler.add_noise(clean, noise, times), times).sample, noise)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        rate.step()
+        optimizer.zero_grad()
+        ema.step(model.parameters())
+        loss.detach().item()  # the script logs it at each step
+
+    return step
