@@ -72,7 +72,7 @@ def test_the_suite_counts_tests_that_skip_themselves(tmp_path, monkeypatch):
 def test_failures_are_printed_at_once(capsys):
     """A run that is ended at its limit writes no summary."""
     failed = SimpleNamespace(
-        failed=True, nodeid="tests/test_x.py::test_y", longreprtext="x" * 3000 + "E  assert 1 == 2"
+        failed=True, nodeid="tests/test_x.py::test_y", longreprtext="x" * 3000 + " E assert 1 == 2"
     )
     failures_at_once.pytest_runtest_logreport(failed)
     failures_at_once.pytest_runtest_logreport(SimpleNamespace(failed=False))
