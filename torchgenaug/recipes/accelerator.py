@@ -78,9 +78,9 @@ def _check_same_device(held: torch.device, wanted: torch.device | None) -> None:
     """Raises `ConfigurationError` for a kind of device other than the one that accelerate holds."""
     if wanted is not None and held.type != wanted.type:
         raise ConfigurationError(
-            f"`device` must be the one of the `accelerate.Accelerator` that this program already has ({held.type}), got "
-            f"{str(wanted)!r}: accelerate keeps one for the whole process. Leave `device` out, or train in a process of "
-            "its own."
+            f"`device` must be the one of the `accelerate.Accelerator` that this program already has ({held.type}), "
+            f"got {str(wanted)!r}: accelerate keeps one for the whole process. Leave `device` out, or train in a "
+            "process of its own."
         )
 
 

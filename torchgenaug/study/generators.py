@@ -24,6 +24,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.fit import FitResult, fit
 from torchgenaug.recipes.lock import open_lock
 from torchgenaug.recipes.options import FitOptions, Options
+from torchgenaug.recipes.settings import parse_settings
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.shards.render.render import render_shards
@@ -44,6 +45,7 @@ class Generator:
             masks on the mask, or making both.
         steps: training steps of the family; None: its own default.
         batch_size: samples of a training step; None: its own default.
+        settings: of the family, as ``torchgenaug fit --set`` takes them: ``["ada=true"]``.
         model: folder of a saved synthesizer; it must have seen none of the validation and test data.
         shards: folder of rendered samples with ``image`` and ``label``.
         count: samples rendered from `family` or `model`: with classes all equally often, with masks those of the
@@ -53,6 +55,7 @@ class Generator:
     family: str | None = None
     steps: int | None = None
     batch_size: int | None = None
+    settings: tuple[str, ...] = ()
     model: str | None = None
     shards: str | None = None
     count: int = 200
@@ -72,7 +75,12 @@ class Generator:
                 'family = "acgan".'
             )
         if self.family is not None:
-            describe_family(self.family)  # a misspelt one is named here, before the data are read
+            self._settings()  # what is misspelt is named here, before the data are read
+        elif self.settings:
+            raise ConfigurationError(
+                f"`settings` of [synthetic] must stand with a family, got {list(self.settings)} with {given[0]}. They "
+                "are of its training. Leave them out."
+            )
 
     def source(
         self, split: Split, num_classes: int | None, out: Path, beside: Path, further: FurtherImages | None = None
@@ -101,8 +109,12 @@ class Generator:
             sequence = SyntheticSequence(synthesizer, _conditions(synthesizer, split, num_classes))
             return render_shards(sequence, folder / "shards", self.count, batch_size=_RENDER_BATCH, progress=False)
 
+    def _settings(self) -> dict[str, Any]:
+        family = str(self.family)
+        return dict(parse_settings(family, describe_family(family).settings, self.settings))
+
     def _options(self, with_masks: bool) -> Options:
-        options = Options(steps=self.steps, batch_size=self.batch_size)
+        options = Options(steps=self.steps, batch_size=self.batch_size, settings=self._settings())
         if not with_masks:
             return replace(options, condition="label")
         about = describe_family(str(self.family))
