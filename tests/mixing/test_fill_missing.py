@@ -360,6 +360,36 @@ def test_modalities_that_do_not_fit(options, error, message):
         FillMissing(partial_dicts(), any_modality(), **options)
 
 
+def grey_and_colour():
+    """The first sample lacks the colour image, the second the grey one, the third none."""
+    grey, colour = torch.rand(3, 1, 6, 5), torch.rand(3, 3, 6, 5)
+    return [{"colour": colour[1]}, {"grey": grey[0]}, {"grey": grey[2], "colour": colour[2]}]
+
+
+def test_modalities_have_channels_of_their_own():
+    real = grey_and_colour()
+    made = FillMissing(real, any_modality(4), source=["grey", "colour"])
+    assert torch.allclose(made[0]["grey"], real[0]["colour"].mean(0, keepdim=True))
+    assert torch.allclose(made[1]["colour"], real[1]["grey"].expand(3, 6, 5))
+    # What no sample has is what remains of the model's channels.
+    subjects = [tio.Subject(grey=tio.ScalarImage(tensor=real[k]["grey"][..., None])) for k in (1, 2)]
+    assert FillMissing(subjects, any_modality(4), source=["grey", "colour"])[0]["colour"].shape == (3, 6, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "names"), [(3, ("grey", "colour")), (5, ("grey", "colour")), (4, ("grey", "ct", "colour"))]
+)
+def test_modalities_with_other_channels_than_the_model(channels, names):
+    with pytest.raises(ConfigurationError, match=rf"the {channels} channels that the model makes, got .'grey': 1, "):
+        FillMissing(grey_and_colour(), any_modality(channels), source=names)
+
+
+def test_a_modality_whose_channels_change_is_named():
+    real = [*grey_and_colour(), {"colour": torch.zeros(1, 6, 5)}]
+    with pytest.raises(FieldMismatchError, match=r"'colour': 3.*got .'colour': \(1, 6, 5\). at index 3"):
+        FillMissing(real, any_modality(4), source=["grey", "colour"])
+
+
 def test_a_sample_without_any_modality_is_named():
     real = [*partial_dicts(), {"label": 1}]
     with pytest.raises(ConfigurationError, match=r"none at index 4.*Leave such samples out"):

@@ -15,7 +15,7 @@ from torchgenaug.recipes import FitOptions, fit
 from torchgenaug.recipes.batches import training_batches
 from torchgenaug.recipes.build import build_recipe, family_view, given_fields
 from torchgenaug.recipes.families.inpaint import window_of
-from torchgenaug.recipes.families.mm_gan import _hidden
+from torchgenaug.recipes.families.modalities import _hidden
 from torchgenaug.recipes.held_out import given_split, split_for
 from torchgenaug.recipes.report import HeldOutConditions
 from torchgenaug.recipes.state import TrainingState
@@ -47,6 +47,53 @@ def test_the_view_of_mm_gan_marks_what_it_hides():
         assert torch.equal(sample["source"], data.samples[k]["source"])
         hidden.add(tuple(gone.tolist()))
     assert hidden == {(True, False), (False, True)}
+
+
+def in_colour(data, *names):
+    """Fields of `blobs` with three channels."""
+    fields = {
+        k: FieldSpec((3, *v.shape[1:]), value_range=v.value_range) if k in names else v for k, v in data.fields.items()
+    }
+    samples = [
+        {k: v.repeat(3, 1, 1) if k in names else v for k, v in data.samples[n].items()} for n in range(len(data))
+    ]
+    return dataclasses.replace(data, samples=samples, fields=fields)
+
+
+@pytest.mark.parametrize("family", ["mm-gan", "mm-ddpm"])
+def test_the_colours_of_a_modality_are_hidden_together(family):
+    data = in_colour(blobs(8), "image")
+    with pytest.warns(UserWarning, match=r"count as 4 modalities.*give --set modalities=(\S+)\. If not") as warned:
+        family_view(family, data, tiny())
+    advised = str(warned[0].message).split("give --set modalities=")[1].split(".")[0]
+    options = tiny(settings={"modalities": advised})
+    seen = family_view(family, data, options)
+    patterns = {tuple((seen.samples[k]["source"][4:, 0, 0] == 100).tolist()) for k in range(8)}
+    assert patterns == {(True, False, False, False), (False, True, True, True)}
+    recipe = build_recipe(family, seen, options)
+    hidden = []
+    fill = recipe.networks["generator"].forward if family == "mm-gan" else recipe.diffusion.train_step
+
+    def watched(given, *rest):
+        hidden.extend((given if family == "mm-gan" else given["source"])[:, 4:, 0, 0].tolist())
+        return fill(given, *rest)
+
+    owner, name = (recipe.networks["generator"], "forward") if family == "mm-gan" else (recipe.diffusion, "train_step")
+    setattr(owner, name, watched)
+    recipe.train_step(next(training_batches(seen, 8)), lambda losses: None, 0.0)
+    assert {tuple(each) for each in hidden} == {(1, -1, -1, -1), (-1, 1, 1, 1)}
+
+
+def test_what_modalities_colours_are_is_stated_and_checked():
+    colour = in_colour(blobs(8), "image")
+    with pytest.warns(
+        UserWarning, match=r"'image'\) count as 3 modalities.*folder sources/ next.*modalities=1,1,1 leaves"
+    ):
+        family_view("mm-gan", without(colour, "source"), tiny())
+    family_view("mm-gan", without(colour, "source"), tiny(settings={"modalities": "1,1,1"}))
+    for wrong in ("", "1,x", "4", "1,1", "3,1", "1,0,3", "2,2"):
+        with pytest.raises(ConfigurationError, match=r"`modalities` must be .*4 in all.*--set modalities=1,3"):
+            family_view("mm-gan", colour, tiny(settings={"modalities": wrong}))
 
 
 def test_mm_gan_refuses_data_of_one_modality_and_ranges_apart():

@@ -25,6 +25,31 @@ def check_names(source: object, target: object, condition: object) -> None:
             )
 
 
+def checked_targets(source: str | tuple[str, ...], target: str | None, *, listed: bool) -> tuple[str, ...]:
+    """The modalities that may be filled.
+
+    Args:
+        source: the modality to translate from, or several.
+        target: the modality to fill; None: any of several.
+        listed: whether the user named the samples that lack it.
+
+    Raises:
+        ConfigurationError: a target that is none of the modalities, or none where one is needed.
+    """
+    if target is not None:
+        if not isinstance(source, str) and target not in source:
+            raise ConfigurationError(f"`target` must be one of the modalities {list(source)}, got {target!r}.")
+        return (target,)
+    if isinstance(source, str):
+        raise ConfigurationError("`target` must be the name of the modality to fill, got None with one source.")
+    if listed:
+        raise ConfigurationError(
+            "`missing` must be left out without `target`, got indices. They do not say which modality is missing: "
+            "let the data set return None for it."
+        )
+    return source
+
+
 def checked_missing(missing: Sequence[int] | npt.NDArray[np.integer], count: int) -> npt.NDArray[np.int64]:
     """The indices in order, each once.
 

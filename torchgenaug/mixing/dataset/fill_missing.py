@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchgenaug.contracts import Synthesizer, SyntheticSource
 from torchgenaug.errors import ConfigurationError, EmptyDatasetError, FieldMismatchError, SampleIndexError
 from torchgenaug.mixing.dataset.arguments import check_map_style
-from torchgenaug.mixing.dataset.fill_checks import check_names, checked_missing
+from torchgenaug.mixing.dataset.fill_checks import check_names, checked_missing, checked_targets
 from torchgenaug.mixing.dataset.fill_sources import MadeWhenRead, MissingSources, checked_modalities
 from torchgenaug.mixing.dataset.rendered_translations import rendered_positions
 from torchgenaug.mixing.provenance import Provenance, attach_to_one, fingerprints, of_real
@@ -25,6 +25,7 @@ from torchgenaug.samples.own_copy import OwnCopy
 from torchgenaug.samples.rounding import rounded_to
 from torchgenaug.samples.torchio_values import is_subject, plain
 from torchgenaug.sequence.sequence import SyntheticSequence
+from torchgenaug.types import FieldSpec
 
 
 class FillMissing(Dataset[Any]):
@@ -51,8 +52,9 @@ class FillMissing(Dataset[Any]):
         translations: a synthesizer that makes `field` from the condition `condition`, such as a trained pix2pix or
             CycleGAN; or rendered translations, a source whose ``parent`` is the index in `real`.
         source: name of the modality to translate from; every sample has it. Or several, in the order of the channels
-            of a model that takes and makes all of them: every sample has at least one. The condition then holds the
-            modalities, and for each channel a mark whether it is missing, as `Modalities.stack` says.
+            of a model that takes and makes all of them: every sample has at least one. A modality may have several
+            channels, such as colours. The condition then holds the modalities, and for each channel a mark whether it
+            is missing, as `Modalities.stack` says.
         target: name of the modality to fill; None with several sources: any of them that a sample lacks.
         condition: under which name the synthesizer takes the source: float32 (batch, channels, *spatial).
         field: which of its fields is the translation.
@@ -112,8 +114,7 @@ class FillMissing(Dataset[Any]):
         self.real, self.target, self.field = real, target, field
         self.source = source if isinstance(source, str) else tuple(source)
         spec = translations.fields[field]
-        self._modalities = None if isinstance(source, str) else checked_modalities(self.source, target, spec)
-        self._targets = self._checked_targets(missing is not None)
+        self._targets = checked_targets(self.source, target, listed=missing is not None)
         self.provenance = provenance
         # What is read before the first sample is read through a copy: see `OwnCopy`.
         self._own = OwnCopy(real)
@@ -121,8 +122,9 @@ class FillMissing(Dataset[Any]):
         self._names = self._layout.names
         self.missing = self._found(missing)
         self._numbers = {int(index): number for number, index in enumerate(self.missing)}
-        channels = spec.shape[0] if self._modalities is None else self._modalities.channels
-        self._likes = {name: self._template(name, (channels, *spec.shape[1:])) for name in self._targets}
+        several = None if isinstance(self.source, str) else self.source
+        self._modalities = None if several is None else checked_modalities(several, spec, self._channels_of)
+        self._likes = {name: self._template(name, spec) for name in self._targets}
         self.sequence: SyntheticSequence | None = None
         self._supply: MadeWhenRead | SyntheticSource
         if isinstance(translations, Synthesizer):
@@ -227,23 +229,34 @@ class FillMissing(Dataset[Any]):
     def _wanted(self) -> str:
         return " or ".join(map(repr, self._targets))
 
-    def _template(self, target: str, wanted: tuple[int, ...]) -> Any:
-        """A value like those of `target`: of a sample that has it, or else of a source."""
-        listed = len(self._targets) == 1  # samples that are listed as missing may hold anything in its place
+    def _first(self, name: str) -> Any:
+        """What the first sample that has a modality holds of it; None where no sample has it."""
+        listed = self._targets == (name,)  # samples that are listed as missing may hold anything in its place
         for index in range(len(self.real)):
             if listed and index in self._numbers:
                 continue
-            like = self._get(self._own[index], target)
+            like = self._get(self._own[index], name)
             if like is not None:
-                break
+                return like
             if listed:
-                raise ConfigurationError(f"`missing` must hold every sample without {target!r}, got not {index}.")
-        else:
+                raise ConfigurationError(f"`missing` must hold every sample without {name!r}, got not {index}.")
+        return None
+
+    def _channels_of(self, name: str) -> int | None:
+        value = self._first(name)
+        return None if value is None else int(plain(value).shape[0])
+
+    def _template(self, target: str, spec: FieldSpec) -> Any:
+        """A value like those of `target`: of a sample that has it, or else of a source."""
+        like = self._first(target)
+        if like is None:
             first = int(self.missing[0])
             self.read_source(first)
             sources = (self.source,) if isinstance(self.source, str) else self.source
             values = (self._get(self._own[first], name) for name in sources if name != target)
             return hollow(next(value for value in values if value is not None))
+        channels = spec.shape[0] if self._modalities is None else self._modalities.channels_of(target)
+        wanted = (channels, *spec.shape[1:])
         shape = tuple(plain(like).shape)
         if shape not in (wanted, (*wanted, 1)):
             raise FieldMismatchError(
@@ -276,7 +289,7 @@ class FillMissing(Dataset[Any]):
         """The translation in the type of the real modality; a TorchIO image gets the affine of its own source."""
         kept = self._likes[target]
         like = plain(kept)
-        value = value.reshape(tuple(like.shape)) if value.ndim + 1 == like.ndim else value
+        value = value[..., None] if value.ndim + 1 == like.ndim else value
         if isinstance(like, np.ndarray):
             return rounded_to(torch.from_numpy(np.empty(0, like.dtype)).dtype, value).numpy()
         value = rounded_to(like.dtype, value)
@@ -285,15 +298,3 @@ class FillMissing(Dataset[Any]):
         sources = (self.source,) if isinstance(self.source, str) else self.source
         origin = next(found for name in sources if name != target and (found := self._get(sample, name)) is not None)
         return type(kept)(tensor=value, affine=origin.affine)
-
-    def _checked_targets(self, listed: bool) -> tuple[str, ...]:
-        if self.target is not None:
-            return (self.target,)
-        if self._modalities is None:
-            raise ConfigurationError("`target` must be the name of the modality to fill, got None with one source.")
-        if listed:
-            raise ConfigurationError(
-                "`missing` must be left out without `target`, got indices. They do not say which modality is missing: "
-                "let the data set return None for it."
-            )
-        return self._modalities.names

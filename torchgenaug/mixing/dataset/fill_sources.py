@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -42,18 +42,18 @@ class Modalities:
 
     Attributes:
         names: in the order of the model's channels.
-        channels: of each.
+        channels: of each, such as 1 of a grey image and 3 of a colour image.
         low: value of what is missing.
         high: upper end of the model's range.
     """
 
     names: tuple[str, ...]
-    channels: int
+    channels: tuple[int, ...]
     low: float
     high: float
 
     def stack(self, values: Sequence[Tensor | None], index: int) -> Tensor:
-        """The condition (2 · modalities · channels, *spatial) float32 of sample `index`.
+        """The condition (2 · all channels, *spatial) float32 of sample `index`.
 
         Args:
             values: one per name, (channels, *spatial); None where it is missing.
@@ -70,38 +70,59 @@ class Modalities:
                 f"at index {index}. There is nothing to translate from. Leave such samples out, or correct the names."
             )
         shapes = {name: tuple(value.shape) for name, value in present.items()}
-        first = next(iter(present.values()))
-        if len(set(shapes.values())) > 1 or first.shape[0] != self.channels:
+        spatial = next(iter(shapes.values()))[1:]
+        wanted = {name: (count, *spatial) for name, count in zip(self.names, self.channels, strict=True)}
+        if any(shape != wanted[name] for name, shape in shapes.items()):
             raise FieldMismatchError(
-                f"`real` must hold modalities of one shape with {self.channels} channel(s) each, got {shapes} at index "
-                f"{index}. Resample them onto one grid first."
+                f"`real` must hold modalities of one size, with {dict(zip(self.names, self.channels, strict=True))} "
+                f"channel(s) in every sample, got {shapes} at index {index}. Resample them onto one grid first."
             )
-        hollow = torch.full_like(first, self.low, dtype=torch.float32)
-        filled = [hollow if value is None else value.float() for value in values]
-        marks = [torch.full_like(hollow, self.high if value is None else self.low) for value in values]
+        hollow = [torch.full(wanted[name], self.low) for name in self.names]
+        filled = [empty if value is None else value.float() for empty, value in zip(hollow, values, strict=True)]
+        marks = [
+            torch.full_like(empty, self.high if value is None else self.low)
+            for empty, value in zip(hollow, values, strict=True)
+        ]
         return torch.cat([*filled, *marks])
 
     def part(self, image: Tensor, name: str) -> Tensor:
         """The channels of one modality of what the model returned."""
-        first = self.names.index(name) * self.channels
-        return image[first : first + self.channels]
+        first = sum(self.channels[: self.names.index(name)])
+        return image[first : first + self.channels_of(name)]
+
+    def channels_of(self, name: str) -> int:
+        """How many channels a modality has."""
+        return self.channels[self.names.index(name)]
 
 
-def checked_modalities(names: str | tuple[str, ...], target: str | None, spec: FieldSpec) -> Modalities:
+def checked_modalities(names: tuple[str, ...], spec: FieldSpec, channels_of: Callable[[str], int | None]) -> Modalities:
     """The modalities that are the channels of a model's images, checked against their specification.
 
+    Args:
+        names: as the user gave them.
+        spec: of the model's images.
+        channels_of: name → channels of that modality in the real samples; None where no sample has it.
+
     Raises:
-        ConfigurationError: names that do not fit its channels, or a target that is none of them.
+        ConfigurationError: names that do not fit the model's channels.
     """
-    count = len(set(names))
-    if isinstance(names, str) or count < 2 or count < len(names) or spec.shape[0] % count or spec.value_range is None:
+    total = spec.shape[0]
+    if len(set(names)) < max(2, len(names)) or spec.value_range is None:
         raise ConfigurationError(
             f"`source` must be one name, or the different names of the modalities that the model makes, two or more, "
             f"got {names!r} for {spec}. Name them in the order of its channels."
         )
-    if target is not None and target not in names:
-        raise ConfigurationError(f"`target` must be one of the modalities {list(names)}, got {target!r}.")
-    return Modalities(names, spec.shape[0] // count, *spec.value_range)
+    known = {name: channels_of(name) for name in names}
+    unknown = [name for name, count in known.items() if count is None]
+    rest = total - sum(count or 0 for count in known.values())
+    each = rest // len(unknown) if unknown else 0
+    if rest != each * len(unknown) or (unknown and each < 1):
+        found = {name: "in no sample" if count is None else count for name, count in known.items()}
+        raise ConfigurationError(
+            f"`source` must name modalities with the {total} channels that the model makes, got {found}. Name all that "
+            "it was trained on, in the order of its channels."
+        )
+    return Modalities(names, tuple(each if count is None else count for count in known.values()), *spec.value_range)
 
 
 class MissingSources:

@@ -19,7 +19,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.ddpm import PixelDiffusion
 from torchgenaug.recipes.families.inpaint import PLACED, regions_of, with_hidden_regions, with_regions
 from torchgenaug.recipes.families.marks import hide
-from torchgenaug.recipes.families.mm_gan import FILLED, marks_of_some, with_hidden_modalities
+from torchgenaug.recipes.families.modalities import FILLED, SETTING, groups_of, marks_of_some, with_hidden_modalities
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.synthesizers import DiffusionEditSynthesizer
@@ -31,6 +31,7 @@ FAMILIES = {
         steps=4000,
         batch_size=16,
         dims=(2, 3),
+        settings=SETTING,
         view=with_hidden_modalities,
         given=("source",),
         conditions_by=FILLED,
@@ -74,9 +75,11 @@ class FillingDiffusion:
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """One denoising step; see `PixelDiffusion`."""
         real = batch["image"]
-        modalities = self.family == "mm-ddpm"
-        marks = marks_of_some(real) if modalities else regions_of(batch, self.options)
-        given = {"image": real, "source": hide(real, marks, modalities=modalities)}
+        if self.family == "mm-ddpm":
+            marks = marks_of_some(real, groups_of(self.options, real.shape[1]))
+        else:
+            marks = regions_of(batch, self.options)
+        given = {"image": real, "source": hide(real, marks, modalities=self.family == "mm-ddpm")}
         return self.diffusion.train_step(given, update, progress)
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> DiffusionEditSynthesizer:

@@ -2,66 +2,29 @@
 
 Sharma and Hamarneh (2020), "Missing MRI pulse sequence synthesis using multi-modal generative adversarial network": in
 training a random part of the modalities is left out, and the generator has to fill it; losses count where something was
-filled. The modalities are the channels of the images; where the data have sources, those come first. `FillMissing`
-takes the result.
+filled. The modalities are channels of the images, or groups of them; where the data have sources, those come first.
+`FillMissing` takes the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from torchgenaug.errors import ConfigurationError
-from torchgenaug.recipes.data.derived import derived
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families import ada, adversarial
 from torchgenaug.recipes.families.marks import hide
+from torchgenaug.recipes.families.modalities import FILLED, SETTING, groups_of, marks_of_some, with_hidden_modalities
 from torchgenaug.recipes.families.pix2pix import patch_critic
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
-from torchgenaug.seeding import derive, uniform
 from torchgenaug.synthesizers import ModuleSynthesizer, build_network
-from torchgenaug.types import Batch, FieldSpec
+from torchgenaug.types import Batch
 
-FILLED = "FillMissing(data set, synthesizer, source=[modalities in the order of the channels]).sequence.conditions"
 _DISTANCE_WEIGHT = 50.0
-_LEAST_SHARE = 0.02  # of the common range: what a modality's own range must span to be seen
-
-
-def with_hidden_modalities(data: TrainingData, options: Options) -> TrainingData:
-    """The data with all modalities as ``image``, and as ``source`` a part of them with marks of what is missing.
-
-    Sample k lacks one modality or more, a function of k.
-
-    Raises:
-        ConfigurationError: fewer than two modalities, or ranges that do not go together.
-    """
-    image, source = data.fields["image"], data.fields.get("source")
-    parts = ("source", "image") if source is not None else ("image",)
-    count = sum(data.fields[name].shape[0] for name in parts)
-    if count < 2:
-        raise ConfigurationError(
-            f"The images must have at least two modalities for this family, as channels or as sources, got "
-            f"{data.image_shape} of {data.name!r} without sources. Put the modalities of a patient into one image."
-        )
-    limits = [data.fields[name].value_range or (0.0, 1.0) for name in parts]
-    low, high = min(each[0] for each in limits), max(each[1] for each in limits)
-    if min(each[1] - each[0] for each in limits) < _LEAST_SHARE * (high - low):
-        raise ConfigurationError(
-            f"Source and image must have ranges of one order for this family, got {limits}. The narrower one would be "
-            "all but constant in the range of both. Rescale the files."
-        )
-    shape = image.shape[1:]
-    fields = {
-        "image": FieldSpec((count, *shape), value_range=(low, high)),
-        "source": FieldSpec((2 * count, *shape), value_range=(low, high)),
-    }
-    return derived(data, fields, partial(_hide_some, parts=parts, low=low, high=high))
-
 
 FAMILIES = {
     "mm-gan": Family(
@@ -69,7 +32,7 @@ FAMILIES = {
         steps=4000,
         batch_size=4,
         dims=(2, 3),
-        settings=ada.settings(default=False),
+        settings={**ada.settings(default=False), **SETTING},
         view=with_hidden_modalities,
         given=("source",),
         conditions_by=FILLED,
@@ -93,6 +56,7 @@ class AnyModality:
 
     def __init__(self, data: TrainingData, options: Options) -> None:
         self.data, self.options = data, options
+        self.groups = groups_of(options, data.image_shape[0])
         shape, width = list(data.image_shape), options.width or 16
         self.networks: Mapping[str, nn.Module] = {
             "generator": build_network("torchgenaug:ModalityUNet", shape=shape, width=width),
@@ -110,7 +74,7 @@ class AnyModality:
         """The critic on real and filled images, then the generator."""
         real = batch["image"]
         generator = self.networks["generator"]
-        marks = marks_of_some(real)
+        marks = marks_of_some(real, self.groups)
         fake = generator(hide(real, marks, modalities=True))
         real_scores = self._scores(real, marks)
         ada.observe(self.networks, real_scores)
@@ -139,31 +103,3 @@ class AnyModality:
             condition_spec=self.data.fields["source"],
             value_range=(low, high),
         )
-
-
-def marks_of_some(images: Tensor) -> Tensor:
-    """Marks of a random part of the modalities of each image, of their shape: 1 where it is hidden, else -1."""
-    hidden = _hidden(torch.rand(images.shape[:2], device=images.device), torch.rand(len(images), device=images.device))
-    return hidden.to(images.dtype).mul(2).sub(1)[(...,) + (None,) * (images.ndim - 2)].expand_as(images)
-
-
-def _hidden(order: Tensor, share: Tensor) -> Tensor:
-    """Which modalities are hidden, bool (batch, modalities): one to all but one, each number equally often.
-
-    Args:
-        order: (batch, modalities) distinct numbers: the smallest are hidden.
-        share: (batch,) in [0, 1), decides how many.
-    """
-    modalities = order.shape[1]
-    count = 1 + (share * (modalities - 1)).long().clamp(max=modalities - 2)
-    return order.argsort(1).argsort(1) < count[:, None]
-
-
-def _hide_some(
-    index: int, sample: Mapping[str, Tensor], *, parts: tuple[str, ...], low: float, high: float
-) -> dict[str, Tensor]:
-    image = torch.cat([sample[name] for name in parts])
-    drawn = torch.from_numpy(uniform(derive(0, [index]), len(image) + 1))
-    hidden = _hidden(drawn[:, 1:], drawn[:, 0])[0][(...,) + (None,) * (image.ndim - 1)]
-    marks = torch.where(hidden, high, low).to(image.dtype).expand_as(image)
-    return {**sample, "image": image, "source": torch.cat([torch.where(hidden, low, image), marks])}
