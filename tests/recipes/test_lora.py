@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -37,6 +38,12 @@ def test_trained_saved_and_sampled(tmp_path, pipeline):
     assert not list((tmp_path / "model").rglob("*.bin"))
     kept = checkpoint.load(tmp_path / "model/training", torch.device("cpu"))
     assert list(kept["networks"]) == ["adapters"]  # the pipeline is not in every checkpoint
+    advice = r"text encoder is not kept\. .* from again: torchgenaug fit lora … --from PIPELINE"  # as above
+    shutil.copytree(tmp_path / "model", tmp_path / "alone", ignore=shutil.ignore_patterns("training"))
+    for folder in (tmp_path / "model", tmp_path / "alone"):
+        for family in ("lora", "ddpm"):
+            with pytest.raises(ConfigurationError, match=advice):
+                fit(family, data, tmp_path / "more", recipe=options(folder), device="cpu")
 
 
 def test_the_prompt_of_data_without_classes_names_no_folder(pipeline):

@@ -53,18 +53,70 @@ def test_training_begins_with_what_was_sampled_and_takes_its_options(trained):
 
 def test_steps_that_decide_networks_are_those_of_the_start():
     start = Start("folder", None, {"family": "ddgan", "sampling_steps": 2})
-    assert start.options("ddgan", Options()).sampling_steps == 2
-    assert start.options("ddgan", Options(sampling_steps=3)).sampling_steps == 3
+    assert start.options(Options()).sampling_steps == 2
+    assert start.options(Options(sampling_steps=3)).sampling_steps == 3
 
 
 def test_a_grown_start_does_not_grow_again():
     growths = []
-    for folder in (None, "grown"):
-        options = tiny(width=4, start=folder, settings={"ada": False})
-        recipe = pggan.build("pggan", blobs(8), options)
+    for started_from in (None, frozenset()):
+        recipe = pggan.build("pggan", blobs(8), tiny(width=4, settings={"ada": False}))
+        if started_from is not None:
+            recipe.go_on(started_from)
         recipe.train_step(next(training_batches(blobs(8), 4)), lambda losses: None, 0.0)
         growths.append(float(recipe.networks["generator"].growth))
     assert growths == [0, recipe.networks["generator"].levels]
+
+
+def test_a_trained_introvae_is_no_plain_vae_again_unless_its_encoder_is_missing(tmp_path):
+    data = blobs(12)
+    run(tmp_path / "model", "introvae", data, width=4, latent_dim=4)
+    shutil.copytree(tmp_path / "model", tmp_path / "alone", ignore=shutil.ignore_patterns("training"))
+    whole, _ = started("introvae", tmp_path / "model", data)
+    with pytest.warns(UserWarning, match="no weights for encoder"):
+        alone, _ = started("introvae", tmp_path / "alone", data, width=4, latent_dim=4)
+    (batch,) = (next(training_batches(data, 4)),)
+    for recipe, plain in ((whole, False), (alone, True)):
+        losses = recipe.train_step(batch, lambda losses: None, 0.0)
+        assert bool(losses["encoder"] == losses["decoder"]) == plain
+
+
+def test_a_trained_autoencoder_does_not_warm_up_again(monkeypatch):
+    """With the capacity of the first epoch, a disentangled beta-VAE would unlearn its code."""
+    pytest.importorskip("pythae")
+    data, epochs = blobs(8), []
+    settings = describe_family("disentangled-beta-vae").settings
+    recipe = build_recipe(
+        "disentangled-beta-vae", data, tiny(latent_dim=2, settings=checked_settings("", settings, {}))
+    )
+    network, losses = recipe.networks["model"], recipe.networks["model"].losses
+    monkeypatch.setattr(network, "losses", lambda *args, epoch, **more: epochs.append(epoch) or losses(*args, **more))
+    for _ in range(2):
+        recipe.train_step(next(training_batches(data, 4)), lambda losses: None, 0.0)
+        recipe.go_on(frozenset())
+    assert epochs[0] == 1
+    assert epochs[1] > network.model.warmup_epoch
+
+
+@pytest.mark.parametrize("family", ["cyclegan", "munit", "unit", "vqvae2"])
+def test_what_is_sampled_is_found_without_the_training(tmp_path, family):
+    """One of several equal networks, or several that are saved as one; the folder of the training tells them apart."""
+    data, chosen = blobs(12), {"width": 4, "latent_dim": 4}
+    fresh = {"settings": dict(checked_settings(family, describe_family(family).settings, {}))}
+    condition = None if family == "vqvae2" else "source"
+    old = build_recipe(family, data, tiny(condition=condition, **chosen, **fresh))
+    save_synthesizer(old.synthesizer(old.networks), tmp_path / "model")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        new, _ = started(family, tmp_path / "model", data, condition=condition, **chosen)
+    kept = ["autoencoder", "upper_prior", "lower_prior"] if family == "vqvae2" else ["to_image"]
+    for name in kept:
+        for mine, its in zip(new.networks[name].parameters(), old.networks[name].parameters(), strict=True):
+            assert torch.equal(mine, its)
+    warned = ["Copy the model with its folder training/" in str(each.message) for each in caught]
+    assert warned == ([] if family == "vqvae2" else [True])
+    with pytest.raises(ConfigurationError, match=r"there, .* here\. Copy the model with its folder training/, which"):
+        started(family, tmp_path / "model", data, condition=condition, **chosen | {"width": 8})
 
 
 @pytest.mark.parametrize("family", ["two-stage-vae", "inpaint-ddpm", "mm-ddpm"])
@@ -76,8 +128,11 @@ def test_models_that_join_several_are_trained_further(tmp_path, family):
     )
     recipe = build_recipe(family, family_view(family, data, options), options)
     save_synthesizer(recipe.synthesizer(recipe.networks), tmp_path / "model")
-    with pytest.raises(ConfigurationError, match="which only joins others"):
+    with pytest.raises(
+        ConfigurationError, match=r"copy that folder, too\. If not, train one of its parts further: "
+    ) as refused:
         load_start(str(tmp_path / "model"))  # who trained it, nobody knows
+    assert load_start(str(refused.value).rpartition(": ")[2]).synthesizer.stored().networks
     checkpoint.begin(tmp_path / "model" / "training", {"family": family, "width": 8, "latent_dim": 4})
     options = resolve_condition(family, data, Options(start=str(tmp_path / "model"), with_mask=options.with_mask))
     with warnings.catch_warnings():
@@ -120,8 +175,18 @@ def test_it_says_what_the_start_saw_and_another_start_is_another_run(tmp_path, t
 
 
 def test_what_does_not_fit_is_named(tmp_path, trained, gan):
-    with pytest.raises(ConfigurationError, match=r"`start` must be a model of the family dcgan, got one of ddpm"):
+    with pytest.raises(
+        ConfigurationError, match=r"`start` must be a model of the family dcgan, got one of ddpm"
+    ) as refused:
         started("dcgan", trained, blobs())
+    advised = str(refused.value).rpartition("torchgenaug fit ")[2].split()
+    assert started(advised[0], advised[-1], blobs())
+    checkpoint.begin(tmp_path / "training", {"family": "progressive"})
+    with pytest.raises(ConfigurationError, match=r"Such a model .*: torchgenaug fit progressive … --teacher FOLDER"):
+        started("ddpm", tmp_path, blobs())
+    build_recipe(
+        "progressive", blobs(), resolve_condition("progressive", blobs(), tiny(teacher=str(trained), width=None))
+    )
     with pytest.raises(ConfigurationError, match=r"class_embedding.weight: \(3, 32\) there, \(4, 32\) here"):
         started("ddpm", trained, blobs(classes=3))
     with pytest.raises(ConfigurationError, match=r"`start` must fit the data .*: \(8,.* there, \(16,.* here"):

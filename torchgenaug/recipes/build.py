@@ -6,12 +6,14 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.options import Options
-from torchgenaug.recipes.recipe import Family, Recipe
+from torchgenaug.recipes.recipe import Family, GoesOn, Recipe
 from torchgenaug.recipes.settings import checked_settings
 
 _PYTHAE = (
@@ -97,14 +99,17 @@ def resolve_condition(family: str, data: TrainingData, options: Options) -> Opti
         raise ConfigurationError(
             f"`start` must be the folder of a pretrained pipeline for {family}, got none. Give it: --from FOLDER"
         )
-    if options.start is not None and not about.pretrained:
+    if about.pretrained:
+        _check_start(family, str(options.start))
+    elif options.start is not None:
         if about.teacher:
             raise ConfigurationError(
                 f"`start` must be left out for {family}, got {options.start!r}. It begins as a copy of its teacher."
             )
         from torchgenaug.recipes.start import load_start
 
-        options = load_start(options.start).options(family, options)
+        _check_start(family, options.start)
+        options = load_start(options.start).options(options)
     if options.teacher is not None:
         from torchgenaug.recipes.families.teachers import like_teacher, load_teacher
 
@@ -193,8 +198,28 @@ def build_recipe(family: str, data: TrainingData, options: Options) -> Recipe:
     if options.start is not None and not about.pretrained:
         from torchgenaug.recipes.start import load_start
 
-        load_start(options.start).begin(recipe, data)
+        untrained = load_start(options.start).begin(recipe, data)
+        if isinstance(recipe, GoesOn):
+            recipe.go_on(untrained)
     return recipe
+
+
+def _check_start(family: str, folder: str) -> None:
+    """Raises `ConfigurationError` where `fit` trained the model in `folder` as another family, or it cannot go on."""
+    from torchgenaug.recipes.start import REFIT
+
+    trained = (checkpoint.settings_of(Path(folder) / checkpoint.RUN_FOLDER) or {}).get("family", "")
+    if trained not in _HOMES or (trained == family and not describe_family(family).pretrained):
+        return
+    about = describe_family(trained)
+    if about.pretrained:
+        remedy = REFIT
+    elif about.teacher:
+        remedy = f"Such a model learns from its teacher: torchgenaug fit {trained} … --teacher FOLDER"
+    else:
+        remedy = f"Train it further with: torchgenaug fit {trained} … --from {folder}"
+    kind = "the folder of a pretrained pipeline for" if describe_family(family).pretrained else "a model of the family"
+    raise ConfigurationError(f"`start` must be {kind} {family}, got one of {trained} in {folder!r}. {remedy}")
 
 
 def _home(family: str) -> Any:

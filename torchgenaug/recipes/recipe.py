@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -96,4 +96,17 @@ class Recipe(Protocol):
 
     def synthesizer(self, networks: Mapping[str, nn.Module]) -> Synthesizer:
         """The synthesizer of these networks (copies or averages of its own), ready to be saved."""
+        ...
+
+
+@runtime_checkable
+class GoesOn(Protocol):
+    """A recipe whose training has a beginning that a trained model does not need again."""
+
+    def go_on(self, untrained: frozenset[str]) -> None:
+        """Called once, before the first step, where training begins with the weights of a trained model.
+
+        Args:
+            untrained: names of the networks that it has no weights for.
+        """
         ...

@@ -7,21 +7,27 @@ then go on with the few.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Recipe
-from torchgenaug.synthesizers import load_synthesizer
+from torchgenaug.recipes.start_networks import difference, networks_of, sampled_weights
+from torchgenaug.synthesizers import ClassPromptSynthesizer, load_synthesizer
 
+REFIT = (
+    "The adapters of a fitted pipeline are merged into it, and its text encoder is not kept. Fit the pipeline that it "
+    "was fitted from again: torchgenaug fit lora … --from PIPELINE, the folder that diffusers wrote"
+)
+"""What to do in place of training a model of ``lora`` further."""
 _STRUCTURE = ("width", "latent_dim", "sampling_steps")  # the last decides networks of ddgan
 
 
@@ -39,18 +45,8 @@ class Start:
     synthesizer: Any
     run: Mapping[str, Any]
 
-    def options(self, family: str, options: Options) -> Options:
-        """`options`, with what decides its networks where that is not given: condition, masks, width, latents.
-
-        Raises:
-            ConfigurationError: a model of another family.
-        """
-        if self.run.get("family", family) != family:
-            raise ConfigurationError(
-                f"`start` must be a model of the family {family}, got one of {self.run['family']} in {self.folder!r}. "
-                f"Weights of one family mean nothing to another. Train further with: torchgenaug fit "
-                f"{self.run['family']} … --from {self.folder}"
-            )
+    def options(self, options: Options) -> Options:
+        """`options`, with what decides its networks where that is not given: condition, masks, width, latents."""
         missing = {
             name: self.run.get(name) for name in ("condition", *_STRUCTURE) if getattr(options, name, None) is None
         }
@@ -58,10 +54,13 @@ class Start:
         settings = {**self.run.get("settings", {}), **options.settings}
         return replace(options, **missing, with_mask=with_mask, settings=settings)
 
-    def begin(self, recipe: Recipe, data: TrainingData) -> None:
+    def begin(self, recipe: Recipe, data: TrainingData) -> frozenset[str]:
         """Gives the networks of `recipe` the weights of this model; what it does not have begins untrained.
 
         What is sampled comes from the synthesizer, the rest (critics, encoders) from the checkpoint of its training.
+
+        Returns:
+            Names of the networks that begin untrained, which a warning states.
 
         Raises:
             ConfigurationError: networks of other shapes, images of other channels or dimensions.
@@ -72,7 +71,7 @@ class Start:
             raise self._refused("the images", f"shape {there} there, {here} here")
         state = checkpoint.load(Path(self.folder) / checkpoint.RUN_FOLDER, torch.device("cpu")) or {}
         kept: Mapping[str, Mapping[str, Tensor]] = {**state.get("networks", {}), **state.get("averages", {})}
-        sampled = dict(_sampled(recipe, _networks(self.synthesizer)))
+        sampled = dict(sampled_weights(recipe, networks_of(self.synthesizer)))
         # Networks without parameters hold what is measured during the training, such as the scale of latents.
         wanted = {name: each for name, each in recipe.networks.items() if next(each.parameters(), None) is not None}
         untrained = [name for name in wanted if name not in sampled and name not in kept]
@@ -82,9 +81,9 @@ class Start:
             if name in untrained:
                 continue
             weights = sampled[name] if name in sampled else kept[name]
-            difference = _difference(network.state_dict(), weights)
-            if difference is not None:
-                raise self._refused(name, difference)
+            other = difference(network.state_dict(), weights)
+            if other is not None:
+                raise self._refused(name, other)
             network.load_state_dict(weights)
         # One that begins at zero changes nothing.
         untrained = [name for name in untrained if any(bool(each.any()) for each in wanted[name].parameters())]
@@ -94,24 +93,27 @@ class Start:
                 f"may unlearn something. Copy the model with its folder {checkpoint.RUN_FOLDER}/.",
                 stacklevel=2,
             )
+        return frozenset(untrained)
 
     def _other_shapes(self, recipe: Recipe) -> ConfigurationError:
         """The error where no network fits: the closest pair is named."""
         pairs = (
-            (name, _difference(mine.state_dict(), its.state_dict()))
+            (name, difference(mine.state_dict(), its.state_dict()))
             for name, mine in recipe.networks.items()
-            for its in _networks(self.synthesizer).values()
+            for its in networks_of(self.synthesizer).values()
             if type(mine) is type(its)
         )
-        name, difference = next(pairs, (None, None))
-        kinds = sorted(type(each).__name__ for each in _networks(self.synthesizer).values())
-        return self._refused(name or "the networks", difference or f"{', '.join(kinds)} there, another kind here")
+        name, other = next(pairs, (None, None))
+        kinds = sorted(type(each).__name__ for each in networks_of(self.synthesizer).values())
+        return self._refused(name or "the networks", other or f"{', '.join(kinds)} there, another kind here")
 
-    def _refused(self, name: str, difference: str) -> ConfigurationError:
+    def _refused(self, name: str, other: str) -> ConfigurationError:
+        place = f"its folder {checkpoint.RUN_FOLDER}/"
+        give = "Give" if self.run else f"Copy the model with {place}, which has them, or give"
         return ConfigurationError(
-            f"`start` must fit the data and the options, got a difference in {name} to {self.folder!r}: {difference}. "
-            "Give the options that it was trained with (--condition, --with-mask, --width, --latent-dim, "
-            "--sampling-steps), images of as many channels and classes, and its --size."
+            f"`start` must fit the data and the options, got a difference in {name} to {self.folder!r}: {other}. "
+            f"{give} the options that it was trained with (--condition, --with-mask, --width, "
+            "--latent-dim, --sampling-steps), images of as many channels and classes, and its --size."
         )
 
 
@@ -125,42 +127,19 @@ def load_start(folder: str) -> Start:
     synthesizer = load_synthesizer(folder, dtype=torch.float32)
     run = checkpoint.settings_of(Path(folder) / checkpoint.RUN_FOLDER) or {}
     # What `fit` trained may join several: two stages, a diffusion model that fills regions.
-    if not (_networks(synthesizer) if "family" in run else synthesizer.stored().networks):
+    if not (networks_of(synthesizer) if "family" in run else synthesizer.stored().networks):
+        place = f"a {type(synthesizer).__name__} in {folder!r}"
+        if isinstance(synthesizer, ClassPromptSynthesizer):
+            raise ConfigurationError(f"`start` must be a model that can be trained further, got {place}. {REFIT}")
+        parts = synthesizer.stored().parts
+        if not parts:
+            raise ConfigurationError(
+                f"`start` must be a model that `torchgenaug fit` trained, got {place}, which has no networks. There is "
+                "nothing to go on from. Leave --from out."
+            )
         raise ConfigurationError(
-            f"`start` must be a model that `torchgenaug fit` trained, got a {type(synthesizer).__name__} in "
-            f"{folder!r}, which only joins others. Train one of its parts further: {folder}/parts/…"
+            f"`start` must be a model that `torchgenaug fit` trained, got {place}, which only joins others, and no "
+            f"folder {checkpoint.RUN_FOLDER}/ states its family. If fit trained it, copy that folder, too. If not, "
+            f"train one of its parts further: {folder}/parts/{next(iter(parts))}"
         )
     return Start(folder, synthesizer, run)
-
-
-def _networks(synthesizer: Any) -> dict[str, nn.Module]:
-    """Those of a synthesizer and of the parts that it joins."""
-    stored = synthesizer.stored()
-    found = dict(stored.networks)
-    for name, part in stored.parts.items():
-        found |= {f"{name}.{key}": network for key, network in _networks(part).items()}
-    return found
-
-
-def _sampled(recipe: Recipe, stored: Mapping[str, nn.Module]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    """(name in the recipe, weights) of the stored networks that fit one network of the recipe and no other."""
-    for network in stored.values():
-        weights = network.state_dict()
-        fitting = [
-            name
-            for name, mine in recipe.networks.items()
-            if type(mine) is type(network) and _difference(mine.state_dict(), weights) is None
-        ]
-        if len(fitting) == 1:
-            yield fitting[0], weights
-
-
-def _difference(mine: Mapping[str, Tensor], its: Mapping[str, Tensor]) -> str | None:
-    """The first difference of names or shapes; None if there is none."""
-    for name in dict.fromkeys([*mine, *its]):
-        here, there = (
-            "no such weight" if each is None else str(tuple(each.shape)) for each in (mine.get(name), its.get(name))
-        )
-        if here != there:
-            return f"{name}: {there} there, {here} here"
-    return None

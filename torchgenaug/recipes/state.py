@@ -149,7 +149,7 @@ class TrainingState:
             raise ConfigurationError(
                 f"`out` must hold a run of these networks, {sorted(self.recipe.networks)}, got one of "
                 f"{sorted(state['networks'])} in {str(folder)!r}, of an earlier version. It cannot go on. Begin again "
-                "with --fresh, or with its weights: --from FOLDER --out ANOTHER"
+                "with --fresh; or, where the family takes --from, with its weights: --from FOLDER --out ANOTHER"
             )
         self.step, self.history = state["step"], state["history"]
         self.best, self.since_best = state["best"], state["since_best"]

@@ -86,6 +86,7 @@ FAMILIES = {
     for name, (_, summary) in _MODELS.items()
 }
 _MOST_ENCODED = 1000
+_WARM = 1000  # epochs; pythae's longest warm-up takes 100
 _PRIOR_STEPS = 300  # of the network of a VQ-VAE's codes, at every report
 
 
@@ -103,7 +104,7 @@ class Autoencoders:
     """One autoencoder, or one per class."""
 
     def __init__(self, model: str, data: TrainingData, options: Options) -> None:
-        self.model, self.data, self.options = model, data, options
+        self.model, self.data, self.options, self.epochs_before = model, data, options, 0
         if options.batch_size == 1:
             raise ConfigurationError(
                 "`batch_size` must be at least 2 for an autoencoder of pythae, got 1. Fewer than two images of a class "
@@ -139,6 +140,10 @@ class Autoencoders:
         if model not in _NOT_MOVED:
             self.networks = {**models, AUGMENTATION: MovedAlike()}
 
+    def go_on(self, untrained: frozenset[str]) -> None:
+        """Warm-up is over: from the capacity of its beginning on, a disentangled beta-VAE would unlearn its code."""
+        self.epochs_before = _WARM
+
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for every group of parameters of every model."""
         rate = self.options.learning_rate or 1e-3
@@ -151,7 +156,9 @@ class Autoencoders:
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """A step of each model on its own images; a class with fewer than two in the batch waits."""
         losses: dict[str, list[Tensor]] = {}
-        epoch = 1 + int(progress * (self.options.steps or 1) * len(batch["image"]) / len(self.data))
+        epoch = (
+            self.epochs_before + 1 + int(progress * (self.options.steps or 1) * len(batch["image"]) / len(self.data))
+        )
         drawn = batch.get(AUGMENTATION)
         for label in self.classes:
             rows = slice(None) if label is None else batch["label"] == label

@@ -3,7 +3,8 @@
 Huang, Li, He, Sun, Tan (2018), "IntroVAE: Introspective variational autoencoders for photographic image synthesis", in
 the form of Daniel and Tamar (2021), "Soft-IntroVAE: Analyzing and improving the introspective variational autoencoder",
 equations 5 and 6: exp(-2 ELBO) in place of a margin that has to be tuned. The encoder keeps real images near the prior
-and pushes generated ones away; the decoder pulls its images back. A plain VAE is trained in the first tenth.
+and pushes generated ones away; the decoder pulls its images back. A plain VAE is trained in the first tenth, but not
+where training begins with a model that has been through that.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class IntrospectiveVAE:
     def __init__(self, data: TrainingData, options: Options) -> None:
         self.weights = {name: float(value) for name, value in options.settings.items()}
         self.data, self.options = data, options
+        self.plain = _PLAIN
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM
         common: dict[str, Any] = {
@@ -76,6 +78,10 @@ class IntrospectiveVAE:
             AUGMENTATION: MovedAlike(),
         }
 
+    def go_on(self, untrained: frozenset[str]) -> None:
+        """Leaves the first tenth out, unless the encoder begins untrained."""
+        self.plain = _PLAIN if untrained & {"encoder", "decoder"} else 0.0
+
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, as Daniel (2021); the rate suits short training."""
         rate = self.options.learning_rate or 5e-4
@@ -89,7 +95,7 @@ class IntrospectiveVAE:
         given = (labels, batch.get(AUGMENTATION))
         error, spread, rebuilt = self._bound(real, given)
         plain = scale * (error + spread).mean()
-        if progress < _PLAIN:
+        if progress < self.plain:
             update({"encoder": plain, "decoder": plain})
             return {"encoder": plain, "decoder": plain}
         rejected = torch.zeros_like(plain)

@@ -25,6 +25,7 @@ from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.options import Options
 from torchgenaug.recipes.recipe import Family, Recipe, Update
 from torchgenaug.recipes.settings import Setting
+from torchgenaug.recipes.start import REFIT
 from torchgenaug.synthesizers import (
     ClassPromptSynthesizer,
     StableDiffusionSynthesizer,
@@ -49,6 +50,10 @@ FAMILIES = {
         },
     )
 }
+_PIPELINE = (
+    "Adapters belong to a network with prompts: give a folder that diffusers wrote, with unet/, vae/, text_encoder/, "
+    "tokenizer/ and scheduler/."
+)
 _LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 _PROMPT_DROPOUT = 0.1
 
@@ -80,11 +85,11 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
 def _pipeline(folder: str) -> Loaded:
     """The pipeline in `folder`; a synthesizer there is refused."""
     if (Path(folder) / "synthesizer.json").is_file() and not (Path(folder) / "vae").is_dir():
-        family = load_synthesizer(folder).family
+        synthesizer = load_synthesizer(folder)
+        fitted = isinstance(synthesizer, ClassPromptSynthesizer)
         raise ConfigurationError(
             f"`start` must be the folder of a pretrained Stable-Diffusion-type pipeline for lora, got {folder!r}, a "
-            f"synthesizer of the kind {family!r}. Adapters belong to a network with prompts. To train such a model "
-            f"further: torchgenaug fit FAMILY … --from {folder}, with the family that it was trained as."
+            f"synthesizer of the kind {synthesizer.family!r}. {REFIT if fitted else _PIPELINE}"
         )
     return load_stable_diffusion(folder)
 

@@ -57,7 +57,7 @@ class GrowingGAN:
     averaged = frozenset({"generator"})
 
     def __init__(self, data: TrainingData, options: Options) -> None:
-        self.data, self.options = data, options
+        self.data, self.options, self.grown = data, options, False
         self.num_classes = data.num_classes if options.condition == "label" else None
         self.latent_dim = options.latent_dim or _LATENT_DIM
         common = {"shape": list(data.image_shape), "width": options.width or 16, "num_classes": self.num_classes}
@@ -68,6 +68,10 @@ class GrowingGAN:
             **ada.augmentation(self.options),
         }
 
+    def go_on(self, untrained: frozenset[str]) -> None:
+        """A trained generator has grown already."""
+        self.grown = True
+
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam, as Karras (2018), appendix A.1."""
         rate = self.options.learning_rate or 1e-3
@@ -77,8 +81,7 @@ class GrowingGAN:
     def train_step(self, batch: Batch, update: Update, progress: float) -> dict[str, Tensor]:
         """The critic on real and generated images of the present size, then the generator."""
         generator, critic = self.networks["generator"], self.networks["critic"]
-        # A start has grown already.
-        growth = generator.levels if self.options.start else growth_at(progress, generator.levels)
+        growth = generator.levels if self.grown else growth_at(progress, generator.levels)
         generator.growth.fill_(growth)
         growth = float(generator.growth)  # rounded as the buffer is
         labels = batch["label"] if self.num_classes is not None else None
