@@ -181,12 +181,11 @@ def test_what_does_not_fit_is_named(tmp_path, trained, gan):
         started("dcgan", trained, blobs())
     advised = str(refused.value).rpartition("torchgenaug fit ")[2].split()
     assert started(advised[0], advised[-1], blobs())
-    checkpoint.begin(tmp_path / "training", {"family": "progressive"})
+    checkpoint.begin(tmp_path / "distilled" / "training", {"family": "progressive"})
     with pytest.raises(ConfigurationError, match=r"Such a model .*: torchgenaug fit progressive … --teacher FOLDER"):
-        started("ddpm", tmp_path, blobs())
-    build_recipe(
-        "progressive", blobs(), resolve_condition("progressive", blobs(), tiny(teacher=str(trained), width=None))
-    )
+        started("ddpm", tmp_path / "distilled", blobs())
+    advised = resolve_condition("progressive", blobs(), tiny(teacher=str(trained), width=None))
+    build_recipe("progressive", blobs(), advised)
     with pytest.raises(ConfigurationError, match=r"class_embedding.weight: \(3, 32\) there, \(4, 32\) here"):
         started("ddpm", trained, blobs(classes=3))
     with pytest.raises(ConfigurationError, match=r"`start` must fit the data .*: \(8,.* there, \(16,.* here"):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.intensities import to_intensities
 from torchgenaug.nets.self_attention import SelfAttention, attended_level
+from torchgenaug.nets.sizes import fitting_sizes, size_option
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -35,15 +36,17 @@ def halvings_of(spatial: Sequence[int], least: int = 1) -> int:
     """
     if len(spatial) not in (2, 3):
         raise ConfigurationError(f"`shape` must be (channels, *spatial) with two or three sizes, got {tuple(spatial)}.")
+
+    def count_of(sizes: Sequence[int]) -> int:
+        return max(least, round(math.log2(min(sizes) / 4)))
+
     large = [max(_SMALLEST, size) for size in spatial]
-    count = max(least, round(math.log2(min(large) / 4)))
-    factor = 2**count
-    wanted = tuple(math.ceil(size / factor) * factor for size in large)
+    count, wanted = count_of(large), fitting_sizes(large, lambda sizes: 2 ** count_of(sizes))
     if tuple(spatial) != wanted:
         must = f"can be halved {count} times" if large == list(spatial) else f"are at least {_SMALLEST}"
         raise ConfigurationError(
             f"`shape` must hold sizes that {must}, got {tuple(spatial)}. Pad or resize the images to {wanted}: "
-            f"--size {','.join(map(str, wanted))}"
+            f"{size_option(wanted)}"
         )
     return count
 

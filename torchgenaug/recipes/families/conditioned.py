@@ -29,8 +29,9 @@ def unet_arguments(
     Raises:
         ConfigurationError: sizes that cannot be halved often enough.
     """
-    channels, *spatial = data.image_shape[:3] if sliced else data.image_shape
-    levels, width = checked_levels(spatial), options.width or 16
+    channels, *spatial = data.image_shape
+    spatial, slices = (spatial[:2], spatial[2:]) if sliced else (spatial, [])
+    levels, width = checked_levels(spatial, slices), options.width or 16
     groups = math.gcd(width, 8)
     return {
         "spatial_dims": len(spatial),

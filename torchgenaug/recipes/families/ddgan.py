@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.gan import halvings_of
 from torchgenaug.nets.noise_levels import posterior_step
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
@@ -54,6 +55,7 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
             f"`sampling_steps` must be from {_STEPS[0]} to {_STEPS[1]} for {family}, got {steps}. Its steps are large, "
             "and are chosen before the training. For many small steps use ddpm."
         )
+    halvings_of(data.image_shape[1:])  # of the critic: sizes that suit it suit the generator, but not the reverse
     return DiffusionGAN(data, options, steps)
 
 

@@ -20,6 +20,7 @@ from torch.optim import AdamW, Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.sizes import fitting_sizes, size_option
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import UNLABELLED, TrainingData
 from torchgenaug.recipes.families.augmented import AugmentationEmbedding, given_augmentation
@@ -212,19 +213,25 @@ def build_monai_unet(
     )
 
 
-def checked_levels(spatial: Sequence[int]) -> int:
+def checked_levels(spatial: Sequence[int], others: Sequence[int] = ()) -> int:
     """How many resolutions a network has whose smallest images are about 8 pixels wide.
+
+    Args:
+        spatial: sizes that are halved.
+        others: further sizes of the images, which are not.
 
     Raises:
         ConfigurationError: sizes that cannot be halved that often.
     """
-    levels = max(2, round(math.log2(min(spatial) / 8)) + 1)
-    factor = 2 ** (levels - 1)
-    if any(size % factor for size in spatial):
-        wanted = [math.ceil(size / factor) * factor for size in spatial]
+
+    def levels_of(sizes: Sequence[int]) -> int:
+        return max(2, round(math.log2(min(sizes) / 8)) + 1)
+
+    levels, wanted = levels_of(spatial), fitting_sizes(spatial, lambda sizes: 2 ** (levels_of(sizes) - 1))
+    if tuple(spatial) != wanted:
         raise ConfigurationError(
             f"The images must have sizes that can be halved {levels - 1} times, got {tuple(spatial)}. "
-            f"Resize or pad them: --size {max(wanted)}"
+            f"Resize or pad them: {size_option((*wanted, *others))}"
         )
     return levels
 

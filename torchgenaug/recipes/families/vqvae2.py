@@ -6,7 +6,6 @@ the priors of the codes of training images, which are given how each image was a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.errors import ConfigurationError
 from torchgenaug.nets.hierarchical_codes import UPPER
+from torchgenaug.nets.sizes import fitting_sizes, size_option
 from torchgenaug.recipes.batches import AUGMENTATION
 from torchgenaug.recipes.data.training_data import TrainingData
 from torchgenaug.recipes.families.adversarial import with_ranges
@@ -51,10 +51,9 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     """
     spatial = data.image_shape[1:]
     if any(size % UPPER for size in spatial):
-        wanted = max(math.ceil(size / UPPER) * UPPER for size in spatial)
         raise ConfigurationError(
             f"The images must have sizes that can be halved three times, got {spatial}. Resize or pad them: "
-            f"--size {wanted}"
+            f"{size_option(fitting_sizes(spatial, lambda sizes: UPPER))}"
         )
     return HierarchicalModel(data, options)
 
