@@ -18,6 +18,7 @@ from shards_helpers import contents, render, shard, small_sequence
 from torchgenaug import ClassLabels, FieldSpec, FunctionSynthesizer, ShardSource, SyntheticSequence, verify_shards
 from torchgenaug.errors import BadSampleError, ConfigurationError, ShardError, ShardMismatchError
 from torchgenaug.shards.folder import read_manifest
+from torchgenaug.shards.render.jobs import shard_jobs
 from torchgenaug.shards.render.plan import plan_render
 from torchgenaug.shards.write import background, writer
 from torchgenaug.shards.write.background import BackgroundWriter
@@ -251,6 +252,14 @@ def test_errors_of_the_writing_thread_surface(tmp_path, monkeypatch):
         render(tmp_path / "shards")
     assert os.listdir(tmp_path / "shards") == ["manifest.json"]
 
+    def too_large(self, *arguments):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(writer.ShardWriter, "write", too_large)
+    with pytest.raises(ShardError, match=r"use a smaller `shard_size`.*nothing is left of it"):
+        render(tmp_path / "other")
+    assert not (tmp_path / "other").exists()  # it would refuse a smaller one
+
 
 def test_other_errors_of_the_writing_thread_keep_their_type(tmp_path, monkeypatch):
     def refused(self):
@@ -271,9 +280,39 @@ def test_refused_conditions_are_not_advised_to_be_rendered_again(tmp_path):
     with pytest.raises(ConfigurationError) as raised:
         render(tmp_path / "shards", sequence=sequence)
     assert "again" not in raised.value.__notes__[-1]
-    assert "0 of 6 shards are complete" in raised.value.__notes__[-1]
-    shutil.rmtree(tmp_path / "shards")
-    render(tmp_path / "shards")
+    assert "nothing is left of it" in raised.value.__notes__[-1]
+    assert not (tmp_path / "shards").exists()
+    with pytest.raises(ConfigurationError) as raised:
+        render(tmp_path / "shards", sequence=sequence, ranks=(0, 2))  # rank 1 may go by the plan
+    assert "holds their plan" in raised.value.__notes__[-1]
+    assert (tmp_path / "shards" / "manifest.json").exists()
+
+
+def test_an_error_before_the_first_shard_leaves_no_plan_that_refuses_what_it_advises(tmp_path, monkeypatch):
+    """Less per batch, another dtype: the plan would hold the settings that failed."""
+
+    class Broken(AnalyticSynthesizer):
+        wrong = RuntimeError
+
+        def synthesize(self, seeds, conditions=None):
+            if len(seeds) > 1:
+                raise self.wrong("the model failed")
+            return super().synthesize(seeds, conditions)
+
+    sequence = SyntheticSequence(Broken((8, 8), num_classes=3), small_sequence().conditions, seed=5)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    with pytest.raises(RuntimeError, match="the model failed") as raised:
+        render(folder, sequence=sequence)
+    assert "Render again, if need be with other settings" in raised.value.__notes__[-1]
+    assert list(folder.iterdir()) == []  # and the user's own folder stays
+    Broken.wrong = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        render(folder, sequence=sequence)
+    assert [each.name for each in folder.iterdir()] == ["manifest.json"]  # the same call goes on
+    with pytest.raises(KeyboardInterrupt):
+        render(folder, sequence=sequence)
+    assert [each.name for each in folder.iterdir()] == ["manifest.json"]  # of an earlier call
 
 
 def test_space_is_checked_before_anything_is_rendered(tmp_path, monkeypatch):
@@ -281,6 +320,9 @@ def test_space_is_checked_before_anything_is_rendered(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 5000, 5000))
     with pytest.raises(ShardError, match=r"must have 17,952 bytes free for 6 shards, got 5,000\. Nothing was rendered"):
         render(tmp_path / "shards")
+    with pytest.raises(ShardError, match="Nothing was rendered"):
+        shard_jobs(small_sequence(), tmp_path / "shards", 44, batch_size=4, shard_size=8)
+    assert not (tmp_path / "shards").exists()  # the error advises other settings
 
 
 def test_samples_are_the_renders_own(tmp_path):

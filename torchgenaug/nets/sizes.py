@@ -28,4 +28,4 @@ def fitting_sizes(spatial: Sequence[int], factor_of: Callable[[Sequence[int]], i
 
 def size_option(sizes: Sequence[int]) -> str:
     """``--size`` of the command line for these sizes."""
-    return f"--size {','.join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))}"
+    return f"--size {','.join(map(str, sizes))}"

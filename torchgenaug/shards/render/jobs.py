@@ -21,6 +21,7 @@ from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import list_shards
 from torchgenaug.shards.inventory import Damage, truncated_shards
 from torchgenaug.shards.render.making import check_space, disk_errors_named, make_shards, num_threads
+from torchgenaug.shards.render.new_plan import NewPlan
 from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render, refuse_url
 from torchgenaug.shards.render.report import Progress, Report
 from torchgenaug.shards.render.watchdog import Watchdog
@@ -133,12 +134,13 @@ def shard_jobs(
     manifest = plan_render(_called(sequence, anew=True), **settings)
     filters(compression)  # an absent package is found now, not after the first shard
     folder = local_path(path)
+    new = NewPlan(folder)
     with disk_errors_named(folder):
         manifest = lay_down(manifest, folder, resume=resume)
         remove_abandoned(folder)
         damage = Damage(folder, manifest, damaged_shards if resume == "verify" else truncated_shards)
         todo = damage.to_make()
-        check_space(folder, manifest, todo)
+        check_space(folder, manifest, todo, new)
         damage.clear(lambda index: index not in todo, set())
         there = list_shards(folder)
     return [

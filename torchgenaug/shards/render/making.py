@@ -16,6 +16,7 @@ from torchgenaug.sequence.memory_retry import MemoryRetry
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import list_shards
 from torchgenaug.shards.format import Manifest
+from torchgenaug.shards.render.new_plan import NewPlan
 from torchgenaug.shards.render.plan import check_room
 from torchgenaug.shards.render.report import Report
 from torchgenaug.shards.render.watchdog import Watchdog
@@ -37,6 +38,7 @@ def make_shards(
     todo: list[int],
     report: Report,
     watchdog: Watchdog,
+    new: NewPlan | None = None,
 ) -> None:
     """Makes and commits shards, in the order given; hashing and syncing one while the next is made.
 
@@ -47,6 +49,7 @@ def make_shards(
         todo: indices of the shards.
         report: hears of every batch and every commit.
         watchdog: gives up a batch that takes too long.
+        new: the plan, where it was laid down just now: taken away again if an error comes before the first shard.
 
     Raises:
         OSError: the disk.
@@ -58,7 +61,7 @@ def make_shards(
     """
     writer = BackgroundWriter(folder, manifest, report.committed)
     maker, warned = MemoryRetry(sequence), False
-    with _committed_stay(folder, manifest, writer), watchdog:
+    with _committed_stay(folder, manifest, writer, new), watchdog:
         for index in todo:
             ids = manifest.shard_range(index)
             all_seeds = sequence.seeds(ids)
@@ -100,7 +103,7 @@ def _made(maker: MemoryRetry, ids: range) -> Batch:
 
 
 @contextlib.contextmanager
-def _committed_stay(folder: Path, manifest: Manifest, writer: BackgroundWriter) -> Iterator[None]:
+def _committed_stay(folder: Path, manifest: Manifest, writer: BackgroundWriter, new: NewPlan | None) -> Iterator[None]:
     """Ends the writer after an error, and notes on it what is there and how to go on."""
     try:
         yield
@@ -108,12 +111,21 @@ def _committed_stay(folder: Path, manifest: Manifest, writer: BackgroundWriter) 
         writer.abort()
         done = len(list_shards(folder))
         state = f"{done} of {manifest.num_shards} shards are complete in {str(folder)!r}"
-        if done or not isinstance(error, ConfigurationError):
+        if not done and new is not None and _is_of_the_plan(error) and new.withdraw():
+            state = f"Nothing was rendered, and nothing is left of it in {str(folder)!r}."
+            if not isinstance(error, ConfigurationError):  # the same render would be refused again
+                state += " Render again, if need be with other settings."
+        elif done or not isinstance(error, ConfigurationError):
             state += " and stay. Run the same render again to make the rest."
         else:  # the same render would fail again
             state += ". With other settings, render into a new folder, or delete this one first: it holds their plan."
         error.add_note(state)
         raise
+
+
+def _is_of_the_plan(error: BaseException) -> bool:
+    """Whether other settings are the way out, and not more room or another attempt with the same."""
+    return isinstance(error, Exception) and (not isinstance(error, OSError) or error.errno == errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -161,9 +173,14 @@ def disk_errors_named(folder: Path) -> Iterator[None]:
         raise ShardError(" ".join([f"The disk of {str(folder)!r} {why}", *notes])) from error
 
 
-def check_space(folder: Path, manifest: Manifest, todo: list[int]) -> None:
+def check_space(folder: Path, manifest: Manifest, todo: list[int], new: NewPlan | None = None) -> None:
     """Refuses a render that cannot fit. How far compression shrinks is not known yet: one shard must fit then."""
     if manifest.compression is not None:
         todo = todo[:1]
     needed = sum(len(manifest.shard_range(index)) for index in todo) * manifest.row_bytes()
-    check_room(folder, needed, f"{len(todo)} shards")
+    try:
+        check_room(folder, needed, f"{len(todo)} shards")
+    except ShardError:
+        if new is not None:
+            new.withdraw()  # its dtype and compression are what the error advises to change
+        raise

@@ -10,6 +10,7 @@ from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.inventory import Damage, truncated_shards
 from torchgenaug.shards.read.reader import ShardSource
 from torchgenaug.shards.render.making import check_space, disk_errors_named, make_shards, num_threads
+from torchgenaug.shards.render.new_plan import NewPlan
 from torchgenaug.shards.render.plan import adopt_plan, lay_down, plan_render, refuse_url
 from torchgenaug.shards.render.ranks import Presence, Ranks, wait_for_others, wait_for_plan
 from torchgenaug.shards.render.report import Progress, Report
@@ -44,6 +45,10 @@ def render_shards(
     returns when all are there. The folder is all that the processes share; the bytes are those of one process, and a
     resume may use another number. torch computes with as many threads as in the first run, which the manifest states.
     On several machines, load the model within `announce_rank`: a process that dies while it loads is then missed soon.
+
+    An error before the first shard is complete leaves nothing behind where one process renders into a folder without a
+    render. An interruption, a full disk, and errors of one process of several leave the plan, ``manifest.json``, by
+    which the same call goes on.
 
     Args:
         sequence: what to render.
@@ -95,6 +100,7 @@ def render_shards(
     watchdog = Watchdog(timeout_s)
     filters(compression)  # an absent package is found now, not after the first shard
     folder = expanded(path)
+    new = NewPlan(folder, alone=part.world_size == 1)
     with disk_errors_named(folder):
         if part.rank == 0:
             manifest = lay_down(manifest, folder, resume=resume)
@@ -107,14 +113,14 @@ def render_shards(
             damage = Damage(folder, manifest, find)
             everything = damage.to_make()
             todo = [index for index in everything if part.owns(index)]
-            check_space(folder, manifest, todo if part.rank else everything)
+            check_space(folder, manifest, todo if part.rank else everything, new)
             committed: set[str] = set()
             if todo:
                 total = sum(len(manifest.shard_range(index)) for index in todo)
                 shown = progress if callable(progress) or part.rank == 0 else False
                 name = "render" if part.world_size == 1 else f"render, rank 0 of {part.world_size}"
                 with Report(shown, total, name) as report, num_threads(manifest.num_threads):
-                    make_shards(sequence, folder, manifest, todo, report, watchdog)
+                    make_shards(sequence, folder, manifest, todo, report, watchdog, new)
                     committed = report.names
             damage.clear(part.owns, committed)
     try:
