@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from torchgenaug.errors import CollapseWarning, ConfigurationError, ShardError
+from torchgenaug.errors import CollapseWarning, ConfigurationError, ShardCorruptError, ShardError
 from torchgenaug.sequence.memory_retry import MemoryRetry
 from torchgenaug.sequence.sequence import SyntheticSequence
 from torchgenaug.shards.folder import list_shards
@@ -125,7 +125,9 @@ def _committed_stay(folder: Path, manifest: Manifest, writer: BackgroundWriter, 
 
 def _is_of_the_plan(error: BaseException) -> bool:
     """Whether other settings are the way out, and not more room or another attempt with the same."""
-    return isinstance(error, Exception) and (not isinstance(error, OSError) or error.errno == errno.EFBIG)
+    if isinstance(error, OSError):
+        return error.errno == errno.EFBIG
+    return isinstance(error, Exception) and not isinstance(error, ShardCorruptError)  # which the disk did
 
 
 @contextlib.contextmanager
