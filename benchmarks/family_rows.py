@@ -93,6 +93,8 @@ ROWS = (
     Row("ldm", "brain-3d", Options(batch_size=4), 30),
     Row("pix2pix", "brain-3d", Options(condition="mask", batch_size=2), 15),
     Row("spade", "brain-3d", Options(condition="mask", batch_size=2, width=8), 8),
+    Row("slices", "brain-3d", Options(), 15),
+    Row("vqvae2", "brain-3d", Options(batch_size=8), 15),
     *(Row(family, "digits", Options(batch_size=32), 1) for family in _AUTOENCODERS),
 )
 _LABEL, _SOURCE, _MASK = Options(condition="label"), Options(condition="source"), Options(condition="mask")
