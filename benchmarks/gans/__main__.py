@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.harness import publish
+from benchmarks.harness import RESULTS, publish
 from torchgenaug.metrics import COVERAGE, PRECISION, FeatureSets, RadiomicsFeatures, compare_sets
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit, load_data
 from torchgenaug.recipes import report as report_module
@@ -123,7 +123,15 @@ def main() -> None:
     for line in table:
         print(json.dumps(line))
     if arguments.publish:
-        publish("gan_options", {"rows": table}, quick=False)
+        rows = _published() | {row["name"]: row for row in table}
+        publish("gan_options", {"rows": list(rows.values())}, quick=False)
+
+
+def _published() -> dict[str, Mapping[str, Any]]:
+    """The rows of the last results, which stay unless they are measured again."""
+    document = json.loads((RESULTS / "gan_options.json").read_text())
+    before = {"measured": f"{document['date']}, commit {document['commit']}"}
+    return {row["name"]: before | row for row in document["results"]["rows"]}
 
 
 def _measured(row: Row, seed: int, out: Path) -> None:
