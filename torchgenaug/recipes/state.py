@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torchgenaug.errors import ConfigurationError
 from torchgenaug.recipes import checkpoint
 from torchgenaug.recipes.options import FitOptions
 from torchgenaug.recipes.recipe import Recipe
+from torchgenaug.recipes.small_volumes import SmallVolumes
 from torchgenaug.seeding import derive
 
 _STEP_STREAM = 101  # keys of `derive`: no other stream of numbers begins with it
@@ -93,7 +95,7 @@ class TrainingState:
             batch = {name: values.to(self.accelerator.device) for name, values in next(batches).items()}
             keys = (self.options.seed, _STEP_STREAM, self.step, micro, self.accelerator.process_index)
             seed_generators(self.accelerator.device, int(derive(*keys)))
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), self._exact():
                 losses = self.recipe.train_step(batch, self.update, progress)
         if self.accelerator.scaler is not None and self._stepped:
             self.accelerator.scaler.update()
@@ -101,6 +103,11 @@ class TrainingState:
         self.step += 1
         self._average()
         return {name: value.detach() for name, value in losses.items()}
+
+    def _exact(self) -> AbstractContextManager[object]:
+        """What half precision gets wrong on this device, in full precision."""
+        in_half = self.accelerator.device.type == "cpu" and self.options.precision == "bf16"
+        return SmallVolumes() if in_half else nullcontext()
 
     @torch.no_grad()
     def _average(self) -> None:
