@@ -185,7 +185,7 @@ def test_the_objective_weighs_times_by_their_ratio_of_signal_to_noise_at_most_5(
 
 
 def test_sizes(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"halved three times, got \(20, 20\).*--size 24"):
+    with pytest.raises(ConfigurationError, match=r"halved 3 times, got \(20, 20\).*--size 24,24"):
         run(tmp_path / "model", "ldm", blobs(spatial=(20, 20)), tiny())
     with pytest.raises(ConfigurationError, match=r"`condition` must be one that ldm can take \(none, label\)"):
         run(tmp_path / "model", "ldm", blobs(), tiny(condition="mask"))

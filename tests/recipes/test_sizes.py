@@ -12,6 +12,7 @@ from torchgenaug.nets.gan import halvings_of
 from torchgenaug.recipes import list_families
 from torchgenaug.recipes.build import build_recipe, describe_family, family_view, resolve_condition
 from torchgenaug.recipes.families.ddpm import checked_levels
+from torchgenaug.recipes.families.ldm import check_sizes
 
 pytest.importorskip("monai")
 pytest.importorskip("pythae")
@@ -43,7 +44,9 @@ def advised(refuse, sizes):
 
 
 @pytest.mark.parametrize(
-    "rule", [checked_levels, halvings_of, lambda sizes: halvings_of(sizes, least=2)], ids=["ddpm", "gan", "translation"]
+    "rule",
+    [checked_levels, check_sizes, halvings_of, lambda sizes: halvings_of(sizes, least=2)],
+    ids=["ddpm", "ldm", "gan", "translation"],
 )
 def test_the_size_that_a_rule_advises_is_accepted(rule):
     pairs = [*((size, size) for size in range(4, 200)), *((a, b) for a in range(9, 41) for b in range(9, 41))]

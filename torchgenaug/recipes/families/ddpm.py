@@ -213,6 +213,11 @@ def build_monai_unet(
     )
 
 
+def levels_of(sizes: Sequence[float]) -> int:
+    """How many resolutions a network for images of these sizes has, if they can be halved so often."""
+    return max(2, round(math.log2(min(sizes) / 8)) + 1)
+
+
 def checked_levels(spatial: Sequence[int], others: Sequence[int] = ()) -> int:
     """How many resolutions a network has whose smallest images are about 8 pixels wide.
 
@@ -223,10 +228,6 @@ def checked_levels(spatial: Sequence[int], others: Sequence[int] = ()) -> int:
     Raises:
         ConfigurationError: sizes that cannot be halved that often.
     """
-
-    def levels_of(sizes: Sequence[int]) -> int:
-        return max(2, round(math.log2(min(sizes) / 8)) + 1)
-
     levels, wanted = levels_of(spatial), fitting_sizes(spatial, lambda sizes: 2 ** (levels_of(sizes) - 1))
     if tuple(spatial) != wanted:
         raise ConfigurationError(

@@ -14,7 +14,7 @@ autoencoder, which cannot be an average of weights; its rate falls to nearly 0 i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch.optim import Adam, Optimizer
 
 from torchgenaug.contracts import Synthesizer
 from torchgenaug.errors import ConfigurationError
+from torchgenaug.nets.sizes import fitting_sizes, size_option
 from torchgenaug.recipes.batches import AUGMENTATION, to_symmetric
 from torchgenaug.recipes.data.training_data import TrainingData, spread_rows
 from torchgenaug.recipes.families import adversarial
@@ -32,6 +33,7 @@ from torchgenaug.recipes.families.ddpm import (
     denoiser_optimizer,
     dropped_labels,
     image_range,
+    levels_of,
 )
 from torchgenaug.recipes.families.monai_ddim import DDIM_STEPS, ddim_scheduler
 from torchgenaug.recipes.families.objective import VelocityObjective
@@ -60,7 +62,7 @@ _AUTOENCODER_SHARE = 0.5
 _AUTOENCODER_RATE, _LAST_RATE = 5e-4, 0.02  # the last one as a share of the first
 _KL_WEIGHT = 1e-8
 _FIRST_LOG_VARIANCE = -6.0
-_FACTOR = 4
+_HALVINGS = 2  # of the autoencoder
 _NUM_MEASURED = 64
 
 
@@ -68,16 +70,24 @@ def build(family: str, data: TrainingData, options: Options) -> Recipe:
     """The recipe for `data`.
 
     Raises:
-        ConfigurationError: sizes that cannot be halved three times.
+        ConfigurationError: see `check_sizes`.
     """
-    spatial = data.image_shape[1:]
-    if any(size % (2 * _FACTOR) for size in spatial):
-        wanted = max(math.ceil(size / (2 * _FACTOR)) * 2 * _FACTOR for size in spatial)
-        raise ConfigurationError(
-            f"The images must have sizes that can be halved three times, got {spatial}. Resize or pad them: "
-            f"--size {wanted}"
-        )
+    check_sizes(data.image_shape[1:])
     return LatentDiffusion(data, options)
+
+
+def check_sizes(spatial: Sequence[int]) -> None:
+    """Raises `ConfigurationError` for sizes that autoencoder and denoiser cannot halve as often as they do."""
+
+    def halvings(sizes: Sequence[int]) -> int:
+        return _HALVINGS + levels_of([size / 2**_HALVINGS for size in sizes]) - 1
+
+    wanted = fitting_sizes(spatial, lambda sizes: 2 ** halvings(sizes))
+    if tuple(spatial) != wanted:
+        raise ConfigurationError(
+            f"The images must have sizes that can be halved {halvings(spatial)} times, got {tuple(spatial)}. Resize or "
+            f"pad them: {size_option(wanted)}"
+        )
 
 
 class LatentScale(nn.Module):
@@ -102,7 +112,7 @@ class LatentDiffusion:
         width = options.width or 16
         latent_channels = options.latent_dim or 4
         groups = math.gcd(width, 8)
-        latent = [size // _FACTOR for size in spatial]
+        latent = [size // 2**_HALVINGS for size in spatial]
         self.scale = LatentScale()
         self.networks: Mapping[str, nn.Module] = {
             "autoencoder": build_network(
