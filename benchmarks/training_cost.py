@@ -62,11 +62,14 @@ def measure(*, quick: bool = False) -> None:
     publish("training_cost", results, quick=quick)
 
 
-def fit_steps(data: TrainingData, options: Options, *, augment: bool) -> tuple[Callable[[], Any], nn.Module]:
-    """A step as `fit` takes it, and the network that it trains."""
+def fit_steps(
+    data: TrainingData, options: Options, *, augment: bool, accelerator: Accelerator | None = None
+) -> tuple[Callable[[], Any], nn.Module]:
+    """A step as `fit` takes it, and the network that it trains; on the CPU without an accelerator."""
     torch.manual_seed(0)
-    recipe = build_recipe("ddpm", data, options)
-    state = TrainingState(recipe, Accelerator(cpu=True), FitOptions(augment=augment))
+    recipe, accelerator = build_recipe("ddpm", data, options), accelerator or Accelerator(cpu=True)
+    precision: Any = accelerator.mixed_precision
+    state = TrainingState(recipe, accelerator, FitOptions(augment=augment, precision=precision))
     batches = training_batches(data, options.batch_size or 1, augment=augment)
     return lambda: state.losses.add(state.train_step(batches, 0.0)), recipe.networks["unet"]
 
@@ -78,14 +81,17 @@ class Loop(NamedTuple):
     trained: Callable[[], nn.Module]
 
 
-def diffusers_loop(model: Any, data: TrainingData, batch_size: int, rate: float = 1e-4) -> Loop:
-    """Training as diffusers' script does."""
+def diffusers_loop(
+    model: Any, data: TrainingData, batch_size: int, rate: float = 1e-4, accelerator: Accelerator | None = None
+) -> Loop:
+    """Training as examples/unconditional_image_generation/train_unconditional.py of diffusers does."""
     from diffusers import DDPMScheduler
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import EMAModel
 
-    accelerator, scheduler = Accelerator(cpu=True), DDPMScheduler(num_train_timesteps=1000)
+    accelerator, scheduler = accelerator or Accelerator(cpu=True), DDPMScheduler(num_train_timesteps=1000)
     average = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True)
+    average.to(accelerator.device)
     optimizer: Any = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.95, 0.999), weight_decay=1e-6)
     rates: Any = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=500, num_training_steps=1000)
     loader: Any = DataLoader(_Images(data), batch_size, shuffle=True)
@@ -94,8 +100,8 @@ def diffusers_loop(model: Any, data: TrainingData, batch_size: int, rate: float 
 
     def step() -> None:
         clean = next(batches)["image"]
-        noise = torch.randn(clean.shape)
-        times = torch.randint(0, 1000, (len(clean),)).long()
+        noise = torch.randn(clean.shape, device=clean.device)
+        times = torch.randint(0, 1000, (len(clean),), device=clean.device)
         with accelerator.accumulate(model):
             loss = nn.functional.mse_loss(model(scheduler.add_noise(clean, noise, times), times).sample.float(), noise)
             accelerator.backward(loss)

@@ -8,7 +8,6 @@ time of a step, it waits for Python.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import statistics
 import tempfile
@@ -22,14 +21,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import profile
-from torch.utils.data import DataLoader
 
 from benchmarks.gpu.settings import Record, Settings
+from benchmarks.training_cost import diffusers_loop, fit_steps
 from torchgenaug import FieldSpec
 from torchgenaug.recipes import FitOptions, Options, TrainingData, fit
-from torchgenaug.recipes.batches import training_batches
-from torchgenaug.recipes.build import build_recipe, resolve_condition
-from torchgenaug.recipes.state import TrainingState
+from torchgenaug.recipes.build import resolve_condition
 
 _SHOWN = 12
 
@@ -75,7 +72,7 @@ def sizes(settings: Settings) -> tuple[int, int, int, int, int]:
 
 def step_times(settings: Settings, precision: Any, net: nn.Module) -> dict[str, Any]:
     """Milliseconds of a step of both, each measured twice, in turn; and where the time goes."""
-    steps = {"fit": fit_step(settings, precision), "script": script_step(settings, precision, net, 1000)}
+    steps = {"fit": fit_step(settings, precision), "script": script_step(settings, precision, net)}
     warm, blocks, each = settings.pick((5, 3, 20), (1, 1, 1))
     found: dict[str, Any] = {name: {"ms": []} for name in steps}
     for _ in range(2):
@@ -129,11 +126,7 @@ def fit_step(settings: Settings, precision: Any) -> Callable[[], Any]:
         "ddpm", data, Options(steps=1000, batch_size=batch_size, width=settings.pick(64, 8), sampling_steps=2)
     )
     accelerator = Accelerator(cpu=settings.device.type == "cpu", mixed_precision=precision)
-    state = TrainingState(
-        build_recipe("ddpm", data, options), accelerator, FitOptions(augment=False, precision=precision)
-    )
-    batches = training_batches(data, batch_size)
-    return lambda: state.losses.add(state.train_step(batches, 0.0))
+    return fit_steps(data, options, augment=False, accelerator=accelerator)[0]
 
 
 def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float, nn.Module]:
@@ -162,7 +155,7 @@ def fitted(settings: Settings, precision: Any, *, augment: bool) -> tuple[float,
 def script(settings: Settings, precision: Any, given: nn.Module) -> float:
     """Images per second of the script's loop."""
     _, _, batch_size, warm_up, steps = sizes(settings)
-    step = script_step(settings, precision, given, steps)
+    step = script_step(settings, precision, given)
     began = 0.0
     for done in range(steps):
         if done == warm_up:
@@ -173,35 +166,8 @@ def script(settings: Settings, precision: Any, given: nn.Module) -> float:
     return (steps - warm_up) * batch_size / (time.perf_counter() - began)
 
 
-def script_step(settings: Settings, precision: Any, given: nn.Module, steps: int) -> Callable[[], None]:
-    """A step of the loop in diffusers' examples/unconditional_image_generation/train_unconditional.py."""
-    from diffusers import DDPMScheduler
-    from diffusers.optimization import get_scheduler
-    from diffusers.training_utils import EMAModel
-
-    count, side, batch_size, *_ = sizes(settings)
+def script_step(settings: Settings, precision: Any, given: nn.Module) -> Callable[[], Any]:
+    """A step of the script's loop, on a copy of the network."""
     accelerator = Accelerator(cpu=settings.device.type == "cpu", mixed_precision=precision)
-    model: Any = copy.deepcopy(given).float().requires_grad_(True).train()
-    ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True)
-    ema.to(accelerator.device)
-    scheduler = DDPMScheduler(num_train_timesteps=1000)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
-    loader: Any = DataLoader(Images(count, side), batch_size, shuffle=True, drop_last=True)  # type: ignore[arg-type]
-    rate = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=5, num_training_steps=steps)
-    model, optimizer, loader, rate = accelerator.prepare(model, optimizer, loader, rate)
-    batches = itertools.chain.from_iterable(loader for _ in itertools.count())
-
-    def step() -> None:
-        clean = next(batches)["image"]
-        noise = torch.randn(clean.shape, device=clean.device)
-        times = torch.randint(0, 1000, (len(clean),), device=clean.device)
-        loss = nn.functional.mse_loss(model(scheduler.add_noise(clean, noise, times), times).sample, noise)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        rate.step()
-        optimizer.zero_grad()
-        ema.step(model.parameters())
-        loss.detach().item()  # the script logs it at each step
-
-    return step
+    model = copy.deepcopy(given).float().requires_grad_(True).train()
+    return diffusers_loop(model, _data(settings), sizes(settings)[2], accelerator=accelerator).step
