@@ -35,6 +35,8 @@ ARMS: Mapping[str, tuple[Mapping[str, float], float]] = {
     "both": (_CONSTANT, 0.0),
     "both, rate that falls": ({}, 0.0),
     "as it is, with a critic": ({}, 0.02),
+    "as it is, but deviation from 1": ({"_FIRST_LOG_VARIANCE": 0.0}, 0.02),
+    "as it is, but Kullback-Leibler weight 1e-6": ({"_KL_WEIGHT": 1e-6}, 0.02),
 }
 """Constants of the recipe that are changed, and the weight of the critic."""
 
@@ -43,7 +45,7 @@ def measure_arm(changes: Mapping[str, float], critic: float, seconds: float, see
     """Trains an autoencoder alone, and lets it rebuild held-out volumes."""
     data, held_out = (load_data("brain-3d", split=split, size=16) for split in ("train", "held_out"))
     options = resolve_condition("ldm", data, Options(batch_size=4, steps=100_000, settings={"adversarial": critic}))
-    with patch.multiple(ldm, **changes):
+    with patch.multiple(ldm, **{"_KL_WEIGHT": ldm._KL_WEIGHT, **changes}):
         torch.manual_seed(seed)
         run = TrainingState(build_recipe("ldm", data, options), Accelerator(cpu=True), FitOptions(seed=seed))
         batches = training_batches(data, 4, seed=seed, augment=True, spare=spared(run.recipe.networks))

@@ -82,7 +82,7 @@ def test_latents_have_unit_variance_whatever_the_batches_are(tmp_path):
 
 @pytest.mark.parametrize("spatial", [(16, 16), (16, 24, 16)])
 def test_an_encoder_begins_with_less_noise_than_signal(spatial):
-    """MONAI's begins with a standard deviation of 1: the decoder learned to ignore what it was given."""
+    """MONAI's begins with a standard deviation of 1, more than latents of different images differ by."""
     torch.manual_seed(0)
     recipe = build_recipe("ldm", blobs(spatial=spatial), tiny())
     with torch.no_grad():

@@ -6,9 +6,9 @@ Rombach et al. (2022), "High-resolution image synthesis with latent diffusion mo
 term and a critic of patches, as in Rombach et al. (2022), equation 25; the rest the denoiser, on latents of unit
 variance.
 
-MONAI's encoder begins with a standard deviation of 1, which is more than latents of different volumes differ by: the
-decoder learns to ignore them, and blurs. So it begins at ``exp(-3)`` here. What the denoiser learned is of the last
-autoencoder, which cannot be an average of weights; its rate falls to nearly 0 instead.
+What the denoiser learned is of the last autoencoder, which cannot be an average of weights; its rate falls to nearly 0
+instead: with a constant one it was blurred. MONAI's encoder begins with a standard deviation of 1, which is more than
+latents of different volumes differ by; it begins at ``exp(-3)`` here, for a slightly smaller error.
 """
 
 from __future__ import annotations
